@@ -1,0 +1,50 @@
+# Everything below runs inside .venv, which is remade only when pyproject.toml or constraints.txt changes.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+# uv does not read pip's find-links; this makes both agree where pip is set up with one.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+.PHONY: help env test check lint types layers demo format clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+env: $(VENV)/.stamp ## make the environment
+
+$(VENV)/.stamp: pyproject.toml constraints.txt
+	@rm -rf $(VENV)
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --python $(PYTHON) $(VENV) && \
+		uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	else \
+		$(PYTHON) -m venv $(VENV) && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	fi
+	@touch $@
+
+test: env ## the whole test suite
+	$(BIN)/python -m pytest -q
+
+lint: env ## ruff: format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: env ## mypy, strict
+	$(BIN)/mypy
+
+layers: env ## import-linter: search -> training -> models | data | objectives
+	$(BIN)/lint-imports
+
+check: lint types layers test ## everything that must hold before a commit
+
+format: env ## let ruff mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+demo: env ## recordings -> search -> best.yaml -> training -> table, figure, sound
+	$(BIN)/drivebeat demo
+
+clean: ## remove the environment and caches, never studies or recordings
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,113 @@
+"""What a run learns from and is scored on: recordings, how they are cut, split and mixed."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+USES = ("split", "train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class EcgRule:
+    """Where a recording's ECG lies when it is a file of its own: its name with `replace` turned into `by`."""
+
+    replace: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Some recordings that are read alike.
+
+    files: globs, relative to the working directory.
+    channels: names, the one to clean first, references after it; empty takes the file's first channel.
+    variable, rate_hz, layout: passed to the reader where a file does not say them itself.
+    ecg: the file that holds the ECG, if it is another one.
+    use: "split" lets the split decide; "train", "validation" or "test" pins all of them.
+    """
+
+    files: tuple[str, ...]
+    channels: tuple[str, ...] = ()
+    variable: str | None = None
+    rate_hz: float | None = None
+    layout: str = "auto"
+    ecg: EcgRule | None = None
+    use: Literal["split", "train", "validation", "test"] = "split"
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise ValueError("files: at least one path or glob is needed")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitConfig:
+    """Shares of the recordings (of the time, within a role that has fewer than three) and the seed that deals them."""
+
+    train: float = 0.6
+    validation: float = 0.2
+    test: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        shares = (self.train, self.validation, self.test)
+        if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+            raise ValueError(f"split: shares are {shares}; positive numbers that sum to 1 are needed")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutConfig:
+    """A fixed mixture: `n_windows` pairs of clean and noise windows, each mixed at every one of `snrs_db`."""
+
+    n_windows: int = 32
+    snrs_db: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_windows < 1:
+            raise ValueError(f"n_windows is {self.n_windows}; at least 1 is needed")
+        if not self.snrs_db:
+            raise ValueError("snrs_db is empty; at least one SNR is needed")
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Recordings in, mixtures out.
+
+    rate_hz: everything is resampled to it. band_hz: zero-phase band-pass of clean and noise; None leaves it out.
+    window_samples, stride_samples: at `rate_hz`. randomiser: a kind of data.noise.RANDOMISERS, training noise only.
+    randomise_per: "window" draws anew for each window; "epoch" draws one surrogate of each noise recording per
+    epoch and cuts windows from it, which costs a fraction.
+    pairing: "random" pairs any clean window with any noise window; "index" pairs them by time (the lab's old way).
+    level: "unit" brings each recording's first channel to an RMS of 1 in band, so that gain 1 means 0 dB on
+    average whatever the sensors' units; "raw" keeps amplitudes as recorded.
+    """
+
+    clean: tuple[Source, ...]
+    noise: tuple[Source, ...]
+    rate_hz: float = 1000.0
+    band_hz: tuple[float, float] | None = (25.0, 55.0)
+    window_samples: int = 5120
+    stride_samples: int = 32
+    randomiser: str = "phase_random"
+    randomise_per: Literal["window", "epoch"] = "window"
+    pairing: Literal["random", "index"] = "random"
+    level: Literal["unit", "raw"] = "unit"
+    split: SplitConfig = field(default_factory=SplitConfig)
+    validation: HeldOutConfig = field(default_factory=HeldOutConfig)
+    test: HeldOutConfig = field(default_factory=lambda: HeldOutConfig(n_windows=64, seed=1))
+
+    def __post_init__(self) -> None:
+        if not self.clean or not self.noise:
+            raise ValueError("data needs at least one clean and one noise source")
+        if self.rate_hz <= 0:
+            raise ValueError(f"rate_hz is {self.rate_hz}; a positive number is needed")
+        if self.window_samples < 16 or self.stride_samples < 1:
+            raise ValueError(
+                f"window_samples is {self.window_samples} and stride_samples {self.stride_samples}; "
+                "at least 16 and 1 are needed"
+            )
+        if self.band_hz is not None and not 0 < self.band_hz[0] < self.band_hz[1] < self.rate_hz / 2:
+            raise ValueError(
+                f"band_hz is {self.band_hz} at rate_hz {self.rate_hz}; 0 < low < high < {self.rate_hz / 2} is needed"
+            )
+        if self.randomise_per == "epoch" and self.randomiser not in ("none", "phase_random"):
+            raise ValueError(f'randomise_per "epoch" works with phase_random, not with {self.randomiser!r}')

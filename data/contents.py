@@ -1,0 +1,190 @@
+"""What a reader is asked for and what it gives back, and the rules that hold for every file format."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.recording import DataError, Signal
+
+Numbers = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A named array in a file: its shape and type in the words of the program that wrote it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        size = " x ".join(str(n) for n in self.shape) or "scalar"
+        return f"{self.name} ({size} {self.dtype})"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the caller asked a reader for; None and "auto" leave it to the file."""
+
+    variable: str | None = None
+    layout: str = "auto"
+    channels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a reader found.
+
+    signals: float32[channel, time], read-only.
+    rate_hz: None where the file does not say; `rate_is_default` where only the layout says, not the file.
+    ecg: float32[time] on the same clock; its own rate, or None where it has that of the signals.
+    """
+
+    signals: Signal
+    channels: tuple[str, ...]
+    rate_hz: float | None
+    rate_is_default: bool = False
+    ecg: Signal | None = None
+    ecg_rate_hz: float | None = None
+    r_peaks_s: NDArray[np.float64] | None = None
+
+
+def is_ecg(name: str) -> bool:
+    """Whether a channel's or variable's name says ECG: "ecg", "EKG", "ECG_data", "ECG II", "ecg1" ..."""
+    return re.fullmatch(r"(ecg|ekg)(\d*|[\s_\-.].*)", name.strip(), re.IGNORECASE) is not None
+
+
+def pick_channels(names: Sequence[str], wanted: tuple[str, ...] | None, where: Path) -> tuple[list[int], int | None]:
+    """Which of the file's channels are the signals, in order, and which one is the ECG (None: there is none).
+
+    ECG-named channels are no signals unless they are all there is or `wanted` names them; the first becomes
+    the ECG.
+
+    Raises DataError, listing the channels, where `wanted` names one that does not exist.
+    """
+    ecgs = [i for i, name in enumerate(names) if is_ecg(name)]
+    if len(ecgs) == len(names):
+        ecgs = []
+    if wanted is None:
+        return [i for i in range(len(names)) if i not in ecgs], (ecgs[0] if ecgs else None)
+    if not wanted:
+        raise DataError(f"{where}: no channels asked for; leave channels out or name some of {', '.join(names)}")
+    rows = [_row(name, names, where) for name in wanted]
+    free = [i for i in ecgs if i not in rows]
+    return rows, (free[0] if free else None)
+
+
+def _row(wanted: str, names: Sequence[str], where: Path) -> int:
+    if wanted in names:
+        return list(names).index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    raise DataError(
+        f"{where}: no channel {wanted!r}{did_you_mean(wanted, names)}; it has {listing(names)} "
+        f"(or an index from 0 to {len(names) - 1})"
+    )
+
+
+def gather(
+    names: Sequence[str],
+    n_samples: int,
+    wanted: tuple[str, ...] | None,
+    where: Path,
+    lines: Callable[[list[int]], Iterable[Numbers]],
+) -> tuple[Signal, tuple[str, ...], Signal | None]:
+    """Load the picked channels one by one: signals float32[channel, time], their names, ECG float32[time].
+
+    lines: gives the file's channels at some indices, each as [time]; only one need be in memory at a time.
+    """
+    rows, ecg_row = pick_channels(names, wanted, where)
+    loaded = np.empty((len(rows), n_samples), np.float32)
+    ecg = None
+    asked = rows if ecg_row is None else [*rows, ecg_row]
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused by Recording
+        for i, line in enumerate(lines(asked)):
+            if i < len(rows):
+                loaded[i] = line
+            else:
+                ecg = usable_ecg(as_float32(line))
+    loaded.setflags(write=False)
+    return loaded, tuple(names[i] for i in rows), ecg
+
+
+def usable_ecg(ecg: Signal) -> Signal | None:
+    """The ECG, or None where its lead was not connected (all samples alike)."""
+    return None if ecg.size == 0 or bool((ecg == ecg[0]).all()) else ecg
+
+
+def as_float32(values: Numbers) -> Signal:
+    """Read-only float32 of any real numbers; what it cannot hold becomes infinite and is refused later."""
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(values, np.float32)
+    if cast is values:
+        cast = cast.copy()
+    cast.setflags(write=False)
+    return cast
+
+
+def is_even(times: NDArray[np.float64], quantum: float) -> bool:
+    """Whether `times` rise in equal steps, within 1 % of a step plus `quantum`, their resolution."""
+    if times.size < 2 or not np.isfinite(times).all() or times[-1] <= times[0]:
+        return False
+    steps = np.diff(times)
+    step = (times[-1] - times[0]) / steps.size
+    if max(steps.max() - step, step - steps.min()) > 0.01 * step + quantum:
+        return False
+    if quantum < 0.49 * step:
+        return True  # a lost sample would have shown
+    # Times as coarse as the samples: rounding strews odd steps evenly on a line; a lone one is a gap.
+    line = times[0] + step * np.arange(times.size)
+    n_odd = np.count_nonzero(np.abs(steps - np.median(steps)) > 0.01 * step)
+    return bool(np.abs(times - line).max() <= 1.001 * quantum and n_odd != 1)
+
+
+def rate_of(times: NDArray[np.float64], quantum: float, where: Path, what: str) -> float:
+    """Samples per second from evenly spaced times in seconds; the roundest rate that their resolution allows.
+
+    Raises DataError where the times do not rise evenly.
+    """
+    if not is_even(times, quantum):
+        fault = "holds NaN" if np.isnan(times).any() else "does not rise in equal steps (within 1 %)"
+        raise DataError(f"{where}: {what} {fault}; resample the recording to an even rate first")
+    span = float(times[-1] - times[0])
+    rate = (times.size - 1) / span
+    slack = rate * max(quantum / span, 1e-6)
+    round_rates = (grain * round(rate / grain) for grain in (1000, 100, 50, 10, 5, 1))
+    return float(next((r for r in round_rates if r > 0 and abs(rate - r) <= slack), rate))
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a library raises on a broken file into one DataError that names the file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # each library has its own dozen of exceptions for a broken file
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise DataError(
+            f"{path}: cannot be read as {kind} ({reason}); is it complete and really of that kind?"
+        ) from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """(did you mean 'x'?) for the nearest known name, else nothing."""
+    by_lower = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name.lower(), list(by_lower), n=1)
+    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
+
+
+def listing(items: Iterable[object], at_most: int = 8) -> str:
+    """Comma-separated, cut short where there are many."""
+    texts = [str(item) for item in items]
+    more = f" and {len(texts) - at_most} more" if len(texts) > at_most else ""
+    return (", ".join(texts[:at_most]) or "nothing") + more

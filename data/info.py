@@ -1,0 +1,152 @@
+"""What a file holds: the numbers of each channel, and a picture of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import welch
+
+from data.contents import Variable
+from data.ecg import beats, heart_rate_bpm
+from data.files import atomic
+from data.filters import bandpass
+from data.read import variables
+from data.recording import DataError, Recording, Signal
+
+BAND_HZ = (25.0, 55.0)
+TRACE_S = 10.0
+SPECTRUM_TO_HZ = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelInfo:
+    """One channel.
+
+    rms: about the mean, in the file's units.
+    band_db: power in 25-55 Hz relative to all power above 0 Hz, in dB; NaN where the rate is too low.
+    kurtosis: fourth moment over the squared variance; 3 for Gaussian noise.
+    """
+
+    name: str
+    rms: float
+    band_db: float
+    kurtosis: float
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """A file and the recording read from it.
+
+    heart_rate_bpm: median, of annotated R peaks or the ECG's; None without either, NaN below three beats.
+    """
+
+    path: Path
+    variables: tuple[Variable, ...]
+    rate_hz: float
+    duration_s: float
+    channels: tuple[ChannelInfo, ...]
+    ecg_rate_hz: float | None
+    n_beats: int | None
+    heart_rate_bpm: float | None
+
+
+def describe(path: Path, recording: Recording) -> Info:
+    """Measure a recording that was read from `path`.
+
+    Raises DataError where the file cannot be listed.
+    """
+    r_peaks_s = beats(recording)
+    return Info(
+        path=path,
+        variables=variables(path),
+        rate_hz=recording.rate_hz,
+        duration_s=recording.duration_s,
+        channels=tuple(
+            _measured(name, row, recording.rate_hz)
+            for name, row in zip(recording.channels, recording.signals, strict=True)
+        ),
+        ecg_rate_hz=recording.ecg_rate_hz,
+        n_beats=None if r_peaks_s is None else int(r_peaks_s.size),
+        heart_rate_bpm=None if r_peaks_s is None else heart_rate_bpm(r_peaks_s),
+    )
+
+
+def draw(recording: Recording, path: Path) -> None:
+    """Write a PNG: each channel's first 10 s in 25-55 Hz with R peaks marked, and its spectrum to 100 Hz.
+
+    The spectrum is Welch's (2 s Hann windows, half overlapping), of the signal as recorded, the band shaded.
+    The file appears all at once or not at all.
+
+    Raises DataError where the rate is too low for the band, the recording too short to filter, or `path` is
+    no .png or cannot be written.
+    """
+    # Slow to import, and only those who draw need it. Figure alone, without pyplot, keeps no global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if path.suffix.lower() != ".png":
+        raise DataError(f"{path}: pictures are written as .png; name a file that ends so")
+    n_channels = len(recording.channels)
+    # One panel's height each, and never a picture too tall to open.
+    figure = Figure(figsize=(13, min(1.2 + 1.6 * n_channels, 40.0)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(n_channels, 2, squeeze=False, sharex="col", width_ratios=(3, 1))
+    r_peaks_s = beats(recording)
+    rate_hz = recording.rate_hz
+    n_shown = min(recording.signals.shape[1], round(TRACE_S * rate_hz))
+    # Filtering a little more than is shown keeps the filter's end out of the picture.
+    n_used = min(recording.signals.shape[1], n_shown + round(rate_hz))
+    time_s = np.arange(n_shown) / rate_hz
+    for i, (name, row) in enumerate(zip(recording.channels, recording.signals, strict=True)):
+        trace, spectrum = panels[i]
+        trace.plot(time_s, bandpass(row[:n_used], rate_hz, *BAND_HZ)[:n_shown], color="#1f4e79", linewidth=0.7)
+        if r_peaks_s is not None:
+            for r_peak_s in r_peaks_s[r_peaks_s < time_s[-1]]:
+                trace.axvline(r_peak_s, color="#c0392b", linewidth=0.8, alpha=0.7)
+        trace.set_ylabel(name)
+        trace.set_xlim(0, time_s[-1])
+        frequencies_hz, power = _spectrum(row, rate_hz)
+        shown = (frequencies_hz > 0) & (frequencies_hz <= SPECTRUM_TO_HZ)
+        # A filtered recording may hold no power at all at some frequencies.
+        level_db = 10 * np.log10(np.maximum(power[shown], np.finfo(np.float64).tiny))
+        spectrum.axvspan(*BAND_HZ, color="#f5b041", alpha=0.25, linewidth=0)
+        spectrum.plot(frequencies_hz[shown], level_db, color="#1f4e79", linewidth=0.8)
+        spectrum.set_xlim(0, SPECTRUM_TO_HZ)
+        spectrum.set_ylim(max(level_db.min(), level_db.max() - 80) - 3, level_db.max() + 3)
+        for panel in (trace, spectrum):
+            panel.spines[["top", "right"]].set_visible(False)
+            panel.tick_params(labelsize=8)
+    heart = "" if r_peaks_s is None else f", {heart_rate_bpm(r_peaks_s):.0f} bpm"
+    peaks = "" if r_peaks_s is None else ", R peaks in red"
+    panels[0, 0].set_title(f"{BAND_HZ[0]:g}-{BAND_HZ[1]:g} Hz{peaks}", fontsize=10, loc="left")
+    panels[0, 1].set_title("spectrum, dB per Hz", fontsize=10, loc="left")
+    panels[-1, 0].set_xlabel("time (s)")
+    panels[-1, 1].set_xlabel("frequency (Hz)")
+    # A dollar sign would begin a formula.
+    title = f"{recording.source.name}: {recording.duration_s:.1f} s at {rate_hz:g} Hz{heart}"
+    figure.suptitle(title.replace("$", r"\$"), fontsize=11)
+    try:
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=100)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}); name another place") from error
+
+
+def _measured(name: str, row: Signal, rate_hz: float) -> ChannelInfo:
+    centred = row.astype(np.float64)
+    centred -= centred.mean()
+    variance = float(np.mean(centred**2))
+    frequencies_hz, power = _spectrum(row, rate_hz)
+    in_band = (frequencies_hz >= BAND_HZ[0]) & (frequencies_hz <= BAND_HZ[1])
+    band_db = float("nan")
+    if rate_hz > 2 * BAND_HZ[1] and in_band.any():
+        share = float(power[in_band].sum() / power[frequencies_hz > 0].sum())
+        band_db = 10 * float(np.log10(max(share, np.finfo(np.float64).tiny)))
+    return ChannelInfo(name, variance**0.5, band_db, float(np.mean(centred**4)) / variance**2)
+
+
+def _spectrum(row: Signal, rate_hz: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    n_window = min(row.size, max(round(2 * rate_hz), 8))
+    frequencies_hz, power = welch(row.astype(np.float64), rate_hz, nperseg=n_window)
+    return np.asarray(frequencies_hz, np.float64), np.asarray(power, np.float64)

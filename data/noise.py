@@ -1,0 +1,159 @@
+"""Randomisers: new noise with the old spectrum (or the old histogram), in batches on the input's device.
+
+All of them leave the input as it was, and draw once per window for all its channels, so what the channels
+have in common stays in common. The numbers are drawn on the generator's device: a CPU generator gives the
+same windows on every device.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Generator, Tensor
+
+
+def randomise(windows: Tensor, kind: str, generator: Generator) -> Tensor:
+    """Randomise float[batch, channel, time] by one of RANDOMISERS; same shape, dtype and device come out.
+
+    none                the input itself.
+    sample_shuffle      samples permuted in time: the histogram stays, the spectrum becomes white.
+    phase_shuffle       the phases of all FFT bins, negative frequencies too, are permuted and the real part
+                        is taken. Mirror bins no longer match, so a bin of magnitude m comes out as m |cos d|
+                        with d half the mismatch, and about half the power is lost.
+    half_phase_shuffle  the phases of the positive frequencies are permuted and mirrored (conjugate symmetry):
+                        the magnitude spectrum stays.
+    phase_random        one uniform phase per bin is added, the same for all channels: magnitudes and
+                        cross-spectra stay. The surrogate of Theiler et al., Physica D 58 (1992) 77; for
+                        several channels Prichard & Theiler, Phys. Rev. Lett. 73 (1994) 951.
+
+    The bins at 0 Hz and (even lengths) at half the rate keep their value in the last three.
+
+    Raises ValueError for an unknown kind, windows that are not floating [batch, channel, time], or fewer than
+    two samples.
+    """
+    if kind not in RANDOMISERS:
+        raise ValueError(f"randomiser is {kind!r}; known: {', '.join(RANDOMISERS)}")
+    if windows.ndim != 3 or not windows.is_floating_point() or windows.shape[-1] < 2:
+        raise ValueError(
+            f"randomise: windows are {windows.dtype}{list(windows.shape)}; "
+            "floating [batch, channel, time] with at least 2 samples is needed"
+        )
+    return RANDOMISERS[kind](windows, generator)
+
+
+def phase_random_from(spectrum: Tensor, n_samples: int, generator: Generator) -> Tensor:
+    """Draw phase-random surrogates [batch, channel, n_samples] from rfft spectra [batch, channel, bin].
+
+    `spectrum` may be complex (cross-spectra between channels stay) or real magnitudes (only magnitudes stay).
+    With it computed once, a draw costs one inverse FFT instead of two FFTs.
+
+    Raises ValueError where the bins are not n_samples // 2 + 1.
+    """
+    if spectrum.ndim != 3 or spectrum.shape[-1] != n_samples // 2 + 1:
+        raise ValueError(
+            f"phase_random_from: spectrum is {list(spectrum.shape)} for {n_samples} samples; "
+            f"[batch, channel, {n_samples // 2 + 1}] is needed"
+        )
+    phase = _draw((spectrum.shape[0], 1, spectrum.shape[-1]), generator, spectrum.device) * math.tau
+    phase = phase * _inner_bins(n_samples, spectrum.device)
+    turn = torch.polar(torch.ones_like(phase), phase)
+    drawn: Tensor = torch.fft.irfft(spectrum * turn, n=n_samples)
+    return drawn
+
+
+def surrogate(signal: Tensor, generator: Generator) -> Tensor:
+    """One phase-random surrogate of a long recording, float[channel, time]; mean, level and spectrum stay.
+
+    The FFT runs at the next fast length; the surrogate is cut back to `time` with its level restored. Where
+    `time` is a fast length itself (as 2, 3, 5-smooth numbers are) the magnitude spectrum is kept exactly,
+    elsewhere up to smoothing over neighbouring bins.
+
+    Raises ValueError where the signal is not floating [channel, time] with at least two samples.
+    """
+    if signal.ndim != 2 or not signal.is_floating_point() or signal.shape[-1] < 2:
+        raise ValueError(
+            f"surrogate: signal is {signal.dtype}{list(signal.shape)}; "
+            "floating [channel, time] with at least 2 samples is needed"
+        )
+    n_samples = signal.shape[-1]
+    n_fast = int(next_fast_len(n_samples, real=True))
+    mean = signal.mean(-1, keepdim=True)
+    spectrum = torch.fft.rfft(_wide(signal - mean), n=n_fast)
+    drawn = phase_random_from(spectrum[None], n_fast, generator)[0, :, :n_samples]
+    return (drawn * math.sqrt(n_fast / n_samples)).to(signal.dtype) + mean
+
+
+def _none(windows: Tensor, generator: Generator) -> Tensor:
+    return windows
+
+
+def _sample_shuffle(windows: Tensor, generator: Generator) -> Tensor:
+    batch, _, time = windows.shape
+    return windows.gather(-1, _permutation(batch, time, generator, windows.device).expand_as(windows))
+
+
+def _phase_shuffle(windows: Tensor, generator: Generator) -> Tensor:
+    magnitude, phase, inner = _polar(windows)
+    both = torch.cat([phase[..., inner], -phase[..., inner]], dim=-1)
+    order = _permutation(both.shape[0], both.shape[-1], generator, both.device)
+    positive, negative = both.gather(-1, order.expand_as(both)).chunk(2, dim=-1)
+    # The real part of the inverse FFT is the inverse of the spectrum's conjugate-symmetric part.
+    one = torch.ones_like(positive)
+    mixed = (torch.polar(one, positive) + torch.polar(one, -negative)) / 2
+    turn = torch.polar(torch.ones_like(phase), phase)
+    turn[..., inner] = mixed
+    drawn: Tensor = torch.fft.irfft(magnitude * turn, n=windows.shape[-1])
+    return drawn.to(windows.dtype)
+
+
+def _half_phase_shuffle(windows: Tensor, generator: Generator) -> Tensor:
+    magnitude, phase, inner = _polar(windows)
+    positive = phase[..., inner]
+    order = _permutation(positive.shape[0], positive.shape[-1], generator, positive.device)
+    phase[..., inner] = positive.gather(-1, order.expand_as(positive))
+    drawn: Tensor = torch.fft.irfft(torch.polar(magnitude, phase), n=windows.shape[-1])
+    return drawn.to(windows.dtype)
+
+
+def _phase_random(windows: Tensor, generator: Generator) -> Tensor:
+    spectrum = torch.fft.rfft(_wide(windows))
+    return phase_random_from(spectrum, windows.shape[-1], generator).to(windows.dtype)
+
+
+def _polar(windows: Tensor) -> tuple[Tensor, Tensor, slice]:
+    """Magnitude and phase [batch, channel, bin], and the bins that are free to turn."""
+    spectrum = torch.fft.rfft(_wide(windows))
+    return spectrum.abs(), spectrum.angle(), slice(1, (windows.shape[-1] + 1) // 2)
+
+
+def _inner_bins(n_samples: int, device: torch.device) -> Tensor:
+    inner = torch.zeros(n_samples // 2 + 1, device=device)
+    inner[1 : (n_samples + 1) // 2] = 1
+    return inner
+
+
+def _wide(windows: Tensor) -> Tensor:
+    """Half precision has no FFT on every device."""
+    return windows if windows.dtype == torch.float64 else windows.float()
+
+
+def _draw(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device).to(device)
+
+
+def _permutation(batch: int, n: int, generator: Generator, device: torch.device) -> Tensor:
+    """Int64[batch, 1, n]: one permutation of 0 .. n-1 per window."""
+    return _draw((batch, 1, n), generator, device).argsort(dim=-1)
+
+
+RANDOMISERS: Mapping[str, Callable[[Tensor, Generator], Tensor]] = MappingProxyType(
+    {
+        "none": _none,
+        "sample_shuffle": _sample_shuffle,
+        "phase_shuffle": _phase_shuffle,
+        "half_phase_shuffle": _half_phase_shuffle,
+        "phase_random": _phase_random,
+    }
+)

@@ -1,0 +1,85 @@
+"""A recording: what every reader returns and everything after it works on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+Signal = NDArray[np.float32]
+D = TypeVar("D", bound=np.generic)
+
+
+class DataError(ValueError):
+    """A file or a recording that cannot be used; the message is for the user."""
+
+
+def frozen(values: NDArray[np.generic], dtype: type[D] = np.float32) -> NDArray[D]:  # type: ignore[assignment]
+    """A C-contiguous, read-only copy of `values` as `dtype` (no copy where it already is all that)."""
+    if values.dtype == dtype and values.flags.c_contiguous and not values.flags.writeable:
+        return cast(NDArray[D], values)
+    copy = np.array(values, dtype=dtype, order="C", copy=True)
+    copy.setflags(write=False)
+    return copy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """Signals of one measurement.
+
+    signals: read-only float32[channel, time]; finite, none of the channels constant, at least two samples.
+    rate_hz: samples per second.
+    channels: one name per row of `signals`.
+    source: the file it came from.
+    ecg: read-only float32[time] at `ecg_rate_hz`, on the same clock as the signals; None where there is none.
+    r_peaks_s: read-only float64[beat], seconds of annotated R peaks; None where the file has no annotation.
+
+    Raises DataError, naming the source and the channel, where any of this does not hold.
+    """
+
+    signals: Signal
+    rate_hz: float
+    channels: tuple[str, ...]
+    source: Path
+    ecg: Signal | None = None
+    ecg_rate_hz: float | None = None
+    r_peaks_s: NDArray[np.float64] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        where = str(self.source)
+        if self.signals.ndim != 2:
+            raise DataError(f"{where}: signals have shape {self.signals.shape}; [channel, time] is needed")
+        n_channels, n_samples = self.signals.shape
+        if n_channels == 0 or n_samples < 2:
+            raise DataError(f"{where}: empty signal ({n_channels} channels x {n_samples} samples)")
+        if len(self.channels) != n_channels:
+            raise DataError(f"{where}: {len(self.channels)} channel names for {n_channels} channels")
+        if len(set(self.channels)) != n_channels:
+            raise DataError(f"{where}: channel names repeat: {', '.join(self.channels)}")
+        if not (np.isfinite(self.rate_hz) and self.rate_hz > 0):
+            raise DataError(f"{where}: rate is {self.rate_hz} Hz; a positive number is needed")
+        if (self.ecg is None) != (self.ecg_rate_hz is None):
+            raise DataError(f"{where}: an ECG and its rate must be given together")
+        for row, channel in zip(self.signals, self.channels, strict=True):
+            check_samples(row, f"{where}: channel {channel}")
+        if self.ecg is not None:
+            check_samples(self.ecg, f"{where}: ECG")
+            object.__setattr__(self, "ecg", frozen(self.ecg))
+        if self.r_peaks_s is not None:
+            object.__setattr__(self, "r_peaks_s", frozen(self.r_peaks_s, np.float64))
+        object.__setattr__(self, "signals", frozen(self.signals))
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.signals.shape[1] / self.rate_hz)
+
+
+def check_samples(samples: NDArray[np.generic], what: str) -> None:
+    """Refuse samples that are not finite or all the same."""
+    n_bad = int(np.size(samples) - np.count_nonzero(np.isfinite(samples)))
+    if n_bad:
+        first = int(np.flatnonzero(~np.isfinite(samples))[0])
+        raise DataError(f"{what}: {n_bad} of {np.size(samples)} samples are NaN or infinite, the first at {first}")
+    if np.size(samples) and np.min(samples) == np.max(samples):
+        raise DataError(f"{what}: constant ({samples.flat[0]}); is the sensor connected?")

@@ -1,0 +1,113 @@
+"""Pixel-shuffle autoencoder: the rate changes by moving samples between time and channels; none is dropped.
+
+One-dimensional form of sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158).
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from torch import Tensor, nn
+
+from models.base import DenoiserConfig, register
+from models.layers import (
+    OUTPUTS,
+    Activation,
+    Norm,
+    Output,
+    SameConv,
+    check_choices,
+    check_counts,
+    check_kernels,
+    conv_block,
+    run_padded,
+)
+
+
+def unshuffle(x: Tensor, factor: int) -> Tensor:
+    """[batch, channel, factor * time] -> [batch, channel * factor, time]."""
+    n_batch, n_channels, n_samples = x.shape
+    parts = x.reshape(n_batch, n_channels, n_samples // factor, factor)
+    return parts.transpose(2, 3).reshape(n_batch, n_channels * factor, n_samples // factor)
+
+
+def shuffle(x: Tensor, factor: int) -> Tensor:
+    """[batch, channel * factor, time] -> [batch, channel, factor * time]; undoes `unshuffle`."""
+    n_batch, n_channels, n_steps = x.shape
+    parts = x.reshape(n_batch, n_channels // factor, factor, n_steps)
+    return parts.transpose(2, 3).reshape(n_batch, n_channels // factor, n_steps * factor)
+
+
+class PixelShuffleAutoencoder(nn.Module):
+    """[batch, n_channels, time] -> [batch, 1, time]."""
+
+    def __init__(self, config: "PixelShuffleConfig", n_channels: int) -> None:
+        super().__init__()
+        c = config
+        # Each level doubles the channels by its convolution and multiplies them by `factor` in the unshuffle.
+        widths = [c.width * (2 * c.factor) ** level for level in range(c.levels)]
+        inputs = [n_channels, *(c.factor * width for width in widths[:-1])]
+        self.down = nn.ModuleList(
+            conv_block(n_in, n_out, c.kernel, c.norm, c.activation, c.dropout)
+            for n_in, n_out in zip(inputs, widths, strict=True)
+        )
+        self.up = nn.ModuleList(
+            conv_block(width * c.factor, width * c.factor // 2, c.kernel, c.norm, c.activation, c.dropout)
+            for width in reversed(widths)
+        )
+        self.out = nn.Sequential(SameConv(c.width // 2, 1, c.kernel), OUTPUTS[c.output]())
+        self.factor, self.skip = c.factor, c.skip
+        self.multiple = c.factor**c.levels
+        # Up-sampled features alternate, so repeating their end sample breaks the pattern, as far in as the
+        # kernels of all levels reach together: less than this many of the coarsest steps.
+        self.n_margin = c.kernel // 2
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        return run_padded(self.denoise, noisy, self.multiple, self.n_margin)
+
+    def denoise(self, x: Tensor) -> Tensor:
+        """The net on a length that is a multiple of ``factor ** levels``."""
+        passed: list[Tensor] = []
+        for block in self.down:
+            x = unshuffle(block(x), self.factor)
+            passed.append(x)
+        passed.pop()
+        for block in self.up:
+            x = shuffle(block(x), self.factor)
+            if self.skip and passed:
+                x = x + passed.pop()
+        estimate: Tensor = self.out(x)
+        return estimate
+
+
+@register("pixel_shuffle")
+@dataclass(frozen=True, slots=True)
+class PixelShuffleConfig(DenoiserConfig):
+    """`width` channels after the first convolution; each of `levels` levels lowers the rate by `factor`.
+
+    The lab's 1-16 | 32-64 | 128-256 | 512-1024 | 2048 with 8,390,889 parameters: width 16, levels 4,
+    kernel 3, norm "none".
+    """
+
+    levels: Annotated[int, IntDistribution(2, 4)] = 3
+    width: Annotated[int, IntDistribution(4, 16, step=4)] = 8
+    kernel: Annotated[int, CategoricalDistribution((3, 5, 7))] = 3
+    norm: Annotated[Norm, CategoricalDistribution(("batch", "group", "layer", "none"))] = "none"
+    activation: Annotated[Activation, CategoricalDistribution(("leaky_relu", "prelu", "gelu"))] = "leaky_relu"
+    output: Annotated[Output, CategoricalDistribution(("tanh", "linear"))] = "tanh"
+    skip: Annotated[bool, CategoricalDistribution((False, True))] = True
+    dropout: Annotated[float, FloatDistribution(0.0, 0.3)] = 0.0
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        check_counts("pixel_shuffle", levels=self.levels, width=self.width)
+        check_kernels("pixel_shuffle", kernel=self.kernel)
+        check_choices("pixel_shuffle", self.norm, self.activation, self.output, self.dropout)
+        if self.width % 2:
+            raise ValueError(f"pixel_shuffle: width = {self.width}, must be even: try {self.width + 1}")
+        if self.factor < 2:
+            raise ValueError(f"pixel_shuffle: factor = {self.factor}, must be at least 2: try 2")
+
+    def build(self, n_channels: int = 1) -> nn.Module:
+        check_counts("pixel_shuffle", n_channels=n_channels)
+        return PixelShuffleAutoencoder(self, n_channels)

@@ -1,0 +1,125 @@
+"""Wave-U-Net (Stoller, Ewert & Dixon 2018, arXiv:1806.03185), with batch normalisation as the field uses it.
+
+Down: convolve, keep every second sample. Up: interpolate linearly, join the skip, convolve. At the end the
+input is joined and a 1x1 convolution gives the estimate.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from torch import Tensor, nn
+
+from models.base import DenoiserConfig, register
+from models.layers import (
+    OUTPUTS,
+    Activation,
+    Norm,
+    Output,
+    check_choices,
+    check_counts,
+    check_kernels,
+    conv_block,
+    run_padded,
+    upsample_linear,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UNetShape:
+    """What the U of a Wave-U-Net is made of, around any bottleneck."""
+
+    levels: int
+    width: int
+    kernel_down: int
+    kernel_up: int
+    norm: Norm
+    activation: Activation
+    output: Output
+    skip: bool
+    dropout: float
+
+    def check(self, model: str) -> None:
+        """Raise ValueError in the name of `model` where this U cannot exist."""
+        check_counts(model, levels=self.levels, width=self.width)
+        check_kernels(model, kernel_down=self.kernel_down, kernel_up=self.kernel_up)
+        check_choices(model, self.norm, self.activation, self.output, self.dropout)
+
+
+class WaveUNet(nn.Module):
+    """[batch, n_channels, time] -> [batch, 1, time].
+
+    `bottleneck` maps [batch, levels * width, steps] to the same shape, at a rate lower by ``2 ** levels``.
+    """
+
+    def __init__(self, shape: UNetShape, bottleneck: nn.Module, n_channels: int) -> None:
+        super().__init__()
+        s = shape
+        widths = [s.width * level for level in range(1, s.levels + 1)]
+        self.down = nn.ModuleList(
+            conv_block(n_in, n_out, s.kernel_down, s.norm, s.activation, s.dropout)
+            for n_in, n_out in zip([n_channels, *widths], widths, strict=False)
+        )
+        self.bottleneck = bottleneck
+        below = [*widths[1:], widths[-1]]
+        self.up = nn.ModuleList(
+            conv_block(n_below + n_out * s.skip, n_out, s.kernel_up, s.norm, s.activation, s.dropout)
+            for n_below, n_out in zip(reversed(below), reversed(widths), strict=True)
+        )
+        self.out = nn.Sequential(nn.Conv1d(n_channels + s.width, 1, 1), OUTPUTS[s.output]())
+        self.skip = s.skip
+        self.multiple = 2**s.levels
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        return run_padded(self.denoise, noisy, self.multiple)
+
+    def denoise(self, noisy: Tensor) -> Tensor:
+        """The net on a length that is a multiple of ``2 ** levels``."""
+        x, passed = noisy, []
+        for block in self.down:
+            x = block(x)
+            passed.append(x)
+            x = x[..., ::2]
+        x = self.bottleneck(x)
+        for block in self.up:
+            x = upsample_linear(x)
+            joined = passed.pop()
+            x = block(torch.cat((x, joined), dim=1) if self.skip else x)
+        estimate: Tensor = self.out(torch.cat((x, noisy), dim=1))
+        return estimate
+
+
+@register("wave_unet")
+@dataclass(frozen=True, slots=True)
+class WaveUNetConfig(DenoiserConfig):
+    """`width` more channels at each of `levels` halvings of the rate.
+
+    The lab's sizes: levels 10 (6,071,426 parameters) or 7 (2,262,842), width 24, kernels 15 and 5.
+    """
+
+    levels: Annotated[int, IntDistribution(4, 10)] = 6
+    width: Annotated[int, IntDistribution(8, 32, step=8)] = 8
+    kernel_down: Annotated[int, CategoricalDistribution((5, 9, 15))] = 9
+    kernel_up: Annotated[int, CategoricalDistribution((3, 5, 9))] = 5
+    norm: Annotated[Norm, CategoricalDistribution(("batch", "group", "layer", "none"))] = "batch"
+    activation: Annotated[Activation, CategoricalDistribution(("leaky_relu", "prelu", "gelu"))] = "leaky_relu"
+    output: Annotated[Output, CategoricalDistribution(("tanh", "linear"))] = "tanh"
+    skip: Annotated[bool, CategoricalDistribution((False, True))] = True
+    dropout: Annotated[float, FloatDistribution(0.0, 0.3)] = 0.0
+
+    def __post_init__(self) -> None:
+        self.shape().check("wave_unet")
+
+    def shape(self) -> UNetShape:
+        """The U of this model; its bottleneck is one more convolution."""
+        c = self
+        return UNetShape(
+            c.levels, c.width, c.kernel_down, c.kernel_up, c.norm, c.activation, c.output, c.skip, c.dropout
+        )
+
+    def build(self, n_channels: int = 1) -> nn.Module:
+        check_counts("wave_unet", n_channels=n_channels)
+        n_deep = self.levels * self.width
+        middle = conv_block(n_deep, n_deep, self.kernel_down, self.norm, self.activation, self.dropout)
+        return WaveUNet(self.shape(), middle, n_channels)

@@ -1,0 +1,148 @@
+"""What a trial is scored on, sample by sample: each metric maps [..., time] to [...], in float64.
+
+The leading dimensions are windows; take the mean over them outside. A metric that an all-zero output can win
+says so: never choose a model by one of those.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+SI_SDR_FLOOR_DB = -60.0
+SI_SDR_CEILING_DB = 100.0
+# An estimate with less than this share of the clean energy (-120 dB) is silence with rounding errors.
+SILENCE_ENERGY_SHARE = 1e-12
+
+
+def _float64(*signals: Tensor) -> list[Tensor]:
+    """The signals in float64; one clear line where their shapes differ, since broadcasting would hide it."""
+    if len({tuple(signal.shape) for signal in signals}) > 1 or signals[0].ndim == 0:
+        shapes = ", ".join(str(tuple(signal.shape)) for signal in signals)
+        raise ValueError(f"signals have shapes {shapes}; all must have one shape [..., time]")
+    return [signal.to(torch.float64) for signal in signals]
+
+
+def _energy(signal: Tensor) -> Tensor:
+    return signal.square().sum(dim=-1)
+
+
+def _decibels(wanted: Tensor, unwanted: Tensor, usable: Tensor) -> Tensor:
+    """10 log10(wanted / unwanted) within floor and ceiling; the floor where not usable."""
+    ratio_db = 10 * torch.log10(wanted / unwanted)
+    ratio_db = ratio_db.nan_to_num(SI_SDR_FLOOR_DB, SI_SDR_CEILING_DB, SI_SDR_FLOOR_DB)
+    ratio_db = ratio_db.clamp(SI_SDR_FLOOR_DB, SI_SDR_CEILING_DB)
+    return torch.where(usable, ratio_db, SI_SDR_FLOOR_DB)
+
+
+def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
+    """Scale-invariant signal-to-distortion ratio in dB of [..., time]: float64[...]. Silence loses.
+
+    a = <e, c> / <c, c>; 10 log10(|a c|^2 / |e - a c|^2) (Le Roux et al., "SDR - half-baked or well done?",
+    ICASSP 2019), no mean removed; clipped to [-60, 100]. An estimate that is zero, not finite or 120 dB below
+    the clean signal gets the floor of -60, and so does every estimate of an all-zero clean window. Blind to
+    polarity: -c scores like c. Raises ValueError where the shapes differ.
+    """
+    e, c = _float64(estimate, clean)
+    clean_energy = _energy(c)
+    scale = (e * c).sum(dim=-1) / clean_energy
+    target = scale[..., None] * c
+    usable = torch.isfinite(scale) & (_energy(e) > SILENCE_ENERGY_SHARE * clean_energy)
+    return _decibels(_energy(target), _energy(e - target), usable)
+
+
+def snr_db(estimate: Tensor, clean: Tensor) -> Tensor:
+    """Signal-to-noise ratio in dB of [..., time]: float64[...], 10 log10(|c|^2 / |e - c|^2). Silence wins.
+
+    Clipped to [-60, 100]; an estimate that is not finite or a clean window of zeros gets -60. Zeros score
+    0 dB, better than any noisy input below 0 dB. Raises ValueError where the shapes differ.
+    """
+    e, c = _float64(estimate, clean)
+    error_energy, clean_energy = _energy(e - c), _energy(c)
+    return _decibels(clean_energy, error_energy, torch.isfinite(error_energy) & (clean_energy > 0))
+
+
+def snr_improvement_db(estimate: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
+    """snr_db(estimate, clean) - snr_db(noisy, clean) of [..., time]: float64[...]. Silence wins.
+
+    An all-zero estimate of a window at -10 dB "improves" it by 10 dB. Raises ValueError where shapes differ.
+    """
+    _float64(estimate, noisy, clean)
+    return snr_db(estimate, clean) - snr_db(noisy, clean)
+
+
+def prd_percent(estimate: Tensor, clean: Tensor) -> Tensor:
+    """Percent root-mean-square difference of [..., time]: float64[...]. Silence wins.
+
+    100 sqrt(|e - c|^2 / |c|^2): it divides by the reference's energy. Zeros score 100 %, a noisy input at
+    -10 dB 316 %. Infinite where the estimate is not finite or the clean window is zero. Raises
+    ValueError where the shapes differ.
+    """
+    e, c = _float64(estimate, clean)
+    return (100 * torch.sqrt(_energy(e - c) / _energy(c))).nan_to_num(math.inf, math.inf)
+
+
+def cosine_similarity(estimate: Tensor, clean: Tensor) -> Tensor:
+    """<e, c> / (|e| |c|) of [..., time]: float64[...] in [-1, 1], 1 for a scaled copy. Silence loses.
+
+    0, as for chance, where either side is zero; -1 where the estimate is not finite. Raises ValueError where
+    the shapes differ.
+    """
+    e, c = _float64(estimate, clean)
+    norms = torch.linalg.vector_norm(e, dim=-1) * torch.linalg.vector_norm(c, dim=-1)
+    cosine = (e * c).sum(dim=-1) / torch.where(norms > 0, norms, 1.0)
+    return torch.where(torch.isfinite(norms), cosine, -1.0).clamp(-1.0, 1.0)
+
+
+def mad(estimate: Tensor, clean: Tensor) -> Tensor:
+    """Mean absolute deviation of [..., time]: float64[...], mean |e - c| in the signals' unit. Silence wins.
+
+    Zeros score mean |c|, less than a noisy input below about 0 dB. Infinite where the estimate is not finite.
+    Raises ValueError where the shapes differ.
+    """
+    e, c = _float64(estimate, clean)
+    return (e - c).abs().mean(dim=-1).nan_to_num(math.inf, math.inf)
+
+
+def rms_ratio_db(estimate: Tensor, clean: Tensor) -> Tensor:
+    """RMS of the estimate over RMS of the clean signal in dB, of [..., time]: float64[...].
+
+    0 dB is right, below is too faint, above too loud: a diagnosis and not a score, so not among METRICS.
+    Silence shows as -60; clipped to [-60, 100], and 100 where the estimate is not finite or clean is zero.
+    Raises ValueError where the shapes differ.
+    """
+    e, c = _float64(estimate, clean)
+    energy = _energy(e)
+    ratio_db = _decibels(energy, _energy(c), usable=energy > 0)
+    return torch.where(torch.isfinite(energy) & (_energy(c) > 0), ratio_db, SI_SDR_CEILING_DB)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """How to call and to read a metric.
+
+    function: (estimate, noisy, clean), each [..., time] of one shape, to float64[...].
+    silence_wins: an all-zero output beats the noisy input at -10 dB, so the metric must not choose a model.
+    """
+
+    function: Callable[[Tensor, Tensor, Tensor], Tensor]
+    unit: str
+    direction: Literal["maximize", "minimize"]
+    silence_wins: bool
+
+
+def _without_noisy(metric: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    return lambda estimate, noisy, clean: metric(estimate, clean)
+
+
+METRICS: dict[str, MetricSpec] = {
+    "si_sdr_db": MetricSpec(_without_noisy(si_sdr_db), "dB", "maximize", silence_wins=False),
+    "snr_db": MetricSpec(_without_noisy(snr_db), "dB", "maximize", silence_wins=True),
+    "snr_improvement_db": MetricSpec(snr_improvement_db, "dB", "maximize", silence_wins=True),
+    "prd_percent": MetricSpec(_without_noisy(prd_percent), "%", "minimize", silence_wins=True),
+    "cosine_similarity": MetricSpec(_without_noisy(cosine_similarity), "", "maximize", silence_wins=False),
+    "mad": MetricSpec(_without_noisy(mad), "signal", "minimize", silence_wins=True),
+}

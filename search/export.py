@@ -1,0 +1,96 @@
+"""The best trial as one document that rebuilds and trains the final model exactly."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.study import SearchStudy, StudyError
+from search.trial import RUN
+from training.config import RunConfig, from_document, write_run
+from training.scores import SCORES, better
+
+PACKAGES = ("drivebeat", "torch", "optuna", "numpy", "scipy")
+
+
+def best_trial(search: SearchStudy) -> FrozenTrial | None:
+    """The complete, feasible trial with the best value, the earliest of equals; None where there is none."""
+    best: FrozenTrial | None = None
+    score = SCORES[search.spec.metric]
+    for trial in search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if trial.value is None or not is_feasible(trial):
+            continue
+        if best is None or better(score, trial.value, best.value or 0.0):
+            best = trial
+    return best
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether every constraint holds (<= 0)."""
+    return all(value <= 0 for value in trial.constraints.values())
+
+
+def best_of(searches: Sequence[SearchStudy]) -> tuple[SearchStudy, FrozenTrial]:
+    """The best feasible trial over several studies. Raises StudyError where none has one."""
+    found = [(search, trial) for search in searches if (trial := best_trial(search)) is not None]
+    if not found:
+        names = ", ".join(search.name for search in searches)
+        raise StudyError(f"study {names}: no complete, feasible trial to export yet; run: drivebeat launch {names}")
+    score = SCORES[searches[0].spec.metric]
+    best = found[0]
+    for candidate in found[1:]:
+        assert candidate[1].value is not None and best[1].value is not None
+        if better(score, candidate[1].value, best[1].value):
+            best = candidate
+    return best
+
+
+def run_of_trial(trial: FrozenTrial, where: str) -> RunConfig:
+    """The whole run a trial stored before it trained."""
+    return from_document(json.loads(trial.user_attrs[RUN]), f"{where}, trial {trial.number}")
+
+
+def export(searches: Sequence[SearchStudy], path: Path) -> tuple[SearchStudy, FrozenTrial]:
+    """Write the best trial's run with its provenance to `path` (.yaml or .json)."""
+    search, trial = best_of(searches)
+    write_run(run_of_trial(trial, search.name), path, provenance(search, trial))
+    return search, trial
+
+
+def provenance(search: SearchStudy, trial: FrozenTrial) -> dict[str, Any]:
+    """Where a config comes from: study, trial, score, data, code."""
+    return {
+        "study": search.name,
+        "trial": trial.number,
+        "metric": search.spec.metric,
+        "score": trial.value,
+        "scores": {k: v for k, v in trial.user_attrs.items() if k in SCORES or k.split("@")[0] in SCORES},
+        "params": dict(trial.params),
+        "seed": search.spec.seed,
+        "data_fingerprint": search.fingerprint,
+        "git_commit": git_commit(),
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "finished_at": trial.datetime_complete.isoformat(timespec="seconds") if trial.datetime_complete else None,
+        "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def git_commit() -> str:
+    """The checkout's commit, with + where files differ from it; "unknown" outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

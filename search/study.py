@@ -1,0 +1,166 @@
+"""A study file becomes studies in the database, and a study in the database gives its file back."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from sqlalchemy import Engine
+
+from data.corpus import load
+from search.ledger import set_budget
+from search.samplers import build_pruner
+from search.space import Space, describe
+from search.spec import StudySpec, space_of, spec_document, study_names
+from training.decode import ConfigError, decode, near
+from training.scores import SCORES
+
+SPEC = "drivebeat:spec"
+FAMILY = "drivebeat:family"
+SPACE = "drivebeat:space"
+FINGERPRINT = "drivebeat:data_fingerprint"
+CHANGEABLE = {"budget", "enqueue"}
+
+
+class StudyError(ConfigError):
+    """A study that is not there, or not what it should be."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchStudy:
+    """One family's study: Optuna's handle and what the study file says of it."""
+
+    study: optuna.Study
+    spec: StudySpec
+    space: Space
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        return self.study.study_name
+
+
+def create(spec: StudySpec, storage: BaseStorage, engine: Engine) -> list[SearchStudy]:
+    """The studies of `spec`, one per family, made where they are missing; an equal one is left as it is.
+
+    The data are read once, so that a study cannot be made on recordings that do not work.
+    Raises StudyError where a study of that name has another space or other data, saying what differs.
+    """
+    fingerprint = load(spec.data).fingerprint
+    existing = set(optuna.get_all_study_names(storage))
+    made = []
+    for family, name in study_names(spec).items():
+        space = space_of(spec, family)
+        if name in existing:
+            _refuse_differences(name, spec, space, fingerprint, storage)
+        made.append(_make(name, family, spec, space, fingerprint, storage, engine, fresh=name not in existing))
+    return made
+
+
+def _make(
+    name: str,
+    family: str,
+    spec: StudySpec,
+    space: Space,
+    fingerprint: str,
+    storage: BaseStorage,
+    engine: Engine,
+    *,
+    fresh: bool,
+) -> SearchStudy:
+    direction = SCORES[spec.metric].direction
+    study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+    if fresh:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([spec.metric])
+        study.set_user_attr(FAMILY, family)
+        study.set_user_attr(SPACE, _space_lines(space))
+        study.set_user_attr(FINGERPRINT, fingerprint)
+    study.set_user_attr(SPEC, json.dumps(spec_document(spec)))
+    for point in spec.enqueue:
+        study.enqueue_trial(dict(point), skip_if_exists=True)
+    set_budget(engine, name, spec.budget.trials, spec.budget.hours)
+    return SearchStudy(study, spec, space, fingerprint)
+
+
+def load_study(name: str, storage: BaseStorage) -> SearchStudy:
+    """The study `name` as it was created. Raises StudyError, naming the near one, where there is none."""
+    names = optuna.get_all_study_names(storage)
+    if name not in names:
+        known = (
+            f"known: {', '.join(sorted(names))}"
+            if names
+            else "there is none yet; make one: drivebeat create STUDY.toml"
+        )
+        raise StudyError(f"no study {name!r}{near(name, names)}; {known}")
+    study = optuna.load_study(study_name=name, storage=storage)
+    attributes = study.user_attrs
+    if SPEC not in attributes:
+        raise StudyError(f"study {name!r} was not made by Drivebeat: it has no study file; make it: drivebeat create")
+    spec = decode(StudySpec, json.loads(attributes[SPEC]), f"study {name}")
+    study.pruner = build_pruner(spec.pruner, spec.epochs)
+    return SearchStudy(study, spec, space_of(spec, attributes[FAMILY]), attributes[FINGERPRINT])
+
+
+def select(name: str, storage: BaseStorage) -> list[SearchStudy]:
+    """The study `name`, or all families of the study file of that name. Raises StudyError where there is neither."""
+    if name not in optuna.get_all_study_names(storage):
+        families = [search for search in all_studies(storage) if search.spec.name == name]
+        if families:
+            return families
+    return [load_study(name, storage)]
+
+
+def all_studies(storage: BaseStorage) -> list[SearchStudy]:
+    """Every study in the database that Drivebeat made, by name."""
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    return [
+        load_study(s.study_name, storage) for s in sorted(summaries, key=lambda s: s.study_name) if SPEC in s.user_attrs
+    ]
+
+
+def _space_lines(space: Space) -> dict[str, str]:
+    """name -> range or value, in words: what a difference is told by."""
+    lines = {name: describe(distribution) for name, distribution in space.sampled.items()}
+    return lines | {name: f"= {value}" for name, value in space.fixed.items()}
+
+
+def _refuse_differences(name: str, spec: StudySpec, space: Space, fingerprint: str, storage: BaseStorage) -> None:
+    study = optuna.load_study(study_name=name, storage=storage)
+    attributes = study.user_attrs
+    if SPEC not in attributes:
+        raise StudyError(f"study {name!r} exists and was not made by Drivebeat; choose another name")
+    differences = _differences(attributes[SPACE], _space_lines(space))
+    if attributes[FINGERPRINT] != fingerprint:
+        differences.append(f"the recordings (fingerprint {attributes[FINGERPRINT]}, now {fingerprint})")
+    old, new = _flat(json.loads(attributes[SPEC])), _flat(spec_document(spec))
+    told = {"fixed", "ranges", "search"}  # the space's own lines have said these
+    for key in sorted(old.keys() | new.keys()):
+        if key.split(".")[0] not in CHANGEABLE | told and old.get(key) != new.get(key):
+            differences.append(f"{key} ({old.get(key)!r}, now {new.get(key)!r})")
+    if differences:
+        raise StudyError(
+            f"study {name!r} exists with other settings: {'; '.join(differences[:5])}; choose another name, "
+            "or put the settings back"
+        )
+
+
+def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name} ({old.get(name, 'not in it')}, now {new.get(name, 'not in it')})"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
+    return flat

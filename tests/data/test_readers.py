@@ -1,0 +1,190 @@
+"""What holds for every reader, over every file layout; `layout` runs through all of them."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.read import READERS, read, variables
+from data.recording import DataError
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+def message(path: Path, **options: Any) -> str:
+    """The one line that reading `path` fails with."""
+    with pytest.raises(DataError) as raised:
+        read(path, **options)
+    text = str(raised.value)
+    assert "\n" not in text
+    assert str(path.parent) in text
+    return text
+
+
+def test_values_are_those_written_in_the_file_s_rate_and_channels(layout: Any, tmp_path: Path) -> None:
+    path = layout.make(tmp_path)
+    recording = read(path, **layout.options)
+    np.testing.assert_allclose(recording.signals, layout.signals(), rtol=0, atol=layout.step)
+    assert recording.rate_hz == layout.rate_hz
+    assert recording.channels == layout.channels
+    assert recording.source == path
+
+
+def test_signals_are_read_only_contiguous_float32(layout: Any, tmp_path: Path) -> None:
+    recording = read(layout.make(tmp_path), **layout.options)
+    assert recording.signals.dtype == np.float32
+    assert recording.signals.flags.c_contiguous
+    with pytest.raises(ValueError, match="read-only"):
+        recording.signals[0, 0] = 0.0
+    if recording.ecg is not None:
+        assert recording.ecg.dtype == np.float32
+        assert not recording.ecg.flags.writeable
+
+
+def test_a_channel_named_ecg_is_attached_and_is_no_signal(layout: Any, tmp_path: Path) -> None:
+    recording = read(layout.make(tmp_path), **layout.options)
+    assert (recording.ecg is not None) == layout.has_ecg
+    assert "ECG" not in recording.channels
+    if layout.has_ecg:
+        assert recording.ecg is not None
+        np.testing.assert_allclose(recording.ecg, layout.ecg(), rtol=0, atol=layout.step)
+        assert recording.ecg_rate_hz == layout.rate_hz
+
+
+def test_channels_are_kept_as_named_in_the_order_named(layout: Any, tmp_path: Path) -> None:
+    wanted = layout.channels[::-1][:2]
+    recording = read(layout.make(tmp_path), **layout.options, channels=wanted)
+    assert recording.channels == wanted
+    expected = layout.signals()[[layout.channels.index(name) for name in wanted]]
+    np.testing.assert_allclose(recording.signals, expected, rtol=0, atol=layout.step)
+    assert (recording.ecg is not None) == layout.has_ecg
+
+
+def test_an_unknown_channel_is_refused_and_the_known_ones_are_named(layout: Any, tmp_path: Path) -> None:
+    text = message(layout.make(tmp_path), **layout.options, channels=("ch9q",))
+    assert "ch9q" in text
+    assert all(name in text for name in layout.channels)
+
+
+def test_reading_and_listing_write_nothing(layout: Any, tmp_path: Path) -> None:
+    path = layout.make(tmp_path)
+    before = digest(tmp_path)
+    read(path, **layout.options)
+    variables(path)
+    assert digest(tmp_path) == before
+
+
+def test_nan_is_refused_by_channel(layout: Any, tmp_path: Path) -> None:
+    if not layout.holds_nan:
+        pytest.skip("integers hold no NaN")
+    signals = layout.signals()
+    signals[-1, 1234] = np.nan
+    text = message(layout.make(tmp_path, signals), **layout.options)
+    assert "NaN" in text and "1234" in text and layout.channels[-1] in text
+
+
+def test_nan_in_the_ecg_is_refused(layout: Any, tmp_path: Path) -> None:
+    if not layout.has_ecg:
+        pytest.skip("no ECG")
+    ecg = layout.ecg()
+    ecg[7] = np.nan
+    assert "ECG" in message(layout.make(tmp_path, ecg=ecg), **layout.options)
+
+
+def test_a_constant_channel_is_refused_by_name(layout: Any, tmp_path: Path) -> None:
+    signals = layout.signals()
+    signals[-1] = 0.25
+    text = message(layout.make(tmp_path, signals), **layout.options)
+    assert "constant" in text and layout.channels[-1] in text
+
+
+def test_a_constant_channel_that_nobody_asked_for_does_no_harm(layout: Any, tmp_path: Path) -> None:
+    if len(layout.channels) < 2:
+        pytest.skip("one channel")
+    signals = layout.signals()
+    signals[-1] = 0.25
+    recording = read(layout.make(tmp_path, signals), **layout.options, channels=layout.channels[:1])
+    assert recording.channels == layout.channels[:1]
+
+
+def test_an_unplugged_ecg_lead_is_left_out(layout: Any, tmp_path: Path) -> None:
+    """A flat ECG is no ECG; the signals beside it are still good."""
+    path = layout.make(tmp_path, ecg=np.zeros(4096))
+    assert read(path, **layout.options).ecg is None
+
+
+def test_every_cut_off_file_is_refused_in_one_line(layout: Any, tmp_path: Path) -> None:
+    """A text table may end anywhere between rows and still be one; all other files say how long they are."""
+    path = layout.make(tmp_path)
+    broken = path.with_suffix(".dat") if layout.suffix == ".hea" else path
+    whole = broken.read_bytes()
+    for share in (0.0, 0.001, 0.1, 0.5, 0.9, 0.99):
+        broken.write_bytes(whole[: int(len(whole) * share)])
+        if layout.suffix in (".csv", ".tsv") and share > 0.001:
+            continue
+        message(path, **layout.options)
+
+
+def test_a_file_of_another_kind_is_refused_in_one_line(layout: Any, tmp_path: Path) -> None:
+    path = layout.make(tmp_path)
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+    message(path, **layout.options)
+
+
+def test_a_rate_that_the_file_contradicts_is_refused(layout: Any, tmp_path: Path) -> None:
+    """Layouts that only presume 1000 Hz, and files that say nothing, believe the caller."""
+    path = layout.make(tmp_path)
+    options = layout.options | {"rate_hz": 1.5 * layout.rate_hz}
+    if layout.name.startswith(("240517", "240826")) or "rate_hz" in layout.options:
+        assert read(path, **options).rate_hz == 1.5 * layout.rate_hz
+    else:
+        text = message(path, **options)
+        assert f"{layout.rate_hz:g}" in text and "rate_hz" in text
+
+
+def test_a_rate_within_a_tenth_of_a_percent_is_taken(layout: Any, tmp_path: Path) -> None:
+    options = layout.options | {"rate_hz": 1.0005 * layout.rate_hz}
+    assert read(layout.make(tmp_path), **options).rate_hz == 1.0005 * layout.rate_hz
+
+
+def test_listing_names_what_can_be_chosen(layout: Any, tmp_path: Path) -> None:
+    path = layout.make(tmp_path)
+    names = {v.name for v in variables(path)}
+    if layout.suffix in (".mat", ".npz"):
+        for name in names:
+            assert "rate" not in str(name) or layout.suffix == ".npz"
+        assert names & {"data", "HS_data", "Noise_data", "acc", "signals", "hs"}
+    else:
+        assert set(layout.channels) <= names
+
+
+def test_a_wrong_variable_is_refused_and_those_that_exist_are_named(layout: Any, tmp_path: Path) -> None:
+    path = layout.make(tmp_path)
+    text = message(path, **layout.options | {"variable": "HS_dta"})
+    if layout.suffix in (".mat", ".npz"):
+        assert "HS_dta" in text
+        assert all(v.name in text for v in variables(path))
+    else:
+        assert "no variables" in text
+
+
+def test_a_missing_file_a_folder_and_an_unknown_kind_are_refused(tmp_path: Path) -> None:
+    for suffix in READERS:
+        assert "no such file" in message(tmp_path / f"gone{suffix}")
+        with pytest.raises(DataError, match="no such file"):
+            variables(tmp_path / f"gone{suffix}")
+    (tmp_path / "folder.mat").mkdir()
+    assert "folder" in message(tmp_path / "folder.mat")
+    (tmp_path / "sound.mp3").write_bytes(b"ID3")
+    text = message(tmp_path / "sound.mp3")
+    assert all(suffix in text for suffix in READERS)
+
+
+@pytest.mark.parametrize("rate_hz", [0.0, -1000.0, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused(tmp_path: Path, rate_hz: float) -> None:
+    np.savez(tmp_path / "x.npz", hs=np.arange(100.0))
+    assert "rate_hz" in message(tmp_path / "x.npz", rate_hz=rate_hz)

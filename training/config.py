@@ -1,0 +1,117 @@
+"""RunConfig: a whole run as one frozen value, and its way into a document and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from data.config import DataConfig
+from models import DENOISERS, DenoiserConfig
+from objectives.losses import LOSSES, LossConfig
+from training.decode import ConfigError, decode, decode_named, encode, near
+from training.documents import read_document, write_document
+from training.optimiser import OptimiserConfig
+from training.schedule import ScheduleConfig
+from training.scores import SCORES
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """How long and where a run trains.
+
+    steps_per_epoch: None takes one pass over the clean windows. score: what best weights are chosen by, a name of
+    training.scores.SCORES, mean over the validation SNRs. threads: CPU threads, None takes torch's own choice;
+    results are equal to the bit only for equal threads. precision: of the forward pass; "bf16" uses autocast.
+    """
+
+    epochs: int = 40
+    batch_size: int = 64
+    steps_per_epoch: int | None = None
+    seed: int = 0
+    score: str = "si_sdr_db"
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "steps_per_epoch", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; at least 1 is needed")
+        if self.score not in SCORES:
+            raise ValueError(f"unknown score {self.score!r}{near(self.score, SCORES)}; known: {', '.join(SCORES)}")
+        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
+            raise ValueError(f"device is {self.device!r}; auto, cpu, cuda or cuda:N is needed")
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything that decides a run's result."""
+
+    data: DataConfig
+    model: DenoiserConfig
+    loss: LossConfig
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "optimiser": OptimiserConfig,
+    "schedule": ScheduleConfig,
+    "fit": FitConfig,
+}
+
+
+def to_document(run: RunConfig) -> dict[str, Any]:
+    """`run` as plain values; from_document gives an equal RunConfig."""
+    document = {"schema_version": SCHEMA_VERSION, **encode(run)}
+    document["model"] = {"name": run.model.name, **encode(run.model)}
+    document["loss"] = {"name": run.loss.name, **encode(run.loss)}
+    return document
+
+
+def from_document(values: object, where: str) -> RunConfig:
+    """The RunConfig of a document. A key `provenance` is let through: it tells, it does not decide.
+
+    Raises ConfigError naming `where`, the section and the key.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: a run is a table of sections, got {type(values).__name__}")
+    version = values.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ConfigError(
+            f"{where}: schema_version is {version!r}; this Drivebeat reads {SCHEMA_VERSION}"
+            + ("; use a newer Drivebeat" if isinstance(version, int) and version > SCHEMA_VERSION else "")
+        )
+    known = {"model", "loss", *SECTIONS}
+    for key in values:
+        if key not in known | {"schema_version", "provenance"}:
+            raise ConfigError(f"{where}: unknown key {key!r}{near(str(key), known)}; known: {', '.join(sorted(known))}")
+    for key in ("data", "model", "loss"):
+        if key not in values:
+            raise ConfigError(f"{where}: section {key!r} is missing")
+    plain: dict[str, Any] = {
+        key: decode(cls, values[key], f"{where}: {key}") for key, cls in SECTIONS.items() if key in values
+    }
+    return RunConfig(
+        model=decode_named(DENOISERS, values["model"], f"{where}: model", "model"),
+        loss=decode_named(LOSSES, values["loss"], f"{where}: loss", "loss"),
+        **plain,
+    )
+
+
+def read_run(path: Path) -> RunConfig:
+    """The RunConfig in a .yaml, .json or .toml file. Raises ConfigError."""
+    return from_document(read_document(path), str(path))
+
+
+def write_run(run: RunConfig, path: Path, provenance: Mapping[str, Any] | None = None) -> None:
+    """Write `run` atomically as .yaml or .json, with `provenance` beside it."""
+    document = to_document(run)
+    if provenance is not None:
+        document["provenance"] = dict(provenance)
+    write_document(document, path)

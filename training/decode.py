@@ -1,0 +1,112 @@
+"""Plain values (from YAML, TOML or JSON) to frozen dataclasses, strictly: the one door every document passes."""
+
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A document that cannot become a config; the message is for its writer."""
+
+
+def decode(cls: type[T], values: object, where: str) -> T:
+    """`values` as a `cls`; unknown keys, wrong types, NaN and impossible values are refused by name.
+
+    where: the document or the section, first thing in every message. Raises ConfigError.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: a table of keys is needed, got {_show(values)}")
+    refuse_nan(values, where)
+    try:
+        text = json.dumps(values)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    try:
+        return TypeAdapter(cls).validate_json(text, strict=True, extra="forbid")
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(cls, error)}") from error
+
+
+def decode_named(table: Mapping[str, type[T]], values: object, where: str, what: str) -> T:
+    """A section whose key `name` picks the class from `table`, the rest being its fields."""
+    if not isinstance(values, Mapping) or "name" not in values:
+        raise ConfigError(f"{where}: a table with a key 'name' is needed, one of {', '.join(sorted(table))}")
+    rest = {key: value for key, value in values.items() if key != "name"}
+    name = values["name"]
+    return decode(pick(table, name, where, what), rest, f"{where} ({name})")
+
+
+def pick(table: Mapping[str, T], name: object, where: str, what: str) -> T:
+    """table[name], or a ConfigError that says what there is."""
+    if isinstance(name, str) and name in table:
+        return table[name]
+    raise ConfigError(f"{where}: unknown {what} {name!r}{near(str(name), table)}; known: {', '.join(sorted(table))}")
+
+
+def encode(value: object) -> Any:
+    """A config as plain dicts, lists and scalars; the inverse of decode."""
+    return json.loads(json.dumps(asdict(value)))  # type: ignore[call-overload]  # tuples become lists
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """ " (did you mean 'x'?)", or nothing."""
+    match = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def refuse_nan(values: object, where: str) -> None:
+    """Raise ConfigError for a NaN or an infinity anywhere inside."""
+    if isinstance(values, float) and not math.isfinite(values):
+        raise ConfigError(f"{where}: {values} is not a number a config may hold")
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            refuse_nan(value, f"{where}.{key}")
+    elif isinstance(values, list | tuple):
+        for i, value in enumerate(values):
+            refuse_nan(value, f"{where}[{i}]")
+
+
+def _explain(cls: type, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    path = [part for part in first["loc"] if not (isinstance(part, str) and ("[" in part or part.endswith(")")))]
+    name = ".".join(str(part) for part in path)
+    kind, got = first["type"], first["input"]
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _field_names(cls, path[:-1])
+        return f"unknown key {name!r}{near(str(path[-1]), known)}; known: {', '.join(sorted(known))}"
+    if kind in ("missing", "missing_argument"):
+        return f"{name!r} is missing"
+    if kind == "value_error":
+        return f"{name + ': ' if name else ''}{first['ctx']['error']}"
+    return f"{name!r}: {first['msg'].replace('Input should be', 'should be')}, got {_show(got)}"
+
+
+def _field_names(cls: type, path: list[Any]) -> list[str]:
+    """Field names of the dataclass that `path` leads to, or of the last one on the way."""
+    here: Any = cls
+    for part in path:
+        if isinstance(part, int):
+            continue
+        hint = typing.get_type_hints(here)[part]
+        here = next((c for c in _leaves(hint) if is_dataclass(c)), here)
+    return [f.name for f in fields(here) if f.init]
+
+
+def _leaves(hint: Any) -> list[Any]:
+    if typing.get_origin(hint) in (tuple, list, typing.Union, types.UnionType):
+        return [leaf for argument in typing.get_args(hint) for leaf in _leaves(argument)]
+    return [hint]
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,92 @@
+"""Pictures: one window as noisy, clean and estimate; a run's scores against SNR."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from data.files import atomic
+from objectives.heart import detect_events
+
+Samples = NDArray[np.float32]
+COLOURS = {"noisy": "#8a8f98", "clean": "#1f7a5c", "estimate": "#c2410c"}
+
+
+def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Write `figure` as PNG, atomically; no window, no global state."""
+    FigureCanvasAgg(figure)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
+
+
+def draw_window(noisy: Samples, clean: Samples, estimate: Samples, rate_hz: float, title: str, path: Path) -> None:
+    """One window [time] as three traces on one clock, S1 and S2 marked, and the estimate's spectrogram."""
+    figure = Figure(figsize=(11, 7.2), layout="constrained", dpi=110)
+    axes = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1, 1, 1.1))
+    time_s = np.arange(len(clean)) / rate_hz
+    events = {"clean": detect_events(clean, rate_hz), "estimate": detect_events(estimate, rate_hz)}
+    for axis, (name, trace) in zip(axes, {"noisy": noisy, "clean": clean, "estimate": estimate}.items(), strict=False):
+        axis.plot(time_s, trace, color=COLOURS[name], linewidth=0.8)
+        axis.set_ylabel(name)
+        axis.margins(x=0)
+        peak = float(np.max(np.abs(trace))) or 1.0
+        axis.set_ylim(-1.25 * peak, 1.25 * peak)
+        for event in events["clean"]:
+            axis.axvline(event, color=COLOURS["clean"], alpha=0.25, linewidth=1)
+        if name in events:
+            axis.plot(events[name], np.full(len(events[name]), 1.12 * peak), "v", color=COLOURS[name], markersize=5)
+    _spectrogram(axes[3], estimate, rate_hz)
+    axes[0].set_title(title, fontsize=11)
+    axes[3].set_xlabel("time in s; lines: S1 and S2 in the clean signal, triangles: events found in a trace")
+    save(figure, path)
+
+
+def _spectrogram(axis: Axes, signal: Samples, rate_hz: float) -> None:
+    window = max(16, int(0.25 * rate_hz))
+    hop = max(1, window // 16)
+    padded = np.pad(signal, window // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop] * np.hanning(window)
+    level_db = 20 * np.log10(np.abs(np.fft.rfft(frames, 2 * window, axis=1)).T + 1e-12)
+    frequency_hz = np.fft.rfftfreq(2 * window, 1 / rate_hz)
+    shown = (frequency_hz >= 10) & (frequency_hz <= 80)
+    axis.imshow(
+        level_db[shown],
+        origin="lower",
+        aspect="auto",
+        extent=(0, len(signal) / rate_hz, 10, 80),
+        cmap="magma",
+        vmin=float(level_db.max()) - 40,
+        vmax=float(level_db.max()),
+        interpolation="bilinear",
+    )
+    axis.set_ylabel("estimate, Hz")
+
+
+def draw_scores(
+    rows: Mapping[str, Sequence[float]], snrs_db: Sequence[float], label: str, path: Path, highlight: str
+) -> None:
+    """A score against the input SNR: one line for each method, `highlight` the strong one."""
+    figure = Figure(figsize=(7.5, 5), layout="constrained", dpi=110)
+    axis = figure.subplots()
+    for name, values in rows.items():
+        ours = name == highlight
+        axis.plot(
+            snrs_db,
+            values,
+            marker="o",
+            markersize=6 if ours else 4,
+            linewidth=2.6 if ours else 1.2,
+            color=COLOURS["estimate"] if ours else None,
+            linestyle="--" if name == "oracle" else "-",
+            label=name,
+            zorder=3 if ours else 2,
+        )
+    axis.set_xlabel("SNR of the mixture in dB (25-55 Hz)")
+    axis.set_ylabel(label)
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False, fontsize=9)
+    save(figure, path)

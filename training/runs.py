@@ -1,0 +1,184 @@
+"""A run's folder: run.yaml, weights, checkpoint, history, evaluation; and what one does with it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from torch import nn
+
+from data.config import DataConfig
+from data.corpus import load
+from data.mixture import held_out
+from data.recording import Recording
+from training.apply import apply, write_estimate
+from training.checkpoint import load_weights
+from training.config import RunConfig, from_document, write_run
+from training.decode import ConfigError, decode
+from training.device import arithmetic, resolve_device
+from training.documents import read_document
+from training.estimate import estimate_held_out
+from training.evaluate import (
+    COLUMNS,
+    Row,
+    classical_rows,
+    score_rows,
+    write_score_figure,
+    write_showcase,
+    write_table,
+)
+from training.scores import SCORES
+from training.trackers import build_trackers
+from training.trainer import WEIGHTS, train
+
+RUN_FILE = "run.yaml"
+
+
+def read_run_with_provenance(path: Path) -> tuple[RunConfig, Mapping[str, Any]]:
+    """The run in a document and where it says it comes from."""
+    document = read_document(path)
+    return from_document(document, str(path)), document.get("provenance", {})
+
+
+def override(run: RunConfig, **fit: Any) -> RunConfig:
+    """`run` with some of its fit fields replaced; None keeps the run's own."""
+    changed = {name: value for name, value in fit.items() if value is not None}
+    return dataclasses.replace(run, fit=dataclasses.replace(run.fit, **changed)) if changed else run
+
+
+def train_to_folder(
+    run: RunConfig, folder: Path, provenance: Mapping[str, Any], trackers: Sequence[str], console: Console
+) -> float:
+    """Train `run` into `folder`, showing progress; the best score. Goes on where an interrupted training stopped.
+
+    Raises ConfigError where the folder holds another run.
+    """
+    path = folder / RUN_FILE
+    if path.exists() and read_run_with_provenance(path)[0] != run:
+        raise ConfigError(f"{folder}: holds another run; choose another folder with -o, or remove it")
+    sinks = build_trackers(trackers, folder)
+    corpus = load(run.data)
+    wanted = provenance.get("data_fingerprint")
+    if wanted not in (None, corpus.fingerprint):
+        console.print(f"note: the recordings (fingerprint {corpus.fingerprint}) are not those of the search ({wanted})")
+    write_run(run, path, provenance)
+    sinks.start(run, folder.name)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    best: float | None = None
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("training", total=run.fit.epochs)
+        for report in train(run, corpus, folder):
+            sinks.report(report)
+            best = report.best_score
+            shown = f"{report.score:+.3f}" + (f", best {best:+.3f}" if best is not None else "")
+            bar.update(task, completed=report.epoch + 1, description=f"{run.fit.score} {shown}")
+            if not console.is_terminal and _is_milestone(report.epoch, run.fit.epochs):
+                console.print(
+                    f"epoch {report.epoch + 1}/{report.n_epochs} loss {report.loss:.3f} {run.fit.score} {shown}"
+                )
+    assert best is not None, "the last epoch is always past the ramps"
+    sinks.finish({run.fit.score: best})
+    return best
+
+
+def _is_milestone(epoch: int, n_epochs: int) -> bool:
+    return epoch + 1 == n_epochs or (epoch + 1) % max(1, n_epochs // 10) == 0
+
+
+def load_model(folder: Path, n_channels: int) -> tuple[RunConfig, nn.Module]:
+    """The run in `folder` and its model with the trained weights. Raises ConfigError for a folder that is no run."""
+    path = folder / RUN_FILE
+    if not path.exists():
+        raise ConfigError(
+            f"{folder}: not a run's folder (no {RUN_FILE}); train one: drivebeat train RUN.yaml -o {folder}"
+        )
+    run, _ = read_run_with_provenance(path)
+    with arithmetic(run.fit.seed, resolve_device("cpu"), None):
+        model = run.model.build(n_channels)
+    load_weights(model, folder / WEIGHTS)
+    return run, model
+
+
+def evaluate_folder(
+    folder: Path, data: Path | None, output: Path, split: str, threads: int | None, console: Console
+) -> list[Row]:
+    """Score the run in `folder` and the classical rows on a held-out mixture; write table, pictures and sounds.
+
+    data: a document whose section `data` replaces the run's own.
+    """
+    if split not in ("test", "validation"):
+        raise ConfigError(f"--split is {split!r}; test or validation is needed")
+    path = folder / RUN_FILE
+    if not path.exists():
+        raise ConfigError(
+            f"{folder}: not a run's folder (no {RUN_FILE}); train one: drivebeat train RUN.yaml -o {folder}"
+        )
+    run, _ = read_run_with_provenance(path)
+    config = _data_of(data) if data is not None else run.data
+    corpus = load(config)
+    _, model = load_model(folder, corpus.n_channels)
+    mixture = held_out(corpus.splits[split], config, config.test if split == "test" else config.validation)
+    device = resolve_device(run.fit.device)
+    with arithmetic(run.fit.seed, device, threads):
+        ours = estimate_held_out(model.to(device), mixture, device, run.fit.batch_size, run.fit.precision)
+    name = run.model.name
+    rows = score_rows({**classical_rows(mixture, config.band_hz), name: ours}, mixture)
+    write_table(rows, output / "table.csv")
+    for score in ("si_sdr_db", "event_f1", "hr_within_5_bpm"):
+        write_score_figure(rows, score, name, output / f"{score}.png")
+    write_showcase(mixture, ours, name, output)
+    for score in ("si_sdr_db", "event_f1", "hr_within_5_bpm"):
+        console.print(score_table(rows, score, name))
+    console.print(f"{output}: table.csv ({', '.join(COLUMNS)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav")
+    return rows
+
+
+def _data_of(path: Path) -> DataConfig:
+    document = read_document(path)
+    if not isinstance(document, Mapping) or "data" not in document:
+        raise ConfigError(f"{path}: has no section 'data'")
+    return decode(DataConfig, document["data"], f"{path}: data")
+
+
+def score_table(rows: Sequence[Row], score: str, highlight: str) -> Table:
+    """One score as methods x SNRs with the mean, best method last; the oracle is a bound, not a competitor."""
+    snrs_db = list(dict.fromkeys(row.snr_db for row in rows))
+    by_method: dict[str, dict[float, float]] = {}
+    for row in rows:
+        by_method.setdefault(row.method, {})[row.snr_db] = row.scores[score]
+    means = {method: sum(values.values()) / len(values) for method, values in by_method.items()}
+    unit = f" in {SCORES[score].unit}" if SCORES[score].unit else ""
+    table = Table(title=f"{score}{unit}", title_justify="left")
+    table.add_column("method")
+    for snr_db in snrs_db:
+        table.add_column(f"{snr_db:+g} dB", justify="right")
+    table.add_column("mean", justify="right")
+    falling = SCORES[score].direction == "minimize"
+    for method in sorted(means, key=lambda m: means[m], reverse=falling):
+        label = f"{method} (bound)" if method == "oracle" else method
+        cells = [f"{by_method[method][snr_db]:.2f}" for snr_db in snrs_db]
+        table.add_row(label, *cells, f"{means[method]:.2f}", style="bold" if method == highlight else "")
+    return table
+
+
+def apply_folder(folder: Path, recording: Recording, output: Path, device_name: str) -> int:
+    """Clean `recording` with the run in `folder` and write the estimate; the number of samples written."""
+    run, _ = read_run_with_provenance(folder / RUN_FILE)
+    n_channels = max(max(len(source.channels), 1) for source in (*run.data.clean, *run.data.noise))
+    _, model = load_model(folder, n_channels)
+    if recording.signals.shape[0] < n_channels:
+        raise ConfigError(
+            f"{recording.source}: {recording.signals.shape[0]} channels ({', '.join(recording.channels)}), the model "
+            f"needs {n_channels}: the one to clean first, then its references (--channels)"
+        )
+    used = dataclasses.replace(
+        recording, signals=recording.signals[:n_channels], channels=recording.channels[:n_channels]
+    )
+    device = resolve_device(device_name)
+    with arithmetic(run.fit.seed, device, run.fit.threads):
+        estimate = apply(model.to(device), used, run.data, device)
+    write_estimate(estimate, recording, output)
+    return len(estimate)

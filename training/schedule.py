@@ -1,0 +1,67 @@
+"""How training hardens over epochs: progressive gain and progressive peak_weight."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleConfig:
+    """The gain of training mixtures (clean + gain x noise) and its ramp; the ramp of the loss's peak_weight.
+
+    gain: at the end of the ramp. mixing "gain" leaves levels as recorded, "snr" brings each pair to equal in-band
+    power first, so that the SNR is -20 log10(gain) dB exactly. gain_spread_db: each window's gain is lowered by up
+    to this. gain_ramp: how it rises from gain_start x gain over the first gain_ramp_share of the epochs.
+    peak_ramp_share: share of the epochs over which peak_weight rises from 0 to its value.
+    """
+
+    gain: Annotated[float, FloatDistribution(0.25, 4.0, log=True)] = 2.0
+    gain_spread_db: Annotated[float, FloatDistribution(0.0, 20.0)] = 12.0
+    gain_ramp: Annotated[str, CategoricalDistribution(("none", "linear", "steps", "smooth"))] = "linear"
+    gain_ramp_share: Annotated[float, FloatDistribution(0.1, 0.6)] = 0.4
+    gain_start: float = 0.1
+    gain_steps: int = 4
+    peak_ramp_share: Annotated[float, FloatDistribution(0.0, 0.6)] = 0.0
+    mixing: Literal["gain", "snr"] = "snr"
+
+    def __post_init__(self) -> None:
+        if self.gain < 0 or self.gain_spread_db < 0:
+            raise ValueError(f"gain is {self.gain} and gain_spread_db {self.gain_spread_db}; neither may be negative")
+        if self.gain_ramp not in ("none", "linear", "steps", "smooth"):
+            raise ValueError(f"gain_ramp is {self.gain_ramp!r}; none, linear, steps or smooth is needed")
+        for name in ("gain_ramp_share", "gain_start", "peak_ramp_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; a share from 0 to 1 is needed")
+        if self.gain_steps < 1:
+            raise ValueError(f"gain_steps is {self.gain_steps}; at least 1 is needed")
+
+
+def gain_at(schedule: ScheduleConfig, epoch: int, n_epochs: int) -> float:
+    """The gain of epoch `epoch` (from 0) of `n_epochs`; the full gain from the end of the ramp on."""
+    ramp = _ramp_epochs(schedule.gain_ramp_share, n_epochs) if schedule.gain_ramp != "none" else 0
+    if epoch >= ramp:
+        return schedule.gain
+    share = epoch / ramp
+    if schedule.gain_ramp == "smooth":
+        share = 0.5 - 0.5 * math.cos(math.pi * share)
+    elif schedule.gain_ramp == "steps":
+        share = math.floor(share * schedule.gain_steps) / schedule.gain_steps
+    return schedule.gain * (schedule.gain_start + (1 - schedule.gain_start) * share)
+
+
+def peak_share_at(schedule: ScheduleConfig, epoch: int, n_epochs: int) -> float:
+    """The share of peak_weight in force in `epoch`."""
+    ramp = _ramp_epochs(schedule.peak_ramp_share, n_epochs)
+    return 1.0 if epoch >= ramp else epoch / ramp
+
+
+def ramps_end(schedule: ScheduleConfig, n_epochs: int) -> int:
+    """The first epoch at full gain and full peak_weight: from here on weights may be chosen as the best."""
+    gain_ramp = _ramp_epochs(schedule.gain_ramp_share, n_epochs) if schedule.gain_ramp != "none" else 0
+    return min(max(gain_ramp, _ramp_epochs(schedule.peak_ramp_share, n_epochs)), n_epochs - 1)
+
+
+def _ramp_epochs(share: float, n_epochs: int) -> int:
+    return round(share * n_epochs)
