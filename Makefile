@@ -44,7 +44,13 @@ format: env ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 
 demo: env ## recordings -> search -> best.yaml -> training -> table, figure, sound
-	$(BIN)/drivebeat demo
+	$(BIN)/drivebeat data synth --out data/demo --seed 1 --minutes 1 --sessions 8 --speeds 80,100,120
+	$(BIN)/drivebeat create search/studies/demo.toml
+	$(BIN)/drivebeat launch demo --workers 2
+	$(BIN)/drivebeat export demo -o runs/demo/best.yaml
+	$(BIN)/drivebeat train runs/demo/best.yaml -o runs/demo/final --epochs 30 --threads 2
+	$(BIN)/drivebeat evaluate runs/demo/final --threads 2
+	@echo "browse the trials: $(BIN)/drivebeat dashboard"
 
 clean: ## remove the environment and caches, never studies or recordings
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,9 +1,14 @@
 """What a run learns from and is scored on: recordings, how they are cut, split and mixed."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-USES = ("split", "train", "validation", "test")
+Use = Literal["split", "train", "validation", "test"]
+Randomiser = Literal["none", "sample_shuffle", "phase_shuffle", "half_phase_shuffle", "phase_random"]
+
+# Below this the heart's band and its envelope cannot be scored.
+MIN_RATE_HZ = 200.0
+MIN_WINDOW_SAMPLES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +18,16 @@ class EcgRule:
     replace: str
     by: str
 
+    def __post_init__(self) -> None:
+        if not self.replace or self.replace == self.by:
+            raise ValueError(f"ecg: replace is {self.replace!r} and by {self.by!r}; two different texts are needed")
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Some recordings that are read alike.
 
-    files: globs, relative to the working directory.
+    files: paths or globs, relative to the working directory.
     channels: names, the one to clean first, references after it; empty takes the file's first channel.
     variable, rate_hz, layout: passed to the reader where a file does not say them itself.
     ecg: the file that holds the ECG, if it is another one.
@@ -31,11 +40,14 @@ class Source:
     rate_hz: float | None = None
     layout: str = "auto"
     ecg: EcgRule | None = None
-    use: Literal["split", "train", "validation", "test"] = "split"
+    use: Use = "split"
 
     def __post_init__(self) -> None:
         if not self.files:
             raise ValueError("files: at least one path or glob is needed")
+        if len(set(self.channels)) != len(self.channels):
+            raise ValueError(f"channels: {', '.join(self.channels)}; each may be named once")
+        _check_choice("use", self.use, get_args(Use))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +61,9 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         shares = (self.train, self.validation, self.test)
-        if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+        if not min(shares) > 0 or not abs(sum(shares) - 1) <= 1e-9:
             raise ValueError(f"split: shares are {shares}; positive numbers that sum to 1 are needed")
+        _check_seed(self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,9 @@ class HeldOutConfig:
             raise ValueError(f"n_windows is {self.n_windows}; at least 1 is needed")
         if not self.snrs_db:
             raise ValueError("snrs_db is empty; at least one SNR is needed")
+        if len(set(self.snrs_db)) != len(self.snrs_db):
+            raise ValueError(f"snrs_db is {list(self.snrs_db)}; each SNR may be named once")
+        _check_seed(self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +89,9 @@ class DataConfig:
     """Recordings in, mixtures out.
 
     rate_hz: everything is resampled to it. band_hz: zero-phase band-pass of clean and noise; None leaves it out.
-    window_samples, stride_samples: at `rate_hz`. randomiser: a kind of data.noise.RANDOMISERS, training noise only.
+    window_samples, stride_samples: at `rate_hz`.
+    randomiser: a kind of data.noise.RANDOMISERS, for training noise only; what sample_shuffle spreads over all
+    frequencies is brought back into band_hz.
     randomise_per: "window" draws anew for each window; "epoch" draws one surrogate of each noise recording per
     epoch and cuts windows from it, which costs a fraction.
     pairing: "random" pairs any clean window with any noise window; "index" pairs them by time (the lab's old way).
@@ -87,7 +105,7 @@ class DataConfig:
     band_hz: tuple[float, float] | None = (25.0, 55.0)
     window_samples: int = 5120
     stride_samples: int = 32
-    randomiser: str = "phase_random"
+    randomiser: Randomiser = "phase_random"
     randomise_per: Literal["window", "epoch"] = "window"
     pairing: Literal["random", "index"] = "random"
     level: Literal["unit", "raw"] = "unit"
@@ -98,16 +116,37 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not self.clean or not self.noise:
             raise ValueError("data needs at least one clean and one noise source")
-        if self.rate_hz <= 0:
-            raise ValueError(f"rate_hz is {self.rate_hz}; a positive number is needed")
-        if self.window_samples < 16 or self.stride_samples < 1:
+        if not MIN_RATE_HZ <= self.rate_hz < float("inf"):
+            raise ValueError(
+                f"rate_hz is {self.rate_hz}; at least {MIN_RATE_HZ:g} is needed for scores of heart sounds"
+            )
+        if self.window_samples < MIN_WINDOW_SAMPLES or self.stride_samples < 1:
             raise ValueError(
                 f"window_samples is {self.window_samples} and stride_samples {self.stride_samples}; "
-                "at least 16 and 1 are needed"
+                f"at least {MIN_WINDOW_SAMPLES} and 1 are needed"
             )
         if self.band_hz is not None and not 0 < self.band_hz[0] < self.band_hz[1] < self.rate_hz / 2:
             raise ValueError(
                 f"band_hz is {self.band_hz} at rate_hz {self.rate_hz}; 0 < low < high < {self.rate_hz / 2} is needed"
             )
+        _check_choice("randomiser", self.randomiser, get_args(Randomiser))
+        _check_choice("randomise_per", self.randomise_per, ("window", "epoch"))
+        _check_choice("pairing", self.pairing, ("random", "index"))
+        _check_choice("level", self.level, ("unit", "raw"))
         if self.randomise_per == "epoch" and self.randomiser not in ("none", "phase_random"):
             raise ValueError(f'randomise_per "epoch" works with phase_random, not with {self.randomiser!r}')
+
+    @property
+    def n_channels(self) -> int:
+        """What a model of these data takes: the channel to clean and the most references that a source names."""
+        return max(max(len(source.channels), 1) for source in (*self.clean, *self.noise))
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}; one of {', '.join(known)} is needed")
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; a whole number from 0 up is needed")

@@ -2,7 +2,7 @@
 
 import glob
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -47,7 +47,11 @@ class Split:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Corpus:
-    """All a run needs of its data: the three splits, the channel count and the fingerprint of what was read."""
+    """All a run needs of its data: the three splits, the channel count and the fingerprint of what was read.
+
+    Splits, their order and the fingerprint follow from what the recordings hold and the config's seed: the same
+    recordings under other names, in another folder or listed in another order give the same.
+    """
 
     config: DataConfig
     splits: Mapping[str, Split]
@@ -55,48 +59,88 @@ class Corpus:
     fingerprint: str
 
 
-def load(config: DataConfig, progress: Callable[[str], None] | None = None) -> Corpus:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """A recording as listed: its role and use, what it held (`digest`; `heard`: of its first channel alone)."""
+
+    role: str
+    source: Source
+    path: Path
+    digest: str
+    heard: str
+    segment: Segment
+
+
+def load(config: DataConfig) -> Corpus:
     """Read and prepare all recordings of `config`.
 
     Raises DataError for anything that cannot be used: no file for a glob, a reader's complaint, a window longer
-    than a recording, a split without windows.
+    than a recording, a recording in two roles or two splits, a split without recordings.
     """
-    n_channels = max(max(len(source.channels), 1) for source in (*config.clean, *config.noise))
-    digest = hashlib.sha256()
-    dealt: dict[str, dict[str, list[Segment]]] = {use: {"clean": [], "noise": []} for use in SPLITS}
-    for role, sources in (("clean", config.clean), ("noise", config.noise)):
-        loose: list[Segment] = []
-        for source in sources:
-            for path in find(source):
-                recording = _read(path, source)
-                if progress:
-                    progress(f"{role} {path}")
-                digest.update(f"{role} {recording.rate_hz}".encode())
-                digest.update(recording.signals.tobytes())
-                segment = _prepare(recording, config, n_channels, role)
-                (loose if source.use == "split" else dealt[source.use][role]).append(segment)
-        for use, segments in _deal(loose, config).items():
-            dealt[use][role].extend(segments)
-    splits = {use: Split(tuple(roles["clean"]), tuple(roles["noise"])) for use, roles in dealt.items()}
-    for use, split in splits.items():
-        for role, given in (("clean", split.clean), ("noise", split.noise)):
-            if not given:
+    found = [
+        _find_out(path, source, config, role)
+        for role, sources in (("clean", config.clean), ("noise", config.noise))
+        for source in sources
+        for path in find(source)
+    ]
+    _refuse_repeats(found)
+    found.sort(key=lambda f: f.digest)
+    dealt = {role: _deal_role([f for f in found if f.role == role], config) for role in ("clean", "noise")}
+    for use in SPLITS:
+        for role, parts in dealt.items():
+            if not parts[use]:
                 raise DataError(
                     f"too few windows: {use} has no {role} recording; give more files, "
                     'let some have use = "split", or pin one to it'
                 )
-    return Corpus(config, MappingProxyType(splits), n_channels, digest.hexdigest()[:16])
+    splits = {use: Split(tuple(dealt["clean"][use]), tuple(dealt["noise"][use])) for use in SPLITS}
+    fingerprint = _sha256(*(f"{f.role} {f.digest}".encode() for f in sorted(found, key=lambda f: (f.role, f.digest))))
+    return Corpus(config, MappingProxyType(splits), config.n_channels, fingerprint[:16])
 
 
 def find(source: Source) -> list[Path]:
     """The files of `source`, sorted, each once. Raises DataError where a glob finds nothing."""
     found: set[Path] = set()
     for pattern in source.files:
-        paths = [Path(name) for name in glob.glob(str(Path(pattern).expanduser()), recursive=True)]  # noqa: PTH207
+        plain = Path(pattern).expanduser()
+        paths = [plain] if plain.exists() else [Path(name) for name in glob.glob(str(plain), recursive=True)]  # noqa: PTH207
         if not paths:
             raise DataError(f"no recording matches {pattern!r} (looked from {Path.cwd()}); check the path")
         found.update(paths)
     return sorted(found)
+
+
+def _find_out(path: Path, source: Source, config: DataConfig, role: str) -> _Found:
+    recording = _read(path, source)
+    segment = _prepare(recording, config, role)
+    rate = f"{recording.rate_hz}".encode()
+    peaks = b"" if segment.r_peaks_s is None else segment.r_peaks_s.tobytes()
+    digest = _sha256(rate, *(row.data for row in recording.signals), peaks)
+    return _Found(role, source, path, digest, _sha256(rate, recording.signals[0].data), segment)
+
+
+def _sha256(*parts: bytes | memoryview) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _refuse_repeats(found: Sequence[_Found]) -> None:
+    """A recording has one role and lies in one split, whatever its file is called and however it is listed.
+
+    Several channels of one file may be listed apart as long as all are pinned to the same split.
+    """
+    seen: dict[object, _Found] = {}
+    for f in found:
+        for key in ((f.path.resolve(), f.source.variable), f.heard):
+            other = seen.setdefault(key, f)
+            together = other.role == f.role and other.source.use == f.source.use != "split"
+            if other is not f and (other.heard == f.heard or not together):
+                raise DataError(
+                    f"{f.path}: listed as {f.role} (use {f.source.use}), and the same recording as {other.role} "
+                    f"(use {other.source.use}) in {other.path}; list it once, or it is scored on what it learnt"
+                )
 
 
 def _read(path: Path, source: Source) -> Recording:
@@ -126,29 +170,36 @@ def condition(recording: Recording, config: DataConfig) -> Signal:
     return bandpass(signals, config.rate_hz, *config.band_hz)
 
 
-def _prepare(recording: Recording, config: DataConfig, n_channels: int, role: str) -> Segment:
-    signals = condition(recording, config)
-    if signals.shape[1] < config.window_samples:
+def _prepare(recording: Recording, config: DataConfig, role: str) -> Segment:
+    if round(recording.duration_s * config.rate_hz) < config.window_samples:
         raise DataError(
-            f"{recording.source}: {signals.shape[1] / config.rate_hz:.2f} s is shorter than one window of "
-            f"{config.window_samples} samples ({config.window_samples / config.rate_hz:.2f} s at {config.rate_hz:g} Hz)"
+            f"{recording.source}: {recording.duration_s:.2f} s is shorter than one window of {config.window_samples} "
+            f"samples ({config.window_samples / config.rate_hz:.2f} s at {config.rate_hz:g} Hz); leave it out or "
+            "lower window_samples"
         )
+    signals = condition(recording, config)
     in_band = signals[0] if config.band_hz is not None else bandpass(signals[0], config.rate_hz, *HEART_BAND_HZ)
     if config.level == "unit":
         rms = float(np.sqrt(np.mean(np.square(in_band, dtype=np.float64))))
         if rms == 0:
             raise DataError(f"{recording.source}: nothing in the band; is it the right channel?")
         signals, in_band = signals / rms, in_band / rms
-    missing = n_channels - signals.shape[0]
+    missing = config.n_channels - signals.shape[0]
     if missing and role == "noise":
         raise DataError(
-            f"{recording.source}: {signals.shape[0]} channels where {n_channels} are asked for; "
+            f"{recording.source}: {signals.shape[0]} channels where {config.n_channels} are asked for; "
             "noise must carry every reference channel, so list them under its channels"
         )
     if missing:  # a reference that hears no heart: what a seat channel of another place would give
         signals = np.concatenate([signals, np.zeros((missing, signals.shape[1]), np.float32)])
     peaks = beats(recording) if role == "clean" else None
     return Segment(frozen(signals), frozen(in_band), recording.source, peaks)
+
+
+def _deal_role(found: Sequence[_Found], config: DataConfig) -> dict[str, list[Segment]]:
+    """Split name -> its recordings of one role: those pinned to it, then its share of the others."""
+    parts = _deal([f.segment for f in found if f.source.use == "split"], config)
+    return {use: [f.segment for f in found if f.source.use == use] + parts[use] for use in SPLITS}
 
 
 def _deal(segments: list[Segment], config: DataConfig) -> dict[str, list[Segment]]:
@@ -181,7 +232,7 @@ def _cut(segment: Segment, config: DataConfig) -> dict[str, Segment]:
         )
     parts, start = {}, 0
     for use, share in shares.items():
-        stop = min(start + int(usable * share), segment.n_samples)
+        stop = start + int(usable * share)
         parts[use] = _slice(segment, start, stop, config.rate_hz)
         start = stop + guard
     return parts

@@ -137,11 +137,44 @@ def vehicle_vibration(
         orders = np.arange(1, car.wheel_orders.size + 1)
         noise += _lines(car.wheel_orders, orders, turns_hz, parts["wheel"], speed, n_channels, rate_hz, rng)
         height = np.sqrt(sum(parts.values()))
-        both_s = np.concatenate([bumps_s, bumps_s + axle_delay_s(speed_kmh)])
-        noise += height * _bumps(both_s, bumps_s.size, n_channels, n_samples, rate_hz, rng)
+        noise += height * bump_vibration(bumps_s, speed_kmh, n_channels, n_samples, rate_hz, rng)
 
     target_db = car.log_sd_db if speed_kmh > 0 else car.idle_log_sd_db
     return car.gain[:, None] * noise * _level(noise[0], target_db, rate_hz, rng)
+
+
+def bump_vibration(
+    bumps_s: Samples,
+    speed_kmh: float,
+    n_channels: int,
+    n_samples: int,
+    rate_hz: float,
+    rng: np.random.Generator,
+) -> Samples:
+    """Ringing float64[channel, time] where the front axle meets each bump, and again where the rear axle does.
+
+    Both axles of a bump sound alike: seat and body at 25-45 Hz over wheel hop at 10-14 Hz.
+    """
+    n_bumps = bumps_s.size
+    times_s = np.concatenate([bumps_s, bumps_s + axle_delay_s(speed_kmh)])
+    strength = np.tile(rng.uniform(2.0, 4.5, n_bumps), 2)
+    strength[n_bumps:] *= rng.uniform(0.6, 1.1, n_bumps)
+    ring_hz = np.tile(rng.uniform(25, 45, n_bumps), 2)
+    ring_s = np.tile(rng.uniform(0.03, 0.06, n_bumps), 2)
+    hop_hz = rng.uniform(10, 14)
+    first = np.ceil(times_s * rate_hz).astype(np.int64)
+    index = first[:, None] + np.arange(int(0.4 * rate_hz))
+    time_s = index / rate_hz - times_s[:, None]
+    inside = index < n_samples
+    attack = 1 - np.exp(-time_s / 0.008)
+    hop = 1.5 * np.exp(-time_s / 0.08) * np.sin(2 * np.pi * hop_hz * time_s)
+    out = np.zeros((n_channels, n_samples))
+    for row in out:
+        phase = rng.uniform(-0.5, 0.5, (times_s.size, 1))
+        own_hz = ring_hz[:, None] * (1 + 0.05 * rng.standard_normal((times_s.size, 1)))
+        ring = np.exp(-time_s / ring_s[:, None]) * np.sin(2 * np.pi * own_hz * time_s + phase)
+        np.add.at(row, index[inside], (strength[:, None] * attack * (ring + hop))[inside])
+    return out
 
 
 def level_db(signal: Samples, rate_hz: float) -> Samples:
@@ -222,30 +255,6 @@ def _lines(
         own = phase + 0.4 / (2 * np.pi * step) * wander(speed.size, rate_hz, 2.0, rng)
         row[:] = table[(own * _TABLE_SIZE).astype(np.int64) % _TABLE_SIZE]
     return lines
-
-
-def _bumps(
-    times_s: Samples, n_pairs: int, n_channels: int, n_samples: int, rate_hz: float, rng: np.random.Generator
-) -> Samples:
-    """Ringing float64[channel, time] after each time; front and rear of a pair sound alike."""
-    out = np.zeros((n_channels, n_samples))
-    strength = np.tile(rng.uniform(2.0, 4.5, n_pairs), 2)
-    strength[n_pairs:] *= rng.uniform(0.6, 1.1, n_pairs)
-    ring_hz = np.tile(rng.uniform(25, 45, n_pairs), 2)
-    ring_s = np.tile(rng.uniform(0.03, 0.06, n_pairs), 2)
-    hop_hz = rng.uniform(10, 14)
-    first = np.ceil(times_s * rate_hz).astype(np.int64)
-    index = first[:, None] + np.arange(int(0.4 * rate_hz))
-    time_s = index / rate_hz - times_s[:, None]
-    inside = index < n_samples
-    attack = 1 - np.exp(-time_s / 0.008)
-    for row in out:
-        phase = rng.uniform(-0.5, 0.5, (times_s.size, 1))
-        own_hz = ring_hz[:, None] * (1 + 0.05 * rng.standard_normal((times_s.size, 1)))
-        ring = np.exp(-time_s / ring_s[:, None]) * np.sin(2 * np.pi * own_hz * time_s + phase)
-        hop = 1.5 * np.exp(-time_s / 0.08) * np.sin(2 * np.pi * hop_hz * time_s)
-        np.add.at(row, index[inside], (strength[:, None] * attack * (ring + hop))[inside])
-    return out
 
 
 def _level(noise: Samples, target_db: float, rate_hz: float, rng: np.random.Generator) -> Samples:

@@ -1,12 +1,16 @@
 """Samplers and pruners by name: the two tables a study file chooses from."""
 
-from collections.abc import Callable, Mapping
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
 
+from search.points import Distributions, axis, n_points, points_at_random
 from training.decode import ConfigError
 
 
@@ -42,12 +46,106 @@ class PrunerSpec:
             raise ValueError(f"percentile is {self.percentile}; 0 to 100 is needed")
 
 
-Distributions = Mapping[str, BaseDistribution]
+Accept = Callable[[Mapping[str, Any]], bool]
+MAX_LISTED = 100_000
+DRAWS, RANDOM_DRAWS = 4, 200
 
 
-def build_sampler(spec: SamplerSpec, distributions: Distributions, seed: int, slot: int) -> optuna.samplers.BaseSampler:
-    """The sampler for one trial. Its draws follow from (study seed, slot), so no two workers draw the same point."""
-    return SAMPLERS[spec.name](spec, distributions, seed, slot)
+def build_sampler(
+    spec: SamplerSpec, distributions: Distributions, seed: int, slot: int, accept: Accept = lambda point: True
+) -> optuna.samplers.BaseSampler:
+    """The sampler for one trial of a study on `distributions`, proposing points that `accept` lets pass.
+
+    Its draws follow from (study seed, slot), so no two workers draw alike.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        inner = SAMPLERS[spec.name](spec, seed, _mixed(seed, slot))
+    return AcceptedPoints(inner, distributions, _mixed(seed, slot), accept, listed=spec.name == "grid")
+
+
+class AcceptedPoints(optuna.samplers.BaseSampler):
+    """Proposes whole points of a known space, drawn again while `accept` refuses them.
+
+    The space is known before the first trial, so `inner` need not guess it from trials that went before. A point is
+    asked of `inner` a few times; then, or at once where `listed`, any acceptable point of a finite space is taken,
+    or a random one of an infinite space. Where nothing is accepted the last draw is proposed all the same.
+    """
+
+    def __init__(
+        self,
+        inner: optuna.samplers.BaseSampler,
+        distributions: Distributions,
+        seed: int,
+        accept: Accept,
+        *,
+        listed: bool = False,
+    ) -> None:
+        self._inner = inner
+        self._distributions = distributions
+        self._seed = seed
+        self._accept = accept
+        self._listed = listed
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {name: d for name, d in self._distributions.items() if not d.single()}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        given = trial.system_attrs.get("fixed_params", {})
+        given |= {name: values[0] for name, d in self._distributions.items() if d.single() and (values := axis(d))}
+        point: dict[str, Any] = {}
+        for point in self._draws(study, trial, search_space):
+            if self._accept(point | given):
+                break
+        return point
+
+    def _draws(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Iterator[dict[str, Any]]:
+        if not self._listed:
+            for _ in range(DRAWS):
+                yield self._draw(self._inner, study, trial, search_space)
+        size = n_points(search_space)
+        if size is not None and (self._listed or size <= MAX_LISTED):
+            yield from points_at_random(search_space, self._seed)
+            return
+        random = optuna.samplers.RandomSampler(seed=self._seed)
+        for _ in range(RANDOM_DRAWS):
+            yield self._draw(random, study, trial, search_space)
+
+    def _draw(
+        self,
+        sampler: optuna.samplers.BaseSampler,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        able = search_space
+        if isinstance(sampler, optuna.samplers.CmaEsSampler):  # moves through numbers only
+            able = {n: d for n, d in search_space.items() if not isinstance(d, CategoricalDistribution)}
+        point = sampler.sample_relative(study, trial, able)
+        return {
+            name: point[name] if name in point else sampler.sample_independent(study, trial, name, distribution)
+            for name, distribution in search_space.items()
+        }
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._inner.before_trial(study, trial)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self._inner.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self._inner.reseed_rng()
 
 
 def build_pruner(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:
@@ -59,61 +157,62 @@ def _mixed(seed: int, slot: int) -> int:
     return (seed * 1_000_003 + slot * 7919 + 1) % 2**32
 
 
-def _tpe(spec: SamplerSpec, distributions: Distributions, seed: int, slot: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.TPESampler(n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot))
+def _tpe(spec: SamplerSpec, seed: int, mixed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(n_startup_trials=spec.startup_trials, seed=mixed)
 
 
-def _random(spec: SamplerSpec, distributions: Distributions, seed: int, slot: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.RandomSampler(seed=_mixed(seed, slot))
+def _random(spec: SamplerSpec, seed: int, mixed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=mixed)
 
 
-def _qmc(spec: SamplerSpec, distributions: Distributions, seed: int, slot: int) -> optuna.samplers.BaseSampler:
+def _qmc(spec: SamplerSpec, seed: int, mixed: int) -> optuna.samplers.BaseSampler:
     # one scrambled sequence for the study; which point of it comes next is kept in the storage
     return optuna.samplers.QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)
 
 
-def _gp(spec: SamplerSpec, distributions: Distributions, seed: int, slot: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.GPSampler(n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot))
+def _gp(spec: SamplerSpec, seed: int, mixed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.GPSampler(n_startup_trials=spec.startup_trials, seed=mixed)
 
 
-def _cmaes(spec: SamplerSpec, distributions: Distributions, seed: int, slot: int) -> optuna.samplers.BaseSampler:
+def _cmaes(spec: SamplerSpec, seed: int, mixed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.CmaEsSampler(
-        n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot), warn_independent_sampling=False
+        n_startup_trials=spec.startup_trials, seed=mixed, warn_independent_sampling=False
     )
 
 
-def _grid(spec: SamplerSpec, distributions: Distributions, seed: int, slot: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.GridSampler(grid_axes(distributions), seed=seed)
-
-
-def grid_axes(distributions: Distributions, most: int = 20) -> dict[str, list[Any]]:
-    """The values of each axis of a grid. Raises ConfigError for an axis that has no finite set of values."""
+def grid_axes(distributions: Distributions, where: str) -> dict[str, list[Any]]:
+    """The values of each axis of a grid. Raises ConfigError for an axis without end, and for a grid too large."""
     axes: dict[str, list[Any]] = {}
     for name, distribution in distributions.items():
-        if isinstance(distribution, CategoricalDistribution):
-            axes[name] = list(distribution.choices)
-            continue
-        assert isinstance(distribution, IntDistribution | FloatDistribution)
-        low, high, step = distribution.low, distribution.high, distribution.step
-        if step is None or (high - low) / step > most:
-            raise ConfigError(f"sampler grid: {name} has no short list of values; give ranges.{name} choices or a step")
-        axes[name] = [low + i * step for i in range(int((high - low) / step + 1e-9) + 1)]
+        values = axis(distribution)
+        if values is None:
+            raise ConfigError(
+                f"{where}: sampler grid: {name} has no list of values; give ranges.{name} choices or a step"
+            )
+        axes[name] = list(values)
+    size = math.prod(map(len, axes.values()))
+    if size > MAX_LISTED:
+        raise ConfigError(
+            f"{where}: sampler grid: {size:,} points, at most {MAX_LISTED:,} are allowed; fix or narrow a parameter"
+        )
     return axes
 
 
-SAMPLERS: dict[str, Callable[[SamplerSpec, Distributions, int, int], optuna.samplers.BaseSampler]] = {
+# A grid has no sampler of Optuna's: its GridSampler repeats points that other workers are still running.
+SAMPLERS: dict[str, Callable[[SamplerSpec, int, int], optuna.samplers.BaseSampler]] = {
     "tpe": _tpe,
     "random": _random,
     "qmc": _qmc,
     "gp": _gp,
     "cmaes": _cmaes,
-    "grid": _grid,
+    "grid": _random,
 }
 
 
 def _hyperband(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:
+    least = min(max(1, spec.warmup_epochs), epochs)
     return optuna.pruners.HyperbandPruner(
-        min_resource=max(1, spec.warmup_epochs), max_resource=epochs, reduction_factor=spec.reduction_factor
+        min_resource=least, max_resource=epochs, reduction_factor=spec.reduction_factor
     )
 
 
@@ -134,7 +233,9 @@ def _halving(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:
 
 
 def _patient(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:
-    return optuna.pruners.PatientPruner(_median(spec, epochs), patience=spec.patience)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.pruners.PatientPruner(_median(spec, epochs), patience=spec.patience)
 
 
 def _none(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:

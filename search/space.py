@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -48,10 +48,14 @@ class RangeSpec:
 
     def __post_init__(self) -> None:
         bounds = self.low is not None and self.high is not None
-        if bounds == (self.choices is not None) or (self.choices is not None and not self.choices):
+        if bounds == (self.choices is not None) or self.choices == ():
             raise ValueError("give either low and high, or choices")
+        if self.choices is not None and (self.log is not None or self.step is not None):
+            raise ValueError("log and step go with low and high, not with choices")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"low {self.low} is above high {self.high}")
+        if self.choices is not None and len(set(map(repr, self.choices))) != len(self.choices):
+            raise ValueError(f"choices are {list(self.choices)}; each is to stand once")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,33 +105,27 @@ def build_space(
     model: type[DenoiserConfig],
     loss: type[LossConfig],
     *,
-    search: tuple[str, ...] = (),
+    search: tuple[str, ...] | None = None,
     fixed: Mapping[str, Scalar] = MappingProxyType({}),
     ranges: Mapping[str, RangeSpec] = MappingProxyType({}),
     where: str = "study",
 ) -> Space:
-    """The space of a study file. search: names to sample; empty takes all that have a range.
+    """The space of one family. search: names to sample besides those under ranges; None takes all that have a range.
 
     A range may be narrowed, or given to a parameter that has none; a name may not be invented. Raises ConfigError.
     """
     known = parameters(model, loss)
-    for key, names in (("search", search), ("fixed", tuple(fixed)), ("ranges", tuple(ranges))):
-        for name in names:
-            if name not in known:
-                raise ConfigError(
-                    f"{where}: {key}: model {model.name} with loss {loss.name} has no parameter {name!r}"
-                    f"{near(name, known)}; known: {', '.join(sorted(known))}"
-                )
-    both = sorted(set(fixed) & (set(ranges) | set(search)))
+    check_names((*(search or ()), *fixed, *ranges), known, where, f"model {model.name} with loss {loss.name}")
+    both = sorted(set(fixed) & {*ranges, *(search or ())})
     if both:
         raise ConfigError(f"{where}: {both[0]!r} is both fixed and searched; keep one")
     sampled: dict[str, BaseDistribution] = {}
     for name, parameter in known.items():
-        wanted = name in ranges or (name in search if search else parameter.distribution is not None)
+        wanted = name in ranges or (parameter.distribution is not None if search is None else name in search)
         if not wanted or name in fixed:
             continue
         if name in ranges:
-            sampled[name] = _narrow(parameter, ranges[name], f"{where}: ranges.{name}")
+            sampled[name] = _narrow(parameter, ranges[name], model, loss, f"{where}: ranges.{name}")
         elif parameter.distribution is not None:
             sampled[name] = parameter.distribution
         else:
@@ -135,6 +133,15 @@ def build_space(
     space = Space(model, loss, MappingProxyType(sampled), MappingProxyType(dict(fixed)))
     sections(space, {}, where)
     return space
+
+
+def check_names(names: Iterable[str], known: Collection[str], where: str, owner: str) -> None:
+    """Refuse the first of `names` that is not `known`, suggesting the near one. Raises ConfigError."""
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"{where}: {owner} has no parameter {name!r}{near(name, known)}; known: {', '.join(sorted(known))}"
+            )
 
 
 def sample(trial: optuna.trial.BaseTrial, space: Space) -> dict[str, Any]:
@@ -172,44 +179,77 @@ def _suggest(trial: optuna.trial.BaseTrial, name: str, distribution: BaseDistrib
     raise AssertionError(f"{name}: no way to sample {distribution}")
 
 
-def _narrow(parameter: Parameter, spec: RangeSpec, where: str) -> BaseDistribution:
+def _narrow(
+    parameter: Parameter, spec: RangeSpec, model: type[DenoiserConfig], loss: type[LossConfig], where: str
+) -> BaseDistribution:
     declared = parameter.distribution
+    if isinstance(declared, CategoricalDistribution) and spec.choices is None:
+        raise ConfigError(f"{where}: low and high do not fit {describe(declared)}; give choices")
+    ends = spec.choices if spec.choices is not None else (spec.low, spec.high)
+    for value in ends:
+        if declared is not None and not contains(declared, value):
+            raise ConfigError(f"{where}: {value!r} lies outside the declared range, {describe(declared)}")
+        if declared is None:  # the config itself says what can be
+            decode(_sections(model, loss)[parameter.section], {parameter.name: value}, where)
     if spec.choices is not None:
-        outside = [c for c in spec.choices if declared is not None and not _contains(declared, c)]
-        if outside:
-            raise ConfigError(f"{where}: {outside[0]!r} lies outside the declared range, {describe(declared)}")
         return CategoricalDistribution(spec.choices)
     assert spec.low is not None and spec.high is not None
-    if isinstance(declared, CategoricalDistribution):
-        raise ConfigError(f"{where}: low and high do not fit {describe(declared)}; give choices")
-    if declared is not None and not (_contains(declared, spec.low) and _contains(declared, spec.high)):
-        raise ConfigError(
-            f"{where}: {spec.low:g} .. {spec.high:g} lies outside the declared range, {describe(declared)}"
-        )
-    log = spec.log if spec.log is not None else bool(declared is not None and declared.log)  # type: ignore[attr-defined]
-    is_int = isinstance(declared, IntDistribution) or (declared is None and parameter.type in (int, int | None))
+    log = spec.log if spec.log is not None else bool(getattr(declared, "log", False))
     try:
-        if not is_int:
-            return FloatDistribution(spec.low, spec.high, log=log, step=spec.step)
-        step = int(spec.step or (declared.step if isinstance(declared, IntDistribution) else 1))
-        return IntDistribution(int(spec.low), int(spec.high), log=log, step=step)
+        if isinstance(declared, IntDistribution) or (declared is None and parameter.type in (int, int | None)):
+            step = spec.step if spec.step is not None else getattr(declared, "step", 1)
+            _check_whole(where, low=spec.low, high=spec.high, step=step)
+            _check_steps(where, spec.low, spec.high, step)
+            return IntDistribution(int(spec.low), int(spec.high), log=log, step=int(step))
+        step = spec.step if spec.step is not None else getattr(declared, "step", None)
+        if step is not None:
+            _check_steps(where, spec.low, spec.high, step)
+        return FloatDistribution(spec.low, spec.high, log=log, step=step)
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
+def _check_whole(where: str, **values: float) -> None:
+    for name, value in values.items():
+        if value != int(value):
+            raise ConfigError(f"{where}: {name} is {value:g}; a whole number is needed")
+
+
+def _check_steps(where: str, low: float, high: float, step: float) -> None:
+    if step <= 0:
+        raise ConfigError(f"{where}: step is {step:g}; a positive number is needed")
+    n_steps = (high - low) / step
+    if abs(n_steps - round(n_steps)) > 1e-8:
+        raise ConfigError(f"{where}: steps of {step:g} from {low:g} do not meet high {high:g}")
+
+
+def contains(distribution: BaseDistribution, value: object) -> bool:
+    """Whether `value` can be drawn from `distribution`: of its type, within its bounds, on its steps."""
     if isinstance(distribution, CategoricalDistribution):
-        return value in distribution.choices
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    return isinstance(value, int | float) and distribution.low <= value <= distribution.high
+        return any(type(value) is type(choice) and value == choice for choice in distribution.choices)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if isinstance(distribution, IntDistribution) and value != int(value):
+        return False
+    return distribution._contains(float(value))
 
 
 def describe(distribution: BaseDistribution | None) -> str:
-    """A range in words: "2 .. 8 step 2", "1e-4 .. 0.01 log", "one of 2, 4, 8"."""
+    """A range in words that tell it from any other: "2 .. 8 step 2", "0.0001 .. 0.01 log", "one of 2, 4, 8"."""
     match distribution:
         case CategoricalDistribution():
             return "one of " + ", ".join(str(choice) for choice in distribution.choices)
+        case IntDistribution(step=1) | FloatDistribution(step=None):
+            step = ""
         case IntDistribution() | FloatDistribution():
-            step = f" step {distribution.step:g}" if distribution.step not in (None, 1) else ""
-            return f"{distribution.low:g} .. {distribution.high:g}{step}{' log' if distribution.log else ''}"
-    return "fixed"
+            step = f" step {_exact(distribution.step)}"
+        case _:
+            return "fixed"
+    return f"{_exact(distribution.low)} .. {_exact(distribution.high)}{step}{' log' if distribution.log else ''}"
+
+
+def _exact(number: float | None) -> str:
+    short = f"{number:g}"
+    return short if number is not None and float(short) == number else str(number)

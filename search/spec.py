@@ -9,7 +9,17 @@ from data.config import DataConfig
 from models import DENOISERS
 from objectives.losses import LOSSES
 from search.samplers import PrunerSpec, SamplerSpec, grid_axes
-from search.space import RangeSpec, Space, build_space, sections
+from search.space import (
+    Parameter,
+    RangeSpec,
+    Space,
+    build_space,
+    check_names,
+    contains,
+    describe,
+    parameters,
+    sections,
+)
 from training.config import RunConfig
 from training.decode import ConfigError, decode, encode, pick
 from training.documents import read_document
@@ -18,7 +28,8 @@ from training.scores import SCORES
 
 @dataclass(frozen=True, slots=True)
 class BudgetSpec:
-    """trials: finished ones (complete or pruned), per family. hours: no trial starts after that long; None: no end."""
+    """trials: finished ones (complete, pruned or infeasible), per family. hours: no trial starts later than this after
+    the first one; None: no end. A search ends before its budget where every point of a finite space was tried."""
 
     trials: int = 50
     hours: float | None = None
@@ -32,18 +43,25 @@ class BudgetSpec:
 
 @dataclass(frozen=True, slots=True)
 class ConstraintSpec:
-    """What a model may cost; a trial over it is infeasible, is not trained and is never exported."""
+    """What a model may cost; a trial over it is infeasible: it counts as finished, is not trained, never exported."""
 
     max_parameters: int | None = None
     max_latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_parameters", "max_latency_ms"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}; a positive number is needed")
 
 
 @dataclass(frozen=True, slots=True)
 class StudySpec:
     """A search: one study for each of `models`.
 
-    search: names of the parameters to sample; empty takes all that have a range. fixed, ranges: see search.space.
-    enqueue: known good points, tried first. The rest of a run (batch_size, steps_per_epoch ...) goes under fixed.
+    search: names of the parameters to sample, besides those under ranges; empty takes all that have a range. fixed,
+    ranges: see search.space. enqueue: known good points, tried first. A name that only some of the families have
+    concerns those. The rest of a run (batch_size, steps_per_epoch ...) goes under fixed.
     """
 
     name: str
@@ -66,6 +84,10 @@ class StudySpec:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
             raise ValueError(f"name is {self.name!r}; a text without '/' is needed")
+        if len(self.name) > 150:  # the database's columns hold 200, the family's name included
+            raise ValueError(f"name is {len(self.name)} characters long; at most 150 are allowed")
+        if self.epochs < 1:
+            raise ValueError(f"epochs is {self.epochs}; at least 1 is needed")
         if not self.models or len(set(self.models)) != len(self.models):
             raise ValueError(f"models is {list(self.models)}; at least one family, each once, is needed")
 
@@ -80,42 +102,62 @@ def check(spec: StudySpec, where: str) -> StudySpec:
     score = pick(SCORES, spec.metric, f"{where}: metric", "metric")
     if spec.direction not in (None, score.direction):
         raise ConfigError(f"{where}: direction is {spec.direction!r}, but {spec.metric} is to {score.direction}")
+    if score.silence_wins:
+        honest = ", ".join(name for name, known in SCORES.items() if not known.silence_wins)
+        raise ConfigError(f"{where}: metric {spec.metric!r} is won by silence; choose one of {honest}")
     owned = {"epochs": "epochs", "seed": "seed", "score": "metric"}
-    for name in (*spec.search, *spec.fixed, *spec.ranges):
+    for name in _named(spec):
         if name in owned:
             raise ConfigError(f"{where}: {name!r} is the study's own; say {owned[name]} = ... at the top")
+    known = {name for model in spec.models for name in _parameters_of(spec, model, where)}
+    families = f"model{'s' if len(spec.models) > 1 else ''} {', '.join(spec.models)} with loss {spec.loss}"
+    check_names(_named(spec), known, where, families)
     for model in spec.models:
         space = space_of(spec, model, where)
         run_of(spec, space, {}, where)
         for i, point in enumerate(spec.enqueue):
             _check_point(spec, space, point, f"{where}: enqueue[{i}]")
         if spec.sampler.name == "grid":
-            grid_axes(space.sampled)
+            grid_axes(space.sampled, where)
     return spec
 
 
+def _named(spec: StudySpec) -> list[str]:
+    return [*spec.search, *spec.fixed, *spec.ranges, *(name for point in spec.enqueue for name in point)]
+
+
+def _parameters_of(spec: StudySpec, model: str, where: str) -> dict[str, Parameter]:
+    return parameters(
+        pick(DENOISERS, model, f"{where}: models", "model"), pick(LOSSES, spec.loss, f"{where}: loss", "loss")
+    )
+
+
 def _check_point(spec: StudySpec, space: Space, point: Mapping[str, Any], where: str) -> None:
+    family = parameters(space.model, space.loss)
     for name, value in point.items():
+        if name not in family:
+            continue
         if name not in space.sampled:
-            raise ConfigError(f"{where}: {name!r} is not searched; known: {', '.join(sorted(space.sampled))}")
-        distribution = space.sampled[name]
-        try:
-            inside = distribution._contains(distribution.to_internal_repr(value))
-        except (ValueError, TypeError):
-            inside = False
-        if not inside:
-            raise ConfigError(f"{where}: {name} = {value!r} lies outside its range")
-    run_of(spec, space, point, where)
+            raise ConfigError(f"{where}: {name!r} is not searched; searched: {', '.join(sorted(space.sampled))}")
+        if not contains(space.sampled[name], value):
+            raise ConfigError(f"{where}: {name} = {value!r} lies outside its range, {describe(space.sampled[name])}")
+    run_of(spec, space, part_of(point, space), where)
+
+
+def part_of(point: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """The part of an enqueued point that concerns the family of `space`."""
+    return {name: value for name, value in point.items() if name in space.sampled}
 
 
 def space_of(spec: StudySpec, model: str, where: str = "study") -> Space:
     """The search space of one family of `spec`."""
+    own = _parameters_of(spec, model, where)
     return build_space(
-        pick(DENOISERS, model, f"{where}: models", "model"),
-        pick(LOSSES, spec.loss, f"{where}: loss", "loss"),
-        search=spec.search,
-        fixed=spec.fixed,
-        ranges=spec.ranges,
+        DENOISERS[model],
+        LOSSES[spec.loss],
+        search=tuple(name for name in spec.search if name in own) if spec.search else None,
+        fixed={name: value for name, value in spec.fixed.items() if name in own},
+        ranges={name: value for name, value in spec.ranges.items() if name in own},
         where=where,
     )
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,25 @@ class EpochReport:
     seconds: float
 
 
-def train(run: RunConfig, corpus: Corpus, folder: Path) -> Iterator[EpochReport]:
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """What an epoch's steps came to: the mean loss and the mean in-band SNR of the mixtures."""
+
+    loss: float
+    snr_db: float
+
+
+def train(
+    run: RunConfig, corpus: Corpus, folder: Path, *, check_stop: Callable[[], None] | None = None
+) -> Iterator[EpochReport]:
     """Train `run`, yielding a report after each epoch; closing the generator frees the device.
 
     `folder` gets the checkpoint and the best weights after every epoch. Where it holds a checkpoint of this very
     run, its reports are yielded again and training goes on after them: on a CPU to the same bits as uninterrupted.
+    check_stop is called before every step; what it raises ends the run, which can be resumed from its last epoch.
 
-    Raises TrainingFailed for a loss that is not finite, CheckpointError for a checkpoint of another run.
+    Raises TrainingFailed for a loss or a score that is not a number, CheckpointError for a checkpoint of another run
+    or of other recordings.
     """
     device = resolve_device(run.fit.device)
     fit = run.fit
@@ -69,29 +81,24 @@ def train(run: RunConfig, corpus: Corpus, folder: Path) -> Iterator[EpochReport]
         model = run.model.build(corpus.n_channels).to(device)
         mixture = Mixture(corpus.splits["train"], run.data, device)
         validation = held_out(corpus.splits["validation"], run.data, run.data.validation)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = run.optimiser.build(parameters) if parameters else None
+        # Built from the model's parameters on its device; a model without any has nothing to step.
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        optimiser = run.optimiser.build(parameters) if parameters else None
     n_steps = fit.steps_per_epoch or max(1, mixture.n_windows // fit.batch_size)
-    reports = _resume(run, folder, device, model, optimiser)
+    reports = _resume(run, corpus, folder, device, model, optimiser)
     yield from list(reports)
     for epoch in range(len(reports), fit.epochs):
         began = time.perf_counter()
         with arithmetic(_epoch_seed(fit.seed, epoch), device, fit.threads):
-            loss, snr_db = _fit_epoch(run, model, optimiser, mixture, epoch, n_steps)
-            report = _report(run, model, validation, reports, epoch, device)
-        report = dataclasses.replace(
-            report,
-            loss=loss,
-            snr_db=snr_db,
-            learning_rate=learning_rate_at(run.optimiser, (epoch + 1) * n_steps - 1, fit.epochs * n_steps),
-            n_windows=n_steps * fit.batch_size,
-            seconds=time.perf_counter() - began,
-        )
-        reports.append(report)
-        if report.best_epoch in (None, epoch):
+            fitted = _fit_epoch(run, model, optimiser, mixture, epoch, n_steps, check_stop)
+            by_snr = _validate(run, model, validation, device)
+        seconds = time.perf_counter() - began
+        reports.append(_report(run, epoch, n_steps, fitted, by_snr, reports, seconds))
+        # Weights before the checkpoint: a run killed between the two does the epoch again and writes both.
+        if reports[-1].best_epoch in (None, epoch):
             save_weights(model, folder / WEIGHTS)
-        save_checkpoint(_state(run, reports, model, optimiser), folder / CHECKPOINT)
-        yield report
+        save_checkpoint(_state(run, corpus, reports, model, optimiser), folder / CHECKPOINT)
+        yield reports[-1]
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
@@ -106,7 +113,8 @@ def _fit_epoch(
     mixture: Mixture,
     epoch: int,
     n_steps: int,
-) -> tuple[float, float]:
+    check_stop: Callable[[], None] | None,
+) -> _Fitted:
     fit, device = run.fit, mixture.device
     model.train()
     criterion = _loss_at(run, epoch).build().to(device)
@@ -121,25 +129,30 @@ def _fit_epoch(
     )
     total, snr_total = torch.zeros((), device=device), torch.zeros((), device=device)
     for step, batch in enumerate(batches):
+        if check_stop is not None:
+            check_stop()
         with autocast(device, fit.precision):
             estimate = model(batch.noisy)
         loss = criterion(estimate.float(), batch.clean)
         total += loss.detach()
         snr_total += batch.snr_db.mean()
-        # reading the loss waits for the device, so not at every step
+        # Reading the loss waits for the device, so not at every step.
         if (step % SYNC_STEPS == 0 or step == n_steps - 1) and not math.isfinite(total.item()):
             raise TrainingFailed(f"loss is not finite in epoch {epoch}, by step {step} (learning rate too high?)")
-        if optimiser is None:
-            continue
-        rate = learning_rate_at(run.optimiser, epoch * n_steps + step, fit.epochs * n_steps)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if run.optimiser.clip_norm > 0:
-            nn.utils.clip_grad_norm_(model.parameters(), run.optimiser.clip_norm)
-        optimiser.step()
-    return total.item() / n_steps, snr_total.item() / n_steps
+        if optimiser is not None:
+            rate = learning_rate_at(run.optimiser, epoch * n_steps + step, fit.epochs * n_steps)
+            _step(run, model, optimiser, loss, rate)
+    return _Fitted(total.item() / n_steps, snr_total.item() / n_steps)
+
+
+def _step(run: RunConfig, model: nn.Module, optimiser: torch.optim.Optimizer, loss: torch.Tensor, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if run.optimiser.clip_norm > 0:
+        nn.utils.clip_grad_norm_(model.parameters(), run.optimiser.clip_norm)
+    optimiser.step()
 
 
 def _loss_at(run: RunConfig, epoch: int) -> LossConfig:
@@ -151,54 +164,75 @@ def _loss_at(run: RunConfig, epoch: int) -> LossConfig:
     return dataclasses.replace(run.loss, **changed)
 
 
-def _report(
-    run: RunConfig,
-    model: nn.Module,
-    validation: HeldOut,
-    earlier: list[EpochReport],
-    epoch: int,
-    device: torch.device,
-) -> EpochReport:
+def _validate(run: RunConfig, model: nn.Module, validation: HeldOut, device: torch.device) -> dict[str, float]:
+    """fit.score at each SNR of the validation mixture."""
     estimates = estimate_held_out(model, validation, device, run.fit.batch_size, run.fit.precision)
     by_snr = score_by_snr(run.fit.score, estimates, validation)
+    if any(math.isnan(value) for value in by_snr.values()):
+        raise TrainingFailed(
+            f"score {run.fit.score} is not a number: no validation window has what it is measured against; "
+            "choose another score"
+        )
+    return by_snr
+
+
+def _report(
+    run: RunConfig,
+    epoch: int,
+    n_steps: int,
+    fitted: _Fitted,
+    by_snr: dict[str, float],
+    earlier: list[EpochReport],
+    seconds: float,
+) -> EpochReport:
+    fit = run.fit
     score = sum(by_snr.values()) / len(by_snr)
     best_score = earlier[-1].best_score if earlier else None
     best_epoch = earlier[-1].best_epoch if earlier else None
-    eligible = epoch >= ramps_end(run.schedule, run.fit.epochs)
-    if eligible and (best_score is None or better(SCORES[run.fit.score], score, best_score)):
+    eligible = epoch >= ramps_end(run.schedule, fit.epochs)
+    if eligible and (best_score is None or better(SCORES[fit.score], score, best_score)):
         best_score, best_epoch = score, epoch
     return EpochReport(
         epoch=epoch,
-        n_epochs=run.fit.epochs,
-        loss=math.nan,
+        n_epochs=fit.epochs,
+        loss=fitted.loss,
         score=score,
         by_snr=by_snr,
         best_score=best_score,
         best_epoch=best_epoch,
-        learning_rate=math.nan,
-        gain=gain_at(run.schedule, epoch, run.fit.epochs),
-        peak_share=peak_share_at(run.schedule, epoch, run.fit.epochs),
-        snr_db=math.nan,
-        n_windows=0,
-        seconds=0.0,
+        learning_rate=learning_rate_at(run.optimiser, (epoch + 1) * n_steps - 1, fit.epochs * n_steps),
+        gain=gain_at(run.schedule, epoch, fit.epochs),
+        peak_share=peak_share_at(run.schedule, epoch, fit.epochs),
+        snr_db=fitted.snr_db,
+        n_windows=n_steps * fit.batch_size,
+        seconds=seconds,
     )
 
 
 def _state(
-    run: RunConfig, reports: list[EpochReport], model: nn.Module, optimiser: torch.optim.Optimizer | None
+    run: RunConfig,
+    corpus: Corpus,
+    reports: list[EpochReport],
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer | None,
 ) -> dict[str, Any]:
-    # learning rate, gain and random draws are functions of (run, epoch), so the epoch is their whole state
+    # Learning rate, gain and random draws are functions of (run, epoch): the number of reports is their state.
     return {
-        "run": json.dumps(to_document(run), sort_keys=True),
+        "run": _identity(run),
+        "data_fingerprint": corpus.fingerprint,
         "reports": json.dumps([dataclasses.asdict(report) for report in reports]),
-        "rng_seed": _epoch_seed(run.fit.seed, len(reports)),
         "model": model.state_dict(),
-        "optimiser": optimiser.state_dict() if optimiser else {},
+        "optimiser": optimiser.state_dict() if optimiser is not None else {},
     }
+
+
+def _identity(run: RunConfig) -> str:
+    return json.dumps(to_document(run), sort_keys=True)
 
 
 def _resume(
     run: RunConfig,
+    corpus: Corpus,
     folder: Path,
     device: torch.device,
     model: nn.Module,
@@ -208,8 +242,13 @@ def _resume(
     if not path.exists():
         return []
     state = load_checkpoint(path, device)
-    if state["run"] != json.dumps(to_document(run), sort_keys=True):
+    if state["run"] != _identity(run):
         raise CheckpointError(f"{path}: belongs to another run; choose another folder or remove it")
+    if state["data_fingerprint"] != corpus.fingerprint:
+        raise CheckpointError(
+            f"{path}: belongs to other recordings (fingerprint {state['data_fingerprint']}, now "
+            f"{corpus.fingerprint}); put them back, or remove the checkpoint to start anew"
+        )
     model.load_state_dict(state["model"])
     if optimiser is not None:
         optimiser.load_state_dict(state["optimiser"])

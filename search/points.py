@@ -1,0 +1,80 @@
+"""Points of a search space: whether two are equal, which are taken already, and those that are still left."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+Distributions = Mapping[str, BaseDistribution]
+Key = tuple[float, ...]
+
+# The user attribute of a failed trial that failed through no fault of its point, which may be tried again.
+LOST = "lost"
+
+
+def key_of(params: Mapping[str, Any], distributions: Distributions) -> Key | None:
+    """What equal points have in common; None for a point that lacks a parameter."""
+    if any(name not in params for name in distributions):
+        return None
+    return tuple(distributions[name].to_internal_repr(params[name]) for name in sorted(distributions))
+
+
+def taken(trials: Sequence[FrozenTrial], distributions: Distributions) -> frozenset[Key]:
+    """The points of all trials that ran, run or wait to; not of those that were lost on the way."""
+    keys = set()
+    for trial in trials:
+        if trial.state == TrialState.FAIL and trial.user_attrs.get(LOST):
+            continue
+        fixed = trial.system_attrs.get("fixed_params", {}) if trial.state == TrialState.WAITING else {}
+        keys.add(key_of({**fixed, **trial.params}, distributions))
+    return frozenset(key for key in keys if key is not None)
+
+
+def n_points(distributions: Distributions) -> int | None:
+    """How many points the space has; None where it has a continuous axis."""
+    sizes = [len(values) if (values := axis(d)) is not None else None for d in distributions.values()]
+    return math.prod(size for size in sizes if size is not None) if None not in sizes else None
+
+
+def axis(distribution: BaseDistribution) -> Sequence[Any] | None:
+    """All values of a distribution, in order; None where there is no end of them."""
+    match distribution:
+        case CategoricalDistribution():
+            return distribution.choices
+        case IntDistribution():
+            return range(distribution.low, distribution.high + 1, distribution.step)
+        case FloatDistribution(step=float(step), low=low):
+            return [distribution.to_external_repr(low + i * step) for i in range(_n_steps(distribution) + 1)]
+    if distribution.single():
+        assert isinstance(distribution, FloatDistribution)
+        return [distribution.low]
+    return None
+
+
+def _n_steps(distribution: FloatDistribution) -> int:
+    assert distribution.step is not None
+    return round((distribution.high - distribution.low) / distribution.step)
+
+
+def points_at_random(distributions: Distributions, seed: int) -> Iterator[dict[str, Any]]:
+    """Every point of a finite space once, in an order that `seed` decides."""
+    axes = {name: axis(distribution) for name, distribution in distributions.items()}
+    total = n_points(distributions)
+    assert total is not None, "only a finite space can be listed"
+    for number in np.random.default_rng(seed).permutation(total):
+        rest, point = int(number), {}
+        for name, values in axes.items():
+            assert values is not None
+            rest, i = divmod(rest, len(values))
+            point[name] = values[i]
+        yield point
+
+
+def first_left(
+    distributions: Distributions, seed: int, accept: Callable[[Mapping[str, Any]], bool]
+) -> dict[str, Any] | None:
+    """One acceptable point of a finite space, in an order that `seed` decides; None where there is none left."""
+    return next((point for point in points_at_random(distributions, seed) if accept(point)), None)
