@@ -26,6 +26,7 @@ print(*p['dependencies'], *p['optional-dependencies']['postgres'], sep='\n')" > 
 # torch goes first and alone, so that its index serves torch only.
 # hadolint ignore=DL3059
 RUN pip install --no-deps ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} -r /tmp/torch.txt
+# hadolint ignore=DL3059
 RUN pip install -c constraints.txt -r /tmp/all.txt
 
 COPY README.md ./

@@ -6,18 +6,26 @@ the randomiser, and an addition. Nothing is made window by window and nothing cr
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.signal import butter, sosfreqz
 from torch import Tensor
 
 from data.config import DataConfig, HeldOutConfig
-from data.corpus import Segment, Split
+from data.corpus import HEART_BAND_HZ, Segment, Split
 from data.ecg import heart_rate_bpm
 from data.noise import randomise, surrogate
+from data.windows import Windows, cut, running_peak
+
+_D = TypeVar("_D", bound=np.generic)
 
 HEADROOM = 1.1
+_TINY = 1e-30
+# Randomisers that keep each window's magnitude spectrum, and with it the power of a band-passed window.
+POWER_KEPT = ("none", "half_phase_shuffle", "phase_random")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,11 +43,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldOut:
-    """A fixed mixture: the same pairs of windows at every SNR.
+    """A fixed mixture: the same pairs of windows at every SNR. Its arrays are read-only.
 
-    noisy: float32[snr, window, channel, time]; clean, noise (as mixed in, first channel): float32[.., window, time].
-    reference_bpm[window]: heart rate from R peaks, NaN where unknown. recording[window]: index of the clean recording.
-    in_band: all of it is band-passed.
+    noisy: float32[snr, window, channel, time]; clean: float32[window, time]; noise: float32[snr, window, time], as
+    mixed into the first channel. reference_bpm[window]: heart rate from R peaks, NaN where unknown.
+    recording[window]: index of the clean recording. in_band: all of it is band-passed.
     """
 
     noisy: NDArray[np.float32]
@@ -54,39 +62,25 @@ class HeldOut:
 
 def window_scale(noisy: Tensor) -> Tensor:
     """What a noisy window [..., channel, time] is divided by before a model sees it: [..., 1, 1], from channel 0."""
-    peak = noisy[..., :1, :].abs().amax(dim=-1, keepdim=True)
-    return torch.where(peak > 0, peak * HEADROOM, torch.ones_like(peak))
+    peak = _peak(noisy[..., :1, :])
+    return torch.where(peak > 0, peak * HEADROOM, 1.0)
 
 
-class _Windows:
-    """All windows of some segments: one tensor on the device and the starts at which a window lies within one."""
-
-    def __init__(self, segments: tuple[Segment, ...], window: int, stride: int, device: torch.device) -> None:
-        self.signals = torch.from_numpy(np.concatenate([s.signals for s in segments], axis=1)).to(device)
-        in_band = torch.from_numpy(np.concatenate([s.in_band for s in segments]))
-        self.window = window
-        self.lengths = [s.n_samples for s in segments]
-        offsets = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
-        starts = [np.arange(o, o + n - window + 1, stride) for o, n in zip(offsets, self.lengths, strict=True)]
-        self.starts = torch.from_numpy(np.concatenate(starts)).to(device)
-        energy = torch.cat([torch.zeros(1, dtype=torch.float64), in_band.double().square().cumsum(0)]).to(device)
-        # mean in-band power of the window at each start: a difference of running sums, so no window is touched
-        self.power = ((energy[window:] - energy[:-window]) / window).clamp_min(1e-30).float()
-
-    def take(self, starts: Tensor, signals: Tensor | None = None) -> Tensor:
-        """[window, channel, time] at `starts`."""
-        views = (self.signals if signals is None else signals).unfold(-1, self.window, 1)
-        return views[:, starts].transpose(0, 1)
+def _peak(x: Tensor) -> Tensor:
+    return torch.maximum(x.amax(dim=-1, keepdim=True), -x.amin(dim=-1, keepdim=True))
 
 
 class Mixture:
     """Training batches of one split. Holds tensors only: what it draws depends on the generator it is given."""
 
     def __init__(self, split: Split, config: DataConfig, device: torch.device) -> None:
+        window = config.window_samples
         self.config = config
         self.device = device
-        self.clean = _Windows(split.clean, config.window_samples, config.stride_samples, device)
-        self.noise = _Windows(split.noise, config.window_samples, 1, device)
+        self.clean = cut(split.clean, window, config.stride_samples, device)
+        self.noise = cut(split.noise, window, 1, device)
+        self.clean_peak = torch.from_numpy(running_peak([s.signals[0] for s in split.clean], window)).to(device)
+        self.window_band = band_gain(window, config).to(device)
 
     @property
     def n_windows(self) -> int:
@@ -107,25 +101,31 @@ class Mixture:
 
         Each window's gain is `gain` lowered by up to `spread_db` (uniform in dB). With `per_window` the noise window
         is first brought to the clean window's in-band power, so that a gain of g is an SNR of -20 log10 g dB exactly;
-        without, levels stay as the recordings have them (the lab's way). `generator` must live on the device.
+        without, levels stay as the recordings have them (the lab's way). A window keeps its in-band power when it is
+        randomised. `generator` must live on the device.
         """
-        long_noise = self._epoch_noise(generator)
-        order = self._order(n_steps * batch_size, generator)
+        per_epoch = self.config.randomise_per == "epoch" and self.config.randomiser != "none"
+        noises = self._surrogate(generator) if per_epoch else self.noise
+        # Drawn for the whole epoch at once: a step then costs its arithmetic and little else.
+        n = n_steps * batch_size
+        starts = self.clean.starts[self._order(n, generator)]
+        noise_starts = self._pair(starts, generator)
+        power = noises.power[noise_starts]
+        ratio = self.clean.power[starts] / power.clamp_min(_TINY)
+        gains = torch.full((n,), gain, device=self.device)
+        if spread_db > 0:
+            drop_db = torch.rand(n, generator=generator, device=self.device) * spread_db
+            gains = gains * 10 ** (-drop_db / 20)
+        if per_window:
+            gains = gains * ratio.sqrt()
+        snr_db = 10 * torch.log10(ratio.clamp_min(_TINY) / gains.square().clamp_min(1e-12))
+        peaks = self.clean_peak[starts]
         for step in range(n_steps):
-            starts = self.clean.starts[order[step * batch_size : (step + 1) * batch_size]]
-            noise_starts = self._pair(starts, generator)
-            clean = self.clean.take(starts)
-            noise = self.noise.take(noise_starts, long_noise)
-            if long_noise is None:
-                noise = randomise(noise, self.config.randomiser, generator)
-            gains = torch.full((len(starts),), gain, device=self.device)
-            if spread_db > 0:
-                drop_db = torch.rand(len(starts), generator=generator, device=self.device) * spread_db
-                gains = gains * 10 ** (-drop_db / 20)
-            ratio = self.clean.power[starts] / self.noise.power[noise_starts]
-            if per_window:
-                gains = gains * ratio.sqrt()
-            yield mix(clean, noise, gains, ratio)
+            now = slice(step * batch_size, (step + 1) * batch_size)
+            noise = noises.take(noise_starts[now])
+            if not per_epoch:
+                noise = self._randomised(noise, power[now], generator)
+            yield mix(self.clean.take(starts[now]), noise, gains[now], peaks[now], snr_db[now])
 
     def _order(self, n: int, generator: torch.Generator) -> Tensor:
         passes = -(-n // self.n_windows)
@@ -138,25 +138,56 @@ class Mixture:
             return self.noise.starts[starts % n]
         return self.noise.starts[torch.randint(n, (len(starts),), generator=generator, device=self.device)]
 
-    def _epoch_noise(self, generator: torch.Generator) -> Tensor | None:
-        if self.config.randomise_per != "epoch" or self.config.randomiser == "none":
-            return None
-        parts = torch.split(self.noise.signals, self.noise.lengths, dim=1)
-        return torch.cat([surrogate(part, generator) for part in parts], dim=1)
+    def _randomised(self, noise: Tensor, power: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise [window, channel, time] randomised, of the in-band power [window] that it had."""
+        kind = self.config.randomiser
+        noise = randomise(noise, kind, generator)
+        if kind == "none" or (kind in POWER_KEPT and self.config.band_hz is not None):
+            return noise
+        in_band = _filtered(noise, self.window_band)
+        if self.config.band_hz is not None:
+            noise = in_band
+        level = (power / in_band[:, 0].square().mean(-1).clamp_min(_TINY)).sqrt()
+        return noise * level[:, None, None]
+
+    def _surrogate(self, generator: torch.Generator) -> Windows:
+        """One surrogate of each noise recording: stationary, so its windows have powers of their own."""
+        parts = torch.split(self.noise.signals, list(self.noise.lengths), dim=1)
+        drawn = [surrogate(part, generator) for part in parts]
+        if self.config.band_hz is not None:
+            in_band = [part[0] for part in drawn]
+        else:
+            gains = [band_gain(part.shape[-1], self.config).to(self.device) for part in drawn]
+            in_band = [_filtered(part[0], gain) for part, gain in zip(drawn, gains, strict=True)]
+        return self.noise.replaced(torch.cat(drawn, dim=1), torch.cat(in_band))
 
 
-def mix(clean: Tensor, noise: Tensor, gains: Tensor, power_ratio: Tensor) -> Batch:
+def mix(clean: Tensor, noise: Tensor, gains: Tensor, clean_peak: Tensor, snr_db: Tensor) -> Batch:
     """Add noise [window, channel, time] at `gains` [window] to clean and scale both for a model.
 
-    power_ratio[window]: in-band power of the clean window over that of the noise window at gain 1.
+    clean_peak[window]: largest magnitude of the clean window's channel 0. snr_db[window] is passed on. The two
+    tensors of windows are used up: their memory holds the result.
     """
-    noisy = clean + gains[:, None, None] * noise
-    target = clean[:, :1]
-    scale = window_scale(noisy)
-    # where noise happens to cancel every peak of the clean window its own peak counts, so |target| stays below 1
-    scale = torch.maximum(scale, target.abs().amax(dim=-1, keepdim=True) * HEADROOM)
-    snr_db = 10 * torch.log10(power_ratio / gains.square().clamp_min(1e-12))
-    return Batch(noisy / scale, target / scale, scale, snr_db)
+    noisy = torch.addcmul(clean, noise, gains[:, None, None], out=noise)
+    # Where noise happens to cancel every peak of the clean window its own peak counts, so |target| stays below 1.
+    scale = torch.maximum(window_scale(noisy), clean_peak[:, None, None] * HEADROOM)
+    factor = scale.reciprocal()
+    return Batch(noisy.mul_(factor), clean[:, :1].mul_(factor), scale, snr_db)
+
+
+def band_gain(n_samples: int, config: DataConfig) -> Tensor:
+    """Gain float32[n_samples // 2 + 1] of each FFT bin: data.filters.bandpass, forwards and backwards, as a spectrum.
+
+    The band is the config's, the heart's where it has none.
+    """
+    sos = butter(4, config.band_hz or HEART_BAND_HZ, btype="bandpass", fs=config.rate_hz, output="sos")
+    _, response = sosfreqz(sos, np.fft.rfftfreq(n_samples, 1 / config.rate_hz), fs=config.rate_hz)
+    return torch.from_numpy((np.abs(response) ** 2).astype(np.float32))
+
+
+def _filtered(x: Tensor, gain: Tensor) -> Tensor:
+    filtered: Tensor = torch.fft.irfft(torch.fft.rfft(x) * gain, n=x.shape[-1])
+    return filtered
 
 
 def held_out(split: Split, config: DataConfig, plan: HeldOutConfig) -> HeldOut:
@@ -167,8 +198,8 @@ def held_out(split: Split, config: DataConfig, plan: HeldOutConfig) -> HeldOut:
     window = config.window_samples
     rng = np.random.default_rng(plan.seed)
     device = torch.device("cpu")
-    cleans = _Windows(split.clean, window, 1, device)
-    noises = _Windows(split.noise, window, 1, device)
+    cleans = cut(split.clean, window, 1, device)
+    noises = cut(split.noise, window, 1, device)
     picks = np.linspace(0, len(cleans.starts) - 1, plan.n_windows).round().astype(np.int64)
     starts = cleans.starts[torch.from_numpy(picks)]
     noise_starts = noises.starts[torch.from_numpy(rng.integers(len(noises.starts), size=plan.n_windows))]
@@ -177,15 +208,20 @@ def held_out(split: Split, config: DataConfig, plan: HeldOutConfig) -> HeldOut:
     scaled = torch.stack([unit * 10 ** (-snr_db / 20) for snr_db in plan.snrs_db])
     owners, reference_bpm = _references(split.clean, starts.numpy(), window, config.rate_hz)
     return HeldOut(
-        noisy=(clean + scaled).numpy(),
-        clean=clean[:, 0].contiguous().numpy(),
-        noise=scaled[:, :, 0].contiguous().numpy(),
+        noisy=_read_only((clean + scaled).numpy()),
+        clean=_read_only(clean[:, 0].contiguous().numpy()),
+        noise=_read_only(scaled[:, :, 0].contiguous().numpy()),
         snrs_db=plan.snrs_db,
-        reference_bpm=reference_bpm,
-        recording=owners,
+        reference_bpm=_read_only(reference_bpm),
+        recording=_read_only(owners),
         rate_hz=config.rate_hz,
         in_band=config.band_hz is not None,
     )
+
+
+def _read_only(values: NDArray[_D]) -> NDArray[_D]:
+    values.setflags(write=False)
+    return values
 
 
 def _references(

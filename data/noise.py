@@ -56,9 +56,7 @@ def phase_random_from(spectrum: Tensor, n_samples: int, generator: Generator) ->
             f"phase_random_from: spectrum is {list(spectrum.shape)} for {n_samples} samples; "
             f"[batch, channel, {n_samples // 2 + 1}] is needed"
         )
-    phase = _draw((spectrum.shape[0], 1, spectrum.shape[-1]), generator, spectrum.device) * math.tau
-    phase = phase * _inner_bins(n_samples, spectrum.device)
-    turn = torch.polar(torch.ones_like(phase), phase)
+    turn = _turn(spectrum, n_samples, generator)
     drawn: Tensor = torch.fft.irfft(spectrum * turn, n=n_samples)
     return drawn
 
@@ -118,8 +116,12 @@ def _half_phase_shuffle(windows: Tensor, generator: Generator) -> Tensor:
 
 
 def _phase_random(windows: Tensor, generator: Generator) -> Tensor:
+    n_samples = windows.shape[-1]
     spectrum = torch.fft.rfft(_wide(windows))
-    return phase_random_from(spectrum, windows.shape[-1], generator).to(windows.dtype)
+    # In place: the spectra of a batch are as large as a core's cache.
+    spectrum.mul_(_turn(spectrum, n_samples, generator))
+    drawn: Tensor = torch.fft.irfft(spectrum, n=n_samples)
+    return drawn.to(windows.dtype)
 
 
 def _polar(windows: Tensor) -> tuple[Tensor, Tensor, slice]:
@@ -128,10 +130,26 @@ def _polar(windows: Tensor) -> tuple[Tensor, Tensor, slice]:
     return spectrum.abs(), spectrum.angle(), slice(1, (windows.shape[-1] + 1) // 2)
 
 
-def _inner_bins(n_samples: int, device: torch.device) -> Tensor:
-    inner = torch.zeros(n_samples // 2 + 1, device=device)
-    inner[1 : (n_samples + 1) // 2] = 1
-    return inner
+def _turn(spectrum: Tensor, n_samples: int, generator: Generator) -> Tensor:
+    """Complex64[batch, 1, bin] to turn rfft spectra by: phasors, and 1 where a bin must stay real."""
+    turn = _phasors((spectrum.shape[0], 1, spectrum.shape[-1]), generator, spectrum.device)
+    turn[..., 0] = 1
+    turn[..., (n_samples + 1) // 2 :] = 1
+    return turn
+
+
+def _phasors(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
+    """Complex64 numbers of magnitude 1 and uniform random phase, one of 256 evenly spaced ones.
+
+    The moments of such a number up to the 255th are those of a continuous phase, and eight are looked up with each
+    64-bit draw: five times as fast as a float, a sine and a cosine for each.
+    """
+    n = math.prod(shape)
+    bits = torch.empty(-(-n // 8), dtype=torch.int64, device=generator.device)
+    bits.random_(-(2**63), None, generator=generator)
+    steps = bits.view(torch.uint8)[:n].to(device, torch.int32)
+    phase = torch.arange(256, device=device) * (math.tau / 256)
+    return torch.complex(phase.cos(), phase.sin()).index_select(0, steps).view(shape)
 
 
 def _wide(windows: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Autoencoder(nn.Module):
         self.n_margin = c.kernel // 2
 
     def forward(self, noisy: Tensor) -> Tensor:
-        return run_padded(self.denoise, noisy, self.multiple, self.n_margin)
+        return run_padded(self.denoise, noisy, self.multiple, self.n_margin * self.multiple)
 
     def denoise(self, x: Tensor) -> Tensor:
         """The net on a length that is a multiple of ``2 ** levels``."""

@@ -52,10 +52,10 @@ def repeat_ends(x: Tensor, left: int, right: int) -> Tensor:
 class SameConv(nn.Module):
     """Convolution with a centred odd kernel: [batch, in, time] -> [batch, out, ceil(time / stride)]."""
 
-    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int = 1) -> None:
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1) -> None:
         super().__init__()
-        self.reach = kernel // 2
-        self.conv = nn.Conv1d(n_in, n_out, kernel, stride)
+        self.reach = dilation * (kernel // 2)
+        self.conv = nn.Conv1d(n_in, n_out, kernel, stride, dilation=dilation, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
         estimate: Tensor = self.conv(repeat_ends(x, self.reach, self.reach) if self.reach else x)
@@ -110,11 +110,11 @@ def upsample_linear(x: Tensor) -> Tensor:
     return torch.stack((x, 0.5 * (x + following)), dim=-1).flatten(-2)
 
 
-def run_padded(net: Callable[[Tensor], Tensor], noisy: Tensor, multiple: int, n_margin: int = 0) -> Tensor:
+def run_padded(net: Callable[[Tensor], Tensor], noisy: Tensor, multiple: int, margin_samples: int = 0) -> Tensor:
     """Run a net that needs a multiple of `multiple` samples on any length >= 1, and crop its output back.
 
-    The window is extended by reflection, as often as needed: to the next multiple, and by `n_margin`
-    multiples at both ends. At least two multiples are given: one step has no statistics.
+    The window is extended by reflection, as often as needed: by `margin_samples` or more at both ends, and to the
+    next multiple. At least two multiples are given: one step has no statistics.
 
     Raises:
         ValueError: if `noisy` is not [batch, channel, time] with at least one sample.
@@ -124,8 +124,8 @@ def run_padded(net: Callable[[Tensor], Tensor], noisy: Tensor, multiple: int, n_
             f"a denoiser takes [batch, channel, time] with time >= 1, got shape {list(noisy.shape)}: "
             "add the missing axis or give a window that is not empty"
         )
-    n_samples, n_before = noisy.shape[-1], n_margin * multiple
-    n_padded = max(2, -(-n_samples // multiple) + 2 * n_margin) * multiple
+    n_samples, n_before = noisy.shape[-1], margin_samples
+    n_padded = max(2, -(-(n_samples + 2 * margin_samples) // multiple)) * multiple
     if n_padded == n_samples:
         return net(noisy)
     period = max(1, 2 * (n_samples - 1))
@@ -148,6 +148,12 @@ def check_kernels(model: str, **kernels: int) -> None:
             raise ValueError(f"{model}: {field} = {value}, must be odd and at least 1: try {abs(value) + 1}")
 
 
+def check_named(model: str, field: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of `known`."""
+    if value not in known:
+        raise ValueError(f"{model}: {field} = {value!r}, must be one of {', '.join(known)}: choose one of these")
+
+
 def check_choices(model: str, norm: str, activation: str, output: str, dropout: float) -> None:
     """Raise ValueError unless each is one that the layers know."""
     for field, value, known in (
@@ -155,7 +161,6 @@ def check_choices(model: str, norm: str, activation: str, output: str, dropout: 
         ("activation", activation, get_args(Activation)),
         ("output", output, get_args(Output)),
     ):
-        if value not in known:
-            raise ValueError(f"{model}: {field} = {value!r}, must be one of {', '.join(known)}: choose one of these")
+        check_named(model, field, value, known)
     if not 0 <= dropout < 1:
         raise ValueError(f"{model}: dropout = {dropout}, must lie in [0, 1): set it to 0 for none")

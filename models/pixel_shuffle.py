@@ -38,12 +38,46 @@ def shuffle(x: Tensor, factor: int) -> Tensor:
     return parts.transpose(2, 3).reshape(n_batch, n_channels // factor, n_steps * factor)
 
 
-class PixelShuffleAutoencoder(nn.Module):
-    """[batch, n_channels, time] -> [batch, 1, time]."""
+@dataclass(frozen=True, slots=True)
+class PixelShuffleShape:
+    """What a pixel-shuffle autoencoder is made of, around any bottleneck."""
 
-    def __init__(self, config: "PixelShuffleConfig", n_channels: int) -> None:
+    levels: int
+    width: int
+    kernel: int
+    norm: Norm
+    activation: Activation
+    output: Output
+    skip: bool
+    dropout: float
+    factor: int
+
+    @property
+    def n_deep(self) -> int:
+        """Channels at the bottleneck."""
+        n_deep: int = self.factor * self.width * (2 * self.factor) ** (self.levels - 1)
+        return n_deep
+
+    def check(self, model: str) -> None:
+        """Raise ValueError in the name of `model` where this autoencoder cannot exist."""
+        check_counts(model, levels=self.levels, width=self.width)
+        check_kernels(model, kernel=self.kernel)
+        check_choices(model, self.norm, self.activation, self.output, self.dropout)
+        if self.width % 2:
+            raise ValueError(f"{model}: width = {self.width}, must be even: try {self.width + 1}")
+        if self.factor < 2:
+            raise ValueError(f"{model}: factor = {self.factor}, must be at least 2: try 2")
+
+
+class PixelShuffleAutoencoder(nn.Module):
+    """[batch, n_channels, time] -> [batch, 1, time].
+
+    `bottleneck` maps [batch, shape.n_deep, steps] to the same shape, at a rate lower by ``factor ** levels``.
+    """
+
+    def __init__(self, shape: PixelShuffleShape, bottleneck: nn.Module, n_channels: int) -> None:
         super().__init__()
-        c = config
+        c = shape
         # Each level doubles the channels by its convolution and multiplies them by `factor` in the unshuffle.
         widths = [c.width * (2 * c.factor) ** level for level in range(c.levels)]
         inputs = [n_channels, *(c.factor * width for width in widths[:-1])]
@@ -51,6 +85,7 @@ class PixelShuffleAutoencoder(nn.Module):
             conv_block(n_in, n_out, c.kernel, c.norm, c.activation, c.dropout)
             for n_in, n_out in zip(inputs, widths, strict=True)
         )
+        self.bottleneck = bottleneck
         self.up = nn.ModuleList(
             conv_block(width * c.factor, width * c.factor // 2, c.kernel, c.norm, c.activation, c.dropout)
             for width in reversed(widths)
@@ -63,7 +98,7 @@ class PixelShuffleAutoencoder(nn.Module):
         self.n_margin = c.kernel // 2
 
     def forward(self, noisy: Tensor) -> Tensor:
-        return run_padded(self.denoise, noisy, self.multiple, self.n_margin)
+        return run_padded(self.denoise, noisy, self.multiple, self.n_margin * self.multiple)
 
     def denoise(self, x: Tensor) -> Tensor:
         """The net on a length that is a multiple of ``factor ** levels``."""
@@ -72,6 +107,7 @@ class PixelShuffleAutoencoder(nn.Module):
             x = unshuffle(block(x), self.factor)
             passed.append(x)
         passed.pop()
+        x = self.bottleneck(x)
         for block in self.up:
             x = shuffle(block(x), self.factor)
             if self.skip and passed:
@@ -100,14 +136,15 @@ class PixelShuffleConfig(DenoiserConfig):
     factor: int = 2
 
     def __post_init__(self) -> None:
-        check_counts("pixel_shuffle", levels=self.levels, width=self.width)
-        check_kernels("pixel_shuffle", kernel=self.kernel)
-        check_choices("pixel_shuffle", self.norm, self.activation, self.output, self.dropout)
-        if self.width % 2:
-            raise ValueError(f"pixel_shuffle: width = {self.width}, must be even: try {self.width + 1}")
-        if self.factor < 2:
-            raise ValueError(f"pixel_shuffle: factor = {self.factor}, must be at least 2: try 2")
+        self.shape().check("pixel_shuffle")
+
+    def shape(self) -> PixelShuffleShape:
+        """All there is of this model; nothing stands at its bottleneck."""
+        c = self
+        return PixelShuffleShape(
+            c.levels, c.width, c.kernel, c.norm, c.activation, c.output, c.skip, c.dropout, c.factor
+        )
 
     def build(self, n_channels: int = 1) -> nn.Module:
         check_counts("pixel_shuffle", n_channels=n_channels)
-        return PixelShuffleAutoencoder(self, n_channels)
+        return PixelShuffleAutoencoder(self.shape(), nn.Identity(), n_channels)

@@ -25,6 +25,10 @@ from models.layers import (
     upsample_linear,
 )
 
+MARGIN_SAMPLES = 32
+"""Reflected signal at both ends. Interpolation and kernels of the fine levels spoil the last samples of what they
+get: without it the error at a window's very ends was 3 to 5 times the middle's, with it below 2."""
+
 
 @dataclass(frozen=True, slots=True)
 class UNetShape:
@@ -72,7 +76,7 @@ class WaveUNet(nn.Module):
         self.multiple = 2**s.levels
 
     def forward(self, noisy: Tensor) -> Tensor:
-        return run_padded(self.denoise, noisy, self.multiple)
+        return run_padded(self.denoise, noisy, self.multiple, MARGIN_SAMPLES)
 
     def denoise(self, noisy: Tensor) -> Tensor:
         """The net on a length that is a multiple of ``2 ** levels``."""

@@ -1,61 +1,17 @@
 """Wave-U-Net whose bottleneck is a Transformer encoder (Vaswani et al. 2017, arXiv:1706.03762) over time."""
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from torch import Tensor, nn
+from torch import nn
 
+from models.attention import Positional, TimeTransformer, check_attention
 from models.base import DenoiserConfig, register
-from models.layers import Activation, Norm, Output, check_counts, conv_block
+from models.layers import Activation, Norm, Output, check_counts, check_named, conv_block
 from models.wave_unet import UNetShape, WaveUNet
 
-Positional = Literal["sinusoidal", "none"]
 Entry = Literal["attention", "conv", "none"]
-
-
-def sinusoidal_encoding(n_steps: int, d_model: int) -> Tensor:
-    """Positions as sines and cosines of falling frequency, float32[n_steps, d_model], for any size.
-
-    Column 2i is sin(t / 10000^(2i / d_model)), column 2i + 1 its cosine (Vaswani et al. 2017, section 3.5).
-    """
-    column = torch.arange(d_model)
-    wavelength = torch.exp((column - column % 2) * (math.log(10_000.0) / d_model))
-    angle = torch.arange(n_steps).unsqueeze(1) / wavelength
-    return torch.where(column % 2 == 0, angle.sin(), angle.cos())
-
-
-class TimeTransformer(nn.Module):
-    """Self-attention over time: [batch, d_model, steps] -> the same shape."""
-
-    def __init__(self, config: "WaveUNetTransformerConfig") -> None:
-        super().__init__()
-        c = config
-        # Built one by one: nn.TransformerEncoder copies one layer, so all would start with equal weights.
-        self.layers = nn.Sequential(
-            *(
-                nn.TransformerEncoderLayer(
-                    c.d_model,
-                    c.nhead,
-                    c.feed_forward,
-                    c.attention_dropout,
-                    activation="gelu",
-                    batch_first=True,
-                    norm_first=c.norm_first,
-                )
-                for _ in range(c.encoder_layers + (c.entry == "attention"))
-            )
-        )
-        self.positional = c.positional
-
-    def forward(self, x: Tensor) -> Tensor:
-        steps = x.transpose(1, 2)
-        if self.positional == "sinusoidal":
-            steps = steps + sinusoidal_encoding(steps.shape[1], steps.shape[2]).to(steps)
-        attended: Tensor = self.layers(steps)
-        return attended.transpose(1, 2)
 
 
 @register("wave_unet_transformer")
@@ -90,25 +46,17 @@ class WaveUNetTransformerConfig(DenoiserConfig):
     def __post_init__(self) -> None:
         model = "wave_unet_transformer"
         self.shape().check(model)
-        check_counts(model, encoder_layers=self.encoder_layers, nhead=self.nhead, feed_forward=self.feed_forward)
-        if self.d_model % self.nhead:
-            raise ValueError(
-                f"{model}: nhead = {self.nhead} must divide d_model = levels x width = "
-                f"{self.levels} x {self.width} = {self.d_model}: "
-                f"try nhead = {math.gcd(self.d_model, self.nhead)} or a width in steps of {self.nhead}"
-            )
-        if not 0 <= self.attention_dropout < 1:
-            raise ValueError(
-                f"{model}: attention_dropout = {self.attention_dropout}, must lie in [0, 1): set it to 0 for none"
-            )
-        for field, value, known in (
-            ("positional", self.positional, get_args(Positional)),
-            ("entry", self.entry, get_args(Entry)),
-        ):
-            if value not in known:
-                raise ValueError(
-                    f"{model}: {field} = {value!r}, must be one of {', '.join(known)}: choose one of these"
-                )
+        check_counts(model, encoder_layers=self.encoder_layers)
+        check_attention(
+            model,
+            self.d_model,
+            f"levels x width = {self.levels} x {self.width}",
+            self.nhead,
+            self.feed_forward,
+            self.attention_dropout,
+            self.positional,
+        )
+        check_named(model, "entry", self.entry, get_args(Entry))
 
     @property
     def d_model(self) -> int:
@@ -125,7 +73,10 @@ class WaveUNetTransformerConfig(DenoiserConfig):
     def build(self, n_channels: int = 1) -> nn.Module:
         check_counts("wave_unet_transformer", n_channels=n_channels)
         c = self
-        bottleneck: nn.Module = TimeTransformer(c)
+        n_layers = c.encoder_layers + (c.entry == "attention")
+        bottleneck: nn.Module = TimeTransformer(
+            c.d_model, c.nhead, c.feed_forward, n_layers, c.attention_dropout, c.positional, c.norm_first
+        )
         if c.entry == "conv":
             entry = conv_block(c.d_model, c.d_model, c.kernel_down, c.norm, c.activation, c.dropout)
             bottleneck = nn.Sequential(entry, bottleneck)

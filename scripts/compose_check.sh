@@ -7,7 +7,7 @@
 # two base images, under their names, are made from Debian's packages. The project's files are used as they are.
 #
 # Needs root, Python 3.11 with pip, and Debian's docker.io docker-compose debootstrap tini iptables curl.
-# About 6 GB of disk below $TMPDIR while it runs.
+# About 5 GB of disk below $TMPDIR while it runs.
 #   COMPOSE="docker compose"   another Compose than docker-compose
 #   PYTHON=.venv/bin/python    the Python that collects the wheels
 set -euo pipefail
@@ -41,6 +41,7 @@ clean_up() {
     local status=$?
     set +e
     trap - EXIT INT TERM
+    ((status)) && [[ -n ${INSIDE:-} ]] && compose logs --no-color --tail 20
     [[ -n ${SERVER:-} ]] && kill "$SERVER" 2>/dev/null
     if [[ -n ${ENGINE:-} ]]; then
         # the first process of the namespace: with it goes everything inside
@@ -48,19 +49,20 @@ clean_up() {
         kill -KILL "$ENGINE" 2>/dev/null
         wait "$ENGINE" 2>/dev/null
     fi
-    if ((status)) && [[ -f $WORK/engine.log ]]; then
-        say "the engine's last words:"
-        tail -n 15 "$WORK/engine.log"
-    fi
-    find /sys/fs/cgroup -depth -type d -path "*/$PARENT*" -exec rmdir {} + 2>/dev/null
     rm -rf --one-file-system "$WORK"
+    local _
+    for _ in {1..20}; do # the kernel frees a killed process's group a little later
+        find /sys/fs/cgroup -depth -type d -path "*/$PARENT*" -exec rmdir {} + 2>/dev/null
+        [[ -z $(find /sys/fs/cgroup -maxdepth 2 -name "$PARENT" -print -quit) ]] && break
+        sleep 0.5
+    done
     say "engine stopped, $WORK removed"
     exit "$status"
 }
 
 copy_checkout() {
     mkdir -p "$CHECKOUT"
-    git -C "$ROOT" ls-files -z --cached --others --exclude-standard |
+    git -c safe.directory="$ROOT" -C "$ROOT" ls-files -z --cached --others --exclude-standard |
         (cd "$ROOT" && tar --null --files-from=- --ignore-failed-read -cf -) | tar -xf - -C "$CHECKOUT"
     rm -rf "$CHECKOUT/data/demo" "$CHECKOUT/data/raw"
     mkdir -p "$CHECKOUT"/{data/raw,data/demo,runs}
@@ -114,10 +116,12 @@ collect_wheels() {
 		with open(sys.argv[1], "rb") as file:
 		    document = tomllib.load(file)
 		project = document["project"]
-		wanted = project["dependencies"] + project["optional-dependencies"]["postgres"] + document["build-system"]["requires"]
-		print(*wanted, "editables", sep="\n")
+		print(*project["dependencies"], *project["optional-dependencies"]["postgres"], sep="\n")
+		print(*document["build-system"]["requires"], "editables", sep="\n")
 	EOF
-    "$PYTHON" -m pip wheel --quiet --wheel-dir "$WORK/wheels" -c "$ROOT/constraints.txt" -r "$WORK/requirements.txt"
+    "$PYTHON" -m venv "$WORK/venv"
+    "$WORK/venv/bin/pip" wheel --quiet --quiet --wheel-dir "$WORK/wheels" \
+        -c "$ROOT/constraints.txt" -r "$WORK/requirements.txt"
     say "$(find "$WORK/wheels" -name '*.whl' | wc -l) wheels, $(du -sh "$WORK/wheels" | cut -f1)"
 }
 
@@ -127,14 +131,15 @@ start_engine() {
     WORK=$WORK PARENT=$PARENT unshare --net --mount --pid --fork --kill-child --mount-proc bash -c '
         mount -t tmpfs tmpfs /run && ip link set lo up
         dockerd --config-file "$WORK/daemon.json" --host "unix://$WORK/docker.sock" --data-root "$WORK/engine" \
-            --exec-root "$WORK/exec" --pidfile "$WORK/docker.pid" --cgroup-parent "/$PARENT" --bip 172.17.0.1/16' \
+            --exec-root "$WORK/exec" --pidfile "$WORK/docker.pid" --cgroup-parent "/$PARENT" --bip 172.17.0.1/16
+        exit $?' \
         >"$WORK/engine.log" 2>&1 &
     ENGINE=$!
     export DOCKER_HOST=unix://$WORK/docker.sock DOCKER_BUILDKIT=0 COMPOSE_DOCKER_CLI_BUILD=0
     local _
     for _ in {1..60}; do
         docker version >/dev/null 2>&1 && break
-        kill -0 "$ENGINE" 2>/dev/null || fail "the engine did not start"
+        kill -0 "$ENGINE" 2>/dev/null || { tail -n 20 "$WORK/engine.log" && fail "the engine did not start"; }
         sleep 0.5
     done
     INSIDE=$(pgrep -P "$ENGINE")
@@ -172,7 +177,8 @@ make_base_images() {
 		fi
 		if [ ! -s "$PGDATA/PG_VERSION" ]; then
 		    printf %s "$POSTGRES_PASSWORD" >/tmp/password
-		    initdb -U "$POSTGRES_USER" --pwfile=/tmp/password --auth-local=trust --auth-host=scram-sha-256 >/dev/null
+		    initdb -U "$POSTGRES_USER" --pwfile=/tmp/password -E UTF8 --locale=C.UTF-8 \
+		        --auth-local=trust --auth-host=scram-sha-256 >/dev/null
 		    rm /tmp/password
 		    echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
 		    pg_ctl -w start -o "-c listen_addresses=" >/dev/null
@@ -184,7 +190,7 @@ make_base_images() {
     chmod +x "$WORK/root/usr/local/bin/entrypoint"
     tar -C "$WORK/root" --one-file-system -c . | docker import \
         --change 'ENV PGDATA=/var/lib/postgresql/data PATH=/usr/lib/postgresql/15/bin:/usr/local/bin:/usr/bin:/bin' \
-        --change 'ENTRYPOINT ["entrypoint"]' --change 'STOPSIGNAL SIGINT' \
+        --change 'ENTRYPOINT ["entrypoint"]' \
         - "$(base_of docker-compose.yml)" >/dev/null
     rm -rf --one-file-system "$WORK/root"
     say "base images: $(docker images --format '{{.Repository}}:{{.Tag}} {{.Size}}' | paste -sd, )"
@@ -222,6 +228,27 @@ assert_budget_met() {
     say "finished trials: $finished of $TRIALS $1"
 }
 
+# With a larger budget the search goes on; a stop in its middle leaves no trial behind that seems to run.
+check_stop() {
+    local _ id
+    sed -i "s/^trials = .*/trials = 500/" "$CHECKOUT/search/studies/check.toml"
+    compose up -d --scale worker=2
+    for _ in {1..60}; do
+        [[ $(sql "select count(*) from trials where state = 'RUNNING'") != 0 ]] && break
+        sleep 1
+    done
+    (($(sql 'select count(*) from trials') > TRIALS)) || fail "no trial runs after the budget was raised"
+    compose stop worker
+    [[ $(sql "select count(*) from trials where state = 'RUNNING'") == 0 ]] ||
+        fail "stopped workers left trials running"
+    for id in $(compose ps -q worker); do
+        [[ $(state_of '{{.State.ExitCode}}' "$id") == 0 ]] ||
+            fail "a stopped worker exits $(state_of '{{.State}}' "$id")"
+    done
+    say "stop: $(sql "select string_agg(state || ' ' || n, ', ') from
+        (select state::text, count(*) n from trials group by state) t"), none running"
+}
+
 check_dashboard() {
     local id _
     id=$(compose ps -q dashboard)
@@ -253,9 +280,12 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 copy_checkout
 collect_wheels
+# .env speaks alone from here on: Compose lets the shell's variables win over it
+unset "${!PIP_@}" "${!DRIVEBEAT_@}" "${!STUDY@}" POSTGRES_PASSWORD DASHBOARD_PORT
 start_engine
 make_base_images
-compose build 2>&1 | tee "$WORK/build.log" | grep -E '^Step|^Successfully' || { tail "$WORK/build.log" && fail "build"; }
+compose build 2>&1 | tee "$WORK/build.log" | grep -E '^Step|^Successfully' ||
+    { tail "$WORK/build.log" && fail "build"; }
 say "image: $(docker images drivebeat --format '{{.Repository}}:{{.Tag}} {{.Size}}')"
 compose run --rm -T cli data synth --out data/demo --sessions 4 --minutes 0.5 --speeds 50,100
 [[ -z $(find "$CHECKOUT/data/demo" -type f ! -user 1234) ]] || fail "recordings are not owned by HOST_UID"
@@ -272,6 +302,7 @@ compose up -d --scale worker=2
 await_workers
 assert_budget_met "after a second start"
 check_rules
+check_stop
 say "disk: $(du -shx "$WORK" | cut -f1)"
 compose down -v --remove-orphans
 say "everything holds"

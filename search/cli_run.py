@@ -20,7 +20,8 @@ def train_command(
     """Train a run to the end; started again on the same folder it goes on where it stopped."""
     from rich.console import Console
 
-    from training.runs import override, read_run_with_provenance, train_to_folder
+    from training.config import read_run_with_provenance
+    from training.runs import override, train_to_folder
 
     run, provenance = read_run_with_provenance(config)
     run = override(run, epochs=epochs, threads=threads, device=device)

@@ -1,5 +1,6 @@
 """optuna-dashboard over the same storage, cached, with artifacts, behind a production server."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +20,14 @@ def serve(
     Raises StorageError for a database that cannot be opened, ConfigError for an address that cannot be listened at.
     """
     artifacts.mkdir(parents=True, exist_ok=True)
-    application = wsgi(open_storage(url), artifact_store=FileSystemArtifactStore(str(artifacts)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the dashboard's own imports use
+        application = wsgi(open_storage(url), artifact_store=FileSystemArtifactStore(str(artifacts)))
     try:
         server = waitress.create_server(application, host=host, port=port, threads=threads, ident="drivebeat")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot listen at {host}:{port}: {error}; choose another --port") from error
-    say(f"http://{host}:{server.effective_port}/dashboard/")
+        raise ConfigError(f"cannot listen at {host}:{port}: {error}; choose another --port or --host") from error
+    # a name that stands for several addresses makes several sockets
+    listened = getattr(server, "effective_listen", None) or [(server.effective_host, server.effective_port)]
+    say(f"http://{listened[0][0]}:{listened[0][1]}/dashboard/")
     server.run()

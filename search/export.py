@@ -5,7 +5,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 from search.study import SearchStudy, StudyError
 from search.trial import RUN
 from training.config import RunConfig, from_document, write_run
+from training.decode import ConfigError
 from training.scores import SCORES, better
 
+ENDINGS = (".yaml", ".yml", ".json")
 PACKAGES = ("drivebeat", "torch", "optuna", "numpy", "scipy")
 
 
@@ -24,9 +26,9 @@ def best_trial(search: SearchStudy) -> FrozenTrial | None:
     best: FrozenTrial | None = None
     score = SCORES[search.spec.metric]
     for trial in search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        if trial.value is None or not is_feasible(trial):
+        if trial.value is None or not is_feasible(trial) or RUN not in trial.user_attrs:
             continue
-        if best is None or better(score, trial.value, best.value or 0.0):
+        if best is None or best.value is None or better(score, trial.value, best.value):
             best = trial
     return best
 
@@ -41,8 +43,10 @@ def best_of(searches: Sequence[SearchStudy]) -> tuple[SearchStudy, FrozenTrial]:
     found = [(search, trial) for search in searches if (trial := best_trial(search)) is not None]
     if not found:
         names = ", ".join(search.name for search in searches)
-        raise StudyError(f"study {names}: no complete, feasible trial to export yet; run: drivebeat launch {names}")
-    score = SCORES[searches[0].spec.metric]
+        raise StudyError(
+            f"study {names}: no complete, feasible trial to export yet; run: drivebeat launch {searches[0].spec.name}"
+        )
+    score = SCORES[found[0][0].spec.metric]  # families of one study file share it
     best = found[0]
     for candidate in found[1:]:
         assert candidate[1].value is not None and best[1].value is not None
@@ -56,8 +60,18 @@ def run_of_trial(trial: FrozenTrial, where: str) -> RunConfig:
     return from_document(json.loads(trial.user_attrs[RUN]), f"{where}, trial {trial.number}")
 
 
+def check_ending(path: Path) -> None:
+    """Raise ConfigError for a file that an export cannot be written as."""
+    if path.suffix not in ENDINGS:
+        raise ConfigError(f"-o {path}: a config is written as {' or '.join(ENDINGS)}")
+
+
 def export(searches: Sequence[SearchStudy], path: Path) -> tuple[SearchStudy, FrozenTrial]:
-    """Write the best trial's run with its provenance to `path` (.yaml or .json)."""
+    """Write the best trial's run with its provenance to `path` (.yaml or .json), whole or not at all.
+
+    Raises StudyError where there is no trial to export.
+    """
+    check_ending(path)
     search, trial = best_of(searches)
     write_run(run_of_trial(trial, search.name), path, provenance(search, trial))
     return search, trial
@@ -75,10 +89,17 @@ def provenance(search: SearchStudy, trial: FrozenTrial) -> dict[str, Any]:
         "seed": search.spec.seed,
         "data_fingerprint": search.fingerprint,
         "git_commit": git_commit(),
-        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "finished_at": trial.datetime_complete.isoformat(timespec="seconds") if trial.datetime_complete else None,
         "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def git_commit() -> str:

@@ -1,30 +1,39 @@
-"""Our own tables beside Optuna's: who works, and which slots of a study's budget are taken.
+"""Our own tables beside Optuna's, and what is common to all that reads and writes them.
 
-A worker claims a slot before it asks for a trial, in one transaction, so a budget is met exactly however many
-workers there are; a trial that failed or was lost gives its slot back.
+studies: budgets. slots: which worker holds which part of a budget, by lease and fencing token (search.slots).
+workers: who is alive, where, at what (search.roster). Times are the database's own, in seconds since 1970, so that
+machines whose clocks differ agree.
 """
 
-import datetime
 import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import (
+    BigInteger,
     Column,
-    DateTime,
+    Connection,
     Engine,
     Float,
     Integer,
     MetaData,
     String,
     Table,
+    Text,
     func,
     insert,
     select,
+    text,
     update,
 )
 
+from training.decode import ConfigError
+
+SCHEMA_VERSION = 1
 METADATA = MetaData()
+
+SCHEMA = Table("drivebeat_schema", METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
 
 STUDIES = Table(
     "drivebeat_studies",
@@ -32,7 +41,7 @@ STUDIES = Table(
     Column("study", String(200), primary_key=True),
     Column("n_trials", Integer, nullable=False),
     Column("hours", Float),
-    Column("started_at", DateTime),
+    Column("started_at", Float),
 )
 
 SLOTS = Table(
@@ -40,40 +49,72 @@ SLOTS = Table(
     METADATA,
     Column("study", String(200), primary_key=True),
     Column("slot", Integer, primary_key=True, autoincrement=False),
-    Column("state", String(16), nullable=False),  # claimed, finished, failed, lost
+    Column("state", String(16), nullable=False),  # open, claimed, telling, finished, failed
+    Column("token", Integer, nullable=False),
     Column("worker", String(200), nullable=False),
     Column("host", String(200), nullable=False),
     Column("pid", Integer, nullable=False),
+    Column("born", BigInteger),
     Column("trial", Integer),
-    Column("changed_at", DateTime, nullable=False),
+    Column("outcome", Text),
+    Column("deaths", Integer, nullable=False),
+    Column("beats", Integer, nullable=False),
+    Column("expires_at", Float, nullable=False),
 )
 
-HELD = ("claimed", "finished")
+WORKERS = Table(
+    "drivebeat_workers",
+    METADATA,
+    Column("worker", String(200), primary_key=True),
+    Column("host", String(200), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("born", BigInteger),
+    Column("device", String(100), nullable=False),
+    Column("state", String(16), nullable=False),  # working, waiting, stopped, or died
+    Column("study", String(200)),
+    Column("trial", Integer),
+    Column("epoch", Integer),
+    Column("score", Float),
+    Column("lease_s", Float, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """One slot of a study's budget, held by one worker. `slot` also seeds the trial's sampler."""
+class Process:
+    """A worker's process: host, pid and birth tell whether it is still the same one; the name is unique."""
 
-    study: str
-    slot: int
-    worker: str
+    name: str
+    host: str
+    pid: int
+    born: int | None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it ran on this host and is dead. False for another host's: only its lease tells."""
+        return self.host == socket.gethostname() and not _alive(self.pid, self.born)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Slots of a study by state, and the budget."""
-
-    budget: int
-    claimed: int
-    finished: int
-    failed: int
-    lost: int
+def this_process() -> Process:
+    """The process that calls, as a worker."""
+    host, pid = socket.gethostname(), os.getpid()
+    born = _born(pid)
+    return Process(f"{host}:{pid}" if born is None else f"{host}:{pid}:{born}", host, pid, born)
 
 
 def create_tables(engine: Engine) -> None:
-    """Make our tables where they are missing."""
+    """Make our tables where they are missing. Raises ConfigError for tables of another version."""
     METADATA.create_all(engine, checkfirst=True)
+    with engine.begin() as connection:
+        version = connection.execute(select(func.max(SCHEMA.c.version))).scalar_one()
+        if version is None:
+            connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
+        elif version != SCHEMA_VERSION:
+            raise ConfigError(
+                f"the database's Drivebeat tables have version {version}, this Drivebeat needs {SCHEMA_VERSION}; "
+                + ("run: drivebeat storage upgrade" if version < SCHEMA_VERSION else "use a newer Drivebeat")
+            )
 
 
 def set_budget(engine: Engine, study: str, n_trials: int, hours: float | None) -> None:
@@ -85,82 +126,36 @@ def set_budget(engine: Engine, study: str, n_trials: int, hours: float | None) -
             connection.execute(insert(STUDIES).values(study=study, **row))
 
 
-def claim(engine: Engine, study: str, worker: str) -> Claim | None:
-    """Take the next slot; None when the budget (trials or hours) is spent or wholly claimed."""
-    with engine.begin() as connection:
-        # the row lock (PostgreSQL) or the immediate transaction (SQLite) lets one worker count at a time
-        budget = connection.execute(select(STUDIES).where(STUDIES.c.study == study).with_for_update()).one()
-        now = _now()
-        if budget.started_at is None:
-            connection.execute(update(STUDIES).where(STUDIES.c.study == study).values(started_at=now))
-        elif budget.hours is not None and now - budget.started_at > datetime.timedelta(hours=budget.hours):
-            return None
-        mine = SLOTS.c.study == study
-        held = connection.execute(select(func.count()).where(mine, SLOTS.c.state.in_(HELD))).scalar_one()
-        if held >= budget.n_trials:
-            return None
-        last = connection.execute(select(func.max(SLOTS.c.slot)).where(mine)).scalar_one()
-        slot = 0 if last is None else last + 1
-        connection.execute(
-            insert(SLOTS).values(
-                study=study,
-                slot=slot,
-                state="claimed",
-                worker=worker,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                changed_at=now,
-            )
-        )
-    return Claim(study, slot, worker)
+def database_time(connection: Connection) -> float:
+    """The database's clock, seconds since 1970."""
+    clocks = {
+        "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+        "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
+        "mysql": "SELECT unix_timestamp(now(6))",
+        "mariadb": "SELECT unix_timestamp(now(6))",
+    }
+    return float(connection.execute(text(clocks[connection.dialect.name])).scalar_one())
 
 
-def set_trial(engine: Engine, held: Claim, trial: int) -> None:
-    """Note which trial runs in the slot."""
-    _change(engine, held, trial=trial)
-
-
-def release(engine: Engine, held: Claim, state: str) -> None:
-    """End a claim: "finished" keeps the slot, "failed" and "lost" give it back."""
-    assert state in ("finished", "failed", "lost"), state
-    _change(engine, held, state=state)
-
-
-def orphans(engine: Engine, study: str) -> list[tuple[Claim, int | None]]:
-    """Claims on this host whose process is gone, with their trials."""
-    host = socket.gethostname()
-    query = select(SLOTS).where(SLOTS.c.study == study, SLOTS.c.state == "claimed", SLOTS.c.host == host)
-    with engine.begin() as connection:
-        rows = connection.execute(query).all()
-    return [(Claim(row.study, row.slot, row.worker), row.trial) for row in rows if not _alive(row.pid)]
-
-
-def progress(engine: Engine, study: str) -> Progress:
-    """How far a study is."""
-    with engine.begin() as connection:
-        budget = connection.execute(select(STUDIES.c.n_trials).where(STUDIES.c.study == study)).scalar_one()
-        rows = connection.execute(
-            select(SLOTS.c.state, func.count()).where(SLOTS.c.study == study).group_by(SLOTS.c.state)
-        )
-        counts = {row[0]: row[1] for row in rows}
-    return Progress(budget, *(counts.get(state, 0) for state in ("claimed", "finished", "failed", "lost")))
-
-
-def _change(engine: Engine, held: Claim, **values: object) -> None:
-    where = (SLOTS.c.study == held.study, SLOTS.c.slot == held.slot, SLOTS.c.worker == held.worker)
-    with engine.begin() as connection:
-        connection.execute(update(SLOTS).where(*where).values(changed_at=_now(), **values))
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-
-
-def _alive(pid: int) -> bool:
+def _alive(pid: int, born: int | None) -> bool:
+    """Whether the process lives, and is the same one: a pid is given again, in a container almost at once."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    now_born = _born(pid)
+    return now_born is None or born is None or now_born == born
+
+
+def _born(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; 0 for one that is dead but not buried.
+
+    None where there is no /proc to tell (proc_pid_stat(5), fields 3 and 22).
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return 0 if fields[0] in "ZX" else int(fields[19])

@@ -11,7 +11,7 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from search.export import best_trial
-from search.ledger import progress
+from search.slots import progress
 from search.study import SearchStudy
 
 RECENT = 5

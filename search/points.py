@@ -13,6 +13,8 @@ Key = tuple[float, ...]
 
 # The user attribute of a failed trial that failed through no fault of its point, which may be tried again.
 LOST = "lost"
+# The largest space that is listed point by point.
+MAX_LISTED = 20_000
 
 
 def key_of(params: Mapping[str, Any], distributions: Distributions) -> Key | None:
@@ -73,8 +75,9 @@ def points_at_random(distributions: Distributions, seed: int) -> Iterator[dict[s
         yield point
 
 
-def first_left(
-    distributions: Distributions, seed: int, accept: Callable[[Mapping[str, Any]], bool]
-) -> dict[str, Any] | None:
-    """One acceptable point of a finite space, in an order that `seed` decides; None where there is none left."""
-    return next((point for point in points_at_random(distributions, seed) if accept(point)), None)
+def any_left(distributions: Distributions, accept: Callable[[Mapping[str, Any]], bool]) -> bool:
+    """Whether a space has an acceptable point still; one that is infinite or too large to list always has."""
+    size = n_points(distributions)
+    if size is None or size > MAX_LISTED:
+        return True
+    return any(accept(point) for point in points_at_random(distributions, 0))

@@ -5,16 +5,21 @@ from collections.abc import Sequence
 from typing import Literal, get_origin
 
 import optuna
+from optuna.trial import TrialState
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
 from data.info import Info
+from models import DENOISERS
+from objectives.losses import LOSSES
 from search.export import best_trial
 from search.live import plain_line, snapshot
-from search.space import describe, parameters
+from search.space import Parameter, describe, parameters
 from search.study import SearchStudy
+
+LEAST_FOR_WEIGHTS = 10
 
 
 def show_all(searches: Sequence[SearchStudy], engine: Engine, console: Console) -> None:
@@ -39,33 +44,74 @@ def show_all(searches: Sequence[SearchStudy], engine: Engine, console: Console) 
 
 def show_study(search: SearchStudy, engine: Engine, console: Console) -> None:
     """The space with type, range, default and fixed value; progress; the best trial; importances."""
-    console.print(plain_line(snapshot(search, engine)), soft_wrap=True, highlight=False)
+    console.print(plain_line(snapshot(search, engine)), soft_wrap=True, highlight=False, markup=False)
     spec = search.spec
     console.print(
         f"model {search.space.model.name}, loss {spec.loss}, sampler {spec.sampler.name}, pruner {spec.pruner.name}, "
         f"{spec.epochs} epochs, seed {spec.seed}, data {search.fingerprint}",
-        soft_wrap=True,
         highlight=False,
+        markup=False,
     )
     best = best_trial(search)
     importances = _importances(search)
-    table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("parameter", "type", "range", "default", "best", "weight"):
-        table.add_column(heading, overflow="fold", justify="right" if heading in ("best", "weight") else "left")
+    table = _table("parameter", "type", "range", right=("default", "best", *(("weight",) if importances else ())))
     for name, parameter in parameters(search.space.model, search.space.loss).items():
         distribution = search.space.sampled.get(name)
         fixed = search.space.fixed.get(name)
         if distribution is None and fixed is None and parameter.distribution is None:
             continue
-        table.add_row(
+        cells = [
             name,
             _type_name(parameter.type),
-            describe(distribution) if distribution else f"fixed {parameter.default if fixed is None else fixed}",
-            str(parameter.default),
+            describe(distribution)
+            if distribution
+            else f"fixed {_short(parameter.default if fixed is None else fixed)}",
+            _short(parameter.default),
             _short(best.params[name]) if best and name in best.params else "",
-            f"{importances[name]:.2f}" if name in importances else "",
-        )
+        ]
+        if importances:
+            cells.append(f"{importances[name]:.2f}" if name in importances else "")
+        table.add_row(*cells)
     console.print(table)
+    if importances:
+        console.print("weight: share of the differences in score that the parameter explains", highlight=False)
+
+
+def show_models(console: Console) -> None:
+    """Every model family with its parameters and ranges, then what all runs share."""
+    losses = next(iter(LOSSES.values()))
+    for name, model in DENOISERS.items():
+        own = [p for p in parameters(model, losses).values() if p.section == "model"]
+        console.print(f"[bold]{name}[/bold]" + ("" if own else ": no parameters"), highlight=False)
+        if own:
+            console.print(_parameter_table(own))
+    for name, loss in LOSSES.items():
+        own = [p for p in parameters(next(iter(DENOISERS.values())), loss).values() if p.section == "loss"]
+        console.print(f"[bold]loss {name}[/bold]" + ("" if own else ": no parameters"), highlight=False)
+        if own:
+            console.print(_parameter_table(own))
+    for section in ("optimiser", "schedule", "fit"):
+        shared = parameters(next(iter(DENOISERS.values())), losses).values()
+        console.print(f"[bold]{section}[/bold]", highlight=False)
+        console.print(_parameter_table([p for p in shared if p.section == section]))
+
+
+def _parameter_table(rows: Sequence[Parameter]) -> Table:
+    table = _table("parameter", "type", "range", right=("default",))
+    for parameter in rows:
+        searched = describe(parameter.distribution) if parameter.distribution else "not searched by itself"
+        table.add_row(parameter.name, _type_name(parameter.type), searched, _short(parameter.default))
+    return table
+
+
+def _table(*left: str, right: Sequence[str]) -> Table:
+    """An empty table with these columns, aligned to their sides."""
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1), highlight=False)
+    for heading in left:
+        table.add_column(heading, overflow="fold")
+    for heading in right:
+        table.add_column(heading, overflow="fold", justify="right")
+    return table
 
 
 def _type_name(hint: object) -> str:
@@ -80,11 +126,13 @@ def _short(value: object) -> str:
 
 def _importances(search: SearchStudy) -> dict[str, float]:
     """Optuna's parameter importances; none before there are enough trials to tell."""
+    if len(search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < LEAST_FOR_WEIGHTS:
+        return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return optuna.importance.get_param_importances(search.study)
-        except (ValueError, RuntimeError, ZeroDivisionError):
+        except (ValueError, RuntimeError, ZeroDivisionError):  # all scores alike, or a single parameter
             return {}
 
 

@@ -29,16 +29,20 @@ from training.scores import SCORES
 @dataclass(frozen=True, slots=True)
 class BudgetSpec:
     """trials: finished ones (complete, pruned or infeasible), per family. hours: no trial starts later than this after
-    the first one; None: no end. A search ends before its budget where every point of a finite space was tried."""
+    the first one; None: no end. trial_minutes: a trial that trains longer is failed. A search ends before its budget
+    where every point of a finite space was tried."""
 
     trials: int = 50
     hours: float | None = None
+    trial_minutes: float | None = None
 
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise ValueError(f"trials is {self.trials}; at least 1 is needed")
-        if self.hours is not None and self.hours <= 0:
-            raise ValueError(f"hours is {self.hours}; a positive number is needed")
+        for name in ("hours", "trial_minutes"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}; a positive number is needed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import optuna
 import sqlalchemy
-from filelock import FileLock
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from sqlalchemy import Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from search.ledger import create_tables
+from search.locks import alone
 from training.decode import ConfigError
 
 DEFAULT_URL = "sqlite:///studies.db"
+EXAMPLES = "write it like sqlite:///studies.db or postgresql://user@host/name"
 BUSY_S = 60
-SCHEMA_LOCK = 0x0D21BEA7
 
 
 class StorageError(ConfigError):
@@ -31,11 +32,13 @@ def storage_url(option: str | None) -> str:
 
 
 def masked(url: str) -> str:
-    """`url` with *** for its password."""
+    """`url` with *** for its password, wherever it stands."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
         return "(not a database URL)"
+    secret = {name: "***" for name in parsed.query if "pass" in name.lower()}
+    return parsed.update_query_dict(secret).render_as_string(hide_password=True)
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -45,54 +48,95 @@ def open_storage(url: str) -> BaseStorage:
     Raises StorageError in one line for a URL that is none or a database that does not answer.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own lines say what Optuna's would
-    with explained(url):
+    with explained(url), _opening(url):
         engine = open_engine(url)
-        with _schema_lock(engine):
+        options = _engine_options(url)
+        with alone(engine, "schema"):
             create_tables(engine)
-            RDBStorage(_driver_url(url), engine_kwargs=_engine_options(url)).remove_session()
-        storage = RDBStorage(_driver_url(url), engine_kwargs=_engine_options(url), skip_table_creation=True)
+            first = RDBStorage(_driver_url(url), engine_kwargs=options)
+            first.remove_session()
+            first.engine.dispose()
+        storage = RDBStorage(_driver_url(url), engine_kwargs=options, skip_table_creation=True)
         _tune(storage.engine)
         engine.dispose()
         return get_storage(storage)
 
 
 def open_engine(url: str) -> Engine:
-    """A SQLAlchemy engine for our own tables, tuned like the storage's."""
-    with explained(url):
-        engine = sqlalchemy.create_engine(_driver_url(url), **_engine_options(url))
+    """A SQLAlchemy engine for our own tables, tuned like the storage's. Raises StorageError."""
+    with explained(url), _opening(url):
+        parsed = make_url(_driver_url(url))
+        _check(parsed)
+        engine = sqlalchemy.create_engine(parsed, **_engine_options(url))
         _tune(engine)
         return engine
 
 
 @contextlib.contextmanager
 def explained(url: str) -> Iterator[None]:
-    """Turn SQLAlchemy's errors about `url` into one line that says what to do."""
+    """Turn errors of the database at `url` into one line that says what to do."""
     try:
         yield
     except ArgumentError as error:
-        raise StorageError(
-            f"storage {masked(url)}: write it like sqlite:///studies.db or postgresql+psycopg://user@host/name"
-        ) from error
-    except (SQLAlchemyError, ImportError) as error:
-        cause = getattr(error, "orig", None) or error
-        reason = " ".join(str(cause).split())[:200]
-        hint = "pip install 'drivebeat[postgres]'" if isinstance(error, ImportError) else "is it running and reachable?"
-        raise StorageError(f"storage {masked(url)} cannot be opened: {reason}; {hint}") from error
+        raise StorageError(f"storage {masked(url)} is not a database URL; {EXAMPLES}") from error
+    except (SQLAlchemyError, StorageInternalError) as error:
+        sqlite = url.startswith("sqlite")
+        hint = "is it a database file, in a folder that can be written?" if sqlite else "is it running and reachable?"
+        raise StorageError(f"storage {masked(url)} cannot be used: {_reason(error)}; {hint}") from error
+
+
+@contextlib.contextmanager
+def _opening(url: str) -> Iterator[None]:
+    """The same for what only opening meets: a missing driver, a lock file that cannot be had."""
+    try:
+        yield
+    except ImportError as error:
+        hint = "write postgresql:// and pip install 'drivebeat[postgres]'"
+        raise StorageError(f"storage {masked(url)} cannot be used: {error}; {hint}") from error
+    except OSError as error:
+        raise StorageError(f"storage {masked(url)} cannot be used: {error}; can its folder be written?") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The driver's own words, which SQLAlchemy and Optuna wrap."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    words = " ".join(str(getattr(cause, "orig", None) or cause).split())
+    return words.removesuffix(".")[:200]
+
+
+def _check(url: sqlalchemy.URL) -> None:
+    backend = url.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise StorageError(f"storage {masked(str(url))}: {backend} is not supported; {EXAMPLES}")
+    if backend == "postgresql":
+        return
+    if not url.database or url.database == ":memory:":
+        raise StorageError("storage sqlite:// without a file cannot be shared; write sqlite:///studies.db")
+    if url.database.startswith("file:"):
+        raise StorageError(f"storage {masked(str(url))}: a file: URI is not supported; {EXAMPLES}")
+    path = Path(url.database)
+    if path.is_dir():
+        raise StorageError(f"storage {masked(str(url))}: {path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise StorageError(f"storage {masked(str(url))}: the folder {path.parent} does not exist; make it")
 
 
 def _driver_url(url: str) -> str:
     """postgresql:// means psycopg 3 here; SQLAlchemy's own default would be psycopg2."""
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ValueError as error:  # a port that is no number
+        raise ArgumentError(str(error)) from error
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     return parsed.render_as_string(hide_password=False)
 
 
 def _engine_options(url: str) -> dict[str, object]:
-    if make_url(url).get_backend_name() == "sqlite":
+    if make_url(_driver_url(url)).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_S}}
-    # many workers, few statements each: hold no idle connection, notice a restarted server
-    return {"poolclass": NullPool, "pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+    # many workers, few statements each: hold no idle connection, and so notice a restarted server too
+    return {"poolclass": NullPool, "connect_args": {"connect_timeout": 10}}
 
 
 def _tune(engine: Engine) -> None:
@@ -105,7 +149,6 @@ def _tune(engine: Engine) -> None:
         cursor = connection.cursor()  # type: ignore[attr-defined]
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_S * 1000}")
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -113,27 +156,3 @@ def _tune(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     engine.dispose()  # connections made before the listeners stood do not count
-
-
-@contextlib.contextmanager
-def _schema_lock(engine: Engine) -> Iterator[None]:
-    """One process at a time, so that the tables are made once however many workers start together."""
-    if engine.dialect.name == "sqlite":
-        database = engine.url.database
-        if not database or database == ":memory:":
-            raise StorageError("storage sqlite:// without a file cannot be shared; write sqlite:///studies.db")
-        path = Path(database)
-        if not path.parent.is_dir():
-            raise StorageError(f"storage {engine.url}: the folder {path.parent} does not exist")
-        with FileLock(f"{path}.lock", timeout=BUSY_S):
-            yield
-        return
-    if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": SCHEMA_LOCK})
-            try:
-                yield
-            finally:
-                connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": SCHEMA_LOCK})
-        return
-    yield

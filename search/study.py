@@ -8,13 +8,15 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 from sqlalchemy import Engine
 
 from data.corpus import load
 from search.ledger import set_budget
+from search.locks import alone
 from search.samplers import build_pruner
 from search.space import Space, describe
-from search.spec import StudySpec, space_of, spec_document, study_names
+from search.spec import StudySpec, part_of, space_of, spec_document, study_names
 from training.decode import ConfigError, decode, near
 from training.scores import SCORES
 
@@ -44,47 +46,44 @@ class SearchStudy:
 
 
 def create(spec: StudySpec, storage: BaseStorage, engine: Engine) -> list[SearchStudy]:
-    """The studies of `spec`, one per family, made where they are missing; an equal one is left as it is.
+    """The studies of `spec`, one per family, made where they are missing; an equal one is left as it is, but for
+    its budget and its enqueued points, which may change.
 
-    The data are read once, so that a study cannot be made on recordings that do not work.
-    Raises StudyError where a study of that name has another space or other data, saying what differs.
+    The data are read once, so that a study cannot be made on recordings that do not work. All families are checked
+    before the first one is made. Raises StudyError where a study of that name has another space or other data,
+    saying what differs.
     """
     fingerprint = load(spec.data).fingerprint
-    existing = set(optuna.get_all_study_names(storage))
-    made = []
-    for family, name in study_names(spec).items():
-        space = space_of(spec, family)
-        if name in existing:
-            _refuse_differences(name, spec, space, fingerprint, storage)
-        made.append(_make(name, family, spec, space, fingerprint, storage, engine, fresh=name not in existing))
-    return made
+    spaces = {name: space_of(spec, family) for family, name in study_names(spec).items()}
+    with alone(engine, "create"):
+        existing = set(optuna.get_all_study_names(storage))
+        for name in existing & spaces.keys():
+            _refuse_differences(name, spec, spaces[name], fingerprint, storage)
+        return [
+            SearchStudy(_make(name, spec, space, fingerprint, storage, engine), spec, space, fingerprint)
+            for name, space in spaces.items()
+        ]
 
 
 def _make(
-    name: str,
-    family: str,
-    spec: StudySpec,
-    space: Space,
-    fingerprint: str,
-    storage: BaseStorage,
-    engine: Engine,
-    *,
-    fresh: bool,
-) -> SearchStudy:
-    direction = SCORES[spec.metric].direction
-    study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
-    if fresh:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names([spec.metric])
-        study.set_user_attr(FAMILY, family)
-        study.set_user_attr(SPACE, _space_lines(space))
-        study.set_user_attr(FINGERPRINT, fingerprint)
-    study.set_user_attr(SPEC, json.dumps(spec_document(spec)))
-    for point in spec.enqueue:
-        study.enqueue_trial(dict(point), skip_if_exists=True)
+    name: str, spec: StudySpec, space: Space, fingerprint: str, storage: BaseStorage, engine: Engine
+) -> optuna.Study:
+    study = optuna.create_study(
+        storage=storage, study_name=name, direction=SCORES[spec.metric].direction, load_if_exists=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([spec.metric])
+    study.set_user_attr(FAMILY, space.model.name)
+    study.set_user_attr(SPACE, _space_lines(space))
+    study.set_user_attr(FINGERPRINT, fingerprint)
+    for point in (part_of(point, space) for point in spec.enqueue):
+        if point:
+            study.enqueue_trial(point, skip_if_exists=True)
     set_budget(engine, name, spec.budget.trials, spec.budget.hours)
-    return SearchStudy(study, spec, space, fingerprint)
+    # last, for it makes the study one of ours: one that was broken off before this line is made again
+    study.set_user_attr(SPEC, json.dumps(spec_document(spec)))
+    return study
 
 
 def load_study(name: str, storage: BaseStorage) -> SearchStudy:
@@ -109,36 +108,46 @@ def load_study(name: str, storage: BaseStorage) -> SearchStudy:
 def select(name: str, storage: BaseStorage) -> list[SearchStudy]:
     """The study `name`, or all families of the study file of that name. Raises StudyError where there is neither."""
     if name not in optuna.get_all_study_names(storage):
-        families = [search for search in all_studies(storage) if search.spec.name == name]
+        families = [ours for ours, specs_name in _ours(storage) if specs_name == name]
         if families:
-            return families
+            return [load_study(family, storage) for family in families]
     return [load_study(name, storage)]
 
 
 def all_studies(storage: BaseStorage) -> list[SearchStudy]:
     """Every study in the database that Drivebeat made, by name."""
+    return [load_study(name, storage) for name, _ in _ours(storage)]
+
+
+def _ours(storage: BaseStorage) -> list[tuple[str, str]]:
+    """(study, name in its study file) of every study that Drivebeat made, by name."""
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    return [
-        load_study(s.study_name, storage) for s in sorted(summaries, key=lambda s: s.study_name) if SPEC in s.user_attrs
-    ]
+    return sorted((s.study_name, json.loads(s.user_attrs[SPEC])["name"]) for s in summaries if SPEC in s.user_attrs)
 
 
 def _space_lines(space: Space) -> dict[str, str]:
     """name -> range or value, in words: what a difference is told by."""
     lines = {name: describe(distribution) for name, distribution in space.sampled.items()}
-    return lines | {name: f"= {value}" for name, value in space.fixed.items()}
+    return lines | {
+        name: f"= {float(value) if isinstance(value, int) and not isinstance(value, bool) else value}"
+        for name, value in space.fixed.items()
+    }
 
 
 def _refuse_differences(name: str, spec: StudySpec, space: Space, fingerprint: str, storage: BaseStorage) -> None:
     study = optuna.load_study(study_name=name, storage=storage)
     attributes = study.user_attrs
     if SPEC not in attributes:
+        if all(trial.state == TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
+            return  # empty: somebody's making of it was broken off
         raise StudyError(f"study {name!r} exists and was not made by Drivebeat; choose another name")
     differences = _differences(attributes[SPACE], _space_lines(space))
+    if attributes[FAMILY] != space.model.name:
+        differences.insert(0, f"model ({attributes[FAMILY]}, now {space.model.name})")
     if attributes[FINGERPRINT] != fingerprint:
         differences.append(f"the recordings (fingerprint {attributes[FINGERPRINT]}, now {fingerprint})")
     old, new = _flat(json.loads(attributes[SPEC])), _flat(spec_document(spec))
-    told = {"fixed", "ranges", "search"}  # the space's own lines have said these
+    told = {"fixed", "ranges", "search", "models"}  # the space's own lines have said these
     for key in sorted(old.keys() | new.keys()):
         if key.split(".")[0] not in CHANGEABLE | told and old.get(key) != new.get(key):
             differences.append(f"{key} ({old.get(key)!r}, now {new.get(key)!r})")

@@ -1,171 +1,189 @@
-"""One trial: sample -> RunConfig -> train -> report or prune -> score, figure, sound, config."""
+"""One trial: params -> RunConfig -> train -> report or prune -> score; its story is told in search.story."""
 
+import dataclasses
 import json
-import tempfile
+import math
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import optuna
 import torch
-from numpy.typing import NDArray
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-from optuna_dashboard import save_note
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from data.corpus import Corpus
-from data.mixture import HeldOut, held_out
 from objectives.cost import latency_ms, n_parameters
-from search.space import sample
+from search.outcome import TrialOutcome
+from search.patience import is_away, patiently
 from search.spec import ConstraintSpec, run_of
+from search.story import tell_story
 from search.study import SearchStudy
-from training.checkpoint import load_weights
-from training.config import RunConfig, to_document, write_run
+from search.turns import Turn
+from training.config import RunConfig, from_document, to_document
+from training.decode import ConfigError
 from training.device import arithmetic, resolve_device
-from training.estimate import estimate_held_out
-from training.evaluate import mean_by_method, score_rows, write_showcase
-from training.trainer import WEIGHTS, EpochReport, train
+from training.trainer import EpochReport, TrainingFailed, train
 
 RUN = "run"
-EXTRA_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm", "snr_improvement_db")
 
 
-@dataclass(frozen=True, slots=True)
-class TrialOutcome:
-    """How a trial ended: state is "complete", "pruned" or "infeasible"; value is the study's metric."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where a trial runs: its artifacts, the folder of checkpoints, its share of the CPU threads."""
 
-    state: str
-    value: float | None
-    n_epochs: int
-    reason: str = ""
+    artifacts: FileSystemArtifactStore
+    folder: Path
+    threads: int | None
 
 
-def run_trial(
-    trial: optuna.Trial,
-    search: SearchStudy,
-    corpus: Corpus,
-    artifacts: FileSystemArtifactStore,
-    threads: int | None,
-    check_stop: Callable[[], None],
-) -> TrialOutcome:
-    """Train what `trial` proposes and tell its story in its attributes and artifacts; telling the state is left to
-    the caller. check_stop is called after every epoch and may raise to end the trial.
+@dataclass(frozen=True, slots=True, eq=False)
+class Watch:
+    """Who looks on: `check` is called before every step and may raise to end the trial, `at` after every epoch."""
+
+    check: Callable[[], None]
+    at: Callable[[int, float], None]
+    say: Callable[[str], None]
+
+
+def run_trial(turn: Turn, search: SearchStudy, corpus: Corpus, place: Place, watch: Watch) -> TrialOutcome:
+    """Train the run that the turn's params stand for; what comes of it goes into the trial's attributes and
+    artifacts, but telling its state is left to the caller. A trial that another worker began goes on from its
+    newest checkpoint with the very run that was stored then.
 
     Raises TrainingFailed, and whatever else the run comes to.
     """
+    trial = turn.trial
     began = time.monotonic()
-    params = sample(trial, search.space)
-    run = with_threads(run_of(search.spec, search.space, params, f"trial {trial.number}"), threads)
-    # the whole run is stored before training, so that even a killed trial says what it was
-    trial.set_user_attr(RUN, json.dumps(to_document(run)))
-    violated = _apply_constraints(trial, run, search.spec.constraints, corpus)
-    if violated:
-        return TrialOutcome("infeasible", None, 0, violated)
-    with tempfile.TemporaryDirectory(prefix="drivebeat-trial-") as name:
-        folder = Path(name)
-        last, pruned = _train(trial, run, corpus, folder, check_stop)
-        _tell_story(trial, run, corpus, folder, artifacts, last)
-    trial.set_user_attr("seconds", round(time.monotonic() - began, 1))
-    trial.set_user_attr("device", str(resolve_device(run.fit.device)))
+    stored = trial.user_attrs.get(RUN)
+    try:
+        if stored is not None:
+            run = from_document(json.loads(stored), f"trial {trial.number}")
+        else:
+            run = run_of(search.spec, search.space, turn.params, f"trial {trial.number}")
+            run = with_threads(run, place.threads)
+    except ConfigError as error:  # every value is in its range, but the model does not exist for all of them together
+        return TrialOutcome("infeasible", None, 0, str(error))
+    cost = _measure(run, search.spec.constraints, corpus)
+    patiently(lambda: _announce(trial, run, cost), watch.say)
+    if cost.broken:
+        return TrialOutcome("infeasible", None, 0, cost.broken)
+    folder = checkpoint_folder(place.folder, search.name, trial.number)
+    folder.mkdir(parents=True, exist_ok=True)
+    last, pruned = _train(trial, run, corpus, folder, watch)
+    patiently(lambda: trial.set_user_attr("seconds", round(time.monotonic() - began, 1)), watch.say)
+    note = ""
+    try:
+        patiently(lambda: tell_story(trial, run, corpus, folder, place.artifacts, last), watch.say)
+    except OSError as error:  # a full disk costs the pictures, not the result
+        note = f"artifacts are missing: {error}"
     if pruned:
-        return TrialOutcome("pruned", None, last.epoch + 1, f"behind the others after epoch {last.epoch + 1}")
+        return TrialOutcome("pruned", None, last.epoch + 1, note or f"behind the others after epoch {last.epoch + 1}")
     assert last.best_score is not None, "the last epoch is always past the ramps"
-    return TrialOutcome("complete", last.best_score, last.epoch + 1)
+    if not math.isfinite(last.best_score):
+        raise TrainingFailed(f"{run.fit.score} is {last.best_score} at best")
+    return TrialOutcome("complete", last.best_score, last.epoch + 1, note)
+
+
+def checkpoint_folder(folder: Path, study: str, number: int) -> Path:
+    """Where trial `number` keeps its checkpoint and weights; any worker that sees `folder` can take it on."""
+    return folder / "checkpoints" / study / str(number)
+
+
+def forget(folder: Path, study: str, number: int) -> None:
+    """Remove a finished trial's checkpoint."""
+    shutil.rmtree(checkpoint_folder(folder, study, number), ignore_errors=True)
 
 
 def with_threads(run: RunConfig, threads: int | None) -> RunConfig:
     """`run` with the worker's share of CPU threads written into it, unless the study fixes one."""
-    from dataclasses import replace
-
     if run.fit.threads is not None or threads is None:
         return run
-    return replace(run, fit=replace(run.fit, threads=threads))
+    return dataclasses.replace(run, fit=dataclasses.replace(run.fit, threads=threads))
 
 
-def _train(
-    trial: optuna.Trial, run: RunConfig, corpus: Corpus, folder: Path, check_stop: Callable[[], None]
-) -> tuple[EpochReport, bool]:
+def _train(trial: optuna.Trial, run: RunConfig, corpus: Corpus, folder: Path, watch: Watch) -> tuple[EpochReport, bool]:
+    """Train to the end or to where the pruner ends it; the last report, and whether it was pruned.
+
+    While the database is away reports are kept, training goes on, and nothing is pruned.
+    """
     report: EpochReport | None = None
-    reports = train(run, corpus, folder)
+    told = set(trial.storage.get_trial(trial._trial_id).intermediate_values)
+    kept: list[EpochReport] = []
+    reports = train(run, corpus, folder, check_stop=watch.check)
     try:
         for report in reports:
-            trial.report(report.score, report.epoch)
-            check_stop()
-            if report.epoch + 1 < report.n_epochs and trial.should_prune():
+            watch.at(report.epoch, report.score)
+            if report.epoch not in told:
+                kept.append(report)
+            elif report.epoch < max(told):
+                continue  # of before the trial changed hands: told and judged then
+            watch.check()
+            last = report.epoch + 1 == report.n_epochs
+            if _told_and_pruned(trial, kept, last, watch):
                 return report, True
+        patiently(lambda: _tell_kept(trial, kept), watch.say)
     finally:
         reports.close()  # type: ignore[attr-defined]  # a generator: frees model and device
     assert report is not None
     return report, False
 
 
-def _apply_constraints(trial: optuna.Trial, run: RunConfig, limits: ConstraintSpec, corpus: Corpus) -> str:
-    """Measure what the model costs, set it as constraints (feasible <= 0), and name the first one broken."""
+def _told_and_pruned(trial: optuna.Trial, kept: list[EpochReport], last: bool, watch: Watch) -> bool:
+    try:
+        _tell_kept(trial, kept)
+        return not last and trial.should_prune()
+    except (SQLAlchemyError, StorageInternalError) as error:
+        if not is_away(error):
+            raise
+        if len(kept) == 1:
+            watch.say(f"trial {trial.number}: the database does not answer; its reports are kept and told later")
+        return False
+
+
+def _tell_kept(trial: optuna.Trial, kept: list[EpochReport]) -> None:
+    while kept:
+        trial.report(kept[0].score, kept[0].epoch)
+        kept.pop(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a model costs, by how much it is over each limit (feasible <= 0), and the first limit broken in words."""
+
+    attributes: Mapping[str, float]
+    over: Mapping[str, float]
+    broken: str
+
+
+def _announce(trial: optuna.Trial, run: RunConfig, cost: _Cost) -> None:
+    """Store the whole run before training, so that even a killed trial says what it was and can be taken on."""
+    trial.set_user_attr(RUN, json.dumps(to_document(run)))
+    trial.set_user_attr("device", str(resolve_device(run.fit.device)))
+    for name, value in cost.attributes.items():
+        trial.set_user_attr(name, value)
+    for name, value in cost.over.items():
+        trial.set_constraint(name, value)
+
+
+def _measure(run: RunConfig, limits: ConstraintSpec, corpus: Corpus) -> _Cost:
     with arithmetic(run.fit.seed, torch.device("cpu"), run.fit.threads):
         model = run.model.build(corpus.n_channels)
         size = n_parameters(model)
-        trial.set_user_attr("n_parameters", size)
+        attributes: dict[str, float] = {"n_parameters": size}
+        over: dict[str, float] = {}
         broken = ""
         if limits.max_parameters is not None:
-            trial.set_constraint("n_parameters", size - limits.max_parameters)
+            over["n_parameters"] = size - limits.max_parameters
             if size > limits.max_parameters:
                 broken = f"{size:,} parameters, {limits.max_parameters:,} allowed"
         if limits.max_latency_ms is not None:
             latency = latency_ms(model, corpus.n_channels, run.data.window_samples)
-            trial.set_user_attr("latency_ms", round(latency, 2))
-            trial.set_constraint("latency_ms", latency - limits.max_latency_ms)
+            attributes["latency_ms"] = round(latency, 2)
+            over["latency_ms"] = latency - limits.max_latency_ms
             if latency > limits.max_latency_ms:
                 broken = broken or f"{latency:.1f} ms a window, {limits.max_latency_ms:g} ms allowed"
-    return broken
-
-
-def _tell_story(
-    trial: optuna.Trial,
-    run: RunConfig,
-    corpus: Corpus,
-    folder: Path,
-    artifacts: FileSystemArtifactStore,
-    last: EpochReport,
-) -> None:
-    """Extra scores on the validation mixture, figure, sounds and config, where the dashboard shows them."""
-    mixture, estimates = estimate_validation(run, corpus, folder / WEIGHTS)
-    rows = score_rows({"model": estimates}, mixture, EXTRA_SCORES)
-    for score in EXTRA_SCORES:
-        trial.set_user_attr(score, round(mean_by_method(rows, score)["model"], 4))
-    for row in rows:
-        trial.set_user_attr(f"si_sdr_db@{row.snr_db:+g}", round(row.scores["si_sdr_db"], 3))
-    trial.set_user_attr("best_epoch", last.best_epoch if last.best_epoch is not None else last.epoch)
-    files = write_showcase(mixture, estimates, f"trial {trial.number}", folder)
-    write_run(run, folder / "run.yaml")
-    identifiers = {
-        path.name: upload_artifact(artifact_store=artifacts, file_path=str(path), study_or_trial=trial)
-        for path in (*files, folder / "run.yaml")
-    }
-    picture = identifiers["window.png"]
-    save_note(
-        trial,
-        f"**{run.model.name}**, {trial.user_attrs['n_parameters']:,} parameters\n\n"
-        + _score_table(rows)
-        + f"\n\n![noisy, clean, estimate](/artifacts/{trial.study._study_id}/{trial._trial_id}/{picture})\n",
-    )
-
-
-def _score_table(rows: list) -> str:  # type: ignore[type-arg]
-    lines = ["| mixture | SI-SDR dB | event F1 | heart rate < 5 bpm |", "|---|---|---|---|"]
-    lines += [
-        f"| {row.snr_db:+g} dB | {row.scores['si_sdr_db']:.2f} | {row.scores['event_f1']:.2f} "
-        f"| {row.scores['hr_within_5_bpm']:.2f} |"
-        for row in rows
-    ]
-    return "\n".join(lines)
-
-
-def estimate_validation(run: RunConfig, corpus: Corpus, weights: Path) -> tuple[HeldOut, NDArray[np.float32]]:
-    """The validation mixture and the estimates of the model with `weights`: float32[snr, window, time]."""
-    device = resolve_device(run.fit.device)
-    with arithmetic(run.fit.seed, device, run.fit.threads):
-        model = run.model.build(corpus.n_channels)
-        load_weights(model, weights)
-        mixture = held_out(corpus.splits["validation"], run.data, run.data.validation)
-        return mixture, estimate_held_out(model.to(device), mixture, device, run.fit.batch_size, run.fit.precision)
+    return _Cost(attributes, over, broken)

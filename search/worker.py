@@ -1,35 +1,57 @@
-"""A worker: claim a slot, run a trial, tell how it ended, until the budget is spent."""
+"""A worker: claim a slot, run a trial, tell how it ended, until every trial of the budget is finished."""
 
 import os
+import re
 import signal
-import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import optuna
-import torch
 from optuna.artifacts import FileSystemArtifactStore
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy import Engine
 
 from data.config import DataConfig
 from data.corpus import Corpus, load
-from search.ledger import Claim, claim, orphans, release, set_trial
-from search.samplers import build_sampler
-from search.storage import open_engine, open_storage
+from search.heart import Heart
+from search.ledger import Process, this_process
+from search.outcome import TrialOutcome
+from search.patience import patiently
+from search.roster import Doing, enrol, note
+from search.slots import LEASE_S, Lookout, progress, release, settle
+from search.storage import explained, open_engine, open_storage
 from search.study import SearchStudy, load_study
-from search.trial import TrialOutcome, run_trial
+from search.trial import Place, Watch, forget, run_trial
+from search.turns import REASON, Turn, next_turn, sweep, why_over
 from training.decode import ConfigError
-from training.trainer import TrainingFailed
+from training.device import resolve_device
+
+T = TypeVar("T")
 
 MAX_SAME_FAILURES = 3
+MAX_FAILURES = 10
+
+WAIT_S = 1.0
+HUNG_GRACE_S = 60.0
+HUNG_EXIT = 75  # EX_TEMPFAIL of sysexits.h: the launcher starts another worker
 
 
 class Stopped(Exception):
     """Somebody asked the worker to stop."""
+
+
+class LeaseLost(Exception):
+    """The trial is somebody else's by now."""
+
+
+class OutOfTime(Exception):
+    """The trial ran longer than a trial may."""
 
 
 class WorkerError(ConfigError):
@@ -42,31 +64,47 @@ def work(
     artifacts_folder: Path,
     *,
     threads: int | None = None,
+    lease_s: float = LEASE_S,
     say: Callable[[str], None] = print,
 ) -> int:
     """Run trials of the studies `names`, one study after the other, until their budgets are spent; the number run.
 
-    SIGTERM and SIGINT stop it after the current epoch: the trial is told failed ("interrupted") and its slot given
-    back. Raises WorkerError after three failures in a row for one reason.
+    While others finish the last trials it stays, to take on what they may leave. SIGTERM and SIGINT stop it within
+    a training step or two: its trial's checkpoint stands, its slot is opened for the next worker; a second signal
+    ends the process at once. A database that goes away is waited for. Raises WorkerError after three failures in a
+    row for one reason, or ten for any, and StorageError where the database stays away.
     """
-    storage, engine = open_storage(url), open_engine(url)
-    searches = [load_study(name, storage) for name in names]
+    stop = _stop_on_signals()
+    process = this_process()
+    with explained(url):
+        storage, engine = open_storage(url), open_engine(url)
+        searches = [load_study(name, storage) for name in dict.fromkeys(names)]
+        enrol(engine, process, str(resolve_device("auto")), lease_s)
     artifacts_folder.mkdir(parents=True, exist_ok=True)
     artifacts = FileSystemArtifactStore(str(artifacts_folder))
-    stop = _stop_on_signals()
     corpora: dict[DataConfig, Corpus] = {}
     n_trials = 0
-    for search in searches:
-        if search.spec.data not in corpora:
-            corpora[search.spec.data] = load(search.spec.data)
-        corpus = corpora[search.spec.data]
-        if corpus.fingerprint != search.fingerprint:
-            raise WorkerError(
-                f"study {search.name} was made on other recordings (fingerprint {search.fingerprint}, here "
-                f"{corpus.fingerprint}); put them back or create a study of another name"
+    with explained(url), Heart(open_engine(url), process, lease_s) as heart:
+        for search in searches:
+            if stop.is_set():
+                break
+            if progress(engine, search.name).spent:
+                continue
+            corpus = corpora.setdefault(search.spec.data, load(search.spec.data))
+            if corpus.fingerprint != search.fingerprint:
+                raise WorkerError(
+                    f"study {search.name} was made on other recordings (fingerprint {search.fingerprint}, here "
+                    f"{corpus.fingerprint}); put them back or create a study of another name"
+                )
+            bench = _Bench(
+                search, engine, process, lease_s, heart, corpus, artifacts, artifacts_folder, threads, stop, say
             )
-        bench = _Bench(search, engine, corpus, artifacts, threads, stop, say)
-        n_trials += _until_spent(bench, f"{socket.gethostname()}:{os.getpid()}")
+            n_trials += _until_spent(bench)
+            over = "" if stop.is_set() else why_over(search, engine)
+            if over:
+                say(f"study {search.name}: {over}")
+        with engine.begin() as connection:
+            note(connection, process, Doing("stopped"))
     engine.dispose()
     return n_trials
 
@@ -77,71 +115,124 @@ class _Bench:
 
     search: SearchStudy
     engine: Engine
+    process: Process
+    lease_s: float
+    heart: Heart
     corpus: Corpus
     artifacts: FileSystemArtifactStore
+    artifacts_folder: Path
     threads: int | None
     stop: threading.Event
     say: Callable[[str], None]
 
+    def patiently(self, call: Callable[[], T]) -> T:
+        return patiently(call, self.say, stop=self.stop.is_set)
 
-def _until_spent(bench: _Bench, worker: str) -> int:
-    n_trials, failures = 0, 0
-    last_reason = ""
+
+def _until_spent(bench: _Bench) -> int:
+    n_trials = 0
+    reasons: list[str] = []  # of the failures since the last trial that ended well
+    lookout = Lookout(patience_s=bench.lease_s / 3)
     while not bench.stop.is_set():
-        held = claim(bench.engine, bench.search.name, worker)
-        if held is None:
-            break
-        reason = _one(bench, held)
+        turn = bench.patiently(lambda: _turn(bench, lookout))
+        if turn is None:
+            if bench.patiently(lambda: _nothing_left(bench)):
+                break
+            bench.stop.wait(WAIT_S)
+            continue
+        reason = _one(bench, turn)
         n_trials += 1
-        failures = failures + 1 if reason and reason == last_reason else int(bool(reason))
-        last_reason = reason
-        if failures >= MAX_SAME_FAILURES:
-            raise WorkerError(f"worker stops: {failures} trials in a row failed: {reason}")
+        reasons = [*reasons, reason] if reason else []
+        alike = {_without_numbers(earlier) for earlier in reasons[-MAX_SAME_FAILURES:]}
+        if len(reasons) >= MAX_FAILURES or (len(reasons) >= MAX_SAME_FAILURES and len(alike) == 1):
+            raise WorkerError(f"worker stops: {len(reasons)} trials in a row failed: {reason}")
     return n_trials
 
 
-def _one(bench: _Bench, held: Claim) -> str:
-    """One trial in slot `held`; the reason of its failure, or "" where it ended well."""
-    search, engine = bench.search, bench.engine
-    spec, study = search.spec, search.study
-    study.sampler = build_sampler(spec.sampler, search.space.sampled, spec.seed, held.slot)
-    trial = study.ask()
-    set_trial(engine, held, trial.number)
+def _turn(bench: _Bench, lookout: Lookout) -> Turn | None:
+    sweep(bench.search, bench.engine, lookout)
+    return next_turn(bench.search, bench.engine, bench.process, bench.lease_s)
+
+
+def _nothing_left(bench: _Bench) -> bool:
+    state = progress(bench.engine, bench.search.name)
+    return state.spent or (state.open + state.claimed == 0 and bool(why_over(bench.search, bench.engine)))
+
+
+def _without_numbers(reason: str) -> str:
+    """The kind of a failure: "epoch 3, by step 25" and "epoch 1, by step 0" are one."""
+    return re.sub(r"\d[\d.,e+-]*", "#", reason)
+
+
+def _one(bench: _Bench, turn: Turn) -> str:
+    """One trial; the reason of its failure, or "" where it ended well, was stopped or was somebody else's."""
+    trial, held = turn.trial, turn.held
+    if held.outcome is not None:
+        _finish(bench, turn, TrialOutcome.decode(held.outcome))
+        return ""
+    limit_s = None if (m := bench.search.spec.budget.trial_minutes) is None else 60 * m
+    over_at = None if limit_s is None else time.monotonic() + limit_s
+    hung_s = None if limit_s is None else limit_s + HUNG_GRACE_S
+    reason = "" if limit_s is None else f"over the limit of {limit_s / 60:g} minutes a trial"
+    bench.heart.hold(held, trial.number, hung_s, lambda: _abandon(bench, turn, f"hung: {reason}"))
 
     def check_stop() -> None:
         if bench.stop.is_set():
             raise Stopped
+        if bench.heart.lost.is_set():
+            raise LeaseLost
+        if over_at is not None and time.monotonic() > over_at:
+            raise OutOfTime(reason)
 
     try:
-        outcome = run_trial(trial, search, bench.corpus, bench.artifacts, bench.threads, check_stop)
+        outcome = run_trial(
+            turn,
+            bench.search,
+            bench.corpus,
+            Place(bench.artifacts, bench.artifacts_folder, bench.threads),
+            Watch(check_stop, bench.heart.at, bench.say),
+        )
     except Stopped:
-        _fail(study, trial, engine, held, "interrupted", "lost")
-        bench.say(f"trial {trial.number} interrupted, its slot given back")
+        release(bench.engine, held, "open")
+        bench.say(f"trial {trial.number} interrupted; the next worker takes it on")
         return ""
-    except (TrainingFailed, ConfigError, OSError, MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        _fail(study, trial, engine, held, reason, "failed")
-        bench.say(f"trial {trial.number} failed: {reason}")
-        return reason
-    _tell(study, trial, outcome)
-    release(engine, held, "finished")
+    except (LeaseLost, UpdateFinishedTrialError):
+        bench.say(f"trial {trial.number} is somebody else's by now; its result here is refused")
+        return ""
+    except (RuntimeError, ValueError, OSError, MemoryError, OutOfTime) as error:
+        outcome = TrialOutcome("failed", None, 0, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    finally:
+        bench.heart.let_go()
+    _finish(bench, turn, outcome)
+    return outcome.reason if outcome.state == "failed" else ""
+
+
+def _finish(bench: _Bench, turn: Turn, outcome: TrialOutcome) -> None:
+    """Fence, tell Optuna, close the slot; each step may be done again by whoever comes after a death in between."""
+    held, trial = turn.held, turn.trial
+    if not bench.patiently(lambda: settle(bench.engine, held, outcome.encode())):
+        bench.say(f"trial {trial.number} is somebody else's by now; its result here is refused")
+        return
+    bench.patiently(lambda: _tell(bench.search.study, trial, outcome))
+    bench.patiently(lambda: release(bench.engine, held, "failed" if outcome.state == "failed" else "finished"))
+    forget(bench.artifacts_folder, bench.search.name, trial.number)
     bench.say(_line(trial.number, outcome))
-    return ""
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, outcome: TrialOutcome) -> None:
+    storage = study._storage
+    if storage.get_trial(trial._trial_id).state.is_finished():
+        return  # told before its worker died or lost the connection
     if outcome.reason:
-        trial.set_user_attr("reason", outcome.reason)
-    if outcome.state == "complete":
-        study.tell(trial, outcome.value)
-    else:
-        study.tell(trial, state=TrialState.PRUNED)
+        storage.set_trial_user_attr(trial._trial_id, REASON, outcome.reason)
+    state = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}.get(outcome.state, TrialState.PRUNED)
+    study.tell(trial, outcome.value if state == TrialState.COMPLETE else None, state=state)
 
 
-def _fail(study: optuna.Study, trial: optuna.Trial, engine: Engine, held: Claim, reason: str, slot_state: str) -> None:
-    trial.set_user_attr("reason", reason)
-    study.tell(trial, state=TrialState.FAIL)
-    release(engine, held, slot_state)
+def _abandon(bench: _Bench, turn: Turn, reason: str) -> None:
+    """Called from the heart: the trial hangs in a step that never ends, so nothing but the process's end frees it."""
+    _finish(bench, turn, TrialOutcome("failed", None, 0, reason))
+    os._exit(HUNG_EXIT)
 
 
 def _line(number: int, outcome: TrialOutcome) -> str:
@@ -150,27 +241,13 @@ def _line(number: int, outcome: TrialOutcome) -> str:
     return f"trial {number} {outcome.state}{value} ({outcome.n_epochs} epochs){reason}"
 
 
-def sweep(search: SearchStudy, engine: Engine) -> list[int]:
-    """Fail the trials and give back the slots of workers of this host that are gone; the trials' numbers."""
-    swept = []
-    for held, number in orphans(engine, search.name):
-        if number is not None:
-            trials = search.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            for frozen in trials:
-                if frozen.number == number:
-                    storage = search.study._storage
-                    storage.set_trial_user_attr(frozen._trial_id, "reason", f"worker {held.worker} died")
-                    search.study.tell(number, state=TrialState.FAIL)
-                    swept.append(number)
-        release(engine, held, "lost")
-    return swept
-
-
 def _stop_on_signals() -> threading.Event:
+    """Set by the first SIGTERM or SIGINT; the second does what it does by default."""
     stop = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.set()
+        signal.signal(number, signal.SIG_DFL)
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, ask)

@@ -28,16 +28,19 @@ def apply(
     """The estimate of a recording: float32[time] at the recording's own rate and length, in its own amplitude.
 
     The signal is conditioned as in training, cut into windows that overlap by a quarter, estimated `batch_size`
-    windows at a time and cross-faded; outside the overlaps the output is exactly the window's estimate.
+    windows at a time and cross-faded; outside the cross-fades the output is exactly the window's estimate.
+
+    Raises DataError for a recording too short to be resampled or band-passed (about 0.1 s).
     """
-    if recording.duration_s * data.rate_hz < 2:
-        raise DataError(f"{recording.source}: {recording.duration_s:.4f} s is too short to be cleaned")
-    signals = condition(recording, data)
+    try:
+        signals = condition(recording, data)
+    except DataError as error:
+        raise DataError(f"{recording.source}: {recording.duration_s:.4f} s cannot be conditioned ({error})") from error
     estimate = overlap_add(model, signals, data.window_samples, device, batch_size)
     n_samples = recording.signals.shape[1]
     back = resample(estimate[None], data.rate_hz, recording.rate_hz)[0]
-    if len(back) < n_samples:
-        back = np.pad(back, (0, n_samples - len(back)))
+    # There and back rounds the length; up to half a sample of the lower rate is then missing at the end.
+    back = np.pad(back, (0, max(0, n_samples - len(back))), mode="edge")
     return np.ascontiguousarray(back[:n_samples])
 
 
@@ -51,15 +54,15 @@ def overlap_add(
     padded = signals if n_samples >= window else np.pad(signals, ((0, 0), (0, window - n_samples)), mode="symmetric")
     output = np.zeros(padded.shape[1], dtype=np.float32)
     for first in range(0, len(starts), batch_size):
-        chunk = starts[first : first + batch_size]
-        windows = np.stack([padded[:, start : start + window] for start in chunk])
-        for start, estimate in zip(chunk, estimate_windows(model, windows, device, batch_size), strict=True):
-            output[start : start + window] += estimate * _weights(start, starts, window, fade)
+        chunk = range(first, min(first + batch_size, len(starts)))
+        windows = np.stack([padded[:, starts[i] : starts[i] + window] for i in chunk])
+        for i, estimate in zip(chunk, estimate_windows(model, windows, device, batch_size), strict=True):
+            output[starts[i] : starts[i] + window] += estimate * window_weights(i, starts, window, fade)
     return output[:n_samples]
 
 
 def window_starts(n_samples: int, window: int) -> tuple[list[int], int]:
-    """Where windows begin so that they cover n_samples with equal overlaps of at least a quarter; and the overlap."""
+    """Where windows begin so that they cover n_samples, overlapping by a quarter at least; samples of a cross-fade."""
     if n_samples <= window:
         return [0], 0
     overlap = int(window * OVERLAP)
@@ -68,36 +71,53 @@ def window_starts(n_samples: int, window: int) -> tuple[list[int], int]:
     return starts, overlap
 
 
-def _weights(start: int, starts: list[int], window: int, overlap: int) -> NDArray[np.float32]:
-    """1 in the middle; a cross-fade of `overlap` samples, centred in the shared stretch, towards each neighbour."""
+def window_weights(i: int, starts: list[int], window: int, fade: int) -> NDArray[np.float32]:
+    """Weights float32[window] of window `i`: 1, but a cross-fade of `fade` samples towards each neighbour.
+
+    A cross-fade lies in the middle of what two windows share, as far from both their ends as can be. The weights of
+    all windows sum to 1 at every sample.
+    """
     weights = np.ones(window, dtype=np.float32)
-    i = starts.index(start)
     if i > 0:
-        seam = _seam(starts[i - 1], start, window, overlap)
+        seam = _seam(starts[i - 1], starts[i], window, fade)
         weights[:seam] = 0
-        weights[seam : seam + overlap] = _rise(overlap)
+        weights[seam : seam + fade] = _rise(fade)
     if i + 1 < len(starts):
-        seam = _seam(start, starts[i + 1], window, overlap) + starts[i + 1] - start
-        weights[seam : seam + overlap] *= 1 - _rise(overlap)
-        weights[seam + overlap :] = 0
+        seam = _seam(starts[i], starts[i + 1], window, fade) + starts[i + 1] - starts[i]
+        weights[seam : seam + fade] = 1 - _rise(fade)
+        weights[seam + fade :] = 0
     return weights
 
 
-def _seam(left: int, right: int, window: int, overlap: int) -> int:
+def _seam(left: int, right: int, window: int, fade: int) -> int:
     """Where the cross-fade begins, counted from the right window's start."""
-    return (left + window - right - overlap) // 2
+    return (left + window - right - fade) // 2
 
 
 def _rise(n: int) -> NDArray[np.float32]:
     return ((np.arange(n) + 0.5) / n).astype(np.float32)
 
 
-def write_estimate(estimate: NDArray[np.float32], recording: Recording, path: Path) -> None:
-    """Write the estimate as .wav (float), .mat or .npz. Raises ConfigError for another ending."""
+def check_output(path: Path, recording: Recording) -> None:
+    """Refuse, before hours of work, a file that the estimate of `recording` cannot be written to.
+
+    Raises ConfigError for an unknown ending, the recording itself, or a rate that a .wav cannot hold.
+    """
     if path.suffix not in FORMATS:
         raise ConfigError(
             f"{path}: an estimate is written as {', '.join(FORMATS)}, not {path.suffix or 'without ending'!r}"
         )
+    if path.resolve() == recording.source.resolve():
+        raise ConfigError(f"{path}: is the recording itself, which is never written; name another file")
+    if path.suffix == ".wav" and recording.rate_hz != round(recording.rate_hz):
+        raise ConfigError(
+            f"{path}: a .wav holds whole rates, the recording has {recording.rate_hz:g} Hz; write .mat or .npz"
+        )
+
+
+def write_estimate(estimate: NDArray[np.float32], recording: Recording, path: Path) -> None:
+    """Write the estimate float32[time] as .wav (float), .mat or .npz that data.read reads. Errors: check_output."""
+    check_output(path, recording)
     with atomic(path) as temporary:
         if path.suffix == ".wav":
             soundfile.write(temporary, estimate, round(recording.rate_hz), subtype="FLOAT", format="WAV")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from data.files import atomic
@@ -22,7 +22,10 @@ class CheckpointError(ConfigError):
 
 
 def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
-    """Write `state` (tensors, numbers, texts, dicts and lists of them) with its SHA-256 before it."""
+    """Write `state` (tensors, numbers, texts, dicts and lists of them) with its SHA-256 before it.
+
+    Raises OSError where it cannot be written; a checkpoint that was there stays.
+    """
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     payload = buffer.getvalue()
@@ -46,10 +49,15 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """The module's parameters and buffers as safetensors."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    """The module's parameters and buffers as safetensors, or as a plain state_dict where `path` ends in .pth."""
+    # Cloned, as safetensors refuses tensors that share memory, which tied weights do.
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}
     with atomic(path) as temporary:
-        save_file(tensors, temporary)
+        if path.suffix == ".pth":
+            torch.save(tensors, temporary)
+        else:
+            # Not save_file, which hides the file from everybody else on the machine.
+            temporary.write_bytes(save(tensors))
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -78,6 +86,8 @@ def _check_fit(wanted: Mapping[str, Tensor], got: object, path: Path) -> None:
     for name, tensor in wanted.items():
         if name not in got:
             raise CheckpointError(f"{path}: does not fit the config: {name} is missing; is it another model's?")
+        if not isinstance(got[name], Tensor):
+            raise CheckpointError(f"{path}: {name} is a {type(got[name]).__name__}, not a tensor")
         if got[name].shape != tensor.shape:
             raise CheckpointError(
                 f"{path}: does not fit the config: {name} has shape {tuple(got[name].shape)}, "

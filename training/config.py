@@ -1,5 +1,6 @@
 """RunConfig: a whole run as one frozen value, and its way into a document and back."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,9 @@ class FitConfig:
     """How long and where a run trains.
 
     steps_per_epoch: None takes one pass over the clean windows. score: what best weights are chosen by, a name of
-    training.scores.SCORES, mean over the validation SNRs. threads: CPU threads, None takes torch's own choice;
-    results are equal to the bit only for equal threads. precision: of the forward pass; "bf16" uses autocast.
+    training.scores.SCORES that silence cannot win, mean over the validation SNRs. threads: CPU threads, None takes
+    torch's own choice; results are equal to the bit only for equal threads. precision: of the forward pass; "bf16"
+    uses autocast.
     """
 
     epochs: int = 40
@@ -42,7 +44,12 @@ class FitConfig:
                 raise ValueError(f"{name} is {value}; at least 1 is needed")
         if self.score not in SCORES:
             raise ValueError(f"unknown score {self.score!r}{near(self.score, SCORES)}; known: {', '.join(SCORES)}")
-        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
+        if SCORES[self.score].silence_wins:
+            safe = ", ".join(name for name, score in SCORES.items() if not score.silence_wins)
+            raise ValueError(f"score {self.score!r} is won by an all-zero output; choose by one of {safe}")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; a whole number from 0 up is needed")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"device is {self.device!r}; auto, cpu, cuda or cuda:N is needed")
 
 
@@ -79,6 +86,10 @@ def from_document(values: object, where: str) -> RunConfig:
 
     Raises ConfigError naming `where`, the section and the key.
     """
+    return _split_document(values, where)[0]
+
+
+def _split_document(values: object, where: str) -> tuple[RunConfig, Mapping[str, Any]]:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: a run is a table of sections, got {type(values).__name__}")
     version = values.get("schema_version")
@@ -93,20 +104,29 @@ def from_document(values: object, where: str) -> RunConfig:
             raise ConfigError(f"{where}: unknown key {key!r}{near(str(key), known)}; known: {', '.join(sorted(known))}")
     for key in ("data", "model", "loss"):
         if key not in values:
-            raise ConfigError(f"{where}: section {key!r} is missing")
+            raise ConfigError(f"{where}: section {key!r} is missing; a run needs data, model and loss")
+    provenance = values.get("provenance", {})
+    if not isinstance(provenance, Mapping):
+        raise ConfigError(f"{where}: provenance: a table of keys is needed, got {type(provenance).__name__}")
     plain: dict[str, Any] = {
         key: decode(cls, values[key], f"{where}: {key}") for key, cls in SECTIONS.items() if key in values
     }
-    return RunConfig(
+    run = RunConfig(
         model=decode_named(DENOISERS, values["model"], f"{where}: model", "model"),
         loss=decode_named(LOSSES, values["loss"], f"{where}: loss", "loss"),
         **plain,
     )
+    return run, provenance
 
 
 def read_run(path: Path) -> RunConfig:
     """The RunConfig in a .yaml, .json or .toml file. Raises ConfigError."""
-    return from_document(read_document(path), str(path))
+    return read_run_with_provenance(path)[0]
+
+
+def read_run_with_provenance(path: Path) -> tuple[RunConfig, Mapping[str, Any]]:
+    """The run in a document and where it says it comes from. Raises ConfigError."""
+    return _split_document(read_document(path), str(path))
 
 
 def write_run(run: RunConfig, path: Path, provenance: Mapping[str, Any] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -33,7 +34,7 @@ def decode(cls: type[T], values: object, where: str) -> T:
     try:
         return TypeAdapter(cls).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(cls, error)}") from error
+        raise ConfigError(f"{where}: {_explain(cls, error)}") from None
 
 
 def decode_named(table: Mapping[str, type[T]], values: object, where: str, what: str) -> T:
@@ -87,7 +88,11 @@ def _explain(cls: type, error: ValidationError) -> str:
         return f"{name!r} is missing"
     if kind == "value_error":
         return f"{name + ': ' if name else ''}{first['ctx']['error']}"
-    return f"{name!r}: {first['msg'].replace('Input should be', 'should be')}, got {_show(got)}"
+    rule = first["msg"].replace("Input should be", "should be")
+    meant = (
+        near(got, re.findall(r"'([^']*)'", first["msg"])) if kind == "literal_error" and isinstance(got, str) else ""
+    )
+    return f"{name!r}: {rule}, got {_show(got)}{meant}"
 
 
 def _field_names(cls: type, path: list[Any]) -> list[str]:
@@ -96,13 +101,13 @@ def _field_names(cls: type, path: list[Any]) -> list[str]:
     for part in path:
         if isinstance(part, int):
             continue
-        hint = typing.get_type_hints(here)[part]
+        hint = typing.get_type_hints(here).get(part)  # None: a key of a table, whose values are `here` already
         here = next((c for c in _leaves(hint) if is_dataclass(c)), here)
     return [f.name for f in fields(here) if f.init]
 
 
 def _leaves(hint: Any) -> list[Any]:
-    if typing.get_origin(hint) in (tuple, list, typing.Union, types.UnionType):
+    if typing.get_origin(hint) in (tuple, list, typing.Union, types.UnionType, Mapping):
         return [leaf for argument in typing.get_args(hint) for leaf in _leaves(argument)]
     return [hint]
 

@@ -29,6 +29,7 @@ def arithmetic(seed: int, device: torch.device, threads: int | None) -> Iterator
     """
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()
+    warn_only_before = torch.is_deterministic_algorithms_warn_only_enabled()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         try:
@@ -39,7 +40,7 @@ def arithmetic(seed: int, device: torch.device, threads: int | None) -> Iterator
             torch.manual_seed(seed)
             yield
         finally:
-            torch.use_deterministic_algorithms(deterministic_before)
+            torch.use_deterministic_algorithms(deterministic_before, warn_only=warn_only_before)
             if torch.get_num_threads() != threads_before:
                 torch.set_num_threads(threads_before)
 

@@ -16,12 +16,15 @@ def estimate_windows(
     batch_size: int,
     precision: str = "fp32",
 ) -> NDArray[np.float32]:
-    """Estimates float32[window, time] of noisy float32[window, channel, time], in the recording's own amplitude."""
+    """Estimates float32[window, time] of noisy float32[window, channel, time], in the recording's own amplitude.
+
+    Leaves `model` in evaluation mode.
+    """
     model.eval()
     parts = []
     with torch.no_grad(), autocast(device, precision):
         for start in range(0, len(noisy), batch_size):
-            windows = torch.from_numpy(noisy[start : start + batch_size]).to(device)
+            windows = torch.tensor(noisy[start : start + batch_size], device=device)
             scale = window_scale(windows)
             parts.append((model(windows / scale).float() * scale)[:, 0].cpu())
     return torch.cat(parts).numpy()

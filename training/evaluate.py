@@ -13,7 +13,7 @@ from data.files import atomic
 from data.mixture import HeldOut
 from models.classical import CLASSICAL, ClassicalInput
 from training.figure import draw_scores, draw_window
-from training.scores import SCORES, windows_at
+from training.scores import SCORES, heard, windows_at
 from training.sound import write_sound
 
 COLUMNS = (
@@ -39,7 +39,7 @@ class Row:
 
 
 def classical_rows(mixture: HeldOut, band_hz: tuple[float, float] | None) -> dict[str, NDArray[np.float32]]:
-    """Estimates float32[snr, window, time] of every classical method."""
+    """Classical method -> its estimates float32[snr, window, time]."""
     band = band_hz or HEART_BAND_HZ
     return {
         name: np.stack(
@@ -101,9 +101,10 @@ def typical_window(mixture: HeldOut, estimates: NDArray[np.float32]) -> tuple[in
 
 
 def write_showcase(mixture: HeldOut, estimates: NDArray[np.float32], title: str, folder: Path) -> list[Path]:
-    """A typical window as picture and as three sounds; the files written."""
+    """A typical window in the heart's band as picture and as three sounds; the files written."""
     snr, window = typical_window(mixture, estimates)
-    noisy, clean, estimate = mixture.noisy[snr, window, 0], mixture.clean[window], estimates[snr, window]
+    traces = np.stack([mixture.noisy[snr, window, 0], mixture.clean[window], estimates[snr, window]])
+    noisy, clean, estimate = heard(traces, mixture)
     score = float(SCORES["si_sdr_db"].values(windows_at(mixture, estimates, snr))[window])
     picture = folder / "window.png"
     caption = f"{title}: mixture at {mixture.snrs_db[snr]:+g} dB, estimate at {score:+.1f} dB SI-SDR"

@@ -14,8 +14,9 @@ from torch import nn
 class OptimiserConfig:
     """Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019), with warm-up, decay and gradient clipping.
 
-    warmup_share: share of all steps over which the learning rate rises from 0. decay: "cosine" falls to a hundredth
-    at the end, "none" stays. clip_norm: the gradient's norm is cut to it; 0 leaves it.
+    warmup_share: share of all steps over which the learning rate rises to its value, in a line from near 0. decay:
+    "cosine" falls to a hundredth at the last step (half a cosine: SGDR, Loshchilov & Hutter 2017), "none" stays.
+    clip_norm: the gradient's norm is cut to it; 0 leaves it.
     """
 
     algorithm: Literal["adam", "adamw"] = "adamw"
@@ -26,7 +27,7 @@ class OptimiserConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
+        if not self.learning_rate > 0:
             raise ValueError(f"learning_rate is {self.learning_rate}; a positive number is needed")
         if self.weight_decay < 0 or self.clip_norm < 0:
             raise ValueError(
@@ -48,5 +49,5 @@ def learning_rate_at(config: OptimiserConfig, step: int, n_steps: int) -> float:
         return config.learning_rate * (step + 1) / warmup
     if config.decay == "none":
         return config.learning_rate
-    share = (step - warmup) / max(1, n_steps - warmup)
+    share = (step - warmup) / max(1, n_steps - warmup - 1)
     return config.learning_rate * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * share)))

@@ -1,7 +1,7 @@
 """A run's folder: run.yaml, weights, checkpoint, history, evaluation; and what one does with it."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from data.config import DataConfig
 from data.corpus import load
 from data.mixture import held_out
 from data.recording import Recording
-from training.apply import apply, write_estimate
+from training.apply import apply, check_output, write_estimate
 from training.checkpoint import load_weights
-from training.config import RunConfig, from_document, write_run
+from training.config import RunConfig, read_run, write_run
 from training.decode import ConfigError, decode
 from training.device import arithmetic, resolve_device
 from training.documents import read_document
@@ -31,16 +31,11 @@ from training.evaluate import (
     write_table,
 )
 from training.scores import SCORES
-from training.trackers import build_trackers
-from training.trainer import WEIGHTS, train
+from training.trackers import Trackers, build_trackers
+from training.trainer import WEIGHTS, EpochReport, train
 
 RUN_FILE = "run.yaml"
-
-
-def read_run_with_provenance(path: Path) -> tuple[RunConfig, Mapping[str, Any]]:
-    """The run in a document and where it says it comes from."""
-    document = read_document(path)
-    return from_document(document, str(path)), document.get("provenance", {})
+SHOWN_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
 
 
 def override(run: RunConfig, **fit: Any) -> RunConfig:
@@ -54,23 +49,38 @@ def train_to_folder(
 ) -> float:
     """Train `run` into `folder`, showing progress; the best score. Goes on where an interrupted training stopped.
 
-    Raises ConfigError where the folder holds another run.
+    A folder keeps the provenance it began with. Raises ConfigError where it holds another run, TrainingFailed as
+    training.trainer.train does.
     """
     path = folder / RUN_FILE
-    if path.exists() and read_run_with_provenance(path)[0] != run:
+    begun = path.exists()
+    if begun and read_run(path) != run:
         raise ConfigError(f"{folder}: holds another run; choose another folder with -o, or remove it")
+    resolve_device(run.fit.device)
     sinks = build_trackers(trackers, folder)
     corpus = load(run.data)
     wanted = provenance.get("data_fingerprint")
     if wanted not in (None, corpus.fingerprint):
         console.print(f"note: the recordings (fingerprint {corpus.fingerprint}) are not those of the search ({wanted})")
-    write_run(run, path, provenance)
+    if not begun:
+        write_run(run, path, provenance)
     sinks.start(run, folder.name)
+    try:
+        best = _follow(run, train(run, corpus, folder), sinks, console)
+    except BaseException as error:
+        sinks.finish({"end": f"{type(error).__name__}: {error}"})
+        raise
+    sinks.finish({run.fit.score: best, "end": "finished"})
+    return best
+
+
+def _follow(run: RunConfig, reports: Iterable[EpochReport], sinks: Trackers, console: Console) -> float:
+    """Pass reports on to trackers and console; the best score."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     best: float | None = None
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("training", total=run.fit.epochs)
-        for report in train(run, corpus, folder):
+        for report in reports:
             sinks.report(report)
             best = report.best_score
             shown = f"{report.score:+.3f}" + (f", best {best:+.3f}" if best is not None else "")
@@ -80,7 +90,6 @@ def train_to_folder(
                     f"epoch {report.epoch + 1}/{report.n_epochs} loss {report.loss:.3f} {run.fit.score} {shown}"
                 )
     assert best is not None, "the last epoch is always past the ramps"
-    sinks.finish({run.fit.score: best})
     return best
 
 
@@ -88,18 +97,22 @@ def _is_milestone(epoch: int, n_epochs: int) -> bool:
     return epoch + 1 == n_epochs or (epoch + 1) % max(1, n_epochs // 10) == 0
 
 
-def load_model(folder: Path, n_channels: int) -> tuple[RunConfig, nn.Module]:
-    """The run in `folder` and its model with the trained weights. Raises ConfigError for a folder that is no run."""
+def read_folder(folder: Path) -> RunConfig:
+    """The run in `folder`. Raises ConfigError for a folder that is no run's."""
     path = folder / RUN_FILE
     if not path.exists():
         raise ConfigError(
             f"{folder}: not a run's folder (no {RUN_FILE}); train one: drivebeat train RUN.yaml -o {folder}"
         )
-    run, _ = read_run_with_provenance(path)
+    return read_run(path)
+
+
+def load_model(run: RunConfig, folder: Path) -> nn.Module:
+    """The model of `run` with the weights in `folder`, on the CPU. Raises CheckpointError where they do not fit."""
     with arithmetic(run.fit.seed, resolve_device("cpu"), None):
-        model = run.model.build(n_channels)
+        model = run.model.build(run.data.n_channels)
     load_weights(model, folder / WEIGHTS)
-    return run, model
+    return model
 
 
 def evaluate_folder(
@@ -107,40 +120,40 @@ def evaluate_folder(
 ) -> list[Row]:
     """Score the run in `folder` and the classical rows on a held-out mixture; write table, pictures and sounds.
 
-    data: a document whose section `data` replaces the run's own.
+    data: a document whose section `data` replaces the run's own. Raises ConfigError where its signals are not of the
+    kind that the model was trained on.
     """
     if split not in ("test", "validation"):
         raise ConfigError(f"--split is {split!r}; test or validation is needed")
-    path = folder / RUN_FILE
-    if not path.exists():
-        raise ConfigError(
-            f"{folder}: not a run's folder (no {RUN_FILE}); train one: drivebeat train RUN.yaml -o {folder}"
-        )
-    run, _ = read_run_with_provenance(path)
-    config = _data_of(data) if data is not None else run.data
-    corpus = load(config)
-    _, model = load_model(folder, corpus.n_channels)
-    mixture = held_out(corpus.splits[split], config, config.test if split == "test" else config.validation)
+    run = read_folder(folder)
+    config = _data_of(data, run.data) if data is not None else run.data
+    model = load_model(run, folder)
+    mixture = held_out(load(config).splits[split], config, config.test if split == "test" else config.validation)
     device = resolve_device(run.fit.device)
     with arithmetic(run.fit.seed, device, threads):
         ours = estimate_held_out(model.to(device), mixture, device, run.fit.batch_size, run.fit.precision)
     name = run.model.name
     rows = score_rows({**classical_rows(mixture, config.band_hz), name: ours}, mixture)
     write_table(rows, output / "table.csv")
-    for score in ("si_sdr_db", "event_f1", "hr_within_5_bpm"):
+    for score in SHOWN_SCORES:
         write_score_figure(rows, score, name, output / f"{score}.png")
     write_showcase(mixture, ours, name, output)
-    for score in ("si_sdr_db", "event_f1", "hr_within_5_bpm"):
+    for score in SHOWN_SCORES:
         console.print(score_table(rows, score, name))
     console.print(f"{output}: table.csv ({', '.join(COLUMNS)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav")
     return rows
 
 
-def _data_of(path: Path) -> DataConfig:
+def _data_of(path: Path, trained_on: DataConfig) -> DataConfig:
     document = read_document(path)
     if not isinstance(document, Mapping) or "data" not in document:
-        raise ConfigError(f"{path}: has no section 'data'")
-    return decode(DataConfig, document["data"], f"{path}: data")
+        raise ConfigError(f"{path}: has no section 'data'; name a run or a study file")
+    config = decode(DataConfig, document["data"], f"{path}: data")
+    for name in ("rate_hz", "band_hz", "n_channels"):
+        got, needed = getattr(config, name), getattr(trained_on, name)
+        if got != needed:
+            raise ConfigError(f"{path}: data: {name} is {got}, but the model was trained at {needed}; make them equal")
+    return config
 
 
 def score_table(rows: Sequence[Row], score: str, highlight: str) -> Table:
@@ -165,15 +178,20 @@ def score_table(rows: Sequence[Row], score: str, highlight: str) -> Table:
 
 
 def apply_folder(folder: Path, recording: Recording, output: Path, device_name: str) -> int:
-    """Clean `recording` with the run in `folder` and write the estimate; the number of samples written."""
-    run, _ = read_run_with_provenance(folder / RUN_FILE)
-    n_channels = max(max(len(source.channels), 1) for source in (*run.data.clean, *run.data.noise))
-    _, model = load_model(folder, n_channels)
+    """Clean `recording` with the run in `folder` and write the estimate; the number of samples written.
+
+    Raises ConfigError for a folder, an output or a number of channels that will not do, DataError for a recording
+    that is too short.
+    """
+    run = read_folder(folder)
+    check_output(output, recording)
+    n_channels = run.data.n_channels
     if recording.signals.shape[0] < n_channels:
         raise ConfigError(
             f"{recording.source}: {recording.signals.shape[0]} channels ({', '.join(recording.channels)}), the model "
             f"needs {n_channels}: the one to clean first, then its references (--channels)"
         )
+    model = load_model(run, folder)
     used = dataclasses.replace(
         recording, signals=recording.signals[:n_channels], channels=recording.channels[:n_channels]
     )

@@ -13,8 +13,9 @@ class ScheduleConfig:
 
     gain: at the end of the ramp. mixing "gain" leaves levels as recorded, "snr" brings each pair to equal in-band
     power first, so that the SNR is -20 log10(gain) dB exactly. gain_spread_db: each window's gain is lowered by up
-    to this. gain_ramp: how it rises from gain_start x gain over the first gain_ramp_share of the epochs.
-    peak_ramp_share: share of the epochs over which peak_weight rises from 0 to its value.
+    to this. gain_ramp: how it rises from gain_start x gain over the first gain_ramp_share of the epochs: not at all,
+    in a line, in gain_steps equal steps, or along half a cosine. peak_ramp_share: share of the epochs over which
+    peak_weight rises from 0 to its value. The last epoch has the full gain and peak_weight whatever the shares.
     """
 
     gain: Annotated[float, FloatDistribution(0.25, 4.0, log=True)] = 2.0
@@ -40,7 +41,7 @@ class ScheduleConfig:
 
 def gain_at(schedule: ScheduleConfig, epoch: int, n_epochs: int) -> float:
     """The gain of epoch `epoch` (from 0) of `n_epochs`; the full gain from the end of the ramp on."""
-    ramp = _ramp_epochs(schedule.gain_ramp_share, n_epochs) if schedule.gain_ramp != "none" else 0
+    ramp = _gain_ramp_epochs(schedule, n_epochs)
     if epoch >= ramp:
         return schedule.gain
     share = epoch / ramp
@@ -52,16 +53,19 @@ def gain_at(schedule: ScheduleConfig, epoch: int, n_epochs: int) -> float:
 
 
 def peak_share_at(schedule: ScheduleConfig, epoch: int, n_epochs: int) -> float:
-    """The share of peak_weight in force in `epoch`."""
+    """The share of peak_weight in force in `epoch` (from 0) of `n_epochs`: 0 at the ramp's begin, 1 from its end."""
     ramp = _ramp_epochs(schedule.peak_ramp_share, n_epochs)
     return 1.0 if epoch >= ramp else epoch / ramp
 
 
 def ramps_end(schedule: ScheduleConfig, n_epochs: int) -> int:
     """The first epoch at full gain and full peak_weight: from here on weights may be chosen as the best."""
-    gain_ramp = _ramp_epochs(schedule.gain_ramp_share, n_epochs) if schedule.gain_ramp != "none" else 0
-    return min(max(gain_ramp, _ramp_epochs(schedule.peak_ramp_share, n_epochs)), n_epochs - 1)
+    return max(_gain_ramp_epochs(schedule, n_epochs), _ramp_epochs(schedule.peak_ramp_share, n_epochs))
+
+
+def _gain_ramp_epochs(schedule: ScheduleConfig, n_epochs: int) -> int:
+    return 0 if schedule.gain_ramp == "none" else _ramp_epochs(schedule.gain_ramp_share, n_epochs)
 
 
 def _ramp_epochs(share: float, n_epochs: int) -> int:
-    return round(share * n_epochs)
+    return min(round(share * n_epochs), n_epochs - 1)

@@ -35,7 +35,7 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """values: one number per window. summary: "mean" or "median" over them.
+    """values: one number per window that can be judged. summary: "mean" or "median" over them.
 
     silence_wins: an all-zero output beats the noisy input, so a study must not choose by it (DESIGN, idea 4).
     """
@@ -47,7 +47,9 @@ class Score:
     summary: Literal["mean", "median"] = "mean"
 
     def sum_up(self, values: Values) -> float:
-        """One number for all windows."""
+        """One number for all windows; NaN where there is none to judge by."""
+        if not values.size:
+            return float("nan")
         return float(np.mean(values) if self.summary == "mean" else np.median(values))
 
 
@@ -79,7 +81,7 @@ def score_by_snr(name: str, estimates: NDArray[np.float32], mixture: HeldOut) ->
 
 def _metric(spec: MetricSpec) -> Score:
     def values(windows: Windows) -> Values:
-        tensors = (torch.from_numpy(np.ascontiguousarray(x)) for x in (windows.estimate, windows.noisy, windows.clean))
+        tensors = (torch.tensor(x) for x in (windows.estimate, windows.noisy, windows.clean))
         result: Values = spec.function(*tensors).numpy().astype(np.float64)
         return result
 
@@ -87,9 +89,8 @@ def _metric(spec: MetricSpec) -> Score:
 
 
 def _event_f1(windows: Windows) -> Values:
-    return event_counts(
-        _heard(windows, windows.estimate), _heard(windows, windows.clean), windows.rate_hz, EVENT_TOLERANCE_S
-    ).per_window
+    estimate, clean = heard(windows.estimate, windows), heard(windows.clean, windows)
+    return event_counts(estimate, clean, windows.rate_hz, EVENT_TOLERANCE_S).per_window
 
 
 def heart_rate_errors_bpm(windows: Windows) -> Values:
@@ -100,9 +101,9 @@ def heart_rate_errors_bpm(windows: Windows) -> Values:
     reference = windows.reference_bpm.copy()
     unknown = np.isnan(reference)
     if unknown.any():
-        reference[unknown] = heart_rates_bpm(_heard(windows, windows.clean)[unknown], windows.rate_hz)
+        reference[unknown] = heart_rates_bpm(heard(windows.clean[unknown], windows), windows.rate_hz)
     known = np.isfinite(reference)
-    found = heart_rates_bpm(_heard(windows, windows.estimate)[known], windows.rate_hz)
+    found = heart_rates_bpm(heard(windows.estimate[known], windows), windows.rate_hz)
     return np.nan_to_num(np.abs(found - reference[known]), nan=np.inf)
 
 
@@ -110,8 +111,9 @@ def _within_5_bpm(windows: Windows) -> Values:
     return (heart_rate_errors_bpm(windows) < WITHIN_BPM).astype(np.float64)
 
 
-def _heard(windows: Windows, signals: NDArray[np.float32]) -> NDArray[np.float32]:
-    return signals if windows.in_band else bandpass(signals, windows.rate_hz, *HEART_BAND_HZ)
+def heard(signals: NDArray[np.float32], of: Windows | HeldOut) -> NDArray[np.float32]:
+    """`signals` float32[..., time] of some windows in the heart's band: what events and heart rates are read from."""
+    return signals if of.in_band else bandpass(signals, of.rate_hz, *HEART_BAND_HZ)
 
 
 SCORES: dict[str, Score] = {name: _metric(spec) for name, spec in METRICS.items()} | {

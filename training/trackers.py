@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from training.config import RunConfig, to_document
-from training.decode import ConfigError
+from training.decode import pick
 from training.trainer import EpochReport
 
 LOGGER = logging.getLogger("drivebeat.trackers")
@@ -36,7 +37,18 @@ class JsonLinesTracker(Tracker):
     def report(self, report: EpochReport) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("w" if report.epoch == 0 else "a", encoding="utf-8") as file:
-            file.write(json.dumps(dataclasses.asdict(report)) + "\n")
+            file.write(json.dumps(_finite(dataclasses.asdict(report)), allow_nan=False) + "\n")
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with null for what JSON has no number for: a median heart-rate error can be infinite."""
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            plain[key] = _finite(value)
+        else:
+            plain[key] = None if isinstance(value, float) and not math.isfinite(value) else value
+    return plain
 
 
 class NeptuneTracker(Tracker):
@@ -73,7 +85,7 @@ class NeptuneTracker(Tracker):
 
 
 class Trackers(Tracker):
-    """Fans out to several; one that raises is told of once and left out from then on."""
+    """Fans out to several; one that raises is reported once and left out from then on."""
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
         self._trackers = list(trackers)
@@ -97,11 +109,8 @@ class Trackers(Tracker):
 
 
 def build_trackers(names: Sequence[str], folder: Path) -> Trackers:
-    """The trackers called `names`. Raises ConfigError for an unknown one."""
-    for name in names:
-        if name not in TRACKERS:
-            raise ConfigError(f"unknown tracker {name!r}; known: {', '.join(TRACKERS)}")
-    return Trackers([TRACKERS[name](folder) for name in names])
+    """The trackers called `names`, each once. Raises ConfigError for an unknown one."""
+    return Trackers([pick(TRACKERS, name, "--tracker", "tracker")(folder) for name in dict.fromkeys(names)])
 
 
 TRACKERS: dict[str, Callable[[Path], Tracker]] = {"jsonl": JsonLinesTracker, "neptune": NeptuneTracker}

@@ -149,7 +149,7 @@ def _step(run: RunConfig, model: nn.Module, optimiser: torch.optim.Optimizer, lo
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     if run.optimiser.clip_norm > 0:
         nn.utils.clip_grad_norm_(model.parameters(), run.optimiser.clip_norm)
     optimiser.step()

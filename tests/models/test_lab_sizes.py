@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from models.attention import sinusoidal_encoding
 from models.autoencoder import AutoencoderConfig
 from models.base import DenoiserConfig
 from models.pixel_shuffle import PixelShuffleConfig, shuffle, unshuffle
 from models.wave_unet import WaveUNetConfig
-from models.wave_unet_transformer import WaveUNetTransformerConfig, sinusoidal_encoding
+from models.wave_unet_transformer import WaveUNetTransformerConfig
 
 LAB_UNET = {"width": 24, "kernel_down": 15, "kernel_up": 5, "norm": "batch", "activation": "leaky_relu"}
 LAB_TRANSFORMER = {**LAB_UNET, "levels": 10, "nhead": 8, "feed_forward": 2048, "entry": "attention"}

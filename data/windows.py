@@ -1,0 +1,80 @@
+"""Windows of recordings as views of one tensor, with the power and the peak of each looked up, not computed."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d
+from torch import Tensor
+
+from data.corpus import Segment
+
+# A window 60 dB below its recording's mean is a dropout: brought to a stated SNR it would be rounding errors.
+DEAD_POWER_SHARE = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Windows of `window` samples, named by where they start in the recordings laid end to end.
+
+    signals: float32[channel, time]. starts: int64, those at which a window lies within one recording and is no
+    dropout. power: float32[time], mean in-band power of channel 0 in the window at each start. lengths: samples of
+    each recording.
+    """
+
+    signals: Tensor
+    power: Tensor
+    starts: Tensor
+    lengths: tuple[int, ...]
+    window: int
+
+    def take(self, starts: Tensor) -> Tensor:
+        """float32[window, channel, time] at `starts`: a fresh tensor."""
+        return self.signals.unfold(-1, self.window, 1).transpose(0, 1).index_select(0, starts)
+
+    def replaced(self, signals: Tensor, in_band: Tensor) -> "Windows":
+        """These windows of other `signals` [channel, time] with channel 0 in band [time], of equal lengths."""
+        parts = torch.split(in_band, list(self.lengths))
+        power = torch.cat([running_power(part, self.window) for part in parts])
+        return dataclasses.replace(self, signals=signals, power=power)
+
+
+def cut(segments: Sequence[Segment], window: int, stride: int, device: torch.device) -> Windows:
+    """The windows of `segments`, a start every `stride` samples."""
+    powers = [running_power(torch.tensor(segment.in_band), window) for segment in segments]
+    offset, starts = 0, []
+    for segment, power in zip(segments, powers, strict=True):
+        # A recording's last windows would run into the next one.
+        own = power[: segment.n_samples - window + 1 : stride]
+        alive = torch.nonzero(own > DEAD_POWER_SHARE * own.mean())[:, 0]
+        starts.append(offset + alive * stride)
+        offset += segment.n_samples
+    return Windows(
+        signals=torch.from_numpy(np.concatenate([s.signals for s in segments], axis=1)).to(device),
+        power=torch.cat(powers).to(device),
+        starts=torch.cat(starts).to(device),
+        lengths=tuple(s.n_samples for s in segments),
+        window=window,
+    )
+
+
+def running_power(in_band: Tensor, window: int) -> Tensor:
+    """Mean square float32[time] of the window that begins at each sample; 0 where none fits.
+
+    A difference of running sums, in float64, of this recording alone: another's level would cost it digits.
+    """
+    sums = in_band.new_zeros(len(in_band) + 1, dtype=torch.float64)
+    torch.cumsum(in_band.double().square_(), 0, out=sums[1:])
+    power = torch.zeros_like(in_band)
+    power[: len(in_band) - window + 1] = (sums[window:] - sums[:-window]).div_(window).clamp_min_(0)
+    return power
+
+
+def running_peak(signals: Sequence[NDArray[np.float32]], window: int) -> NDArray[np.float32]:
+    """Largest magnitude float32[time] of the window that begins at each sample of the signals laid end to end."""
+    magnitude = np.abs(np.concatenate(list(signals)))
+    # The filter's window is centred; the origin moves it to begin at its sample.
+    return np.asarray(maximum_filter1d(magnitude, window, mode="constant", origin=-(window // 2)), dtype=np.float32)

@@ -1,0 +1,41 @@
+"""Short-time spectra by framing and overlap-add, made of operations with a deterministic gradient on any device.
+
+Hann windows, three quarters overlapping, for analysis and synthesis alike (Griffin & Lim 1984, IEEE Trans. ASSP
+32:236): the squared windows sum to 3/2 everywhere that four frames cover.
+"""
+
+import torch
+from torch import Tensor
+
+HOPS = 4
+"""Hops to a window."""
+
+
+def short_time(x: Tensor, window_samples: int) -> Tensor:
+    """Spectra complex[..., n_frames, window_samples / 2 + 1] of float[..., n * hop], hop = window_samples / 4.
+
+    Frame i begins at sample i * hop; n_frames = n - 3. Always in float32, whatever autocast says.
+    """
+    hop = window_samples // HOPS
+    steps = x.float().reshape(*x.shape[:-1], -1, hop)
+    n_frames = steps.shape[-2] - HOPS + 1
+    frames = torch.cat([steps[..., i : i + n_frames, :] for i in range(HOPS)], dim=-1)
+    spectra: Tensor = torch.fft.rfft(frames * _hann(window_samples, x), dim=-1)
+    return spectra
+
+
+def overlap_add(spectra: Tensor, window_samples: int) -> Tensor:
+    """Undo `short_time`: float[..., n * hop]. Exact but for the first and last three hops, which fewer frames cover."""
+    hop = window_samples // HOPS
+    frames = torch.fft.irfft(spectra, window_samples, dim=-1) * _hann(window_samples, spectra.real) / 1.5
+    parts = frames.reshape(*frames.shape[:-1], HOPS, hop)
+    pad = torch.nn.functional.pad
+    total = sum(
+        (pad(parts[..., i, :], (0, 0, i, HOPS - 1 - i)) for i in range(1, HOPS)),
+        start=pad(parts[..., 0, :], (0, 0, 0, HOPS - 1)),
+    )
+    return total.flatten(-2)
+
+
+def _hann(window_samples: int, like: Tensor) -> Tensor:
+    return torch.hann_window(window_samples, device=like.device, dtype=torch.float32)

@@ -1,0 +1,165 @@
+"""Commands about studies. Each is a few lines: the work is done by the module it names."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Database: sqlite:///FILE or postgresql://USER@HOST/NAME. \\[default: $DRIVEBEAT_STORAGE, "
+        "else sqlite:///studies.db]",
+        show_default=False,
+    ),
+]
+Artifacts = Annotated[
+    Path, typer.Option(metavar="FOLDER", help="Figures, sounds and configs of trials.", envvar="DRIVEBEAT_ARTIFACTS")
+]
+ARTIFACTS = Path("artifacts")
+
+
+def init_command(storage: Storage = None) -> None:
+    """Make the database's tables (workers and dashboard make them too, if need be)."""
+    from search.storage import masked, open_storage, storage_url
+
+    url = storage_url(storage)
+    open_storage(url)
+    typer.echo(f"storage {masked(url)} is ready")
+
+
+def create_command(
+    file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
+    storage: Storage = None,
+) -> None:
+    """Make the studies of a study file: one for each model family it lists.
+
+    Made again, a study takes over a changed budget and new enqueued points; anything else that differs is refused.
+    """
+    from search.spec import read_spec
+    from search.storage import explained, open_engine, open_storage, storage_url
+    from search.study import create
+
+    url = storage_url(storage)
+    spec = read_spec(file)
+    with explained(url):
+        for search in create(spec, open_storage(url), open_engine(url)):
+            typer.echo(f"study {search.name}: {len(search.space.sampled)} parameters, {spec.budget.trials} trials")
+    typer.echo(f"next: drivebeat launch {spec.name} --workers 2")
+
+
+def launch_command(
+    study: Annotated[str, typer.Argument(help="A study, or a study file's name for all its families.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes; they share this machine's CPU threads.")] = 2,
+    storage: Storage = None,
+    artifacts: Artifacts = ARTIFACTS,
+    logs: Annotated[Path, typer.Option(metavar="FOLDER", help="The workers' logs.")] = Path("runs/logs"),
+) -> None:
+    """Search with several worker processes on this machine, shown live, until the budget is spent.
+
+    Ctrl-C stops the workers in order (exit code 130); the same command goes on where it stopped.
+    """
+    from rich.console import Console
+
+    from search.launch import Interrupted, launch
+    from search.launchers import LocalLaunch
+    from search.live import plain_line
+    from search.storage import explained, open_storage, storage_url
+    from search.study import select
+
+    url = storage_url(storage)
+    with explained(url):
+        names = tuple(search.name for search in select(study, open_storage(url)))
+    try:
+        snaps = launch(LocalLaunch(names, url, artifacts, workers, logs), Console())
+    except Interrupted as end:
+        typer.echo(f"{end}", err=True)
+        raise typer.Exit(end.exit_code) from end
+    for snap in snaps:
+        typer.echo(plain_line(snap))
+    typer.echo(f"next: drivebeat export {study} -o best.yaml; drivebeat dashboard")
+
+
+def work_command(
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Studies, one after the other.")],
+    storage: Storage = None,
+    artifacts: Artifacts = ARTIFACTS,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own choice.")] = None,
+) -> None:
+    """Be one worker: run trials until the budget is spent. Start as many as you like, on any machine.
+
+    SIGTERM or Ctrl-C ends it within seconds, its trial's slot given back.
+    """
+    from search.storage import explained, open_storage, storage_url
+    from search.study import select
+    from search.worker import work
+
+    url = storage_url(storage)
+    with explained(url):
+        opened = open_storage(url)
+        names = [search.name for study in studies for search in select(study, opened)]
+    n_trials = work(names, url, artifacts, threads=threads, say=lambda line: typer.echo(line))
+    typer.echo(f"worker done: {n_trials} trials")
+
+
+def show_command(
+    study: Annotated[str | None, typer.Argument(help="A study; without one, all are listed.")] = None,
+    models: Annotated[bool, typer.Option("--models", help="List the model families and what can be searched.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Show studies: space with type, range, default and fixed value; progress, best trial, importances."""
+    from rich.console import Console
+
+    from search.show import show_all, show_models, show_study
+    from search.storage import explained, open_engine, open_storage, storage_url
+    from search.study import all_studies, select
+
+    console = Console()
+    if models:
+        show_models(console)
+        return
+    url = storage_url(storage)
+    with explained(url):
+        opened, engine = open_storage(url), open_engine(url)
+        if study is None:
+            show_all(all_studies(opened), engine, console)
+        else:
+            for search in select(study, opened):
+                show_study(search, engine, console)
+
+
+def export_command(
+    study: Annotated[str, typer.Argument(help="A study, or a study file's name: the best over its families.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it (.yaml or .json).")
+    ] = Path("best.yaml"),
+    storage: Storage = None,
+) -> None:
+    """Write the best feasible trial as one document that rebuilds and trains the model."""
+    from search.export import check_ending, export
+    from search.storage import explained, open_storage, storage_url
+    from search.study import select
+
+    check_ending(output)
+    url = storage_url(storage)
+    with explained(url):
+        search, trial = export(select(study, open_storage(url)), output)
+    typer.echo(f"{output}: trial {trial.number} of {search.name}, {search.spec.metric} {trial.value:+.3f}")
+    typer.echo(f"next: drivebeat train {output} -o runs/{study}")
+
+
+def dashboard_command(
+    host: Annotated[
+        str, typer.Option(help="Address to listen at. Who reaches it can delete studies: there is no login.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    storage: Storage = None,
+    artifacts: Artifacts = ARTIFACTS,
+) -> None:
+    """Browse the studies: optuna-dashboard with figures, sounds and configs of every trial."""
+    from search.dashboard import serve
+    from search.storage import masked, storage_url
+
+    url = storage_url(storage)
+    serve(url, artifacts, host, port, say=lambda at: typer.echo(f"{masked(url)} at {at} (Ctrl-C ends it)"))

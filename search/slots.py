@@ -1,0 +1,224 @@
+"""The slots of a study's budget: claimed by lease, fenced by token, opened again when their worker is gone.
+
+A slot is one trial of the budget from its first worker to its last. A worker claims it before it asks Optuna for a
+trial, so a budget is met exactly however many workers there are. Every claim gets a higher token; whatever a
+worker does to its slot names its token, so one that was given up for dead is refused. States:
+
+    claimed -> telling -> finished      the usual way; "telling" holds the outcome until Optuna has it
+    claimed -> open -> claimed          its worker stopped or died: the next one takes the trial on
+    claimed -> telling -> failed        the trial failed; the budget has the slot back
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Row, func, insert, select, update
+
+from search.ledger import SLOTS, STUDIES, Process, database_time
+
+HELD = ("open", "claimed", "telling", "finished")
+AT_WORK = ("claimed", "telling")
+LEASE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One slot, held by one worker. `slot` also seeds the trial's sampler.
+
+    trial: the Optuna trial that an earlier worker began in it. outcome: what that worker was about to tell.
+    """
+
+    study: str
+    slot: int
+    token: int
+    worker: str
+    trial: int | None = None
+    outcome: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A slot whose worker is gone, as it was found."""
+
+    study: str
+    slot: int
+    token: int
+    worker: str
+    trial: int | None
+    deaths: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Slots of a study by state, the budget, and whether its hours are over."""
+
+    budget: int
+    open: int
+    claimed: int
+    finished: int
+    failed: int
+    late: bool
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left to be done: no trial will start any more, and none is under way."""
+        return self.open + self.claimed == 0 and (self.late or self.finished >= self.budget)
+
+
+def claim(engine: Engine, study: str, process: Process, lease_s: float, *, fresh: bool = True) -> Claim | None:
+    """Take an open slot, else (with `fresh`) the next new one; None when the budget is spent or wholly claimed.
+
+    After the study's hours are over no new slot is given, but those that were begun are brought to their end.
+    """
+    with engine.begin() as connection:
+        # the row lock (PostgreSQL) or the immediate transaction (SQLite) lets one worker count at a time
+        budget = connection.execute(select(STUDIES).where(STUDIES.c.study == study).with_for_update()).one()
+        now = database_time(connection)
+        hold = {
+            "state": "claimed",
+            "worker": process.name,
+            "host": process.host,
+            "pid": process.pid,
+            "born": process.born,
+            "expires_at": now + lease_s,
+        }
+        mine = SLOTS.c.study == study
+        left = connection.execute(select(SLOTS).where(mine, SLOTS.c.state == "open").order_by(SLOTS.c.slot)).first()
+        if left is not None:
+            token = left.token + 1
+            connection.execute(update(SLOTS).where(mine, SLOTS.c.slot == left.slot).values(token=token, **hold))
+            return Claim(study, left.slot, token, process.name, left.trial, left.outcome)
+        if not fresh or _late(budget.started_at, budget.hours, now):
+            return None
+        held = connection.execute(select(func.count()).where(mine, SLOTS.c.state.in_(HELD))).scalar_one()
+        if held >= budget.n_trials:
+            return None
+        if budget.started_at is None:
+            connection.execute(update(STUDIES).where(STUDIES.c.study == study).values(started_at=now))
+        last = connection.execute(select(func.max(SLOTS.c.slot)).where(mine)).scalar_one()
+        slot = 0 if last is None else last + 1
+        connection.execute(insert(SLOTS).values(study=study, slot=slot, token=1, deaths=0, beats=0, **hold))
+    return Claim(study, slot, 1, process.name)
+
+
+def set_trial(engine: Engine, held: Claim, trial: int) -> bool:
+    """Note which trial runs in the slot; False where the slot is no longer held."""
+    return _change(engine, held, trial=trial)
+
+
+def renew(connection: Connection, held: Claim, lease_s: float) -> bool:
+    """Hold the slot for another lease; False where somebody else has it."""
+    done = connection.execute(
+        update(SLOTS)
+        .where(*_still(held))
+        .values(expires_at=database_time(connection) + lease_s, beats=SLOTS.c.beats + 1)
+    )
+    return done.rowcount == 1
+
+
+def settle(engine: Engine, held: Claim, outcome: str) -> bool:
+    """Fence: from now on the slot's result is `outcome`, whoever comes to tell it. False for a late worker."""
+    return _change(engine, held, state="telling", outcome=outcome)
+
+
+def release(engine: Engine, held: Claim, state: str) -> bool:
+    """End a claim: "finished"; "failed", which gives the budget its slot back; or "open", for another to go on.
+
+    False where it had ended already.
+    """
+    assert state in ("finished", "failed", "open"), state
+    return _change(engine, held, state=state)
+
+
+def open_again(engine: Engine, orphan: Orphan, outcome: str | None = None) -> bool:
+    """Give an orphan's slot to whoever comes next, with the outcome it is to tell where there is one.
+
+    False where it has changed hands since it was found, so that an orphan is opened once however many notice it.
+    """
+    values: dict[str, object] = {"state": "open", "deaths": orphan.deaths + 1}
+    if outcome is not None:
+        values["outcome"] = outcome
+    with engine.begin() as connection:
+        done = connection.execute(
+            update(SLOTS)
+            .where(
+                SLOTS.c.study == orphan.study,
+                SLOTS.c.slot == orphan.slot,
+                SLOTS.c.token == orphan.token,
+                SLOTS.c.state.in_(AT_WORK),
+            )
+            .values(values)
+        )
+        return done.rowcount == 1
+
+
+def trials_in_slots(engine: Engine, study: str) -> set[int]:
+    """The trials that slots know of."""
+    with engine.begin() as connection:
+        rows = connection.execute(select(SLOTS.c.trial).where(SLOTS.c.study == study, SLOTS.c.trial.is_not(None)))
+        return set(rows.scalars())
+
+
+@dataclass(slots=True, eq=False)
+class Lookout:
+    """Notices workers that are gone. One that ran on this host is seen dead at once; another's lease must have run
+    out and its beats stand still between two looks at least `patience_s` apart: after the database was away for a
+    while all leases have run out, and those alive beat again before anybody takes their work from them.
+    """
+
+    patience_s: float
+    _seen: dict[tuple[str, int, int], tuple[int, float]] = field(default_factory=dict)
+
+    def orphans(self, engine: Engine, study: str, monotonic_s: float) -> list[Orphan]:
+        """Slots of the study whose workers are gone."""
+        with engine.begin() as connection:
+            now = database_time(connection)
+            rows = connection.execute(select(SLOTS).where(SLOTS.c.study == study, SLOTS.c.state.in_(AT_WORK))).all()
+        return [
+            Orphan(study, row.slot, row.token, row.worker, row.trial, row.deaths)
+            for row in rows
+            if Process(row.worker, row.host, row.pid, row.born).is_gone or self._overdue(row, now, monotonic_s)
+        ]
+
+    def _overdue(self, row: Row[Any], now: float, monotonic_s: float) -> bool:
+        key = (row.study, row.slot, row.token)
+        if now <= row.expires_at:
+            self._seen.pop(key, None)
+            return False
+        beats, since = self._seen.setdefault(key, (row.beats, monotonic_s))
+        if beats != row.beats:
+            self._seen[key] = (row.beats, monotonic_s)
+            return False
+        return monotonic_s - since >= self.patience_s
+
+
+def progress(engine: Engine, study: str) -> Progress:
+    """How far a study is."""
+    with engine.begin() as connection:
+        budget = connection.execute(select(STUDIES).where(STUDIES.c.study == study)).one()
+        rows = connection.execute(
+            select(SLOTS.c.state, func.count()).where(SLOTS.c.study == study).group_by(SLOTS.c.state)
+        )
+        counts: dict[str, int] = {row[0]: row[1] for row in rows}
+        late = _late(budget.started_at, budget.hours, database_time(connection))
+    claimed = counts.get("claimed", 0) + counts.get("telling", 0)
+    finished, failed = counts.get("finished", 0), counts.get("failed", 0)
+    return Progress(budget.n_trials, counts.get("open", 0), claimed, finished, failed, late)
+
+
+def _still(held: Claim) -> tuple[ColumnElement[bool], ...]:
+    return (
+        SLOTS.c.study == held.study,
+        SLOTS.c.slot == held.slot,
+        SLOTS.c.token == held.token,
+        SLOTS.c.state.in_(AT_WORK),
+    )
+
+
+def _change(engine: Engine, held: Claim, **values: object) -> bool:
+    with engine.begin() as connection:
+        return connection.execute(update(SLOTS).where(*_still(held)).values(**values)).rowcount == 1
+
+
+def _late(started_at: float | None, hours: float | None, now: float) -> bool:
+    return started_at is not None and hours is not None and now - started_at > hours * 3600

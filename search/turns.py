@@ -1,0 +1,128 @@
+"""Whose turn it is: one worker at a time gets a slot and a point, or opens the slots of workers that are gone."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine
+
+from search.accepted import Accept
+from search.ledger import Process
+from search.locks import alone
+from search.outcome import TrialOutcome
+from search.points import LOST, any_left, key_of, taken
+from search.samplers import build_sampler
+from search.slots import Claim, Lookout, claim, open_again, progress, set_trial, trials_in_slots
+from search.space import sample
+from search.spec import run_of
+from search.study import SearchStudy
+from training.decode import ConfigError
+
+REASON, WORKER, RESUMED = "reason", "worker", "resumed"
+MAX_DEATHS = 3
+EXHAUSTED = "every point of its space has been tried"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Turn:
+    """A trial to run: its slot, Optuna's handle and its point. One that another worker began has held.trial."""
+
+    held: Claim
+    trial: optuna.Trial
+    params: Mapping[str, Any]
+
+
+def next_turn(search: SearchStudy, engine: Engine, process: Process, lease_s: float) -> Turn | None:
+    """The next trial of the study for a worker; None where the budget is spent or claimed, or no point is left.
+
+    Trials that lost their worker come first, then points that were enqueued. No point is given twice, and none
+    that cannot exist.
+    """
+    with alone(engine, f"turn {search.name}"):
+        distributions = search.space.sampled
+        trials = search.study.get_trials(deepcopy=False)
+        accept = _untried(search, trials)
+        fresh = any(trial.state == TrialState.WAITING for trial in trials) or any_left(distributions, accept)
+        held = claim(engine, search.name, process, lease_s, fresh=fresh)
+        if held is None:
+            return None
+        search.study.sampler = build_sampler(
+            search.spec.sampler, distributions, search.spec.seed, held.slot, accept=accept
+        )
+        earlier = next((trial for trial in trials if trial.number == held.trial), None)
+        if earlier is not None:
+            # the very trial goes on: its values and reports stay, and its checkpoint is found by its number
+            trial = optuna.Trial(search.study, earlier._trial_id)
+            if not earlier.state.is_finished():
+                trial.set_user_attr(RESUMED, earlier.user_attrs.get(RESUMED, 0) + 1)
+        else:
+            trial = search.study.ask()
+            set_trial(engine, held, trial.number)
+        if not trial.storage.get_trial(trial._trial_id).state.is_finished():
+            trial.set_user_attr(WORKER, process.name)
+            return Turn(held, trial, sample(trial, search.space))
+        return Turn(held, trial, {})
+
+
+def why_over(search: SearchStudy, engine: Engine) -> str:
+    """Why no trial of the study starts any more; "" where one would, or where one is under way."""
+    state = progress(engine, search.name)
+    if state.open or state.claimed:
+        return ""
+    if state.finished >= state.budget:
+        return f"its budget of {state.budget} trials is spent"
+    if state.late:
+        return f"its {search.spec.budget.hours:g} hours are over"
+    trials = search.study.get_trials(deepcopy=False)
+    if any(trial.state in (TrialState.WAITING, TrialState.RUNNING) for trial in trials):
+        return ""
+    return "" if any_left(search.space.sampled, _untried(search, trials)) else EXHAUSTED
+
+
+def _untried(search: SearchStudy, trials: Sequence[FrozenTrial]) -> Accept:
+    used = taken(trials, search.space.sampled)
+
+    def accept(point: Mapping[str, Any]) -> bool:
+        if key_of(point, search.space.sampled) in used:
+            return False
+        try:
+            run_of(search.spec, search.space, point)
+        except ConfigError:  # values in range that do not go together
+            return False
+        return True
+
+    return accept
+
+
+def sweep(search: SearchStudy, engine: Engine, lookout: Lookout) -> list[int]:
+    """Open the slots of workers that are gone, so that the next worker takes their trials on; the trials' numbers.
+
+    A trial that has cost MAX_DEATHS workers their lives is to be failed by the next one instead.
+    """
+    orphans = lookout.orphans(engine, search.name, time.monotonic())
+    if not orphans:
+        return []
+    with alone(engine, f"turn {search.name}"):  # nobody is now between asking for a trial and noting it
+        swept = []
+        for orphan in orphans:
+            hopeless = orphan.trial is not None and orphan.deaths + 1 >= MAX_DEATHS
+            reason = f"it took {MAX_DEATHS} workers with it, the last {orphan.worker}"
+            outcome = TrialOutcome("failed", None, 0, reason).encode() if hopeless else None
+            if open_again(engine, orphan, outcome) and orphan.trial is not None:
+                swept.append(orphan.trial)
+        for trial in _strays(search, engine):
+            storage = search.study._storage
+            storage.set_trial_user_attr(trial._trial_id, REASON, "its worker died before it began")
+            storage.set_trial_user_attr(trial._trial_id, LOST, True)  # no fault of its point
+            search.study.tell(trial.number, state=TrialState.FAIL)
+        return swept
+
+
+def _strays(search: SearchStudy, engine: Engine) -> list[FrozenTrial]:
+    """Running trials that no slot knows of."""
+    running = search.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    known = trials_in_slots(engine, search.name) if running else set()
+    return [trial for trial in running if trial.number not in known]

@@ -1,0 +1,409 @@
+"""Mixtures are what they say: clean + gain x noise at the stated SNR, bounded, seeded, within recordings."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from data.config import DataConfig, HeldOutConfig, Source
+from data.corpus import Segment, Split
+from data.filters import bandpass
+from data.mixture import Batch, Mixture, band_gain, held_out, mix, window_scale
+from data.noise import RANDOMISERS
+from data.windows import cut, running_peak, running_power
+
+RATE_HZ = 500.0
+WINDOW = 512
+BAND_HZ = (25.0, 55.0)
+CPU = torch.device("cpu")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def config(**options: Any) -> DataConfig:
+    chosen: dict[str, Any] = {"rate_hz": RATE_HZ, "window_samples": WINDOW, "stride_samples": 32} | options
+    return DataConfig(clean=(Source(("c",)),), noise=(Source(("n",)),), **chosen)
+
+
+def segment(
+    seed: int, *, n_samples: int = 4000, n_channels: int = 1, banded: bool = True, level: float = 1.0
+) -> Segment:
+    """Noise with a swelling level and a strong slow drift, which the band-pass takes away."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(n_samples) / RATE_HZ
+    swell = 0.1 + np.abs(np.sin(time_s))
+    wide = rng.standard_normal((n_channels, n_samples)) * swell + 20 * np.sin(2 * np.pi * 0.9 * time_s)
+    in_band = bandpass(wide, RATE_HZ, *BAND_HZ)
+    signals = (in_band if banded else wide.astype(np.float32)) * np.float32(level)
+    heard = in_band[0] * np.float32(level)
+    for array in (signals, heard):
+        array.setflags(write=False)
+    return Segment(signals, heard, Path(f"{seed}.npz"), np.arange(0.3, n_samples / RATE_HZ, 0.4))
+
+
+def split(banded: bool = True, n_channels: int = 1) -> Split:
+    return Split(
+        (
+            segment(1, banded=banded, n_channels=n_channels),
+            segment(2, n_samples=3000, banded=banded, n_channels=n_channels),
+        ),
+        (
+            segment(3, banded=banded, n_channels=n_channels),
+            segment(4, n_samples=2500, banded=banded, n_channels=n_channels),
+        ),
+    )
+
+
+def batches(
+    data: DataConfig, parts: Split, *, n_steps: int = 3, batch: int = 16, seed: int = 0, **how: Any
+) -> list[Batch]:
+    mixture = Mixture(parts, data, CPU)
+    return list(mixture.epoch(n_steps, batch, seeded(seed), **({"gain": 1.0} | how)))
+
+
+def in_band_power(signals: Tensor, data: DataConfig) -> Tensor:
+    """[window] of [window, 1, time], by the filter as FFT gains; of band-passed data as they are."""
+    if data.band_hz is None:
+        signals = torch.fft.irfft(torch.fft.rfft(signals) * band_gain(WINDOW, data), n=WINDOW)
+    return signals[:, 0].square().mean(-1)
+
+
+def test_noisy_is_clean_plus_gain_times_noise_over_scale() -> None:
+    clean, noise = torch.randn(4, 3, 100, generator=seeded(1)), torch.randn(4, 3, 100, generator=seeded(2))
+    gains = torch.tensor([0.0, 0.5, 1.0, 4.0])
+    wanted = clean + gains[:, None, None] * noise
+    peak = clean[:, 0].abs().amax(-1)
+    batch = mix(clean.clone(), noise.clone(), gains, peak, torch.zeros(4))
+    torch.testing.assert_close(batch.noisy * batch.scale, wanted, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(batch.clean * batch.scale, clean[:, :1], rtol=1e-6, atol=1e-6)
+    assert batch.noisy.shape == (4, 3, 100)
+    assert batch.clean.shape == (4, 1, 100)
+
+
+def test_a_batch_holds_windows_of_the_recordings_unrandomised_under_none() -> None:
+    """Every (noisy - clean) is a gain times some stretch of a noise recording; clean is some stretch of a clean one."""
+    parts, data = split(), config(randomiser="none")
+    for batch in batches(data, parts, gain=0.5):
+        clean = (batch.clean * batch.scale)[:, 0].numpy()
+        noise = ((batch.noisy - batch.clean) * batch.scale)[:, 0].numpy() / 0.5
+        for windows, segments in ((clean, parts.clean), (noise, parts.noise)):
+            views = np.concatenate([np.lib.stride_tricks.sliding_window_view(s.signals[0], WINDOW) for s in segments])
+            for window in windows:
+                nearest = np.argmin(np.abs(views[:, 0] - window[0]) + np.abs(views[:, -1] - window[-1]))
+                np.testing.assert_allclose(views[nearest], window, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", RANDOMISERS)
+@pytest.mark.parametrize("banded", [True, False])
+def test_snr_mode_gives_the_stated_in_band_snr(kind: str, banded: bool) -> None:
+    """To 0.01 dB, whatever the randomiser does to the spectrum."""
+    data = config(randomiser=kind, band_hz=BAND_HZ if banded else None)
+    for gain in (0.25, 2.0):
+        for batch in batches(data, split(banded), gain=gain, per_window=True):
+            clean, noise = batch.clean * batch.scale, (batch.noisy - batch.clean)[:, :1] * batch.scale
+            expected_db = -20 * np.log10(gain)
+            torch.testing.assert_close(batch.snr_db, torch.full((16,), expected_db).float(), atol=1e-3, rtol=0)
+            if banded:  # else it is that of the filtered recordings: see the next tests
+                measured = 10 * torch.log10(in_band_power(clean, data) / in_band_power(noise, data))
+                torch.testing.assert_close(measured, batch.snr_db, atol=0.01, rtol=0)
+
+
+def test_without_a_band_pass_the_snr_is_that_of_the_filtered_recordings() -> None:
+    parts = split(banded=False)
+    data = config(randomiser="none", band_hz=None)
+    cleans, noises = cut(parts.clean, WINDOW, 1, CPU), cut(parts.noise, WINDOW, 1, CPU)
+    heard_clean, heard_noise = (np.concatenate([s.in_band for s in side]) for side in (parts.clean, parts.noise))
+    for batch in batches(data, parts, gain=2.0):
+        clean, noise = (batch.clean * batch.scale)[:, 0], ((batch.noisy - batch.clean) * batch.scale)[:, 0] / 2.0
+        for i in range(len(clean)):
+            powers = []
+            for windows, heard, wanted in ((cleans, heard_clean, clean[i]), (noises, heard_noise, noise[i])):
+                views = windows.signals[0].unfold(-1, WINDOW, 1)
+                start = int((views[:, ::37] - wanted[::37]).abs().amax(-1).argmin())
+                powers.append(np.mean(heard[start : start + WINDOW].astype(np.float64) ** 2))
+            expected_db = 10 * np.log10(powers[0] / (4 * powers[1]))
+            assert batch.snr_db[i].item() == pytest.approx(expected_db, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", RANDOMISERS)
+def test_in_gain_mode_the_reported_snr_is_measured_and_levels_stay(kind: str) -> None:
+    """A randomiser changes a window's shape, never its in-band power."""
+    data = config(randomiser=kind)
+    for batch in batches(data, split(), gain=0.5):
+        clean, noise = batch.clean, (batch.noisy - batch.clean)[:, :1]
+        measured = 10 * torch.log10(in_band_power(clean, data) / in_band_power(noise, data))
+        torch.testing.assert_close(measured, batch.snr_db, atol=0.01, rtol=0)
+        assert batch.snr_db.std() > 1
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RANDOMISERS if kind != "none"])
+def test_without_a_band_pass_a_randomised_window_keeps_its_in_band_power(kind: str) -> None:
+    """The slow drift leaks into the band once its phases are drawn anew; the level is measured after that."""
+    data = config(randomiser=kind, band_hz=None)
+    mixture = Mixture(split(banded=False), data, CPU)
+    starts = mixture.noise.starts[::500]
+    power = mixture.noise.power[starts]
+    drawn = mixture._randomised(mixture.noise.take(starts), power, seeded())
+    torch.testing.assert_close(in_band_power(drawn[:, :1], data), power, rtol=1e-3, atol=0)
+
+
+def test_sample_shuffled_noise_is_brought_back_into_the_band() -> None:
+    data = config(randomiser="sample_shuffle")
+    spectrum = torch.zeros(WINDOW // 2 + 1)
+    for batch in batches(data, split(), gain=1.0):
+        spectrum += torch.fft.rfft((batch.noisy - batch.clean)[:, 0]).abs().square().sum(0)
+    outside = torch.fft.rfftfreq(WINDOW, 1 / RATE_HZ)
+    outside = (outside < BAND_HZ[0] / 1.5) | (outside > BAND_HZ[1] * 1.5)
+    assert spectrum[outside].sum() < 0.01 * spectrum.sum()
+
+
+@pytest.mark.parametrize("banded", [True, False])
+def test_one_surrogate_per_epoch_keeps_the_stated_snr(banded: bool) -> None:
+    """The surrogate is stationary where the recording swells, so its windows have powers of their own."""
+    data = config(randomise_per="epoch", band_hz=BAND_HZ if banded else None)
+    for batch in batches(data, split(banded), gain=2.0, per_window=True):
+        noise = ((batch.noisy - batch.clean) * batch.scale)[:, :1]
+        power = in_band_power(batch.clean * batch.scale, data) / in_band_power(noise, data)
+        torch.testing.assert_close(batch.snr_db, torch.full((16,), -6.0206), atol=1e-3, rtol=0)
+        if banded:
+            torch.testing.assert_close(10 * torch.log10(power), batch.snr_db, atol=0.01, rtol=0)
+
+
+def test_one_surrogate_per_epoch_changes_with_the_epoch_and_keeps_the_spectrum() -> None:
+    mixture = Mixture(split(), config(randomise_per="epoch"), CPU)
+    one, other = mixture._surrogate(seeded(1)), mixture._surrogate(seeded(2))
+    assert not torch.equal(one.signals, other.signals)
+    for part, old in zip(
+        torch.split(one.signals, one.lengths, 1), torch.split(mixture.noise.signals, one.lengths, 1), strict=True
+    ):
+        torch.testing.assert_close(torch.fft.rfft(part).abs(), torch.fft.rfft(old).abs(), rtol=1e-3, atol=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    gain=st.floats(0, 1e4, allow_subnormal=False),
+    spread_db=st.floats(0, 40),
+    per_window=st.booleans(),
+    level=st.sampled_from([1e-6, 1.0, 1e6]),
+)
+def test_the_target_is_bounded_and_all_is_finite(gain: float, spread_db: float, per_window: bool, level: float) -> None:
+    """|clean| < 1 for any gain and level, so that a model that ends in tanh can represent it."""
+    parts = Split((segment(1, level=level),), (segment(3),))
+    for batch in batches(config(), parts, n_steps=1, gain=gain, spread_db=spread_db, per_window=per_window):
+        assert batch.clean.abs().max() < 1
+        assert batch.noisy[:, 0].abs().max() < 1
+        for values in (batch.noisy, batch.clean, batch.scale, batch.snr_db):
+            assert torch.isfinite(values).all()
+
+
+def test_noise_that_cancels_the_clean_window_leaves_the_target_bounded() -> None:
+    clean = torch.randn(2, 1, 64, generator=seeded())
+    batch = mix(clean.clone(), -clean, torch.ones(2), clean.abs().amax((1, 2)), torch.zeros(2))
+    assert batch.clean.abs().max() < 1
+    assert not batch.noisy.any()
+
+
+def test_spread_lowers_each_gain_by_up_to_its_decibels() -> None:
+    drawn = torch.cat(
+        [b.snr_db for b in batches(config(), split(), n_steps=10, gain=2.0, spread_db=12.0, per_window=True)]
+    )
+    assert drawn.min() >= -6.03
+    assert drawn.max() <= -6.02 + 12.0
+    assert drawn.std() > 2.5  # uniform over 12 dB: 3.46
+
+
+def test_the_recordings_stay_as_they_were() -> None:
+    """A randomiser once wrote into its input and spoiled the data set."""
+    parts = split()
+    before = [s.signals.copy() for s in (*parts.clean, *parts.noise)]
+    for kind in RANDOMISERS:
+        mixture = Mixture(parts, config(randomiser=kind), CPU)
+        clean, noise = mixture.clean.signals.clone(), mixture.noise.signals.clone()
+        for batch in mixture.epoch(2, 8, seeded(), gain=1.0):
+            batch.noisy.zero_()
+            batch.clean.zero_()
+        assert torch.equal(mixture.clean.signals, clean)
+        assert torch.equal(mixture.noise.signals, noise)
+    for array, s in zip(before, (*parts.clean, *parts.noise), strict=True):
+        assert np.array_equal(array, s.signals)
+
+
+@pytest.mark.parametrize("per", ["window", "epoch"])
+def test_equal_seeds_give_equal_batches_and_others_do_not(per: str) -> None:
+    one, again, other = (batches(config(randomise_per=per), split(), seed=seed, spread_db=6.0) for seed in (3, 3, 4))
+    for a, b in zip(one, again, strict=True):
+        assert torch.equal(a.noisy, b.noisy)
+        assert torch.equal(a.clean, b.clean)
+    assert not torch.equal(one[0].noisy, other[0].noisy)
+
+
+def test_a_pass_takes_every_clean_window_once() -> None:
+    mixture = Mixture(split(), config(), CPU)
+    order = mixture._order(2 * mixture.n_windows, seeded())
+    for half in order.chunk(2):
+        assert torch.equal(half.sort().values, torch.arange(mixture.n_windows))
+
+
+def test_pairing_is_random_or_by_time() -> None:
+    starts = torch.arange(0, 320, 32)
+    at_random = Mixture(split(), config(), CPU)
+    draws = [at_random._pair(starts, seeded(seed)) for seed in range(2)]
+    assert not torch.equal(draws[0], draws[1])
+    by_time = Mixture(split(), config(pairing="index"), CPU)
+    assert torch.equal(by_time._pair(starts, seeded()), starts)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(40, 90), min_size=1, max_size=4), window=st.integers(16, 40), stride=st.integers(1, 9)
+)
+def test_no_window_crosses_a_recording_and_none_that_fits_is_missed(
+    lengths: list[int], window: int, stride: int
+) -> None:
+    rows = [np.full((1, n), i + 1, np.float32) for i, n in enumerate(lengths)]
+    windows = cut([Segment(row, row[0], Path("x")) for row in rows], window, stride, CPU)
+    taken = windows.take(windows.starts)
+    assert torch.equal(taken.amin(-1), taken.amax(-1))
+    assert len(taken) == sum((n - window) // stride + 1 for n in lengths)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n_samples=st.integers(20, 80), window=st.integers(1, 20))
+def test_power_and_peak_tables_are_those_of_each_window(n_samples: int, window: int) -> None:
+    x = np.random.default_rng(n_samples * 100 + window).standard_normal(n_samples).astype(np.float32)
+    views = np.lib.stride_tricks.sliding_window_view(x, window)
+    power, peak = running_power(torch.from_numpy(x), window).numpy(), running_peak([x], window)
+    np.testing.assert_allclose(power[: len(views)], np.mean(views.astype(np.float64) ** 2, axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(peak[: len(views)], np.abs(views).max(axis=1))
+
+
+def test_a_faint_recording_keeps_its_digits_beside_a_loud_one() -> None:
+    """Raw levels of two sensors may lie 160 dB apart."""
+    loud, faint = segment(1, level=1e6), segment(2, level=1e-2)
+    windows = cut((loud, faint), WINDOW, 100, CPU)
+    last = int(windows.starts[-1])
+    expected = float(np.mean(faint.in_band[last - 4000 : last - 4000 + WINDOW].astype(np.float64) ** 2))
+    assert float(windows.power[last]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_dropouts_are_left_out() -> None:
+    """Brought to a stated SNR, a dead stretch would be amplified rounding errors."""
+    whole = segment(1, n_samples=6000)
+    signals, heard = whole.signals.copy(), whole.in_band.copy()
+    signals[:, 2000:4000] = heard[2000:4000] = 0
+    windows = cut((Segment(signals, heard, Path("x")),), WINDOW, 1, CPU)
+    dead = (windows.starts >= 2000) & (windows.starts <= 4000 - WINDOW)
+    assert not dead.any()
+    assert (windows.starts < 2000).any()
+    assert (windows.starts >= 4000).any()
+
+
+def test_references_keep_their_coherence_when_randomised() -> None:
+    """All channels of a window turn by the same phases: what x and y say of z is what a model may use."""
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal(4000)
+    noise = bandpass(np.stack([first, 0.8 * np.roll(first, 3), rng.standard_normal(4000)]), RATE_HZ, *BAND_HZ)
+    clean = np.zeros((3, 4000), np.float32)
+    clean[0] = segment(1).signals[0]
+    parts = Split((Segment(clean, clean[0], Path("c")),), (Segment(noise, noise[0], Path("n")),))
+    drawn = [b.noisy[:, 1:] * b.scale for b in batches(config(), parts, n_steps=8)]
+    main = [
+        (b.noisy - torch.nn.functional.pad(b.clean, (0, 0, 0, 2)))[:, 0] * b.scale[:, 0]
+        for b in batches(config(), parts, n_steps=8)
+    ]
+    z, x, y = (torch.fft.rfft(torch.cat(t)) for t in (main, [d[:, 0] for d in drawn], [d[:, 1] for d in drawn]))
+
+    def coherence(a: Tensor, b: Tensor) -> float:
+        cross = (a * b.conj()).mean(0).abs().square()
+        inside = slice(round(28 * WINDOW / RATE_HZ), round(52 * WINDOW / RATE_HZ))
+        return float((cross / (a.abs().square().mean(0) * b.abs().square().mean(0)))[inside].mean())
+
+    assert coherence(z, x) > 0.9
+    assert coherence(z, y) < 0.2
+
+
+def test_windows_of_a_batch_are_randomised_each_on_its_own() -> None:
+    one_window = segment(3, n_samples=WINDOW)
+    parts = Split((segment(1),), (one_window,))
+    (batch,) = batches(config(), parts, n_steps=1)
+    noise = ((batch.noisy - batch.clean) * batch.scale)[:, 0]
+    assert len({round(float(row[5]), 6) for row in noise}) == len(noise)
+
+
+def plan(**options: Any) -> HeldOutConfig:
+    return HeldOutConfig(**({"n_windows": 12, "snrs_db": (-10.0, 0.0, 5.0)} | options))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"randomiser": "none"},
+        {"randomiser": "sample_shuffle"},
+        {"randomise_per": "epoch"},
+        {"stride_samples": 7},
+        {"pairing": "index"},
+    ],
+)
+def test_the_held_out_mixture_ignores_what_shapes_training(change: dict[str, Any]) -> None:
+    """A score that moved with a sampled parameter could be won by it. Gain and batch size are not even arguments."""
+    usual, changed = (held_out(split(), data, plan()) for data in (config(), config(**change)))
+    for field in ("noisy", "clean", "noise", "reference_bpm", "recording"):
+        np.testing.assert_array_equal(getattr(usual, field), getattr(changed, field))
+
+
+def test_held_out_snrs_are_exact_and_parts_add_up() -> None:
+    mixture = held_out(split(n_channels=3), config(), plan())
+    power = np.mean(mixture.clean.astype(np.float64) ** 2, axis=-1)
+    for i, snr_db in enumerate(mixture.snrs_db):
+        measured_db = 10 * np.log10(power / np.mean(mixture.noise[i].astype(np.float64) ** 2, axis=-1))
+        np.testing.assert_allclose(measured_db, snr_db, atol=0.01)
+        np.testing.assert_allclose(mixture.noisy[i, :, 0], mixture.clean + mixture.noise[i], atol=1e-5)
+    assert mixture.noisy.shape == (3, 12, 3, WINDOW)
+
+
+def test_held_out_arrays_are_read_only_and_seeded() -> None:
+    one, other = held_out(split(), config(), plan()), held_out(split(), config(), plan(seed=1))
+    with pytest.raises(ValueError, match="read-only"):
+        one.noisy[0] = 0
+    np.testing.assert_array_equal(one.clean, other.clean)
+    assert not np.array_equal(one.noise, other.noise)
+
+
+def test_held_out_heart_rates_come_from_the_window_s_own_r_peaks() -> None:
+    """The two clean recordings beat at 150 and at 100 per minute."""
+    fast, slow = segment(1), dataclasses.replace(segment(2), r_peaks_s=np.arange(0.1, 8.0, 0.6))
+    blind = dataclasses.replace(segment(5), r_peaks_s=None)
+    mixture = held_out(Split((fast, slow, blind), (segment(3),)), config(window_samples=1000), plan())
+    expected = np.array([150.0, 100.0, np.nan])[mixture.recording]
+    np.testing.assert_allclose(mixture.reference_bpm, expected)
+    assert set(mixture.recording) == {0, 1, 2}
+
+
+@settings(max_examples=30, deadline=None)
+@given(level=st.floats(1e-12, 1e12), n_channels=st.integers(1, 3))
+def test_the_scale_is_that_of_channel_zero_and_never_zero(level: float, n_channels: int) -> None:
+    windows = torch.randn(2, n_channels, 32, generator=seeded()) * level
+    windows[1, 0] = 0
+    scale = window_scale(windows)
+    assert scale.shape == (2, 1, 1)
+    assert scale[1] == 1
+    assert 0.9 < float((windows[0, 0] / scale[0, 0]).abs().max()) < 1
+
+
+def test_the_band_gain_is_the_filter_that_recordings_pass() -> None:
+    tone: Callable[[float], np.ndarray[Any, Any]] = lambda hz: np.sin(2 * np.pi * hz * np.arange(5000) / RATE_HZ)  # noqa: E731
+    data = config()
+    for frequency_hz in (20.0, 25.0, 40.0, 55.0, 80.0):
+        x = tone(frequency_hz).astype(np.float32)
+        filtered = bandpass(x, RATE_HZ, *BAND_HZ)[2000:3000]
+        gain = band_gain(5000, data)[round(frequency_hz * 10)]
+        assert float(gain) == pytest.approx(float(np.std(filtered) / np.std(x)), abs=2e-3)

