@@ -6,7 +6,7 @@ PYTHON ?= python3
 # uv does not read pip's find-links; this makes both agree where pip is set up with one.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: help env test check lint types layers demo format clean
+.PHONY: help env test check lint types layers demo compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ demo: env ## recordings -> search -> best.yaml -> training -> table, figure, sou
 	$(BIN)/drivebeat train runs/demo/best.yaml -o runs/demo/final --epochs 30 --threads 2
 	$(BIN)/drivebeat evaluate runs/demo/final --threads 2
 	@echo "browse the trials: $(BIN)/drivebeat dashboard"
+
+compose-check: env ## the containers for real (root; Debian's docker.io, docker-compose, debootstrap, tini)
+	scripts/compose_check.sh
 
 clean: ## remove the environment and caches, never studies or recordings
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

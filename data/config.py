@@ -20,7 +20,7 @@ class EcgRule:
 
     def __post_init__(self) -> None:
         if not self.replace or self.replace == self.by:
-            raise ValueError(f"ecg: replace is {self.replace!r} and by {self.by!r}; two different texts are needed")
+            raise ValueError(f"replace is {self.replace!r} and by {self.by!r}; two different texts are needed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class SplitConfig:
     def __post_init__(self) -> None:
         shares = (self.train, self.validation, self.test)
         if not min(shares) > 0 or not abs(sum(shares) - 1) <= 1e-9:
-            raise ValueError(f"split: shares are {shares}; positive numbers that sum to 1 are needed")
+            raise ValueError(f"shares are {shares}; positive numbers that sum to 1 are needed")
         _check_seed(self.seed)
 
 

@@ -24,7 +24,7 @@ class PixelShuffleTransformerConfig(DenoiserConfig):
     levels: Annotated[int, IntDistribution(2, 4)] = 3
     width: Annotated[int, IntDistribution(4, 16, step=4)] = 4
     kernel: Annotated[int, CategoricalDistribution((3, 5, 7))] = 3
-    norm: Annotated[Norm, CategoricalDistribution(("batch", "group", "layer", "none"))] = "none"
+    norm: Annotated[Norm, CategoricalDistribution(("batch", "group", "layer", "none"))] = "group"
     activation: Annotated[Activation, CategoricalDistribution(("leaky_relu", "prelu", "gelu"))] = "leaky_relu"
     output: Annotated[Output, CategoricalDistribution(("tanh", "linear"))] = "tanh"
     skip: Annotated[bool, CategoricalDistribution((False, True))] = True

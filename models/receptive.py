@@ -7,8 +7,8 @@ from torch import nn
 def receptive_field_samples(module: nn.Module, n_channels: int, window_samples: int) -> int:
     """Span in samples of the input that moves the middle sample of the output, 1 ... window_samples.
 
-    Counted where the gradient of that sample with respect to a window [1, n_channels, window_samples] of noise is
-    more than 1e-6 of its largest magnitude, so rounding does not count as sight. A value of `window_samples` says
+    Counted from the first to the last sample where the gradient, over a window [1, n_channels, window_samples] of noise,
+    is not zero, however small: what the layers connect, not what a trained model makes use of. `window_samples` says
     that the module sees at least so far; 0 that it looks at no input. Modes and gradients are left as they were.
 
     Raises:
@@ -30,5 +30,5 @@ def receptive_field_samples(module: nn.Module, n_channels: int, window_samples: 
         for part, mode in was_training.items():
             part.training = mode
     reach = gradient[0].abs().amax(dim=0)
-    (seen,) = torch.nonzero(reach > 1e-6 * reach.max(), as_tuple=True)
+    (seen,) = torch.nonzero(reach > 0, as_tuple=True)
     return int(seen[-1] - seen[0] + 1) if len(seen) else 0

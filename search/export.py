@@ -90,9 +90,14 @@ def provenance(search: SearchStudy, trial: FrozenTrial) -> dict[str, Any]:
         "data_fingerprint": search.fingerprint,
         "git_commit": git_commit(),
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "finished_at": trial.datetime_complete.isoformat(timespec="seconds") if trial.datetime_complete else None,
-        "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_at": _moment(trial.datetime_complete) if trial.datetime_complete else None,
+        "exported_at": _moment(datetime.now(UTC)),
     }
+
+
+def _moment(time: datetime) -> str:
+    """In UTC, whatever zone it came in; Optuna keeps local times that do not say so."""
+    return time.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _version(package: str) -> str:

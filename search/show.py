@@ -27,17 +27,17 @@ def show_all(searches: Sequence[SearchStudy], engine: Engine, console: Console) 
     if not searches:
         console.print("no study yet; make one: drivebeat create STUDY.toml")
         return
-    table = Table("study", "model", "finished", "complete", "pruned", "failed", "best", box=SIMPLE, pad_edge=False)
+    table = _table("study", "model", right=("finished", "pruned", "failed", "metric", "best"))
     for search in searches:
         snap = snapshot(search, engine)
         table.add_row(
             snap.name,
             search.space.model.name,
             f"{snap.finished}/{snap.budget}",
-            str(snap.complete),
             str(snap.pruned),
             str(snap.failed),
-            f"{snap.metric} {snap.best}",
+            snap.metric,
+            snap.best,
         )
     console.print(table)
 
@@ -110,7 +110,7 @@ def _table(*left: str, right: Sequence[str]) -> Table:
     for heading in left:
         table.add_column(heading, overflow="fold")
     for heading in right:
-        table.add_column(heading, overflow="fold", justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

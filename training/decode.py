@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
+UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")  # pydantic's words for it
 
 
 class ConfigError(ValueError):
@@ -77,11 +78,13 @@ def refuse_nan(values: object, where: str) -> None:
 
 
 def _explain(cls: type, error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    # A misspelt key that is needed counts as missing too; the key as it stands tells more.
+    found = error.errors(include_url=False)
+    first = next((e for e in found if e["type"] in UNKNOWN_KEY), found[0])
     path = [part for part in first["loc"] if not (isinstance(part, str) and ("[" in part or part.endswith(")")))]
     name = ".".join(str(part) for part in path)
     kind, got = first["type"], first["input"]
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+    if kind in UNKNOWN_KEY:
         known = _field_names(cls, path[:-1])
         return f"unknown key {name!r}{near(str(path[-1]), known)}; known: {', '.join(sorted(known))}"
     if kind in ("missing", "missing_argument"):

@@ -16,8 +16,16 @@ from data.config import DataConfig, EcgRule, Source
 from models import DENOISERS
 from objectives.losses import LOSSES
 from search.space import build_space, sample, sections
-from training.config import SCHEMA_VERSION, FitConfig, RunConfig, from_document, read_run, to_document, write_run
-from training.config import read_run_with_provenance
+from training.config import (
+    SCHEMA_VERSION,
+    FitConfig,
+    RunConfig,
+    from_document,
+    read_run,
+    read_run_with_provenance,
+    to_document,
+    write_run,
+)
 from training.decode import ConfigError, decode
 from training.documents import read_document, write_document
 from training.scores import SCORES
@@ -32,11 +40,11 @@ def test_params_to_run_to_document_and_back_are_equal(model: str, loss: str, dat
     """For every model and loss, with sampled values, as YAML and as JSON."""
     space = build_space(DENOISERS[model], LOSSES[loss])
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=len(model + loss)))
-    for _ in range(3):
+    for _ in range(2):
         params = sample(study.ask(), space)
         run = RunConfig(data=data, **sections(space, params, "here"))
         assert from_document(to_document(run), "here") == run
-        for name in ("run.yaml", "run.json", "run.yml"):
+        for name in ("run.yaml", "run.json"):
             write_run(run, tmp_path / name)
             assert read_run(tmp_path / name) == run
 
@@ -102,7 +110,7 @@ def changed(run: RunConfig, section: str, key: str, value: Any) -> dict[str, Any
         ("optimiser", "algorithm", "adamv", r"'algorithm': should be 'adam' or 'adamw', got 'adamv' \(did you mean"),
         ("data", "randomiser", "phase_randm", r"got 'phase_randm' \(did you mean 'phase_random'\?\)"),
         ("data", "band_hz", [25.0], r"'band_hz"),
-        ("data", "split", {"train": 0.9}, r"split: split: shares are|split: shares are"),
+        ("data", "split", {"train": 0.9}, r"split: shares are"),
         ("data", "split", {"trian": 0.6}, r"unknown key 'split.trian' \(did you mean 'train'\?\)"),
         ("data", "clean", [], r"at least one clean"),
         ("data", "clean", [{"fils": ["a"]}], r"unknown key 'clean.0.fils' \(did you mean 'files'\?\)"),
@@ -205,7 +213,7 @@ def test_missing_and_unreadable_documents_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_ending_writes_nothing(run: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="written as .yaml or .json"):
+    with pytest.raises(ConfigError, match=r"written as \.yaml or \.json"):
         write_run(run, tmp_path / "a.toml")
     assert not list(tmp_path.iterdir())
 
@@ -226,7 +234,7 @@ def test_a_misspelt_key_inside_a_table_of_tables_is_named() -> None:
         "data": {"clean": [{"files": ["a"]}], "noise": [{"files": ["b"]}]},
         "ranges": {"gain": {"lwo": 1.0, "high": 2.0}},
     }
-    with pytest.raises(ConfigError, match="unknown key 'ranges.gain.lwo' .did you mean 'low'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'ranges.gain.lwo' .did you mean 'low'"):
         decode(StudySpec, document, "study.toml")
 
 

@@ -1,0 +1,334 @@
+"""The training loop: repeatable and resumable to the bit, tidy when left, honest about failure."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import training.trainer
+from data.config import HeldOutConfig
+from data.corpus import Corpus, load
+from models import DENOISERS
+from objectives.losses import PeakL1Config
+from training.checkpoint import CheckpointError
+from training.config import RunConfig
+from training.optimiser import OptimiserConfig
+from training.schedule import ScheduleConfig, ramps_end
+from training.trainer import CHECKPOINT, WEIGHTS, EpochReport, TrainingFailed, train
+
+MakeRun = Callable[..., RunConfig]
+
+
+def reports(run: RunConfig, corpus: Corpus, folder: Path) -> list[EpochReport]:
+    """All reports, without the seconds, which no two runs share."""
+    return [dataclasses.replace(report, seconds=0.0) for report in train(run, corpus, folder)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / WEIGHTS)
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_same_run_twice_gives_identical_numbers(run: RunConfig, corpus: Corpus, tmp_path: Path) -> None:
+    assert reports(run, corpus, tmp_path / "a") == reports(run, corpus, tmp_path / "b")
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_the_caller_s_random_state_decides_nothing(run: RunConfig, corpus: Corpus, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    one = reports(run, corpus, tmp_path / "a")
+    torch.manual_seed(2)
+    assert reports(run, corpus, tmp_path / "b") == one
+
+
+def test_another_seed_gives_another_run(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+    one, other = (reports(make_run(seed=seed), corpus, tmp_path / str(seed)) for seed in (0, 1))
+    assert one[0].loss != other[0].loss
+
+
+@pytest.mark.parametrize("model", ["autoencoder", "wave_unet_transformer"])
+@pytest.mark.parametrize("n_done", [1, 2, 3, 4])
+def test_stopped_after_any_epoch_and_resumed_is_bit_equal(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, n_done: int, model: str
+) -> None:
+    """With batch norm or dropout, momentum, decay and both ramps: all of it is in the checkpoint or in the epoch."""
+    small: dict[str, dict[str, Any]] = {
+        "autoencoder": {"levels": 2, "width": 4, "kernel": 5, "norm": "batch", "dropout": 0.2},
+        "wave_unet_transformer": {
+            "levels": 3,
+            "width": 8,
+            "nhead": 2,
+            "encoder_layers": 1,
+            "feed_forward": 16,
+            "attention_dropout": 0.2,
+        },
+    }
+    config = DENOISERS[model](**small[model])
+    schedule = ScheduleConfig(gain=1.5, gain_ramp_share=0.5, peak_ramp_share=0.5)
+    run = make_run(epochs=4, steps_per_epoch=2, model=config, schedule=schedule)
+    whole = reports(run, corpus, tmp_path / "whole")
+    first = train(run, corpus, tmp_path / "cut")
+    for _ in range(n_done):
+        next(first)
+    first.close()  # type: ignore[attr-defined]
+    assert reports(run, corpus, tmp_path / "cut") == whole
+    assert equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+
+
+def test_a_finished_run_only_tells_its_reports_again(run: RunConfig, corpus: Corpus, tmp_path: Path) -> None:
+    whole = list(train(run, corpus, tmp_path))
+    before = (tmp_path / CHECKPOINT).read_bytes(), (tmp_path / WEIGHTS).read_bytes()
+    assert list(train(run, corpus, tmp_path)) == whole
+    assert ((tmp_path / CHECKPOINT).read_bytes(), (tmp_path / WEIGHTS).read_bytes()) == before
+
+
+def test_a_kill_between_weights_and_checkpoint_does_no_harm(
+    run: RunConfig, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reports(run, corpus, tmp_path / "whole")
+    save, n_saved = training.trainer.save_checkpoint, 0
+
+    def killed_at_second(*arguments: Any) -> None:
+        nonlocal n_saved
+        n_saved += 1
+        if n_saved == 2:
+            raise KeyboardInterrupt
+        save(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.trainer, "save_checkpoint", killed_at_second)
+        with pytest.raises(KeyboardInterrupt):
+            list(train(run, corpus, tmp_path / "cut"))
+    assert reports(run, corpus, tmp_path / "cut") == whole
+    assert equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+
+
+def test_closing_early_leaves_torch_as_it_was(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+    run = make_run(threads=2)
+    torch.manual_seed(5)
+
+    def state() -> tuple[Any, ...]:
+        return (
+            torch.get_num_threads(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_grad_enabled(),
+            torch.is_autocast_enabled("cpu"),
+            torch.get_rng_state().tolist(),
+            torch.get_default_dtype(),
+        )
+
+    before = state()
+    running = train(run, corpus, tmp_path)
+    next(running)
+    assert state() == before, "a caller between two epochs works under the loop's settings"
+    running.close()  # type: ignore[attr-defined]
+    assert state() == before
+
+
+def test_a_failure_leaves_torch_as_it_was(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with pytest.raises(TrainingFailed):
+            list(train(_hopeless(make_run), corpus, tmp_path))
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.is_grad_enabled()
+
+
+def _hopeless(make_run: MakeRun) -> RunConfig:
+    model = DENOISERS["autoencoder"](levels=2, width=4, output="linear")  # type: ignore[call-arg]
+    return make_run(
+        model=model,
+        loss=PeakL1Config(),
+        steps_per_epoch=30,
+        optimiser=OptimiserConfig(learning_rate=1e36, clip_norm=0.0, warmup_share=0.0),
+    )
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_that_reason(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingFailed, match=r"loss is not finite in epoch 0, by step \d+ \(learning rate too high"):
+        list(train(_hopeless(make_run), corpus, tmp_path))
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_score_without_any_reference_ends_the_run_with_that_reason(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.trainer, "score_by_snr", lambda *_: {"+0": math.nan})
+    with pytest.raises(TrainingFailed, match="score hr_error_bpm is not a number"):
+        list(train(make_run(score="hr_error_bpm"), corpus, tmp_path))
+
+
+def test_identity_has_nothing_to_train_and_still_runs(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+    """Its SI-SDR is the SNR of the mixtures: -5 and 0 dB."""
+    run = make_run(model=DENOISERS["identity"](), epochs=2)
+    whole = reports(run, corpus, tmp_path)
+    assert whole[-1].by_snr["-5"] == pytest.approx(-5, abs=0.8)
+    assert whole[-1].by_snr["+0"] == pytest.approx(0, abs=0.8)
+    assert reports(run, corpus, tmp_path) == whole
+
+
+def test_the_score_is_free_of_gain_and_peak_weight(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+    """What shapes training must not move the yardstick: with the same weights the score is the same."""
+    model = DENOISERS["identity"]()
+    got = [
+        reports(make_run(model=model, epochs=1, schedule=schedule, loss=PeakL1Config(weight)), corpus, tmp_path / name)
+        for name, schedule, weight in (
+            ("a", ScheduleConfig(gain=0.25, gain_ramp="none"), 0.0),
+            ("b", ScheduleConfig(gain=4.0, gain_spread_db=0.0, mixing="gain"), 1.0),
+        )
+    ]
+    assert got[0][0].score == got[1][0].score
+    assert got[0][0].loss != got[1][0].loss
+
+
+def test_a_few_epochs_improve_the_score(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+    run = make_run(
+        epochs=6,
+        steps_per_epoch=25,
+        batch_size=8,
+        model=DENOISERS["autoencoder"](levels=2, width=8, kernel=9),  # type: ignore[call-arg]
+        schedule=ScheduleConfig(gain=1.5, gain_ramp="none"),
+        optimiser=OptimiserConfig(learning_rate=5e-3),
+    )
+    got = reports(run, corpus, tmp_path)
+    assert got[-1].best_score is not None
+    assert got[-1].best_score > max(got[0].score, -2.5) + 0.5, "identity has -2.5 dB"
+    assert got[-1].loss < got[0].loss
+
+
+def test_best_weights_are_chosen_only_after_the_ramps_end(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+    schedule = ScheduleConfig(gain=1.5, gain_ramp_share=0.5, peak_ramp_share=0.75)
+    run = make_run(epochs=4, schedule=schedule)
+    got = reports(run, corpus, tmp_path)
+    end = ramps_end(schedule, 4)
+    assert end == 3
+    assert [report.best_score for report in got[:end]] == [None] * end
+    assert [report.best_epoch for report in got[:end]] == [None] * end
+    assert (got[end].best_score, got[end].best_epoch) == (got[end].score, end)
+
+
+def test_the_best_epoch_is_that_of_the_best_score_and_its_weights_are_kept(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores are dealt here: the second of four eligible epochs is the best, a NaN-free tie goes to the first."""
+    dealt = iter([1.0, 3.0, 3.0, 2.0])
+    monkeypatch.setattr(training.trainer, "score_by_snr", lambda *_: {"+0": next(dealt)})
+    run = make_run(epochs=4, schedule=ScheduleConfig(gain=1.5, gain_ramp="none"))
+    kept = []
+    for report in train(run, corpus, tmp_path):
+        kept.append(weights(tmp_path))
+        assert report.best_epoch == (0, 1, 1, 1)[report.epoch]
+    assert equal(kept[-1], kept[1])
+    assert not equal(kept[1], kept[0])
+
+
+def test_a_score_to_minimise_keeps_its_least(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dealt = iter([math.inf, 4.0, 7.0])
+    monkeypatch.setattr(training.trainer, "score_by_snr", lambda *_: {"+0": next(dealt)})
+    run = make_run(score="hr_error_bpm", schedule=ScheduleConfig(gain_ramp="none"))
+    assert [report.best_score for report in train(run, corpus, tmp_path)] == [math.inf, 4.0, 4.0]
+
+
+def test_progressive_peak_weight_reaches_the_loss(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[float] = []
+    build = PeakL1Config.build
+
+    def noted(self: PeakL1Config) -> torch.nn.Module:
+        built.append(self.peak_weight)
+        return build(self)
+
+    monkeypatch.setattr(PeakL1Config, "build", noted)
+    schedule = ScheduleConfig(gain_ramp="none", peak_ramp_share=0.5)
+    run = make_run(epochs=4, loss=PeakL1Config(0.8), schedule=schedule)
+    got = reports(run, corpus, tmp_path)
+    assert built == [0.0, 0.4, 0.8, 0.8]
+    assert [report.peak_share for report in got] == [0.0, 0.5, 1.0, 1.0]
+
+
+def test_reports_say_what_was_done(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+    """Mean SNR of training mixtures at gain 1 (0 dB) lowered by nothing; learning rate of the last step."""
+    schedule = ScheduleConfig(gain=2.0, gain_ramp="none", gain_spread_db=0.0)
+    (report,) = reports(make_run(epochs=1, schedule=schedule), corpus, tmp_path)
+    assert report.snr_db == pytest.approx(-6.0206, abs=1e-3)
+    assert report.gain == 2.0
+    assert report.n_windows == 12
+    assert report.learning_rate == pytest.approx(3e-5)
+    assert report.score == pytest.approx(sum(report.by_snr.values()) / 2)
+    assert list(report.by_snr) == ["-5", "+0"]
+
+
+def test_a_checkpoint_of_another_run_is_refused(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+    next(train(make_run(), corpus, tmp_path))
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    with pytest.raises(CheckpointError, match="belongs to another run"):
+        next(train(make_run(seed=1), corpus, tmp_path))
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_a_checkpoint_on_other_recordings_is_refused(run: RunConfig, corpus: Corpus, tmp_path: Path) -> None:
+    """Going on with changed recordings would report a score that no run can repeat."""
+    next(train(run, corpus, tmp_path))
+    with pytest.raises(CheckpointError, match="belongs to other recordings"):
+        next(train(run, dataclasses.replace(corpus, fingerprint="0" * 16), tmp_path))
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_line(run: RunConfig, corpus: Corpus, tmp_path: Path) -> None:
+    next(train(run, corpus, tmp_path))
+    content = bytearray((tmp_path / CHECKPOINT).read_bytes())
+    content[-100] ^= 1
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged") as got:
+        next(train(run, corpus, tmp_path))
+    assert "\n" not in str(got.value)
+
+
+def test_check_stop_is_asked_before_every_step_and_ends_the_run(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path
+) -> None:
+    """What it raises comes through; the epochs done before are kept and the run can be resumed."""
+    run, n_asked = make_run(steps_per_epoch=5), 0
+
+    def stop_in_second_epoch() -> None:
+        nonlocal n_asked
+        n_asked += 1
+        if n_asked == 7:
+            raise InterruptedError
+
+    got = []
+    with pytest.raises(InterruptedError):
+        for report in train(run, corpus, tmp_path / "cut", check_stop=stop_in_second_epoch):
+            got.append(report)  # noqa: PERF402
+    assert len(got) == 1
+    assert reports(run, corpus, tmp_path / "cut") == reports(run, corpus, tmp_path / "whole")
+
+
+def test_bf16_runs_on_the_cpu_and_comes_out_near_fp32(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+    fp32, bf16 = (reports(make_run(precision=p, epochs=2), corpus, tmp_path / p) for p in ("fp32", "bf16"))
+    assert bf16[-1].score != fp32[-1].score
+    assert bf16[-1].score == pytest.approx(fp32[-1].score, abs=1.0)
+
+
+def test_references_reach_the_model(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+    """With two channels in the data the model has two inputs and trains."""
+    data = make_run().data
+    noise = dataclasses.replace(data.noise[0], channels=("z", "x"))
+    data = dataclasses.replace(data, noise=(noise,), validation=HeldOutConfig(2, (0.0,)))
+    run = make_run(data=data, epochs=1)
+    reports(run, load(data), tmp_path)
+    assert weights(tmp_path)["down.0.0.conv.weight"].shape == (4, 2, 5)
