@@ -32,6 +32,9 @@ def init_command(storage: Storage = None) -> None:
 def create_command(
     file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
     storage: Storage = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Equal trials and export however many workers run; slower.")
+    ] = False,
 ) -> None:
     """Make the studies of a study file: one for each model family it lists.
 
@@ -42,7 +45,7 @@ def create_command(
     from search.study import create
 
     url = storage_url(storage)
-    spec = read_spec(file)
+    spec = read_spec(file, deterministic=deterministic)
     with explained(url):
         for search in create(spec, open_storage(url), open_engine(url)):
             typer.echo(f"study {search.name}: {len(search.space.sampled)} parameters, {spec.budget.trials} trials")

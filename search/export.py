@@ -1,6 +1,7 @@
 """The best trial as one document that rebuilds and trains the final model exactly."""
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -79,20 +80,23 @@ def export(searches: Sequence[SearchStudy], path: Path) -> tuple[SearchStudy, Fr
 
 def provenance(search: SearchStudy, trial: FrozenTrial) -> dict[str, Any]:
     """Where a config comes from: study, trial, score, data, code."""
-    return {
+    scores = {k: v for k, v in trial.user_attrs.items() if k in SCORES or k.split("@")[0] in SCORES}
+    story: dict[str, Any] = {
         "study": search.name,
         "trial": trial.number,
         "metric": search.spec.metric,
         "score": trial.value,
-        "scores": {k: v for k, v in trial.user_attrs.items() if k in SCORES or k.split("@")[0] in SCORES},
-        "params": dict(trial.params),
+        "scores": dict(sorted(scores.items())),
+        "params": dict(sorted(trial.params.items())),
         "seed": search.spec.seed,
         "data_fingerprint": search.fingerprint,
         "git_commit": git_commit(),
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "finished_at": _moment(trial.datetime_complete) if trial.datetime_complete else None,
-        "exported_at": _moment(datetime.now(UTC)),
     }
+    if not search.spec.deterministic:  # whose export is the same to the last byte whenever it was searched
+        story["finished_at"] = _moment(trial.datetime_complete) if trial.datetime_complete else None
+        story["exported_at"] = _moment(datetime.now(UTC))
+    return story
 
 
 def _moment(time: datetime) -> str:
@@ -108,7 +112,9 @@ def _version(package: str) -> str:
 
 
 def git_commit() -> str:
-    """The checkout's commit, with + where files differ from it; "unknown" outside a checkout."""
+    """The checkout's commit, with + where files differ from it; an image's own; else "unknown"."""
+    if built_from := os.environ.get("DRIVEBEAT_COMMIT"):
+        return built_from
     folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "--short=12", "HEAD")

@@ -12,15 +12,18 @@ from collections.abc import Container
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from search.ledger import SLOTS
+from search.study import SearchStudy
 
 
 class PastStudy(optuna.Study):
     """A study that shows only the trials whose numbers are in `known`, and the one under way."""
 
-    def __init__(self, name: str, storage: BaseStorage, pruner: optuna.pruners.BasePruner, known: frozenset[int]) -> None:
+    def __init__(
+        self, name: str, storage: BaseStorage, pruner: optuna.pruners.BasePruner, known: frozenset[int]
+    ) -> None:
         super().__init__(name, storage, pruner=pruner)
         self._known = known
 
@@ -32,24 +35,22 @@ class PastStudy(optuna.Study):
         return copy.deepcopy(shown) if deepcopy else shown
 
 
-def generation_of(slot: int, size: int) -> int:
-    """The generation that a slot belongs to."""
-    return slot // size
-
-
-def trials_before(engine: Engine, study: str, generation: int, size: int) -> frozenset[int] | None:
-    """The trials of earlier generations; None while one of them is under way."""
+def past_of(search: SearchStudy, engine: Engine, slot: int) -> PastStudy | None:
+    """The study as the trial in `slot` may know it; None while an earlier generation is under way."""
+    size = search.spec.generation
+    begins = slot // size * size
     with engine.begin() as connection:
-        rows = connection.execute(
-            select(SLOTS.c.trial, SLOTS.c.state).where(SLOTS.c.study == study, SLOTS.c.slot < generation * size)
+        earlier = connection.execute(
+            select(SLOTS.c.trial, SLOTS.c.state).where(SLOTS.c.study == search.name, SLOTS.c.slot < begins)
         ).all()
-    if len(rows) < generation * size or any(row.state not in ("finished", "failed") for row in rows):
+    if len(earlier) < begins or any(row.state not in ("finished", "failed") for row in earlier):
         return None
-    return frozenset(row.trial for row in rows if row.trial is not None)
+    known = frozenset(row.trial for row in earlier if row.trial is not None)
+    return PastStudy(search.name, search.study._storage, search.study.pruner, known)
 
 
 def next_slot(engine: Engine, study: str) -> int:
     """The number that the next new slot will have."""
     with engine.begin() as connection:
-        slots = connection.execute(select(SLOTS.c.slot).where(SLOTS.c.study == study)).scalars().all()
-    return max(slots, default=-1) + 1
+        last = connection.execute(select(func.max(SLOTS.c.slot)).where(SLOTS.c.study == study)).scalar_one()
+    return 0 if last is None else int(last) + 1

@@ -9,16 +9,19 @@ worker does to its slot names its token, so one that was given up for dead is re
     claimed -> telling -> failed        the trial failed; the budget has the slot back
 """
 
+import socket
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, insert, or_, select, update
 
 from search.ledger import SLOTS, STUDIES, Process, database_time
 
 HELD = ("open", "claimed", "telling", "finished")
 AT_WORK = ("claimed", "telling")
 LEASE_S = 30.0
+LEAST_GAP_S = 2.5  # nobody looks oftener than every second
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A slot whose worker is gone, as it was found."""
+    """A slot whose worker is gone, as it was found. told: its outcome stands, and only awaits its telling."""
 
     study: str
     slot: int
@@ -46,6 +49,16 @@ class Orphan:
     worker: str
     trial: int | None
     deaths: int
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A slot's beats, and since and until when they have been seen to stand still."""
+
+    beats: int
+    since_s: float
+    last_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,8 @@ class Progress:
 def claim(engine: Engine, study: str, process: Process, lease_s: float, *, fresh: bool = True) -> Claim | None:
     """Take an open slot, else (with `fresh`) the next new one; None when the budget is spent or wholly claimed.
 
+    A worker holds one slot at a time: one that it claimed before, and lost sight of when the database went away in
+    between, counts as open.
     After the study's hours are over no new slot is given, but those that were begun are brought to their end.
     """
     with engine.begin() as connection:
@@ -83,7 +98,9 @@ def claim(engine: Engine, study: str, process: Process, lease_s: float, *, fresh
             "expires_at": now + lease_s,
         }
         mine = SLOTS.c.study == study
-        left = connection.execute(select(SLOTS).where(mine, SLOTS.c.state == "open").order_by(SLOTS.c.slot)).first()
+        lost = and_(SLOTS.c.state.in_(AT_WORK), SLOTS.c.worker == process.name)
+        to_take = or_(SLOTS.c.state == "open", lost)
+        left = connection.execute(select(SLOTS).where(mine, to_take).order_by(SLOTS.c.slot).limit(1)).first()
         if left is not None:
             token = left.token + 1
             connection.execute(update(SLOTS).where(mine, SLOTS.c.slot == left.slot).values(token=token, **hold))
@@ -153,43 +170,55 @@ def open_again(engine: Engine, orphan: Orphan, outcome: str | None = None) -> bo
 
 
 def trials_in_slots(engine: Engine, study: str) -> set[int]:
-    """The trials that slots know of."""
+    """The trials under way that slots know of."""
     with engine.begin() as connection:
-        rows = connection.execute(select(SLOTS.c.trial).where(SLOTS.c.study == study, SLOTS.c.trial.is_not(None)))
+        rows = connection.execute(
+            select(SLOTS.c.trial).where(
+                SLOTS.c.study == study, SLOTS.c.trial.is_not(None), SLOTS.c.state.in_(("open", *AT_WORK))
+            )
+        )
         return set(rows.scalars())
 
 
 @dataclass(slots=True, eq=False)
 class Lookout:
     """Notices workers that are gone. One that ran on this host is seen dead at once; another's lease must have run
-    out and its beats stand still between two looks at least `patience_s` apart: after the database was away for a
-    while all leases have run out, and those alive beat again before anybody takes their work from them.
+    out, and its beats have stood still for `patience_s` of looking without a gap.
+
+    A gap in the looking starts the watch again: after the database was away for a while all leases have run out, and
+    those alive beat again before anybody takes their work from them. Several threads may share one.
     """
 
     patience_s: float
-    _seen: dict[tuple[str, int, int], tuple[int, float]] = field(default_factory=dict)
+    _seen: dict[tuple[str, int, int], _Watched] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def orphans(self, engine: Engine, study: str, monotonic_s: float) -> list[Orphan]:
         """Slots of the study whose workers are gone."""
         with engine.begin() as connection:
             now = database_time(connection)
-            rows = connection.execute(select(SLOTS).where(SLOTS.c.study == study, SLOTS.c.state.in_(AT_WORK))).all()
+            # a worker alive renews six times a lease: only those of this host, and those that missed beats, are read
+            near = or_(SLOTS.c.host == socket.gethostname(), SLOTS.c.expires_at < now + self.patience_s)
+            rows = connection.execute(
+                select(SLOTS).where(SLOTS.c.study == study, SLOTS.c.state.in_(AT_WORK), near)
+            ).all()
+        with self._lock:
+            overdue = {row.slot for row in rows if self._overdue(row, now, monotonic_s)}
         return [
-            Orphan(study, row.slot, row.token, row.worker, row.trial, row.deaths)
+            Orphan(study, row.slot, row.token, row.worker, row.trial, row.deaths, row.state == "telling")
             for row in rows
-            if Process(row.worker, row.host, row.pid, row.born).is_gone or self._overdue(row, now, monotonic_s)
+            if row.slot in overdue or Process(row.worker, row.host, row.pid, row.born).is_gone
         ]
 
     def _overdue(self, row: Row[Any], now: float, monotonic_s: float) -> bool:
         key = (row.study, row.slot, row.token)
-        if now <= row.expires_at:
-            self._seen.pop(key, None)
+        before = self._seen.get(key)
+        gap_s = max(self.patience_s, LEAST_GAP_S)
+        if before is None or before.beats != row.beats or monotonic_s - before.last_s > gap_s:
+            self._seen[key] = _Watched(row.beats, monotonic_s, monotonic_s)
             return False
-        beats, since = self._seen.setdefault(key, (row.beats, monotonic_s))
-        if beats != row.beats:
-            self._seen[key] = (row.beats, monotonic_s)
-            return False
-        return monotonic_s - since >= self.patience_s
+        self._seen[key] = _Watched(row.beats, before.since_s, monotonic_s)
+        return bool(now > row.expires_at) and monotonic_s - before.since_s >= self.patience_s
 
 
 def progress(engine: Engine, study: str) -> Progress:

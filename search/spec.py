@@ -65,7 +65,8 @@ class StudySpec:
 
     search: names of the parameters to sample, besides those under ranges; empty takes all that have a range. fixed,
     ranges: see search.space. enqueue: known good points, tried first. A name that only some of the families have
-    concerns those. The rest of a run (batch_size, steps_per_epoch ...) goes under fixed.
+    concerns those. The rest of a run (batch_size, steps_per_epoch ...) goes under fixed. deterministic: equal trials
+    and an equal export whatever the number of workers, in generations of `generation` trials; see search.past.
     """
 
     name: str
@@ -84,6 +85,8 @@ class StudySpec:
     pruner: PrunerSpec = field(default_factory=PrunerSpec)
     budget: BudgetSpec = field(default_factory=BudgetSpec)
     constraints: ConstraintSpec = field(default_factory=ConstraintSpec)
+    deterministic: bool = False
+    generation: int = 4
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -92,13 +95,26 @@ class StudySpec:
             raise ValueError(f"name is {len(self.name)} characters long; at most 150 are allowed")
         if self.epochs < 1:
             raise ValueError(f"epochs is {self.epochs}; at least 1 is needed")
+        if self.generation < 1:
+            raise ValueError(f"generation is {self.generation}; at least 1 is needed")
+        timed = self.budget.hours or self.budget.trial_minutes or self.constraints.max_latency_ms
+        if self.deterministic and timed:
+            raise ValueError(
+                "a deterministic study cannot depend on time; leave out hours, trial_minutes and max_latency_ms"
+            )
         if not self.models or len(set(self.models)) != len(self.models):
             raise ValueError(f"models is {list(self.models)}; at least one family, each once, is needed")
 
 
-def read_spec(path: Path) -> StudySpec:
-    """The study file at `path`, checked whole: names, ranges, samplers, enqueued points. Raises ConfigError."""
-    return check(decode(StudySpec, read_document(path), str(path)), str(path))
+def read_spec(path: Path, *, deterministic: bool = False) -> StudySpec:
+    """The study file at `path`, checked whole: names, ranges, samplers, enqueued points. Raises ConfigError.
+
+    deterministic: makes the study so, whatever its file says.
+    """
+    document = read_document(path)
+    if deterministic and isinstance(document, dict):
+        document = {**document, "deterministic": True}
+    return check(decode(StudySpec, document, str(path)), str(path))
 
 
 def check(spec: StudySpec, where: str) -> StudySpec:

@@ -64,7 +64,8 @@ def run_trial(turn: Turn, search: SearchStudy, corpus: Corpus, place: Place, wat
             run = from_document(json.loads(stored), f"trial {trial.number}")
         else:
             run = run_of(search.spec, search.space, turn.params, f"trial {trial.number}")
-            run = with_threads(run, place.threads)
+            # equal results need equal threads, so a deterministic study takes one wherever it runs
+            run = with_threads(run, 1 if search.spec.deterministic else place.threads)
     except ConfigError as error:  # every value is in its range, but the model does not exist for all of them together
         return TrialOutcome("infeasible", None, 0, str(error))
     cost = _measure(run, search.spec.constraints, corpus)

@@ -13,7 +13,8 @@ from search.accepted import Accept
 from search.ledger import Process
 from search.locks import alone
 from search.outcome import TrialOutcome
-from search.points import LOST, any_left, key_of, taken
+from search.past import next_slot, past_of
+from search.points import any_left, key_of, taken
 from search.samplers import build_sampler
 from search.slots import Claim, Lookout, claim, open_again, progress, set_trial, trials_in_slots
 from search.space import sample
@@ -46,20 +47,26 @@ def next_turn(search: SearchStudy, engine: Engine, process: Process, lease_s: fl
         trials = search.study.get_trials(deepcopy=False)
         accept = _untried(search, trials)
         fresh = any(trial.state == TrialState.WAITING for trial in trials) or any_left(distributions, accept)
+        if search.spec.deterministic:
+            fresh = fresh and past_of(search, engine, next_slot(engine, search.name)) is not None
         held = claim(engine, search.name, process, lease_s, fresh=fresh)
         if held is None:
             return None
-        search.study.sampler = build_sampler(
-            search.spec.sampler, distributions, search.spec.seed, held.slot, accept=accept
-        )
-        earlier = next((trial for trial in trials if trial.number == held.trial), None)
+        study = past_of(search, engine, held.slot) if search.spec.deterministic else search.study
+        assert study is not None, "a slot is given only after its past has ended"
+        study.sampler = build_sampler(search.spec.sampler, distributions, search.spec.seed, held.slot, accept=accept)
+        number = held.trial
+        if number is None and held.token > 1:  # whoever held the slot before may have died having just asked
+            number = _stray(engine, search.name, trials)
+        earlier = next((trial for trial in trials if trial.number == number), None)
         if earlier is not None:
             # the very trial goes on: its values and reports stay, and its checkpoint is found by its number
-            trial = optuna.Trial(search.study, earlier._trial_id)
+            trial = optuna.Trial(study, earlier._trial_id)
+            set_trial(engine, held, trial.number)
             if not earlier.state.is_finished():
                 trial.set_user_attr(RESUMED, earlier.user_attrs.get(RESUMED, 0) + 1)
         else:
-            trial = search.study.ask()
+            trial = study.ask()
             set_trial(engine, held, trial.number)
         if not trial.storage.get_trial(trial._trial_id).state.is_finished():
             trial.set_user_attr(WORKER, process.name)
@@ -102,27 +109,21 @@ def sweep(search: SearchStudy, engine: Engine, lookout: Lookout) -> list[int]:
 
     A trial that has cost MAX_DEATHS workers their lives is to be failed by the next one instead.
     """
-    orphans = lookout.orphans(engine, search.name, time.monotonic())
-    if not orphans:
-        return []
-    with alone(engine, f"turn {search.name}"):  # nobody is now between asking for a trial and noting it
-        swept = []
-        for orphan in orphans:
-            hopeless = orphan.trial is not None and orphan.deaths + 1 >= MAX_DEATHS
-            reason = f"it took {MAX_DEATHS} workers with it, the last {orphan.worker}"
-            outcome = TrialOutcome("failed", None, 0, reason).encode() if hopeless else None
-            if open_again(engine, orphan, outcome) and orphan.trial is not None:
-                swept.append(orphan.trial)
-        for trial in _strays(search, engine):
-            storage = search.study._storage
-            storage.set_trial_user_attr(trial._trial_id, REASON, "its worker died before it began")
-            storage.set_trial_user_attr(trial._trial_id, LOST, True)  # no fault of its point
-            search.study.tell(trial.number, state=TrialState.FAIL)
-        return swept
+    swept = []
+    for orphan in lookout.orphans(engine, search.name, time.monotonic()):
+        hopeless = orphan.trial is not None and orphan.deaths + 1 >= MAX_DEATHS and not orphan.told
+        reason = f"it took {MAX_DEATHS} workers with it, the last {orphan.worker}"
+        outcome = TrialOutcome("failed", None, 0, reason).encode() if hopeless else None
+        if open_again(engine, orphan, outcome) and orphan.trial is not None:
+            swept.append(orphan.trial)
+    return swept
 
 
-def _strays(search: SearchStudy, engine: Engine) -> list[FrozenTrial]:
-    """Running trials that no slot knows of."""
-    running = search.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    known = trials_in_slots(engine, search.name) if running else set()
-    return [trial for trial in running if trial.number not in known]
+def _stray(engine: Engine, study: str, trials: Sequence[FrozenTrial]) -> int | None:
+    """A running trial that no slot knows of: asked for by a worker that died before it could note it.
+
+    To be called while holding the turn, when nobody alive is between asking and noting.
+    """
+    running = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
+    known = trials_in_slots(engine, study) if running else set()
+    return min((number for number in running if number not in known), default=None)

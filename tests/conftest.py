@@ -3,9 +3,7 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # two test processes share the cores; set before torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share the cores; set before torch is imported
 
 import pytest
 import torch

@@ -225,14 +225,27 @@ def test_two_denoisers_cannot_share_a_name() -> None:
         register("identity")(DenoiserConfig)
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "pixel_shuffle", "wave_unet", "wave_unet_transformer"])
-def test_window_ends_are_treated_like_the_middle(name: str) -> None:
+WITHOUT_POSITIONS: list[tuple[str, dict[str, object]]] = [
+    *(
+        (name, {"levels": 3, "skip": skip})
+        for name in ("autoencoder", "pixel_shuffle", "wave_unet")
+        for skip in (True, False)
+    ),
+    ("wave_unet_transformer", {"levels": 3, "positional": "none"}),
+    ("wave_unet_transformer", {"levels": 3, "positional": "none", "skip": False}),
+    ("pixel_shuffle_transformer", {"levels": 3, "positional": "none"}),
+    ("tcn_mask", {"stride": 8}),
+    ("conv_transformer", {"halvings": 3, "positional": "none"}),
+    ("demucs", {"levels": 3, "bottleneck": "none"}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), WITHOUT_POSITIONS, ids=str)
+def test_window_ends_are_treated_like_the_middle(name: str, settings: dict[str, object]) -> None:
     """A constant input gives an output that repeats with the coarsest step, right to both ends: no spikes."""
-    settings = {"positional": "none"} if name == "wave_unet_transformer" else {}
-    for config in (DENOISERS[name](levels=3, **settings), DENOISERS[name](levels=3, skip=False, **settings)):
-        with torch.no_grad():
-            estimate = config.build().eval()(torch.full((1, 1, 256), 0.4))[0, 0]
-        torch.testing.assert_close(estimate, estimate[128:136].repeat(32), atol=1e-5, rtol=0)
+    with torch.no_grad():
+        estimate = DENOISERS[name](**settings).build().eval()(torch.full((1, 1, 256), 0.4))[0, 0]
+    torch.testing.assert_close(estimate, estimate[128:136].repeat(32), atol=1e-5, rtol=0)
 
 
 def test_upsampling_undoes_decimation_of_a_ramp() -> None:
@@ -266,6 +279,23 @@ def test_padding_reflects_at_the_end_and_is_cropped_back(n_samples: int) -> None
     assert seen[0].shape[-1] % 16 == 0 and seen[0].shape[-1] >= 32
     if 1 < n_samples < seen[0].shape[-1]:
         assert torch.equal(seen[0][..., n_samples], noisy[..., -2])
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 40, 64])
+def test_a_margin_reflects_at_both_ends(n_samples: int) -> None:
+    """At least as many samples as asked for stand on either side, and the whole is a multiple."""
+    seen: list[Tensor] = []
+
+    def net(x: Tensor) -> Tensor:
+        seen.append(x)
+        return x
+
+    noisy = noise(1, 2, n_samples)
+    assert torch.equal(run_padded(net, noisy, 16, 20), noisy)
+    assert seen[0].shape[-1] % 16 == 0 and seen[0].shape[-1] >= n_samples + 40
+    torch.testing.assert_close(seen[0][..., 20 : 20 + n_samples], noisy)
+    if n_samples > 20:
+        assert torch.equal(seen[0][..., :20], noisy[..., 1:21].flip(-1))
 
 
 @pytest.mark.parametrize("n_channels", [1, 2, 3, 8, 17, 24])

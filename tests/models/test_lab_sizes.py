@@ -9,12 +9,22 @@ from torch import nn
 from models.attention import sinusoidal_encoding
 from models.autoencoder import AutoencoderConfig
 from models.base import DenoiserConfig
+from models.canceller import CancellerConfig
+from models.conv_transformer import ConvTransformerConfig
+from models.demucs import DemucsConfig
+from models.diffusion import DiffusionConfig
 from models.pixel_shuffle import PixelShuffleConfig, shuffle, unshuffle
+from models.pixel_shuffle_transformer import PixelShuffleTransformerConfig
+from models.s4d import S4dConfig
+from models.tcn_mask import TcnMaskConfig
+from models.tf_mask import TfMaskConfig
+from models.two_stage_transformer import TwoStageTransformerConfig
 from models.wave_unet import WaveUNetConfig
 from models.wave_unet_transformer import WaveUNetTransformerConfig
 
 LAB_UNET = {"width": 24, "kernel_down": 15, "kernel_up": 5, "norm": "batch", "activation": "leaky_relu"}
 LAB_TRANSFORMER = {**LAB_UNET, "levels": 10, "nhead": 8, "feed_forward": 2048, "entry": "attention"}
+LAB_TWO_STAGE = {**LAB_TRANSFORMER, "levels": 7, "time_steps": 40, "time_heads": 20}
 
 LAB = [
     (AutoencoderConfig(levels=4, width=16, kernel=3, norm="none"), 64_961),
@@ -23,6 +33,13 @@ LAB = [
     (WaveUNetConfig(levels=7, **LAB_UNET), 2_262_842),
     (WaveUNetTransformerConfig(encoder_layers=2, **LAB_TRANSFORMER), 8_859_650),
     (WaveUNetTransformerConfig(encoder_layers=4, **LAB_TRANSFORMER), 11_294_946),
+    (
+        PixelShuffleTransformerConfig(
+            levels=4, width=16, kernel=3, norm="none", encoder_layers=1, nhead=8, feed_forward=2048
+        ),
+        33_577_193,
+    ),
+    (TwoStageTransformerConfig(encoder_layers=2, **LAB_TWO_STAGE), 4_770_674),
 ]
 
 
@@ -35,9 +52,17 @@ def test_parameter_count_at_the_labs_size(config: DenoiserConfig, n_parameters: 
     assert n_trainable(config.build()) == n_parameters
 
 
-def test_every_layer_of_the_labs_transformer_is_at_work() -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        WaveUNetTransformerConfig(encoder_layers=2, **LAB_TRANSFORMER),
+        TwoStageTransformerConfig(encoder_layers=2, **LAB_TWO_STAGE),
+    ],
+    ids=lambda config: config.name,
+)
+def test_every_layer_of_the_labs_transformers_is_at_work(config: DenoiserConfig) -> None:
     """A layer that is only counted would get no gradient."""
-    net = WaveUNetTransformerConfig(encoder_layers=2, **LAB_TRANSFORMER).build().eval()
+    net = config.build().eval()
     net(torch.randn(1, 1, 64)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in net.parameters())
 
@@ -70,6 +95,11 @@ def test_attention_reaches_farther_in_time_than_the_convolutions() -> None:
         assert torch.equal(plain(moved)[..., -1], plain(noisy)[..., -1])
         attending = WaveUNetTransformerConfig(**settings).build().eval()
         assert not torch.equal(attending(moved)[..., -1], attending(noisy)[..., -1])
+
+
+def test_conv_transformer_has_half_a_million_parameters_at_125_steps_per_second_of_1_khz() -> None:
+    n = n_trainable(ConvTransformerConfig(halvings=3, width=96, blocks=7, kernel=9).build())
+    assert 450_000 < n < 550_000
 
 
 @pytest.mark.parametrize(("n_steps", "d_model"), [(1, 1), (7, 5), (3000, 16)])
@@ -119,6 +149,35 @@ def test_pixel_shuffle_builds_with_other_factors(factor: int) -> None:
         (AutoencoderConfig, {"dropout": float("nan")}, r"dropout = nan.*\[0, 1\)"),
         (PixelShuffleConfig, {"width": 5}, "width = 5.*even.*try 6"),
         (PixelShuffleConfig, {"factor": 1}, "factor = 1.*at least 2"),
+        (
+            PixelShuffleTransformerConfig,
+            {"width": 6, "nhead": 5},
+            r"nhead = 5 must divide d_model = .* 2 x 6 x 4\^2 = 192",
+        ),
+        (PixelShuffleTransformerConfig, {"encoder_layers": 0}, "encoder_layers = 0.*at least 1"),
+        (TcnMaskConfig, {"stride": 0}, "stride = 0.*at least 1"),
+        (TcnMaskConfig, {"mask": "softmax"}, "mask = 'softmax'.*sigmoid, relu, none"),
+        (TcnMaskConfig, {"kernel": 4}, "kernel = 4.*odd.*try 5"),
+        (ConvTransformerConfig, {"halvings": 0}, "halvings = 0.*at least 1"),
+        (ConvTransformerConfig, {"width": 36, "nhead": 8}, "nhead = 8 must divide d_model = width = 36.* nhead = 4"),
+        (TfMaskConfig, {"window_samples": 30}, "window_samples = 30.*multiple of 4.*try 32"),
+        (TfMaskConfig, {"window_samples": 4}, "window_samples = 4.*at least 8.*try 8"),
+        (TfMaskConfig, {"stem_layers": -1}, "stem_layers = -1.*at least 0"),
+        (TfMaskConfig, {"mask": "phase"}, "mask = 'phase'.*complex, magnitude"),
+        (DemucsConfig, {"stride": 1}, "stride = 1.*at least 2"),
+        (DemucsConfig, {"bottleneck": "gru"}, "bottleneck = 'gru'.*lstm, attention, none"),
+        (DemucsConfig, {"bottleneck": "attention", "nhead": 3}, r"nhead = 3 must divide .* 16 x 2\^2 = 64"),
+        (S4dConfig, {"n_states": 7}, "n_states = 7.*even.*try 8"),
+        (S4dConfig, {"init": "hippo"}, "init = 'hippo'.*lin, real"),
+        (CancellerConfig, {"taps": 8}, "taps = 8.*odd.*try 9"),
+        (CancellerConfig, {"ridge": 0.0}, "ridge = 0.0.*at least 1e-6"),
+        (TwoStageTransformerConfig, {"time_heads": 3}, "time_heads = 3 must divide time_steps = 40"),
+        (TwoStageTransformerConfig, {"time_steps": 0}, "time_steps = 0.*at least 1"),
+        (DiffusionConfig, {"steps": 0}, "steps = 0.*at least 1"),
+        (DiffusionConfig, {"start": "clean"}, "start = 'clean'.*noise, noisy"),
+        (DiffusionConfig, {"start_time": 1.5}, r"start_time = 1.5.*\(0, 1\]"),
+        (DiffusionConfig, {"clean_rms": float("nan")}, r"clean_rms = nan.*\(0, 10\]"),
+        (DiffusionConfig, {"encoder_layers": -1}, "encoder_layers = -1.*at least 0"),
     ],
 )
 def test_what_cannot_exist_is_refused_in_one_line(

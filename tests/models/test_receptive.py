@@ -35,8 +35,7 @@ def test_a_tcn_sees_what_its_dilations_add_up_to() -> None:
     torch.manual_seed(0)
     blocks, kernel, stride, overlap = 3, 3, 4, 1
     config = TcnMaskConfig(stride=stride, overlap=overlap, blocks=blocks, kernel=kernel, repeats=1, norm="none")
-    # Frames that reach the middle sample: its own (it lies on one), whose decoder kernel covers it, overlap to
-    # either side less the outermost, where the sample lies on the kernel's edge; 3 frames of 9 samples at most.
+    # The middle sample lies on a frame, so overlap frames to either side decode to it; each sees its own kernel.
     frames = 2 * overlap + 1 + (kernel - 1) * (2**blocks - 1)
     expected = (frames - 1) * stride + 2 * overlap * stride + 1
     assert receptive_field_samples(config.build(), 1, 400) == expected

@@ -20,7 +20,12 @@ CROWD = Path(__file__).with_name("crowd.py")
 def crowd(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.run(
-        [sys.executable, str(CROWD), *arguments], capture_output=True, text=True, env=environment, timeout=55, check=False
+        [sys.executable, str(CROWD), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=55,
+        check=False,
     )
 
 
