@@ -32,6 +32,10 @@ class DenoiserConfig:
         The module maps noisy ``float32[batch, n_channels, time]`` to the estimate ``float32[batch, 1, time]``
         for any ``time >= 1``; channel 0 is the one to clean, further channels are references. It normalises
         nothing: amplitudes arrive scaled such that the clean signal lies within (-1, 1).
+
+        A module whose training is not a loss between its estimate and the clean signal has a method
+        ``training_loss(noisy, clean) -> float[]``, which a trainer minimises instead; the estimate of ``module(noisy)``
+        stays differentiable and is what validation sees.
         """
         raise NotImplementedError(f"{type(self).__name__} must define build()")
 

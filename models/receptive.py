@@ -7,7 +7,7 @@ from torch import nn
 def receptive_field_samples(module: nn.Module, n_channels: int, window_samples: int) -> int:
     """Span in samples of the input that moves the middle sample of the output, 1 ... window_samples.
 
-    Counted from the first to the last sample where the gradient, over a window [1, n_channels, window_samples] of noise,
+    Counted from the first to the last sample of a window [1, n_channels, window_samples] of noise where the gradient
     is not zero, however small: what the layers connect, not what a trained model makes use of. `window_samples` says
     that the module sees at least so far; 0 that it looks at no input. Modes and gradients are left as they were.
 

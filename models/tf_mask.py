@@ -1,8 +1,8 @@
 """Mask on the short-time spectra of all channels, from a Transformer over frames.
 
 A complex mask as in Williamson, Wang & Wang 2016 (IEEE/ACM Trans. ASLP 24:483). One for every channel, summed: a
-filter-and-sum that can cancel what references share with channel 0 (neural mask-based filtering: Erdogan et al.
-2016, Interspeech 1981). Few frequencies matter, so a whole frame is one token and attention sees the beats.
+filter-and-sum that can cancel what references share with channel 0 (learned filter-and-sum: Luo et al. 2019,
+arXiv:1909.13387). Few frequencies matter, so a whole frame is one token and attention sees the beats.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def features(spectra: Tensor) -> Tensor:
     power 0.3 (as Ephrat et al. 2018, arXiv:1804.03619), which keeps the phase.
     """
     power = spectra.real.square() + spectra.imag.square() + _TINY
-    # The power 0.3 of the magnitude: its 0.15 by power, over the 0.5 that makes a unit phasor.
+    # |X|^0.3 times the phasor X / |X| is X |X|^-0.7, and |X|^-0.7 the power to -0.35.
     compressed = power.pow(-0.35)
     return torch.cat((0.1 * power.log(), spectra.real * compressed, spectra.imag * compressed), dim=1)
 

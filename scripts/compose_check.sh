@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs Drivebeat in containers for real: builds the image, brings every service up, searches a tiny study with two
-# workers, looks at the dashboard, exports, and takes all of it down again.
+# Runs Drivebeat in containers for real: builds the image, brings every service up, searches a tiny study with four
+# workers of which one is killed, looks at the dashboard, exports, and takes all of it down again.
 #
 # It starts an engine of its own in a network, mount and process namespace of its own, so neither a running Docker nor
 # the host's firewall is touched, and everything inside ends with the namespace. No image is pulled: stand-ins of the
@@ -16,7 +16,7 @@ export LC_ALL=C
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 read -ra COMPOSE <<<"${COMPOSE:-docker-compose}"
 PYTHON=${PYTHON:-$ROOT/.venv/bin/python}
-TRIALS=6
+TRIALS=12
 PORT=18080
 PARENT=drivebeat-check-$$
 
@@ -216,6 +216,7 @@ await_workers() {
         sleep 1
     done
     for id in $(compose ps -q worker); do
+        [[ $id == "${KILLED:-}" ]] && continue
         [[ $(state_of '{{.State.Status}} {{.State.ExitCode}}' "$id") == "exited 0" ]] ||
             { compose logs worker && fail "worker: $(state_of '{{json .State}}' "$id")"; }
     done
@@ -228,7 +229,28 @@ assert_budget_met() {
     say "finished trials: $finished of $TRIALS $1"
 }
 
-# With a larger budget the search goes on; a stop in its middle leaves no trial behind that seems to run.
+# One worker's container is killed while a trial of its own is under way.
+kill_one() {
+    local _ name
+    for _ in {1..600}; do
+        name=$(sql "select host from drivebeat_slots where state = 'claimed' and trial is not null limit 1")
+        [[ -n $name ]] && break
+        sleep 0.2
+    done
+    [[ -n ${name:-} ]] || fail "no worker began a trial"
+    KILLED=$(docker inspect --format '{{.Id}}' "$name")
+    docker kill "$KILLED" >/dev/null
+    say "killed: container $name with its trial under way"
+}
+
+assert_taken_on() {
+    local resumed
+    resumed=$(sql "select count(*) from trial_user_attributes where key = 'resumed'")
+    ((resumed >= 1)) || fail "nobody took on the killed worker's trial"
+    say "trials taken on by another worker: $resumed"
+}
+
+# With a larger budget the search goes on; a stop in its middle leaves its trials open for the next worker.
 check_stop() {
     local _ id
     sed -i "s/^trials = .*/trials = 500/" "$CHECKOUT/search/studies/check.toml"
@@ -239,14 +261,14 @@ check_stop() {
     done
     (($(sql 'select count(*) from trials') > TRIALS)) || fail "no trial runs after the budget was raised"
     compose stop worker
-    [[ $(sql "select count(*) from trials where state = 'RUNNING'") == 0 ]] ||
-        fail "stopped workers left trials running"
+    [[ $(sql "select count(*) from drivebeat_slots where state in ('claimed', 'telling')") == 0 ]] ||
+        fail "stopped workers kept their trials"
     for id in $(compose ps -q worker); do
         [[ $(state_of '{{.State.ExitCode}}' "$id") == 0 ]] ||
             fail "a stopped worker exits $(state_of '{{.State}}' "$id")"
     done
-    say "stop: $(sql "select string_agg(state || ' ' || n, ', ') from
-        (select state::text, count(*) n from trials group by state) t"), none running"
+    say "slots after a stop in order: $(sql "select string_agg(state || ' ' || n, ', ') from
+        (select state, count(*) n from drivebeat_slots group by state) t")"
 }
 
 check_dashboard() {
@@ -289,16 +311,18 @@ compose build 2>&1 | tee "$WORK/build.log" | grep -E '^Step|^Successfully' ||
 say "image: $(docker images drivebeat --format '{{.Repository}}:{{.Tag}} {{.Size}}')"
 compose run --rm -T cli data synth --out data/demo --sessions 4 --minutes 0.5 --speeds 50,100
 [[ -z $(find "$CHECKOUT/data/demo" -type f ! -user 1234) ]] || fail "recordings are not owned by HOST_UID"
-compose up -d --scale worker=2
-[[ $(compose ps -q worker | wc -l) == 2 ]] || fail "two workers were asked for"
+compose up -d --scale worker=4
+[[ $(compose ps -q worker | wc -l) == 4 ]] || fail "four workers were asked for"
+kill_one
 await_workers
 compose logs --no-color worker | grep -E 'trial|done'
-assert_budget_met "by two workers"
+assert_budget_met "by four workers, one of them killed"
+assert_taken_on
 check_dashboard
 compose run --rm -T cli export check -o runs/best.yaml
 [[ $(stat -c %u "$CHECKOUT/runs/best.yaml") == 1234 ]] || fail "best.yaml is not owned by HOST_UID"
 grep -E 'git_commit|score:' "$CHECKOUT/runs/best.yaml"
-compose up -d --scale worker=2
+compose up -d --scale worker=4
 await_workers
 assert_budget_met "after a second start"
 check_rules

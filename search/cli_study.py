@@ -18,6 +18,15 @@ Artifacts = Annotated[
     Path, typer.Option(metavar="FOLDER", help="Figures, sounds and configs of trials.", envvar="DRIVEBEAT_ARTIFACTS")
 ]
 ARTIFACTS = Path("artifacts")
+Lease = Annotated[
+    float | None,
+    typer.Option(
+        min=1.0,
+        metavar="SECONDS",
+        help="A worker that is not heard of for so long has lost its trial. \\[default: 30]",
+        show_default=False,
+    ),
+]
 
 
 def init_command(storage: Storage = None) -> None:
@@ -58,6 +67,7 @@ def launch_command(
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
     logs: Annotated[Path, typer.Option(metavar="FOLDER", help="The workers' logs.")] = Path("runs/logs"),
+    lease: Lease = None,
 ) -> None:
     """Search with several worker processes on this machine, shown live, until the budget is spent.
 
@@ -68,6 +78,7 @@ def launch_command(
     from search.launch import Interrupted, launch
     from search.launchers import LocalLaunch
     from search.live import plain_line
+    from search.slots import LEASE_S
     from search.storage import explained, open_storage, storage_url
     from search.study import select
 
@@ -75,7 +86,7 @@ def launch_command(
     with explained(url):
         names = tuple(search.name for search in select(study, open_storage(url)))
     try:
-        snaps = launch(LocalLaunch(names, url, artifacts, workers, logs), Console())
+        snaps = launch(LocalLaunch(names, url, artifacts, workers, logs, lease or LEASE_S), Console())
     except Interrupted as end:
         typer.echo(f"{end}", err=True)
         raise typer.Exit(end.exit_code) from end
@@ -89,11 +100,13 @@ def work_command(
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own choice.")] = None,
+    lease: Lease = None,
 ) -> None:
     """Be one worker: run trials until the budget is spent. Start as many as you like, on any machine.
 
     SIGTERM or Ctrl-C ends it within seconds, its trial's slot given back.
     """
+    from search.slots import LEASE_S
     from search.storage import explained, open_storage, storage_url
     from search.study import select
     from search.worker import work
@@ -102,7 +115,8 @@ def work_command(
     with explained(url):
         opened = open_storage(url)
         names = [search.name for study in studies for search in select(study, opened)]
-    n_trials = work(names, url, artifacts, threads=threads, say=lambda line: typer.echo(line))
+    lease_s = lease or LEASE_S
+    n_trials = work(names, url, artifacts, threads=threads, lease_s=lease_s, say=lambda line: typer.echo(line))
     typer.echo(f"worker done: {n_trials} trials")
 
 

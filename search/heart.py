@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search.ledger import Process
 from search.roster import Doing, note
-from search.slots import Claim, renew
+from search.slots import Claim, Lookout, renew
 
 BEATS_PER_LEASE = 6
 
@@ -18,13 +18,15 @@ BEATS_PER_LEASE = 6
 class Heart:
     """Beats six times a lease from entering to leaving. A database that is away is tried again at the next beat.
 
-    `lost` is set once the held slot is found to be somebody else's.
+    `lost` is set once the held slot is found to be somebody else's. It also looks, with `lookout`, at the slots of
+    other workers, so that its own one knows who is gone as soon as it is free.
     """
 
-    def __init__(self, engine: Engine, process: Process, lease_s: float) -> None:
+    def __init__(self, engine: Engine, process: Process, lease_s: float, lookout: Lookout) -> None:
         self._engine = engine
         self._process = process
         self._lease_s = lease_s
+        self._lookout = lookout
         self._lock = threading.Lock()
         self._held: Claim | None = None
         self._doing = Doing()
@@ -80,3 +82,5 @@ class Heart:
             with self._lock:
                 if self._held == held:  # not one that was let go meanwhile
                     self.lost.set()
+        if held is not None:
+            self._lookout.orphans(self._engine, held.study, time.monotonic())

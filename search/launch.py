@@ -14,7 +14,8 @@ from sqlalchemy import Engine
 
 from search.launchers import LocalLaunch, LocalWorker, at_work, local_workers, revive
 from search.live import Snapshot, plain_line, render, snapshot
-from search.slots import LEASE_S, Lookout
+from search.patience import patiently
+from search.slots import Lookout
 from search.storage import explained, open_engine, open_storage
 from search.study import SearchStudy, StudyError, load_study
 from search.turns import sweep, why_over
@@ -36,6 +37,10 @@ class Interrupted(Exception):
         self.exit_code = 128 + number
 
 
+class _Ended(Exception):
+    """The workers have ended, or were told to."""
+
+
 def launch(local: LocalLaunch, console: Console) -> list[Snapshot]:
     """Run `local` until its studies' budgets are spent; the studies as they then stand.
 
@@ -50,7 +55,7 @@ def launch(local: LocalLaunch, console: Console) -> list[Snapshot]:
         searches = [load_study(name, storage) for name in local.studies]
         if not searches:
             raise StudyError("no study to launch")
-        lookout = Lookout(patience_s=LEASE_S / 3)
+        lookout = Lookout(patience_s=local.lease_s / 3)
         for search in searches:
             sweep(search, engine, lookout)
         workers: list[LocalWorker] = []
@@ -82,12 +87,16 @@ def _watch(
     said_at = float("-inf")
     with _signals() as (told, arrived), _live(console) as live, local_workers(local) as workers:
         while at_work(workers) and not told.wait(POLL_S):
-            if any(worker.crashed for worker in workers):
-                for search in searches:
-                    sweep(search, engine, lookout)
-                for worker in revive(local, workers, time.monotonic()):
-                    console.print(f"{worker.log.stem} died and was started again", highlight=False)
-            snaps = [snapshot(search, engine) for search in searches]
+            for worker in revive(local, workers, time.monotonic()):
+                console.print(f"{worker.log.stem} died and was started again", highlight=False)
+            try:
+                snaps = patiently(
+                    lambda: _look(searches, engine, lookout),
+                    lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
+                    check=lambda: _end_if(told, workers),
+                )
+            except _Ended:
+                break
             if live:
                 live.update(render(snaps), refresh=True)
             elif time.monotonic() - said_at > PLAIN_EVERY_S:
@@ -100,6 +109,19 @@ def _watch(
     if arrived:
         raise Interrupted(arrived[0])
     return workers
+
+
+def _look(searches: Sequence[SearchStudy], engine: Engine, lookout: Lookout) -> list[Snapshot]:
+    """Open the slots of workers that are gone, whether or not another one asks; the studies as they stand."""
+    for search in searches:
+        sweep(search, engine, lookout)
+    return [snapshot(search, engine) for search in searches]
+
+
+def _end_if(told: threading.Event, workers: Sequence[LocalWorker]) -> None:
+    """End the waiting for a database once it is waited for by nobody else."""
+    if told.is_set() or not at_work(list(workers)):
+        raise _Ended
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from search.slots import LEASE_S
+
 MAX_RESTARTS = 5
 FIRST_PAUSE_S = 1.0
 # What a worker that gave up for a stated reason exits with: another one would do the same.
@@ -25,6 +27,7 @@ class LocalLaunch:
     artifacts: Path
     n_workers: int
     logs: Path
+    lease_s: float = LEASE_S
 
 
 @dataclass(slots=True, eq=False)
@@ -52,9 +55,9 @@ def fair_threads(n_workers: int) -> int:
     return max(1, cores // n_workers)
 
 
-def work_command(studies: tuple[str, ...], artifacts: Path, threads: int) -> list[str]:
+def work_command(studies: tuple[str, ...], artifacts: Path, threads: int, lease_s: float = LEASE_S) -> list[str]:
     """The command every launcher runs; the storage URL travels in the environment, for it may hold a password."""
-    options = ["--artifacts", str(artifacts), "--threads", str(threads)]
+    options = ["--artifacts", str(artifacts), "--threads", str(threads), "--lease", f"{lease_s:g}"]
     return [sys.executable, "-m", "search.cli", "work", *studies, *options]
 
 
@@ -105,7 +108,7 @@ def _start(launch: LocalLaunch, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as file:
         # a session of its own: Ctrl-C reaches the launcher alone, which then stops its workers in order
         return subprocess.Popen(
-            work_command(launch.studies, launch.artifacts, threads),
+            work_command(launch.studies, launch.artifacts, threads, launch.lease_s),
             env=environment,
             stdout=file,
             stderr=subprocess.STDOUT,

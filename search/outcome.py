@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 
 @dataclass(frozen=True, slots=True)
 class TrialOutcome:
@@ -23,3 +25,16 @@ class TrialOutcome:
     def decode(text: str) -> "TrialOutcome":
         """What `encode` wrote."""
         return TrialOutcome(**json.loads(text))
+
+
+def failure(error: BaseException) -> TrialOutcome:
+    """The outcome of a trial that `error` ended, its reason in one line."""
+    words = " ".join(str(error).split())[:300]
+    if isinstance(error, torch.OutOfMemoryError):
+        reason = f"out of memory on the device: {words}"
+    # torch says this of the host's memory by a RuntimeError
+    elif isinstance(error, MemoryError) or "can't allocate memory" in words:
+        reason = f"out of memory on the host: {words}"
+    else:
+        reason = f"{type(error).__name__}: {words}"
+    return TrialOutcome("failed", None, 0, reason)

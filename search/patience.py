@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, TimeoutError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError, TimeoutError
 
 T = TypeVar("T")
 
@@ -19,9 +19,13 @@ def is_away(error: BaseException) -> bool:
         return error.__cause__ is None or is_away(error.__cause__)
     if isinstance(error, TimeoutError):
         return True
+    if isinstance(error, PendingRollbackError):  # what a session says that lost its connection
+        return True
     if not isinstance(error, DBAPIError):
         return False
-    return error.connection_invalidated or type(error.orig).__name__ in ("OperationalError", "InterfaceError")
+    kinds = {kind.__name__ for kind in type(error.orig).__mro__}  # psycopg: AdminShutdown is an OperationalError
+    missing = "no such" in str(error.orig)  # SQLite's word for a table or column that is not there
+    return error.connection_invalidated or (bool(kinds & {"OperationalError", "InterfaceError"}) and not missing)
 
 
 def patiently(
@@ -29,19 +33,21 @@ def patiently(
     say: Callable[[str], None],
     *,
     deadline_s: float = DEADLINE_S,
-    stop: Callable[[], bool] = lambda: False,
+    check: Callable[[], None] = lambda: None,
 ) -> T:
     """What `call` returns, tried again with growing pauses while the database is away.
 
-    Raises the database's error after deadline_s, or once `stop` says so. `call` must bear being done twice.
+    Raises the database's error after deadline_s, and whatever `check`, asked before every new try, ends the waiting
+    with. `call` must bear being done twice.
     """
     deadline, pause, told = time.monotonic() + deadline_s, FIRST_PAUSE_S, False
     while True:
         try:
             result = call()
         except (SQLAlchemyError, StorageInternalError) as error:
-            if not is_away(error) or time.monotonic() > deadline or stop():
+            if not is_away(error) or time.monotonic() > deadline:
                 raise
+            check()
             if not told:
                 say(f"the database does not answer ({type(error).__name__}); trying again for {deadline_s:.0f} s")
                 told = True

@@ -41,7 +41,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A slot whose worker is gone, as it was found. told: its outcome stands, and only awaits its telling."""
+    """A slot whose worker is gone, as it was found. told: how its trial ended is known."""
 
     study: str
     slot: int
@@ -198,14 +198,17 @@ class Lookout:
         with engine.begin() as connection:
             now = database_time(connection)
             # a worker alive renews six times a lease: only those of this host, and those that missed beats, are read
-            near = or_(SLOTS.c.host == socket.gethostname(), SLOTS.c.expires_at < now + self.patience_s)
+            near = or_(SLOTS.c.host == socket.gethostname(), SLOTS.c.expires_at < now + 1.5 * self.patience_s)
             rows = connection.execute(
                 select(SLOTS).where(SLOTS.c.study == study, SLOTS.c.state.in_(AT_WORK), near)
             ).all()
         with self._lock:
+            for key in self._seen.keys() - {(study, row.slot, row.token) for row in rows}:
+                if key[0] == study:
+                    del self._seen[key]
             overdue = {row.slot for row in rows if self._overdue(row, now, monotonic_s)}
         return [
-            Orphan(study, row.slot, row.token, row.worker, row.trial, row.deaths, row.state == "telling")
+            Orphan(study, row.slot, row.token, row.worker, row.trial, row.deaths, row.outcome is not None)
             for row in rows
             if row.slot in overdue or Process(row.worker, row.host, row.pid, row.born).is_gone
         ]

@@ -38,7 +38,7 @@ def masked(url: str) -> str:
     except (ArgumentError, ValueError):
         return "(not a database URL)"
     secret = {name: "***" for name in parsed.query if "pass" in name.lower()}
-    return parsed.update_query_dict(secret).render_as_string(hide_password=True)
+    return parsed.update_query_dict(secret).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
 def open_storage(url: str) -> BaseStorage:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import optuna
 import torch
@@ -27,6 +28,8 @@ from training.config import RunConfig, from_document, to_document
 from training.decode import ConfigError
 from training.device import arithmetic, resolve_device
 from training.trainer import EpochReport, TrainingFailed, train
+
+T = TypeVar("T")
 
 RUN = "run"
 
@@ -48,6 +51,10 @@ class Watch:
     at: Callable[[int, float], None]
     say: Callable[[str], None]
 
+    def patiently(self, call: Callable[[], T]) -> T:
+        """What `call` returns, once the database answers."""
+        return patiently(call, self.say, check=self.check)
+
 
 def run_trial(turn: Turn, search: SearchStudy, corpus: Corpus, place: Place, watch: Watch) -> TrialOutcome:
     """Train the run that the turn's params stand for; what comes of it goes into the trial's attributes and
@@ -58,7 +65,7 @@ def run_trial(turn: Turn, search: SearchStudy, corpus: Corpus, place: Place, wat
     """
     trial = turn.trial
     began = time.monotonic()
-    stored = trial.user_attrs.get(RUN)
+    stored = watch.patiently(lambda: trial.user_attrs.get(RUN))
     try:
         if stored is not None:
             run = from_document(json.loads(stored), f"trial {trial.number}")
@@ -69,16 +76,16 @@ def run_trial(turn: Turn, search: SearchStudy, corpus: Corpus, place: Place, wat
     except ConfigError as error:  # every value is in its range, but the model does not exist for all of them together
         return TrialOutcome("infeasible", None, 0, str(error))
     cost = _measure(run, search.spec.constraints, corpus)
-    patiently(lambda: _announce(trial, run, cost), watch.say)
+    watch.patiently(lambda: _announce(trial, run, cost))
     if cost.broken:
         return TrialOutcome("infeasible", None, 0, cost.broken)
     folder = checkpoint_folder(place.folder, search.name, trial.number)
     folder.mkdir(parents=True, exist_ok=True)
     last, pruned = _train(trial, run, corpus, folder, watch)
-    patiently(lambda: trial.set_user_attr("seconds", round(time.monotonic() - began, 1)), watch.say)
+    watch.patiently(lambda: trial.set_user_attr("seconds", round(time.monotonic() - began, 1)))
     note = ""
     try:
-        patiently(lambda: tell_story(trial, run, corpus, folder, place.artifacts, last), watch.say)
+        watch.patiently(lambda: tell_story(trial, run, corpus, folder, place.artifacts, last))
     except OSError as error:  # a full disk costs the pictures, not the result
         note = f"artifacts are missing: {error}"
     if pruned:
@@ -112,7 +119,7 @@ def _train(trial: optuna.Trial, run: RunConfig, corpus: Corpus, folder: Path, wa
     While the database is away reports are kept, training goes on, and nothing is pruned.
     """
     report: EpochReport | None = None
-    told = set(trial.storage.get_trial(trial._trial_id).intermediate_values)
+    told = set(watch.patiently(lambda: trial.storage.get_trial(trial._trial_id).intermediate_values))
     kept: list[EpochReport] = []
     reports = train(run, corpus, folder, check_stop=watch.check)
     try:
@@ -126,7 +133,7 @@ def _train(trial: optuna.Trial, run: RunConfig, corpus: Corpus, folder: Path, wa
             last = report.epoch + 1 == report.n_epochs
             if _told_and_pruned(trial, kept, last, watch):
                 return report, True
-        patiently(lambda: _tell_kept(trial, kept), watch.say)
+        watch.patiently(lambda: _tell_kept(trial, kept))
     finally:
         reports.close()  # type: ignore[attr-defined]  # a generator: frees model and device
     assert report is not None

@@ -62,7 +62,8 @@ def next_turn(search: SearchStudy, engine: Engine, process: Process, lease_s: fl
         if earlier is not None:
             # the very trial goes on: its values and reports stay, and its checkpoint is found by its number
             trial = optuna.Trial(study, earlier._trial_id)
-            set_trial(engine, held, trial.number)
+            if held.trial is None:
+                set_trial(engine, held, trial.number)
             if not earlier.state.is_finished():
                 trial.set_user_attr(RESUMED, earlier.user_attrs.get(RESUMED, 0) + 1)
         else:

@@ -1,5 +1,6 @@
 """A worker: claim a slot, run a trial, tell how it ended, until every trial of the budget is finished."""
 
+import contextlib
 import os
 import re
 import signal
@@ -7,22 +8,25 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
 import optuna
+import torch
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from data.config import DataConfig
 from data.corpus import Corpus, load
 from search.heart import Heart
 from search.ledger import Process, this_process
-from search.outcome import TrialOutcome
-from search.patience import patiently
+from search.outcome import TrialOutcome, failure
+from search.patience import is_away, patiently
 from search.roster import Doing, enrol, note
 from search.slots import LEASE_S, Lookout, progress, release, settle
 from search.storage import explained, open_engine, open_storage
@@ -75,7 +79,9 @@ def work(
     row for one reason, or ten for any, and StorageError where the database stays away.
     """
     stop = _stop_on_signals()
+    say = _careful(say)
     process = this_process()
+    lookout = Lookout(patience_s=lease_s / 3)
     with explained(url):
         storage, engine = open_storage(url), open_engine(url)
         searches = [load_study(name, storage) for name in dict.fromkeys(names)]
@@ -84,27 +90,39 @@ def work(
     artifacts = FileSystemArtifactStore(str(artifacts_folder))
     corpora: dict[DataConfig, Corpus] = {}
     n_trials = 0
-    with explained(url), Heart(open_engine(url), process, lease_s) as heart:
+    with explained(url), Heart(open_engine(url), process, lease_s, lookout) as heart:
         for search in searches:
             if stop.is_set():
                 break
-            if progress(engine, search.name).spent:
+            if patiently(partial(progress, engine, search.name), say).spent:
                 continue
-            corpus = corpora.setdefault(search.spec.data, load(search.spec.data))
+            if search.spec.data not in corpora:
+                corpora[search.spec.data] = load(search.spec.data)
+            corpus = corpora[search.spec.data]
             if corpus.fingerprint != search.fingerprint:
                 raise WorkerError(
                     f"study {search.name} was made on other recordings (fingerprint {search.fingerprint}, here "
                     f"{corpus.fingerprint}); put them back or create a study of another name"
                 )
             bench = _Bench(
-                search, engine, process, lease_s, heart, corpus, artifacts, artifacts_folder, threads, stop, say
+                search,
+                engine,
+                process,
+                lease_s,
+                lookout,
+                heart,
+                corpus,
+                artifacts,
+                artifacts_folder,
+                threads,
+                stop,
+                say,
             )
             n_trials += _until_spent(bench)
-            over = "" if stop.is_set() else why_over(search, engine)
+            over = "" if stop.is_set() else patiently(partial(why_over, search, engine), say)
             if over:
                 say(f"study {search.name}: {over}")
-        with engine.begin() as connection:
-            note(connection, process, Doing("stopped"))
+        _sign_off(engine, process)
     engine.dispose()
     return n_trials
 
@@ -117,6 +135,7 @@ class _Bench:
     engine: Engine
     process: Process
     lease_s: float
+    lookout: Lookout
     heart: Heart
     corpus: Corpus
     artifacts: FileSystemArtifactStore
@@ -126,21 +145,27 @@ class _Bench:
     say: Callable[[str], None]
 
     def patiently(self, call: Callable[[], T]) -> T:
-        return patiently(call, self.say, stop=self.stop.is_set)
+        return patiently(call, self.say, check=self.check_stop)
+
+    def check_stop(self) -> None:
+        if self.stop.is_set():
+            raise Stopped
 
 
 def _until_spent(bench: _Bench) -> int:
     n_trials = 0
     reasons: list[str] = []  # of the failures since the last trial that ended well
-    lookout = Lookout(patience_s=bench.lease_s / 3)
     while not bench.stop.is_set():
-        turn = bench.patiently(lambda: _turn(bench, lookout))
-        if turn is None:
-            if bench.patiently(lambda: _nothing_left(bench)):
-                break
-            bench.stop.wait(WAIT_S)
-            continue
-        reason = _one(bench, turn)
+        try:
+            turn = bench.patiently(lambda: _turn(bench))
+            if turn is None:
+                if bench.patiently(lambda: _nothing_left(bench)):
+                    break
+                bench.stop.wait(WAIT_S)
+                continue
+            reason = _one(bench, turn)
+        except Stopped:  # while the database was away: whoever sees this process dead takes on what it held
+            break
         n_trials += 1
         reasons = [*reasons, reason] if reason else []
         alike = {_without_numbers(earlier) for earlier in reasons[-MAX_SAME_FAILURES:]}
@@ -149,8 +174,8 @@ def _until_spent(bench: _Bench) -> int:
     return n_trials
 
 
-def _turn(bench: _Bench, lookout: Lookout) -> Turn | None:
-    sweep(bench.search, bench.engine, lookout)
+def _turn(bench: _Bench) -> Turn | None:
+    sweep(bench.search, bench.engine, bench.lookout)
     return next_turn(bench.search, bench.engine, bench.process, bench.lease_s)
 
 
@@ -176,9 +201,8 @@ def _one(bench: _Bench, turn: Turn) -> str:
     reason = "" if limit_s is None else f"over the limit of {limit_s / 60:g} minutes a trial"
     bench.heart.hold(held, trial.number, hung_s, lambda: _abandon(bench, turn, f"hung: {reason}"))
 
-    def check_stop() -> None:
-        if bench.stop.is_set():
-            raise Stopped
+    def check() -> None:
+        bench.check_stop()
         if bench.heart.lost.is_set():
             raise LeaseLost
         if over_at is not None and time.monotonic() > over_at:
@@ -190,33 +214,39 @@ def _one(bench: _Bench, turn: Turn) -> str:
             bench.search,
             bench.corpus,
             Place(bench.artifacts, bench.artifacts_folder, bench.threads),
-            Watch(check_stop, bench.heart.at, bench.say),
+            Watch(check, bench.heart.at, bench.say),
         )
     except Stopped:
-        release(bench.engine, held, "open")
         bench.say(f"trial {trial.number} interrupted; the next worker takes it on")
+        bench.patiently(lambda: release(bench.engine, held, "open"))
         return ""
     except (LeaseLost, UpdateFinishedTrialError):
         bench.say(f"trial {trial.number} is somebody else's by now; its result here is refused")
         return ""
     except (RuntimeError, ValueError, OSError, MemoryError, OutOfTime) as error:
-        outcome = TrialOutcome("failed", None, 0, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        outcome = failure(error)
     finally:
         bench.heart.let_go()
-    _finish(bench, turn, outcome)
-    return outcome.reason if outcome.state == "failed" else ""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # other workers may share the device
+    accepted = _finish(bench, turn, outcome)
+    return outcome.reason if accepted and outcome.state == "failed" else ""
 
 
-def _finish(bench: _Bench, turn: Turn, outcome: TrialOutcome) -> None:
-    """Fence, tell Optuna, close the slot; each step may be done again by whoever comes after a death in between."""
+def _finish(bench: _Bench, turn: Turn, outcome: TrialOutcome) -> bool:
+    """Fence, tell Optuna, close the slot; each step may be done again by whoever comes after a death in between.
+
+    False for a late worker, whose outcome is refused.
+    """
     held, trial = turn.held, turn.trial
     if not bench.patiently(lambda: settle(bench.engine, held, outcome.encode())):
         bench.say(f"trial {trial.number} is somebody else's by now; its result here is refused")
-        return
+        return False
     bench.patiently(lambda: _tell(bench.search.study, trial, outcome))
+    forget(bench.artifacts_folder, bench.search.name, trial.number)  # before the slot is closed: nobody comes after
     bench.patiently(lambda: release(bench.engine, held, "failed" if outcome.state == "failed" else "finished"))
-    forget(bench.artifacts_folder, bench.search.name, trial.number)
     bench.say(_line(trial.number, outcome))
+    return True
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, outcome: TrialOutcome) -> None:
@@ -226,7 +256,12 @@ def _tell(study: optuna.Study, trial: optuna.Trial, outcome: TrialOutcome) -> No
     if outcome.reason:
         storage.set_trial_user_attr(trial._trial_id, REASON, outcome.reason)
     state = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}.get(outcome.state, TrialState.PRUNED)
-    study.tell(trial, outcome.value if state == TrialState.COMPLETE else None, state=state)
+    try:
+        study.tell(trial, outcome.value if state == TrialState.COMPLETE else None, state=state)
+    except (ValueError, UpdateFinishedTrialError):
+        # between settling and telling this worker slept past its lease, and another one told the same outcome
+        if not storage.get_trial(trial._trial_id).state.is_finished():
+            raise
 
 
 def _abandon(bench: _Bench, turn: Turn, reason: str) -> None:
@@ -239,6 +274,26 @@ def _line(number: int, outcome: TrialOutcome) -> str:
     value = f" {outcome.value:+.3f}" if outcome.value is not None else ""
     reason = f": {outcome.reason}" if outcome.reason else ""
     return f"trial {number} {outcome.state}{value} ({outcome.n_epochs} epochs){reason}"
+
+
+def _careful(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say` without its errors: a full disk under the log must not cost a result."""
+
+    def carefully(line: str) -> None:
+        with contextlib.suppress(OSError):
+            say(line)
+
+    return carefully
+
+
+def _sign_off(engine: Engine, process: Process) -> None:
+    """Say in the roster that the worker stopped of itself; one that cannot be reached will take it for dead."""
+    try:
+        with engine.begin() as connection:
+            note(connection, process, Doing("stopped"))
+    except SQLAlchemyError as error:
+        if not is_away(error):
+            raise
 
 
 def _stop_on_signals() -> threading.Event:

@@ -52,10 +52,12 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class NeptuneTracker(Tracker):
-    """Neptune in offline mode: the hosted service ended on 2026-03-05, the package still writes its files."""
+    """Neptune in offline mode: the hosted service ended on 2026-03-05, the package still writes its files.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    They go to .neptune in the current folder, which neptune does not let us choose.
+    """
+
+    def __init__(self) -> None:
         self._run: Any = None
 
     def start(self, run: RunConfig, name: str) -> None:
@@ -113,4 +115,8 @@ def build_trackers(names: Sequence[str], folder: Path) -> Trackers:
     return Trackers([pick(TRACKERS, name, "--tracker", "tracker")(folder) for name in dict.fromkeys(names)])
 
 
-TRACKERS: dict[str, Callable[[Path], Tracker]] = {"jsonl": JsonLinesTracker, "neptune": NeptuneTracker}
+# name -> what makes the tracker of a run's folder
+TRACKERS: dict[str, Callable[[Path], Tracker]] = {
+    "jsonl": JsonLinesTracker,
+    "neptune": lambda folder: NeptuneTracker(),
+}

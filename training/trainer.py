@@ -127,13 +127,17 @@ def _fit_epoch(
         spread_db=run.schedule.gain_spread_db,
         per_window=run.schedule.mixing == "snr",
     )
+    # a model that is trained otherwise than by its estimate, a diffusion say, brings its own loss (models.base)
+    own_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = getattr(model, "training_loss", None)
     total, snr_total = torch.zeros((), device=device), torch.zeros((), device=device)
     for step, batch in enumerate(batches):
         if check_stop is not None:
             check_stop()
         with autocast(device, fit.precision):
-            estimate = model(batch.noisy)
-        loss = criterion(estimate.float(), batch.clean)
+            if own_loss is not None:
+                loss = own_loss(batch.noisy, batch.clean)
+            else:
+                loss = criterion(model(batch.noisy).float(), batch.clean)
         total += loss.detach()
         snr_total += batch.snr_db.mean()
         # Reading the loss waits for the device, so not at every step.

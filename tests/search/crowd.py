@@ -43,14 +43,15 @@ def opened(url: str, start_at: float) -> list[str]:
 
 
 def turns(url: str, name: str) -> list[list[object]]:
-    from search.ledger import release
+    from search.ledger import this_process
+    from search.slots import release
     from search.study import load_study
     from search.turns import next_turn
 
     engine = open_engine(url)
     search = load_study(name, open_storage(url))
     done: list[list[object]] = []
-    while (turn := next_turn(search, engine, f"worker {os.getpid()}")) is not None:
+    while (turn := next_turn(search, engine, this_process(), 60.0)) is not None:
         value = float(turn.params["learning_rate"]) if "learning_rate" in turn.params else 0.0
         turn.trial.report(value, 0)
         if turn.trial.number % 3 == 2:

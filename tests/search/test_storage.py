@@ -104,7 +104,7 @@ def test_a_password_is_never_said(url: str) -> None:
         ("studies.db", "not a database URL; write it like sqlite:///studies.db"),
         ("postgresql://host:port/studies", "not a database URL"),
         ("oracle://host/studies", "oracle is not supported"),
-        ("mongodb://host/studies", "not a database URL"),
+        ("mongodb://host/studies", "mongodb is not supported"),
         ("sqlite://", "without a file cannot be shared"),
         ("sqlite:///:memory:", "without a file cannot be shared"),
         ("sqlite:///{folder}/missing/studies.db", "folder .*missing does not exist; make it"),

@@ -1,0 +1,220 @@
+"""A run's folder: trained into, trained on, judged, applied."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from data.arrays import write_npz
+from data.read import read
+from data.recording import DataError, Recording
+from models import DENOISERS
+from models.classical import CLASSICAL
+from training.checkpoint import CheckpointError, save_weights
+from training.config import RunConfig, read_run_with_provenance, write_run
+from training.decode import ConfigError
+from training.optimiser import OptimiserConfig
+from training.runs import apply_folder, evaluate_folder, override, train_to_folder
+from training.trackers import TRACKERS, Tracker
+from training.trainer import CHECKPOINT, WEIGHTS, TrainingFailed
+
+MakeRun = Callable[..., RunConfig]
+Heart = Callable[..., Recording]
+
+
+def quiet() -> Console:
+    return Console(file=StringIO(), width=100)
+
+
+def said(console: Console) -> str:
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def trained(run: RunConfig, tmp_path: Path) -> Path:
+    """The folder of the tiny run, trained."""
+    folder = tmp_path / "runs" / "tiny"
+    train_to_folder(run, folder, {"study": "s"}, ["jsonl"], quiet())
+    return folder
+
+
+def test_training_leaves_all_that_the_next_one_needs(run: RunConfig, tmp_path: Path) -> None:
+    console = quiet()
+    best = train_to_folder(run, tmp_path / "r", {"study": "s", "trial": 1}, ["jsonl"], console)
+    names = {path.name for path in (tmp_path / "r").iterdir()}
+    assert names == {"run.yaml", WEIGHTS, CHECKPOINT, "history.jsonl"}
+    assert read_run_with_provenance(tmp_path / "r" / "run.yaml") == (run, {"study": "s", "trial": 1})
+    history = [json.loads(line) for line in (tmp_path / "r" / "history.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in history] == [0, 1, 2]
+    assert history[-1]["best_score"] == best
+    assert "epoch 3/3" in said(console)
+
+
+def test_training_again_changes_nothing_and_keeps_the_provenance(run: RunConfig, trained: Path) -> None:
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    again = train_to_folder(run, trained, {"study": "another"}, ["jsonl"], quiet())
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+    assert again == json.loads((trained / "history.jsonl").read_text().splitlines()[-1])["best_score"]
+
+
+def test_a_folder_with_another_run_is_refused_and_left_alone(make_run: MakeRun, trained: Path) -> None:
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    with pytest.raises(ConfigError, match="holds another run; choose another folder with -o"):
+        train_to_folder(make_run(seed=1), trained, {}, ["jsonl"], quiet())
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "trackers", "error"),
+    [
+        ({"device": "cuda:99"}, ["jsonl"], ConfigError),
+        ({}, ["jsonlines"], ConfigError),
+        ({"data": "missing"}, ["jsonl"], DataError),
+    ],
+)
+def test_what_cannot_begin_leaves_no_folder(
+    make_run: MakeRun, tmp_path: Path, change: dict[str, Any], trackers: list[str], error: type[Exception]
+) -> None:
+    if change.get("data") == "missing":
+        source = dataclasses.replace(make_run().data.clean[0], files=(str(tmp_path / "none*.npz"),))
+        change = {"data": dataclasses.replace(make_run().data, clean=(source,))}
+    with pytest.raises(error):
+        train_to_folder(make_run(**change), tmp_path / "r", {}, trackers, quiet())
+    assert not (tmp_path / "r").exists()
+
+
+def test_other_recordings_than_the_search_s_are_told_of(run: RunConfig, tmp_path: Path) -> None:
+    console = quiet()
+    train_to_folder(run, tmp_path / "r", {"data_fingerprint": "0" * 16}, ["jsonl"], console)
+    assert "are not those of the search (0000000000000000)" in " ".join(said(console).split())
+
+
+def test_trackers_hear_how_a_training_ended(
+    make_run: MakeRun, run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[dict[str, Any]] = []
+
+    class Ear(Tracker):
+        def finish(self, summary: Any) -> None:
+            heard.append(dict(summary))
+
+    monkeypatch.setitem(TRACKERS, "ear", lambda _: Ear())
+    best = train_to_folder(run, tmp_path / "a", {}, ["ear"], quiet())
+    model = DENOISERS["autoencoder"](levels=2, width=4, output="linear")  # type: ignore[call-arg]
+    hopeless = OptimiserConfig(learning_rate=1e36, clip_norm=0.0, warmup_share=0.0)
+    with pytest.raises(TrainingFailed):
+        train_to_folder(make_run(optimiser=hopeless, model=model), tmp_path / "b", {}, ["ear"], quiet())
+    assert heard[0] == {"si_sdr_db": best, "end": "finished"}
+    assert heard[1]["end"].startswith("TrainingFailed: loss is not finite")
+
+
+def test_override_replaces_what_is_given(run: RunConfig) -> None:
+    assert override(run, epochs=None, threads=None) is run
+    changed = override(run, epochs=9, threads=None)
+    assert (changed.fit.epochs, changed.fit.threads, changed.data) == (9, run.fit.threads, run.data)
+
+
+def test_evaluation_writes_table_pictures_and_sounds(run: RunConfig, trained: Path) -> None:
+    console = quiet()
+    rows = evaluate_folder(trained, None, trained / "evaluation", "test", 1, console)
+    assert {row.method for row in rows} == {*CLASSICAL, "autoencoder"}
+    assert {path.name for path in (trained / "evaluation").iterdir()} == {
+        "table.csv",
+        "si_sdr_db.png",
+        "event_f1.png",
+        "hr_within_5_bpm.png",
+        "window.png",
+        "noisy.wav",
+        "clean.wav",
+        "estimate.wav",
+    }
+    assert "oracle (bound)" in said(console)
+    validation = evaluate_folder(trained, None, trained / "v", "validation", 1, quiet())
+    history = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
+    best = next(line for line in history if line["epoch"] == history[-1]["best_epoch"])
+    ours = {f"{row.snr_db:+g}": row.scores["si_sdr_db"] for row in validation if row.method == "autoencoder"}
+    assert ours == pytest.approx(best["by_snr"], abs=1e-6), "the weights on disk are those of the best epoch"
+
+
+def test_evaluation_on_other_data(run: RunConfig, trained: Path, tmp_path: Path) -> None:
+    held_out = dataclasses.replace(run.data, test=dataclasses.replace(run.data.test, snrs_db=(3.0,)))
+    write_run(dataclasses.replace(run, data=held_out), tmp_path / "other.yaml")
+    rows = evaluate_folder(trained, tmp_path / "other.yaml", tmp_path / "out", "test", 1, quiet())
+    assert {row.snr_db for row in rows} == {3.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"rate_hz": 500.0}, "rate_hz is 500.0, but the model was trained at 250.0"),
+        ({"band_hz": None}, r"band_hz is None, but the model was trained at \(25.0, 55.0\)"),
+    ],
+)
+def test_evaluation_on_data_of_another_kind_is_refused(
+    run: RunConfig, trained: Path, tmp_path: Path, change: dict[str, Any], rule: str
+) -> None:
+    """A model fed signals of another rate scores badly in silence."""
+    write_run(dataclasses.replace(run, data=dataclasses.replace(run.data, **change)), tmp_path / "other.yaml")
+    with pytest.raises(ConfigError, match=rule):
+        evaluate_folder(trained, tmp_path / "other.yaml", tmp_path / "out", "test", 1, quiet())
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluation_refuses_what_is_no_run_no_split_no_data(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a run's folder"):
+        evaluate_folder(tmp_path, None, tmp_path / "out", "test", 1, quiet())
+    with pytest.raises(ConfigError, match="--split is 'train'; test or validation"):
+        evaluate_folder(trained, None, tmp_path / "out", "train", 1, quiet())
+    (tmp_path / "a.yaml").write_text("x: 1\n")
+    with pytest.raises(ConfigError, match="has no section 'data'"):
+        evaluate_folder(trained, tmp_path / "a.yaml", tmp_path / "out", "test", 1, quiet())
+
+
+def test_weights_of_another_config_are_refused(trained: Path, tmp_path: Path) -> None:
+    save_weights(DENOISERS["autoencoder"](levels=3, width=8).build(1), trained / WEIGHTS)  # type: ignore[call-arg]
+    with pytest.raises(CheckpointError, match="does not fit the config"):
+        evaluate_folder(trained, None, tmp_path / "out", "test", 1, quiet())
+
+
+@pytest.mark.parametrize("rate_hz", [250.0, 1000.0])
+def test_applying_gives_an_estimate_as_long_as_the_recording(
+    trained: Path, heart: Heart, tmp_path: Path, rate_hz: float
+) -> None:
+    recording = heart(3, tmp_path / "in.npz", seconds=9.3, rate_hz=rate_hz)
+    n_samples = apply_folder(trained, recording, tmp_path / "out.wav", "cpu")
+    back = read(tmp_path / "out.wav")
+    assert back.signals.shape == (1, n_samples) == recording.signals.shape
+    assert back.rate_hz == rate_hz
+    assert np.isfinite(back.signals).all()
+
+
+def test_applying_takes_the_first_channel_of_a_recording_with_more(trained: Path, heart: Heart, tmp_path: Path) -> None:
+    one = heart(3, tmp_path / "in.npz", seconds=6.0)
+    more = Recording(np.stack([one.signals[0], one.signals[0][::-1]]), one.rate_hz, ("z", "x"), one.source)
+    for name, recording in (("one.npz", one), ("more.npz", more)):
+        apply_folder(trained, recording, tmp_path / name, "cpu")
+    np.testing.assert_array_equal(read(tmp_path / "one.npz").signals, read(tmp_path / "more.npz").signals)
+
+
+def test_applying_refuses_before_it_works(make_run: MakeRun, trained: Path, heart: Heart, tmp_path: Path) -> None:
+    recording = heart(3, tmp_path / "in.npz")
+    write_npz(recording, recording.source)
+    with pytest.raises(ConfigError, match="not a run's folder"):
+        apply_folder(tmp_path, recording, tmp_path / "out.wav", "cpu")
+    with pytest.raises(ConfigError, match="is the recording itself"):
+        apply_folder(trained, recording, recording.source, "cpu")
+    with pytest.raises(ConfigError, match="written as"):
+        apply_folder(trained, recording, tmp_path / "out.mp3", "cpu")
+    source = dataclasses.replace(make_run().data.noise[0], channels=("z", "x"))
+    two = make_run(data=dataclasses.replace(make_run().data, noise=(source,)))
+    write_run(two, tmp_path / "two" / "run.yaml")
+    with pytest.raises(ConfigError, match=r"1 channels \(z\), the model needs 2"):
+        apply_folder(tmp_path / "two", recording, tmp_path / "out.wav", "cpu")
+    assert not (tmp_path / "out.wav").exists()
