@@ -118,7 +118,7 @@ class Mixture:
             gains = gains * 10 ** (-drop_db / 20)
         if per_window:
             gains = gains * ratio.sqrt()
-        snr_db = 10 * torch.log10(ratio.clamp_min(_TINY) / gains.square().clamp_min(1e-12))
+        snr_db = 10 * (ratio.clamp_min(_TINY).log10() - gains.square().clamp_min(_TINY).log10())
         peaks = self.clean_peak[starts]
         for step in range(n_steps):
             now = slice(step * batch_size, (step + 1) * batch_size)

@@ -279,8 +279,8 @@ check_dashboard() {
         sleep 1
     done
     [[ $(state_of '{{.State.Health.Status}}' "$id") == healthy ]] || fail "the dashboard is not healthy"
-    inside curl -fsS "http://127.0.0.1:$PORT/dashboard/" | grep -qi '<title>' || fail "no dashboard page"
-    inside curl -fsS "http://127.0.0.1:$PORT/api/studies" | grep -q '"check"' || fail "the dashboard has no study"
+    inside curl -fsS "http://127.0.0.1:$PORT/dashboard/" | grep -i '<title>' >/dev/null || fail "no dashboard page"
+    inside curl -fsS "http://127.0.0.1:$PORT/api/studies" | grep '"check"' >/dev/null || fail "the dashboard has no study"
     ! inside curl -fs --max-time 5 "http://172.17.0.1:$PORT/dashboard/" >/dev/null ||
         fail "the dashboard answers on other addresses than 127.0.0.1"
     say "dashboard: healthy, shows the study, answers on 127.0.0.1 only"
@@ -290,8 +290,9 @@ check_rules() {
     ! compose run --rm -T --entrypoint touch worker data/raw/x 2>/dev/null || fail "recordings can be written to"
     [[ $(compose run --rm -T --entrypoint id worker -u 2>/dev/null) == 1000 ]] || fail "the worker runs as another user"
     ! POSTGRES_PASSWORD='' compose config -q 2>/dev/null || fail "an empty password is accepted"
-    POSTGRES_PASSWORD=x compose -f docker-compose.yml -f docker-compose.gpu.yml config | grep -q 'driver: nvidia' ||
-        fail "the GPU file does not reserve a GPU"
+    # grep without -q reads to the end: a writer whose reader goes early fails under pipefail
+    POSTGRES_PASSWORD=x compose -f docker-compose.yml -f docker-compose.gpu.yml config |
+        grep 'driver: nvidia' >/dev/null || fail "the GPU file does not reserve a GPU"
     say "rules: recordings read-only, user 1000, a password is required, the GPU file reserves a GPU"
 }
 

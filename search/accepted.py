@@ -1,5 +1,6 @@
 """A sampler around a sampler: whole points only, and none that was tried or cannot exist."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,10 @@ class AcceptedPoints(optuna.samplers.BaseSampler):
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        self._inner.after_trial(study, trial, state, values)
+        with warnings.catch_warnings():
+            # infeasible trials are told pruned, and that every sampler heeds
+            warnings.filterwarnings("ignore", message="Constraints have been set")
+            self._inner.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
         self._inner.reseed_rng()

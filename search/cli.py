@@ -8,6 +8,7 @@ import typer
 
 from search.cli_data import data_app
 from search.cli_run import apply_command, evaluate_command, train_command
+from search.cli_service import storage_app, workers_command
 from search.cli_study import (
     create_command,
     dashboard_command,
@@ -46,13 +47,21 @@ app.add_typer(data_app, name="data", rich_help_panel="Recordings")
 SEARCH, RUN = "Search", "One run"
 _enter(SEARCH, "create", create_command, "create search/studies/demo.toml")
 _enter(
-    SEARCH, "launch", launch_command, "launch demo --workers 4", "launch demo --storage postgresql://me@host/studies"
+    SEARCH,
+    "launch",
+    launch_command,
+    "launch demo --workers 4",
+    "launch demo --per-gpu 2 --storage postgresql://me@host/studies",
+    "launch demo --launcher ray --ray-address 10.0.0.1:6379 --workers 16",
+    "launch demo --launcher slurm --workers 8 --slurm partition=gpu --slurm gpus_per_node=1",
 )
 _enter(SEARCH, "work", work_command, "work demo --threads 4", "work demo-wave_unet demo-autoencoder")
+_enter(SEARCH, "workers", workers_command, "workers", "workers --json")
 _enter(SEARCH, "show", show_command, "show", "show demo", "show --models")
 _enter(SEARCH, "export", export_command, "export demo -o best.yaml")
 _enter(SEARCH, "dashboard", dashboard_command, "dashboard --port 8080")
 _enter(SEARCH, "init", init_command, "init --storage postgresql://me@host/studies")
+app.add_typer(storage_app, name="storage", rich_help_panel=SEARCH)
 _enter(RUN, "train", train_command, "train best.yaml -o runs/best", "train best.yaml -o runs/long --epochs 200")
 _enter(
     RUN, "evaluate", evaluate_command, "evaluate runs/best", "evaluate runs/best --data other.toml -o runs/best/other"

@@ -63,21 +63,41 @@ def create_command(
 
 def launch_command(
     study: Annotated[str, typer.Argument(help="A study, or a study file's name for all its families.")],
-    workers: Annotated[int, typer.Option(min=1, help="Processes; they share this machine's CPU threads.")] = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many. \\[default: one for each GPU, 2 where there is none]", show_default=False),
+    ] = None,
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
     logs: Annotated[Path, typer.Option(metavar="FOLDER", help="The workers' logs.")] = Path("runs/logs"),
     lease: Lease = None,
+    launcher: Annotated[
+        str, typer.Option(metavar="NAME", help="local: processes here; ray: a Ray cluster; slurm: an array of jobs.")
+    ] = "local",
+    per_gpu: Annotated[int | None, typer.Option(min=1, help="Workers packed on each GPU (local, ray).")] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A running Ray cluster. \\[default: $RAY_ADDRESS, else a new one here]",
+            show_default=False,
+        ),
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Told to SLURM: partition=gpu, gpus_per_node=1, timeout_min=600 ..."),
+    ] = None,
 ) -> None:
-    """Search with several worker processes on this machine, shown live, until the budget is spent.
+    """Search with several workers, shown live, until the budget is spent.
 
-    Ctrl-C stops the workers in order (exit code 130); the same command goes on where it stopped.
+    Workers on one machine share its CPU threads fairly; one that dies is started again. Ctrl-C stops them in order
+    (exit code 130); the same command goes on where it stopped.
     """
     from rich.console import Console
 
     from search.launch import Interrupted, launch
-    from search.launchers import LocalLaunch
     from search.live import plain_line
+    from search.seats import Launch, pairs
     from search.slots import LEASE_S
     from search.storage import explained, open_storage, storage_url
     from search.study import select
@@ -86,7 +106,10 @@ def launch_command(
     with explained(url):
         names = tuple(search.name for search in select(study, open_storage(url)))
     try:
-        snaps = launch(LocalLaunch(names, url, artifacts, workers, logs, lease or LEASE_S), Console())
+        wanted = Launch(
+            names, url, str(artifacts), workers, logs, lease or LEASE_S, per_gpu, ray_address, pairs(slurm or [])
+        )
+        snaps = launch(wanted, Console(), launcher)
     except Interrupted as end:
         typer.echo(f"{end}", err=True)
         raise typer.Exit(end.exit_code) from end

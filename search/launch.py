@@ -1,32 +1,28 @@
-"""A search from start to spent budget on this machine, shown live."""
+"""A search from start to spent budget, by whichever launcher, shown live."""
 
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
 from sqlalchemy import Engine
 
-from search.launchers import LocalLaunch, LocalWorker, at_work, local_workers, revive
+from search.launchers import Watched, launcher, revive, watch
 from search.live import Snapshot, plain_line, render, snapshot
 from search.patience import patiently
+from search.seats import Launch, Launcher, LaunchError
 from search.slots import Lookout
 from search.storage import explained, open_engine, open_storage
 from search.study import SearchStudy, StudyError, load_study
 from search.turns import sweep, why_over
-from training.decode import ConfigError
 
 POLL_S = 1.0
 PLAIN_EVERY_S = 10.0
-
-
-class LaunchError(ConfigError):
-    """Workers ended before the budget was spent."""
 
 
 class Interrupted(Exception):
@@ -41,26 +37,27 @@ class _Ended(Exception):
     """The workers have ended, or were told to."""
 
 
-def launch(local: LocalLaunch, console: Console) -> list[Snapshot]:
-    """Run `local` until its studies' budgets are spent; the studies as they then stand.
+def launch(wanted: Launch, console: Console, launcher_name: str = "local") -> list[Snapshot]:
+    """Run `wanted` until its studies' budgets are spent; the studies as they then stand.
 
-    Trials of workers that died before this launch are failed and their slots given back first; so are those of
-    workers that die during it, and the workers are started again. Nothing is started for spent budgets.
+    The slots of workers that died before this launch are opened first, for others to go on with their trials; so are
+    those of workers that die during it, and the workers are started again. Nothing is started for spent budgets.
 
     Raises Interrupted after SIGINT or SIGTERM, which stop all workers in order, and LaunchError where the workers
     end early.
     """
-    with explained(local.url):
-        storage, engine = open_storage(local.url), open_engine(local.url)
-        searches = [load_study(name, storage) for name in local.studies]
+    launcher_of = launcher(launcher_name)
+    with explained(wanted.url):
+        storage, engine = open_storage(wanted.url), open_engine(wanted.url)
+        searches = [load_study(name, storage) for name in wanted.studies]
         if not searches:
             raise StudyError("no study to launch")
-        lookout = Lookout(patience_s=local.lease_s / 3)
+        lookout = Lookout(patience_s=wanted.lease_s / 3)
         for search in searches:
             sweep(search, engine, lookout)
-        workers: list[LocalWorker] = []
+        endings: list[_Ending] = []
         if not all(why_over(search, engine) for search in searches):
-            workers = _watch(local, searches, engine, lookout, console)
+            endings = _watch(launcher_of, wanted, searches, engine, lookout, console)
         for search in searches:
             sweep(search, engine, lookout)
             if over := why_over(search, engine):
@@ -70,25 +67,39 @@ def launch(local: LocalLaunch, console: Console) -> list[Snapshot]:
     engine.dispose()
     if console.is_terminal:
         console.print(render(snaps))
-    codes = [worker.process.returncode for worker in workers]
+    codes = [ending.code for ending in endings]
     if unmet and any(codes):
-        last = dict.fromkeys(line for worker in workers for line in _last_line(worker.log))
+        last = dict.fromkeys(ending.said for ending in endings if ending.said)
         raise LaunchError(
             f"workers ended before {', '.join(unmet)} was done (exit codes {codes}): {' | '.join(last)}; "
-            f"logs: {local.logs}"
+            f"logs: {wanted.logs}"
         )
     return snaps
 
 
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A worker's exit code, None where it was stopped, and its last words."""
+
+    code: int | None
+    said: str
+
+
 def _watch(
-    local: LocalLaunch, searches: Sequence[SearchStudy], engine: Engine, lookout: Lookout, console: Console
-) -> list[LocalWorker]:
-    """Start the workers and stay until all have ended for good."""
+    launcher_of: Launcher,
+    wanted: Launch,
+    searches: Sequence[SearchStudy],
+    engine: Engine,
+    lookout: Lookout,
+    console: Console,
+) -> list[_Ending]:
+    """Start the workers and stay until all have ended for good; how they ended."""
     said_at = float("-inf")
-    with _signals() as (told, arrived), _live(console) as live, local_workers(local) as workers:
-        while at_work(workers) and not told.wait(POLL_S):
-            for worker in revive(local, workers, time.monotonic()):
-                console.print(f"{worker.log.stem} died and was started again", highlight=False)
+    with _signals() as (told, arrived), _live(console) as live, launcher_of(wanted) as seats:
+        workers = watch(seats)
+        while any(worker.at_work for worker in workers) and not told.wait(POLL_S):
+            for worker in revive(workers, time.monotonic()):
+                console.print(f"{worker.seat.name} died and was started again", highlight=False)
             try:
                 snaps = patiently(
                     lambda: _look(searches, engine, lookout),
@@ -104,11 +115,12 @@ def _watch(
                 console.print("\n".join(plain_line(snap) for snap in snaps), soft_wrap=True, highlight=False)
         if told.is_set():
             console.print("stopping the workers ...", highlight=False)
+        endings = [_Ending(worker.seat.exit_code(), worker.seat.last_line()) for worker in workers]
     for search in searches:
         sweep(search, engine, lookout)
     if arrived:
         raise Interrupted(arrived[0])
-    return workers
+    return endings
 
 
 def _look(searches: Sequence[SearchStudy], engine: Engine, lookout: Lookout) -> list[Snapshot]:
@@ -118,9 +130,9 @@ def _look(searches: Sequence[SearchStudy], engine: Engine, lookout: Lookout) -> 
     return [snapshot(search, engine) for search in searches]
 
 
-def _end_if(told: threading.Event, workers: Sequence[LocalWorker]) -> None:
+def _end_if(told: threading.Event, workers: Sequence[Watched]) -> None:
     """End the waiting for a database once it is waited for by nobody else."""
-    if told.is_set() or not at_work(list(workers)):
+    if told.is_set() or not any(worker.at_work for worker in workers):
         raise _Ended
 
 
@@ -152,8 +164,3 @@ def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _last_line(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines() if path.exists() else []
-    return lines[-1:]

@@ -32,6 +32,8 @@ from training.decode import ConfigError
 
 SCHEMA_VERSION = 1
 METADATA = MetaData()
+# MySQL's plain FLOAT has 24 bits: seconds since 1970 to within two minutes.
+REAL = Float(53)
 
 SCHEMA = Table("drivebeat_schema", METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
 
@@ -40,8 +42,8 @@ STUDIES = Table(
     METADATA,
     Column("study", String(200), primary_key=True),
     Column("n_trials", Integer, nullable=False),
-    Column("hours", Float),
-    Column("started_at", Float),
+    Column("hours", REAL),
+    Column("started_at", REAL),
 )
 
 SLOTS = Table(
@@ -59,7 +61,7 @@ SLOTS = Table(
     Column("outcome", Text),
     Column("deaths", Integer, nullable=False),
     Column("beats", Integer, nullable=False),
-    Column("expires_at", Float, nullable=False),
+    Column("expires_at", REAL, nullable=False),
 )
 
 WORKERS = Table(
@@ -74,10 +76,10 @@ WORKERS = Table(
     Column("study", String(200)),
     Column("trial", Integer),
     Column("epoch", Integer),
-    Column("score", Float),
-    Column("lease_s", Float, nullable=False),
-    Column("started_at", Float, nullable=False),
-    Column("seen_at", Float, nullable=False),
+    Column("score", REAL),
+    Column("lease_s", REAL, nullable=False),
+    Column("started_at", REAL, nullable=False),
+    Column("seen_at", REAL, nullable=False),
 )
 
 

@@ -1,5 +1,6 @@
 """Points of a search space: whether two are equal, which are taken already, and those that are still left."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -81,3 +82,24 @@ def any_left(distributions: Distributions, accept: Callable[[Mapping[str, Any]],
     if size is None or size > MAX_LISTED:
         return True
     return any(accept(point) for point in points_at_random(distributions, 0))
+
+
+def some_points(distributions: Distributions, n: int) -> Iterator[dict[str, Any]]:
+    """Up to n points of any space, the same ones every time."""
+    size = n_points(distributions)
+    if size is not None and size <= MAX_LISTED:
+        yield from itertools.islice(points_at_random(distributions, 0), n)
+        return
+    rng = np.random.default_rng(0)
+    for _ in range(n):
+        yield {name: _draw(distribution, rng) for name, distribution in distributions.items()}
+
+
+def _draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
+    values = axis(distribution)
+    if values is not None:
+        return values[int(rng.integers(len(values)))]
+    assert isinstance(distribution, FloatDistribution)
+    if distribution.log:
+        return math.exp(rng.uniform(math.log(distribution.low), math.log(distribution.high)))
+    return float(rng.uniform(distribution.low, distribution.high))

@@ -17,12 +17,15 @@ from optuna.distributions import (
 
 from models import DenoiserConfig
 from objectives.losses import LossConfig
+from search.points import some_points
 from training.config import FitConfig
 from training.decode import ConfigError, decode, near
 from training.optimiser import OptimiserConfig
 from training.schedule import ScheduleConfig
 
 Scalar = bool | int | float | str | None
+
+WITNESSES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class RangeSpec:
-    """A range in a study file: `low` and `high` (with `log` or `step`), or `choices`."""
+    """A range in a study file: `low` and `high` (with `log` or `step`), or `choices`. Scale and step not given are
+    the declared range's own; a step makes the scale linear."""
 
     low: float | None = None
     high: float | None = None
@@ -131,8 +135,30 @@ def build_space(
         else:
             raise ConfigError(f"{where}: search: {name!r} has no range of its own; give one under ranges.{name}")
     space = Space(model, loss, MappingProxyType(sampled), MappingProxyType(dict(fixed)))
-    sections(space, {}, where)
+    witness(space, where)
     return space
+
+
+def witness(space: Space, where: str) -> dict[str, Any]:
+    """Params for which a run exists: the defaults where they will do, else a point of the space.
+
+    Raises ConfigError where no such point is found: what is said of the defaults.
+    """
+    defaults = {
+        name: parameter.default
+        for name, parameter in parameters(space.model, space.loss).items()
+        if name in space.sampled and contains(space.sampled[name], parameter.default)
+    }
+    refused: ConfigError | None = None
+    for params in (defaults, *(defaults | point for point in some_points(space.sampled, WITNESSES))):
+        try:
+            sections(space, params, where)
+        except ConfigError as error:
+            refused = refused or error
+        else:
+            return params
+    assert refused is not None
+    raise refused
 
 
 def check_names(names: Iterable[str], known: Collection[str], where: str, owner: str) -> None:
@@ -194,7 +220,8 @@ def _narrow(
     if spec.choices is not None:
         return CategoricalDistribution(spec.choices)
     assert spec.low is not None and spec.high is not None
-    log = spec.log if spec.log is not None else bool(getattr(declared, "log", False))
+    # even steps and a log scale do not go together, so that steps asked for take a declared log scale away
+    log = spec.log if spec.log is not None else spec.step is None and bool(getattr(declared, "log", False))
     try:
         if isinstance(declared, IntDistribution) or (declared is None and parameter.type in (int, int | None)):
             step = spec.step if spec.step is not None else getattr(declared, "step", 1)

@@ -19,6 +19,7 @@ from search.space import (
     describe,
     parameters,
     sections,
+    witness,
 )
 from training.config import RunConfig
 from training.decode import ConfigError, decode, encode, pick
@@ -134,7 +135,7 @@ def check(spec: StudySpec, where: str) -> StudySpec:
     check_names(_named(spec), known, where, families)
     for model in spec.models:
         space = space_of(spec, model, where)
-        run_of(spec, space, {}, where)
+        run_of(spec, space, witness(space, where), where)
         for i, point in enumerate(spec.enqueue):
             _check_point(spec, space, point, f"{where}: enqueue[{i}]")
         if spec.sampler.name == "grid":
@@ -161,7 +162,8 @@ def _check_point(spec: StudySpec, space: Space, point: Mapping[str, Any], where:
             raise ConfigError(f"{where}: {name!r} is not searched; searched: {', '.join(sorted(space.sampled))}")
         if not contains(space.sampled[name], value):
             raise ConfigError(f"{where}: {name} = {value!r} lies outside its range, {describe(space.sampled[name])}")
-    run_of(spec, space, part_of(point, space), where)
+    if point.keys() >= space.sampled.keys():  # of a partial one the rest is sampled, to fit
+        run_of(spec, space, part_of(point, space), where)
 
 
 def part_of(point: Mapping[str, Any], space: Space) -> dict[str, Any]:

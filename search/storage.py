@@ -1,6 +1,7 @@
 """The one function that opens any storage URL the right way, and the schema behind it."""
 
 import contextlib
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from search.ledger import create_tables
 from search.locks import alone
+from search.mounts import network_file_system
 from training.decode import ConfigError
 
 DEFAULT_URL = "sqlite:///studies.db"
@@ -45,29 +47,45 @@ def open_storage(url: str) -> BaseStorage:
     """Optuna's storage on `url`, its schema and ours made if need be, behind Optuna's cache of finished trials.
 
     SQLite: WAL, a busy timeout and immediate transactions, without which parallel workers run trials twice.
-    Raises StorageError in one line for a URL that is none or a database that does not answer.
+    Raises StorageError in one line for a URL that is none, a database that does not answer, or a schema of another
+    version, with the command that upgrades it.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own lines say what Optuna's would
-    with explained(url), _opening(url):
+    with explained(url), opening(url):
         engine = open_engine(url)
-        options = _engine_options(url)
+        options = engine_options(url)
         with alone(engine, "schema"):
             create_tables(engine)
-            first = RDBStorage(_driver_url(url), engine_kwargs=options)
+            first = _checked(url, options)
             first.remove_session()
             first.engine.dispose()
-        storage = RDBStorage(_driver_url(url), engine_kwargs=options, skip_table_creation=True)
+        storage = RDBStorage(driver_url(url), engine_kwargs=options, skip_table_creation=True)
         _tune(storage.engine)
         engine.dispose()
         return get_storage(storage)
 
 
+def _checked(url: str, options: dict[str, object]) -> RDBStorage:
+    """Optuna's storage with its tables made. Raises StorageError where they are of another version."""
+    try:
+        return RDBStorage(driver_url(url), engine_kwargs=options)
+    except RuntimeError as error:
+        if "compatible with the table schema" not in str(error):
+            raise
+        made = str(error).partition("(set up by ")[2].partition(")")[0] or "another optuna"
+        older = "storage upgrade" in str(error)
+        hint = "stop all workers, then run: drivebeat storage upgrade" if older else "pip install -U optuna"
+        raise StorageError(
+            f"storage {masked(url)}: its tables are of {made}, this is optuna {optuna.__version__}; {hint}"
+        ) from error
+
+
 def open_engine(url: str) -> Engine:
     """A SQLAlchemy engine for our own tables, tuned like the storage's. Raises StorageError."""
-    with explained(url), _opening(url):
-        parsed = make_url(_driver_url(url))
+    with explained(url), opening(url):
+        parsed = make_url(driver_url(url))
         _check(parsed)
-        engine = sqlalchemy.create_engine(parsed, **_engine_options(url))
+        engine = sqlalchemy.create_engine(parsed, **engine_options(url))
         _tune(engine)
         return engine
 
@@ -86,12 +104,14 @@ def explained(url: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opening(url: str) -> Iterator[None]:
+def opening(url: str) -> Iterator[None]:
     """The same for what only opening meets: a missing driver, a lock file that cannot be had."""
     try:
         yield
     except ImportError as error:
         hint = "write postgresql:// and pip install 'drivebeat[postgres]'"
+        if url.startswith(("mysql", "mariadb")):
+            hint = "or use PostgreSQL, which this is tested with"
         raise StorageError(f"storage {masked(url)} cannot be used: {error}; {hint}") from error
     except OSError as error:
         raise StorageError(f"storage {masked(url)} cannot be used: {error}; can its folder be written?") from error
@@ -106,9 +126,9 @@ def _reason(error: BaseException) -> str:
 
 def _check(url: sqlalchemy.URL) -> None:
     backend = url.get_backend_name()
-    if backend not in ("sqlite", "postgresql"):
+    if backend not in ("sqlite", "postgresql", "mysql"):
         raise StorageError(f"storage {masked(str(url))}: {backend} is not supported; {EXAMPLES}")
-    if backend == "postgresql":
+    if backend != "sqlite":
         return
     if not url.database or url.database == ":memory:":
         raise StorageError("storage sqlite:// without a file cannot be shared; write sqlite:///studies.db")
@@ -119,23 +139,42 @@ def _check(url: sqlalchemy.URL) -> None:
         raise StorageError(f"storage {masked(str(url))}: {path} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise StorageError(f"storage {masked(str(url))}: the folder {path.parent} does not exist; make it")
+    if kind := network_file_system(path):
+        raise StorageError(
+            f"storage {masked(str(url))}: {path} is on a network file system ({kind}), where SQLite's locks fail; "
+            "put it on a local disk, or use postgresql://user@host/name"
+        )
 
 
-def _driver_url(url: str) -> str:
-    """postgresql:// means psycopg 3 here; SQLAlchemy's own default would be psycopg2."""
+def driver_url(url: str) -> str:
+    """`url` with its driver: postgresql:// means psycopg 3 (SQLAlchemy's own default would be psycopg2), mysql:// and
+    mariadb:// whichever of PyMySQL and mysqlclient is installed. Raises ArgumentError, ImportError.
+    """
     try:
         parsed = make_url(url)
     except ValueError as error:  # a port that is no number
         raise ArgumentError(str(error)) from error
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() in ("mysql", "mariadb"):
+        # MariaDB too is "mysql" from here on: Optuna asks for that name where the two speak alike
+        driver = parsed.drivername.partition("+")[2] or _mysql_driver()
+        parsed = parsed.set(drivername=f"mysql+{driver}")
     return parsed.render_as_string(hide_password=False)
 
 
-def _engine_options(url: str) -> dict[str, object]:
-    if make_url(_driver_url(url)).get_backend_name() == "sqlite":
+def _mysql_driver() -> str:
+    for module, driver in (("pymysql", "pymysql"), ("MySQLdb", "mysqldb")):
+        if importlib.util.find_spec(module):
+            return driver
+    raise ImportError("no MySQL driver is installed (pip install pymysql)")
+
+
+def engine_options(url: str) -> dict[str, object]:
+    if make_url(driver_url(url)).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_S}}
-    # many workers, few statements each: hold no idle connection, and so notice a restarted server too
+    # Many workers, few statements each: a connection for each transaction, none idle between. The default pool would
+    # keep two a worker, which 50 workers fill a server of 100 with, and hand out dead ones after a restart.
     return {"poolclass": NullPool, "connect_args": {"connect_timeout": 10}}
 
 

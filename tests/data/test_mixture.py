@@ -221,6 +221,16 @@ def test_spread_lowers_each_gain_by_up_to_its_decibels() -> None:
     assert drawn.std() > 2.5  # uniform over 12 dB: 3.46
 
 
+def test_the_stated_snr_holds_at_raw_levels_far_apart() -> None:
+    """A sensor in volts and one in mm/s2: the gain that makes them equal may be 1e-8."""
+    parts = Split((segment(1, level=1e-6),), (segment(3, level=1e2),))
+    for batch in batches(config(level="raw"), parts, gain=2.0, per_window=True):
+        torch.testing.assert_close(batch.snr_db, torch.full((16,), -6.0206), atol=1e-3, rtol=0)
+        noise = ((batch.noisy - batch.clean) * batch.scale).square().mean(-1)
+        measured = 10 * torch.log10((batch.clean * batch.scale).square().mean(-1) / noise)
+        torch.testing.assert_close(measured[:, 0], batch.snr_db, atol=0.01, rtol=0)
+
+
 def test_the_recordings_stay_as_they_were() -> None:
     """A randomiser once wrote into its input and spoiled the data set."""
     parts = split()

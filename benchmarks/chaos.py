@@ -1,0 +1,327 @@
+"""The promises of the search, held under fire: `python -m benchmarks.chaos [--quick] [--only NAME] [--database ...]`.
+
+Real worker processes train tiny models, and are killed, stopped, starved of memory and disk, and cut off from their
+database. One row a promise is printed; the exit code is 1 if any was broken. docs/reliability.md has the results.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks.chaos_crowd import cold_start, exactly_once
+from benchmarks.chaos_place import (
+    FINISHED,
+    Place,
+    Row,
+    ended,
+    make,
+    record,
+    slots,
+    spec_of,
+    start,
+    states,
+    told,
+    trials,
+    until,
+    wait_all,
+    words,
+    work,
+)
+from benchmarks.postgres import private_postgres
+from search.trial import checkpoint_folder
+from search.turns import REASON, RESUMED, WORKER
+from training.checkpoint import CheckpointError, load_checkpoint
+from training.trainer import CHECKPOINT
+
+LIMIT_S = 600.0
+
+
+def exactly_n(place: Place, quick: bool) -> Row:
+    """Workers are killed at random moments and replaced; the budget is met exactly."""
+    n_workers, budget, kills = (3, 10, 4) if quick else (8, 100, 20)
+    search = make(place, spec_of(place, "exactly", budget, epochs=2))
+    draw = random.Random(4)
+    alive = [work(place, search.name, f"{i}.log", lease_s=10) for i in range(n_workers)]
+    everyone = list(alive)
+    killed = 0
+    with ended(everyone):
+        until("a trial under way", lambda: bool(trials(place, search)), LIMIT_S)
+        pause_s = 0.0
+        while killed < kills and any(process.poll() is None for process in alive):
+            time.sleep(pause_s)
+            at_work = {row.pid for row in slots(place, search) if row.state in ("claimed", "telling")}
+            targets = [i for i, process in enumerate(alive) if process.poll() is None and process.pid in at_work]
+            if targets:
+                i = draw.choice(targets)
+                alive[i].kill()
+                killed += 1
+                alive[i] = work(place, search.name, f"{i}.log", lease_s=10)
+                everyone.append(alive[i])
+            pause_s = draw.uniform(0.0, 1.0 if quick else 6.0)
+        codes = wait_all(alive, LIMIT_S)
+        again = [work(place, search.name, "again.log") for _ in range(2)]
+        everyone += again
+        codes += wait_all(again, LIMIT_S)
+    found = states(place, search)
+    n_finished = sum(found[state] for state in FINISHED)
+    ends = Counter(line.split()[1] for line in words(place).splitlines() if " complete " in line)
+    twice = sum(count > 1 for count in ends.values())
+    in_slots = [row.trial for row in slots(place, search) if row.state == "finished"]
+    left = found["RUNNING"] + found["WAITING"]
+    return Row(
+        f"exactly N: {n_workers} workers, budget {budget}",
+        f"{killed} SIGKILLs at random moments of trials, then 2 workers more",
+        f"{n_finished} finished, {twice} twice, {left} left running, {found['FAIL']} failed",
+        killed == kills
+        and n_finished == len(in_slots) == len(set(in_slots)) == budget
+        and twice == left == 0
+        and set(codes) == {0},
+    )
+
+
+def kill_anything(place: Place, quick: bool) -> Row:
+    """A worker is killed in mid-epoch under `drivebeat launch`."""
+    lease_s, epochs = 10.0, 8
+    point = {"width": 8, "learning_rate": 1e-3}
+    calm = make(place, spec_of(place, "calm", 1, epochs, enqueue=[point]))
+    search = make(place, spec_of(place, "killed", 1, epochs, enqueue=[point]))
+    launcher = [work(place, "calm", "calm.log")]
+    with ended(launcher):
+        wait_all(launcher, LIMIT_S)
+        launcher.append(start(place, "killed", "launch", "--workers", "1", "--lease", str(lease_s), log="launch.log"))
+        until("two epochs", lambda: told(search, 0) >= 2, LIMIT_S)
+        time.sleep(0.15)
+        (row,) = slots(place, search)
+        os.kill(row.pid, signal.SIGKILL)
+        at_kill = _reports(place, search.name)
+        took_s = until("the trial runs again", lambda: RESUMED in trials(place, search)[0].user_attrs, 60)
+        until("another epoch", lambda: len(_reports(place, search.name)) > len(at_kill), LIMIT_S, every_s=0.01)
+        repeated = sum(a != b for a, b in zip(at_kill, _reports(place, search.name), strict=False))
+        codes = wait_all(launcher, LIMIT_S)
+    (undisturbed,), (trial,) = trials(place, calm), trials(place, search)
+    same = trial.value == undisturbed.value and trial.intermediate_values == undisturbed.intermediate_values
+    return Row(
+        "kill anything: the trial goes on by itself within lease + 5 s",
+        f"SIGKILL in mid-epoch under `drivebeat launch --workers 1 --lease {lease_s:g}`",
+        f"runs again after {took_s:.1f} s, {repeated} finished epochs repeated beside the one broken off, "
+        f"values {'bit-equal' if same else 'DIFFER'}",
+        took_s <= lease_s + 5 and repeated == 0 and same and codes == [0, 0],
+    )
+
+
+def _reports(place: Place, study: str) -> list[dict[str, float]]:
+    """The reports in trial 0's checkpoint, seconds included, by which an epoch done again would differ."""
+    path = checkpoint_folder(place.artifacts, study, 0) / CHECKPOINT
+    try:
+        return list(json.loads(load_checkpoint(path, torch.device("cpu"))["reports"]))
+    except CheckpointError:
+        return []
+
+
+def fencing(place: Place, quick: bool) -> Row:
+    """A worker sleeps past its lease, and wakes when another one has finished its trial."""
+    lease_s = 2.0
+    search = make(place, spec_of(place, "fenced", 3, epochs=6))
+    late = work(place, search.name, "late.log", lease_s)
+    everyone = [late]
+    with ended(everyone):
+        until("two epochs", lambda: told(search, 0) >= 2, LIMIT_S)
+        late.send_signal(signal.SIGSTOP)
+        everyone.append(work(place, search.name, "other.log", lease_s))
+        until("another finishes it", lambda: trials(place, search)[0].state.name == "COMPLETE", LIMIT_S)
+        everyone[1].terminate()
+        wait_all(everyone[1:], 30)
+        before = trials(place, search)[0]
+        late.send_signal(signal.SIGCONT)
+        codes = wait_all(everyone, LIMIT_S)
+    refused = "trial 0 is somebody else's by now" in words(place, "late.log")
+    after = trials(place, search)
+    by_late = sum(f":{late.pid}:" in trial.user_attrs[WORKER] for trial in after)
+    stands = (before.value, before.user_attrs[WORKER]) == (after[0].value, after[0].user_attrs[WORKER])
+    return Row(
+        "fencing: a late result is refused, and the late worker carries on",
+        f"SIGSTOP in training past a lease of {lease_s:g} s, another worker finishes the trial, SIGCONT",
+        f"{'refused' if refused else 'NOT refused'}, the other's result {'stands' if stands else 'LOST'}, "
+        f"the late worker finished {by_late} trials more",
+        refused and stands and by_late >= 1 and codes == [0, 0] and states(place, search) == {"COMPLETE": 3},
+    )
+
+
+def database_away(place: Place, quick: bool) -> Row:
+    """The server is stopped twice in mid-search."""
+    assert place.server is not None
+    away_s, budget, epochs = (5.0, 4, 6) if quick else (30.0, 16, 20)
+    search = make(place, spec_of(place, "away", budget, epochs))
+    workers = [work(place, search.name, f"{i}.log", lease_s=10) for i in range(2)]
+    with ended(workers):
+        for stop in range(2):
+            until("reports", lambda stop=stop: sum(told(search, n) for n in range(budget)) > 3 * (stop + 1), LIMIT_S)
+            place.server.stop()
+            time.sleep(away_s)
+            place.server.start()
+        codes = wait_all(workers, LIMIT_S)
+    found = trials(place, search)
+    complete = [trial for trial in found if trial.state.name == "COMPLETE"]
+    lost = sum(epochs - len(trial.intermediate_values) for trial in complete)
+    return Row(
+        "a database that goes away costs nothing",
+        f"server stopped for {away_s:g} s, twice; 2 workers, {budget} trials of {epochs} epochs",
+        f"{sum(code != 0 for code in codes)} workers died, {len(complete)} complete, {lost} reports lost",
+        codes == [0, 0] and lost == 0 and len(complete) == len(found) == budget,
+    )
+
+
+def stop_in_order(place: Place, quick: bool) -> Row:
+    """SIGTERM in training."""
+    search = make(place, spec_of(place, "stopped", 1, epochs=8))
+    workers = [work(place, search.name, "first.log")]
+    with ended(workers):
+        until("two epochs", lambda: told(search, 0) >= 2, LIMIT_S)
+        workers[0].terminate()
+        took_s = until("its end", lambda: workers[0].poll() is not None, 60)
+        (row,) = slots(place, search)
+        workers.append(work(place, search.name, "second.log"))
+        codes = wait_all(workers, LIMIT_S)
+    (trial,) = trials(place, search)
+    resumed = trial.user_attrs.get(RESUMED)
+    return Row(
+        "SIGTERM: exit 0 within 10 s, the trial goes on elsewhere",
+        "SIGTERM in training, then another worker",
+        f"exit code {codes[0]} after {took_s:.1f} s, slot {row.state}, then {trial.state.name.lower()}",
+        codes == [0, 0] and took_s < 10 and row.state == "open" and resumed == 1 and trial.state.name == "COMPLETE",
+    )
+
+
+def memory(place: Place, quick: bool) -> Row:
+    """A batch larger than the memory that the worker may have."""
+    sizes = {"batch_size": {"choices": [8, 4_000_000]}}
+    point = {"width": 8, "learning_rate": 1e-3}
+    points = [point | {"batch_size": 4_000_000}, point | {"batch_size": 8}]
+    spec = spec_of(place, "memory", 1, epochs=2, ranges=sizes, enqueue=points, fixed={"steps_per_epoch": 3})
+    search = make(place, spec)
+    limit = 12 << 30
+    worker = [work(place, "memory", "w.log", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))]
+    with ended(worker):
+        codes = wait_all(worker, LIMIT_S)
+    found = trials(place, search)
+    reason = str(found[0].user_attrs.get(REASON, ""))
+    return Row(
+        "memory: the trial fails with the reason, the next one runs",
+        f"a batch of 4,000,000 windows under RLIMIT_AS of {limit >> 30} GiB",
+        f"trial 0 {found[0].state.name.lower()} ({reason[:40]} ...), trial 1 {found[-1].state.name.lower()}",
+        codes == [0] and "memory" in reason and [t.state.name for t in found] == ["FAIL", "COMPLETE"],
+    )
+
+
+def disk_full(place: Place, quick: bool) -> Row:
+    """Artifacts and checkpoints on a disk too small for them, which then grows."""
+    search = make(place, spec_of(place, "disk", 2, epochs=2))
+    place.artifacts.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "drivebeat-chaos", str(place.artifacts)]
+    what = "a tmpfs of 16 KiB for checkpoints and artifacts, then one of 64 MiB"
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        return Row("disk full: one clear reason, nothing corrupt", what, "not run: tmpfs cannot be mounted here", True)
+    workers = [work(place, search.name, "full.log")]
+    try:
+        with ended(workers):
+            codes = wait_all(workers, LIMIT_S)
+            said = words(place, "full.log").strip().splitlines()[-1]
+            left = [path for path in place.artifacts.rglob("*") if path.is_file()]
+            remount = ["mount", "-o", "remount,size=64m", str(place.artifacts)]
+            subprocess.run(remount, capture_output=True, check=True)
+            workers.append(work(place, search.name, "again.log"))
+            codes = wait_all(workers, LIMIT_S)
+    finally:
+        subprocess.run(["umount", str(place.artifacts)], capture_output=True, check=False)
+    found = trials(place, search)
+    reasons = [str(trial.user_attrs.get(REASON, "")) for trial in found if trial.state.name == "FAIL"]
+    clear = sum("No space left on device" in reason for reason in reasons)
+    return Row(
+        "disk full: one clear reason, nothing corrupt, the worker says why it stops",
+        what,
+        f"{clear} of {len(reasons)} failed trials say so, {len(left)} files left behind, then {states(place, search)}"
+        f"; the worker: {said[:60]} ...",
+        clear == len(reasons) == 3
+        and not left
+        and codes == [2, 0]
+        and said.startswith("drivebeat: worker stops: 3 trials in a row failed")
+        and states(place, search)["COMPLETE"] == 2,
+    )
+
+
+Scenario = Callable[[Place, bool], Row]
+SCENARIOS: tuple[Scenario, ...] = (
+    exactly_n, kill_anything, cold_start, exactly_once, fencing, database_away, stop_in_order, memory, disk_full,
+)  # fmt: skip
+PROCESSES_ONLY = (memory, disk_full)  # the database has no part in these: SQLite will do
+
+
+@contextmanager
+def places(database: str, recordings: Path) -> Iterator[Callable[[Scenario], Place]]:
+    """A function that gives each scenario a folder and an empty database of its own."""
+    with ExitStack() as stack:
+        server = stack.enter_context(private_postgres()) if database == "postgresql" else None
+
+        def place(scenario: Scenario) -> Place:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drivebeat-chaos-")))
+            url = f"sqlite:///{folder}/studies.db" if server is None else server.new_database()
+            return Place(folder, url, recordings, server)
+
+        yield place
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small versions of all")
+    parser.add_argument("--only", action="append", choices=[s.__name__ for s in SCENARIOS], help="may be repeated")
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
+    parser.add_argument("--json", action="store_true", help="one line of JSON a row")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    broken = 0
+    with tempfile.TemporaryDirectory(prefix="drivebeat-chaos-") as folder:
+        recordings = record(Path(folder))
+        for database in ("sqlite", "postgresql") if asked.database == "both" else (asked.database,):
+            with places(database, recordings) as place:
+                for scenario in SCENARIOS:
+                    apart = (scenario is database_away and database == "sqlite") or (
+                        scenario in PROCESSES_ONLY and database == "postgresql" and asked.database == "both"
+                    )
+                    if apart or (asked.only and scenario.__name__ not in asked.only):
+                        continue
+                    at = place(scenario)
+                    try:
+                        row = scenario(at, asked.quick)
+                    except TimeoutError as error:
+                        row = Row(scenario.__name__, "", f"{error}", False)
+                    broken += not row.ok
+                    _say(row, at, asked.json)
+    sys.exit(1 if broken else 0)
+
+
+def _say(row: Row, place: Place, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"database": place.database} | asdict(row)), flush=True)
+    else:
+        held = "held" if row.ok else "BROKEN"
+        print(f"| {row.promise} | {row.done} | {row.result} | {place.database}: {held} |", flush=True)
+    if not row.ok:
+        print(words(place)[-6000:], file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

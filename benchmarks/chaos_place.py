@@ -1,0 +1,180 @@
+"""Where chaos.py does its work: a database, a tiny study that trains, worker processes, and what came of them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from optuna.trial import FrozenTrial
+
+from benchmarks.postgres import Postgres
+from data.synthetic import SynthConfig, synthesise
+from search.ledger import SLOTS
+from search.spec import StudySpec, check
+from search.storage import open_engine, open_storage
+from search.study import SearchStudy, create
+from training.decode import decode
+
+ROOT = Path(__file__).parents[1]
+FINISHED = ("COMPLETE", "PRUNED")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder and an empty database. server: PostgreSQL's, which can be stopped; None for SQLite."""
+
+    folder: Path
+    url: str
+    recordings: Path
+    server: Postgres | None
+
+    @property
+    def artifacts(self) -> Path:
+        return self.folder / "artifacts"
+
+    @property
+    def database(self) -> str:
+        return "SQLite" if self.server is None else "PostgreSQL"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A promise, what was done to break it, what came of it, and whether it held."""
+
+    promise: str
+    done: str
+    result: str
+    ok: bool
+
+
+def record(folder: Path) -> Path:
+    """Half a minute of heart sounds at rest and of driving, generated into `folder`."""
+    synthesise(SynthConfig(seed=3, minutes=0.5, speeds_kmh=(60,)), folder)
+    return folder
+
+
+def spec_of(place: Place, name: str, trials: int, epochs: int, **changes: Any) -> StudySpec:
+    """A study of tiny autoencoders, about 0.3 s an epoch on one core; `changes` replace sections of its file."""
+    (clean,) = place.recordings.rglob("stop.wav")
+    (noise,) = place.recordings.rglob("60km.wav")
+    held_out = {"n_windows": 4, "snrs_db": [-5.0, 0.0]}
+    data = {
+        "clean": [{"files": [str(clean)]}],
+        "noise": [{"files": [str(noise)]}],
+        "rate_hz": 250.0,
+        "window_samples": 512,
+        "stride_samples": 16,
+        "validation": held_out,
+        "test": {**held_out, "seed": 1},
+    }
+    fixed = {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 60, "gain_ramp": "none"}
+    document = {
+        "name": name,
+        "models": ["autoencoder"],
+        "epochs": epochs,
+        "search": ["width", "learning_rate"],
+        "fixed": fixed | changes.pop("fixed", {}),
+        "ranges": {"width": {"choices": [8, 16]}} | changes.pop("ranges", {}),
+        "sampler": {"name": "random"},
+        "pruner": {"name": "none"},
+        "budget": {"trials": trials},
+        "data": data,
+        **changes,
+    }
+    return check(decode(StudySpec, document, name), name)
+
+
+def make(place: Place, spec: StudySpec) -> SearchStudy:
+    """The study of `spec` in the database."""
+    return create(spec, open_storage(place.url), open_engine(place.url))[0]
+
+
+def start(place: Place, name: str, *arguments: str, log: str, **options: Any) -> subprocess.Popen[bytes]:
+    """A process of `drivebeat ARGUMENTS` on the study, its words in the file `log` of the folder."""
+    environment = os.environ | {
+        "DRIVEBEAT_STORAGE": place.url,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": "1",
+        "DRIVEBEAT_ARTIFACTS": str(place.artifacts),
+    }
+    with (place.folder / log).open("ab") as file:
+        command = [sys.executable, "-m", "search.cli", arguments[0], name, *arguments[1:]]
+        return subprocess.Popen(
+            command, env=environment, cwd=place.folder, stdout=file, stderr=subprocess.STDOUT, **options
+        )
+
+
+def work(place: Place, name: str, log: str, lease_s: float = 30.0, **options: Any) -> subprocess.Popen[bytes]:
+    """A worker."""
+    return start(place, name, "work", "--threads", "1", "--lease", str(lease_s), log=log, **options)
+
+
+@contextlib.contextmanager
+def ended(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """On leaving none of `processes` is alive, whatever happened."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait()
+
+
+def wait_all(processes: list[subprocess.Popen[bytes]], limit_s: float) -> list[int | None]:
+    """The exit codes; None for one that has not ended within limit_s."""
+    deadline = time.monotonic() + limit_s
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.01, deadline - time.monotonic()))
+    return [process.poll() for process in processes]
+
+
+def until(what: str, happens: Callable[[], bool], limit_s: float, every_s: float = 0.05) -> float:
+    """Wait for it; the seconds it took. Raises TimeoutError."""
+    began = time.monotonic()
+    while not happens():
+        if time.monotonic() - began > limit_s:
+            raise TimeoutError(f"not within {limit_s:g} s: {what}")
+        time.sleep(every_s)
+    return time.monotonic() - began
+
+
+def trials(place: Place, search: SearchStudy) -> list[FrozenTrial]:
+    """All trials, read afresh."""
+    return open_storage(place.url).get_all_trials(search.study._study_id)
+
+
+def told(search: SearchStudy, number: int) -> int:
+    """How many reports the trial has; 0 before it exists."""
+    found = search.study.get_trials(deepcopy=False)
+    return len(found[number].intermediate_values) if number < len(found) else 0
+
+
+def slots(place: Place, search: SearchStudy) -> list[Any]:
+    """The rows of the study's slots."""
+    engine = open_engine(place.url)
+    with engine.begin() as connection:
+        rows = connection.execute(sqlalchemy.select(SLOTS).where(SLOTS.c.study == search.name)).all()
+    engine.dispose()
+    return list(rows)
+
+
+def states(place: Place, search: SearchStudy) -> Counter[str]:
+    """How many trials are in which state."""
+    return Counter(trial.state.name for trial in trials(place, search))
+
+
+def words(place: Place, pattern: str = "*.log") -> str:
+    """All logs."""
+    return "".join(path.read_text(errors="replace") for path in sorted(place.folder.glob(pattern)))

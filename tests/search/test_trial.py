@@ -1,0 +1,173 @@
+"""One trial that really trains: what it leaves in the study, when it is pruned, and when it is not trained at all."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
+from optuna.trial import FrozenTrial, TrialState
+
+from data.corpus import Corpus
+from search.export import best_trial, is_feasible, run_of_trial
+from search.ledger import this_process
+from search.outcome import TrialOutcome
+from search.study import SearchStudy
+from search.trial import Place, Watch, run_trial
+from search.turns import next_turn
+from training.config import read_run
+from training.trainer import TrainingFailed
+
+Ran = tuple[SearchStudy, TrialOutcome, FrozenTrial]
+
+
+@pytest.fixture
+def run_one(bench: Any, make_spec: Any, corpus: Corpus, tmp_path: Path) -> Callable[..., Ran]:
+    """Make the tiny study, take one turn, run it: the study, the outcome and the trial as stored."""
+
+    def run(check: Callable[[], None] = lambda: None, artifacts: Path | None = None, **changes: Any) -> Ran:
+        search = bench.create(make_spec(**changes))
+        turn = next_turn(search, bench.engine, this_process(), 60.0)
+        folder = artifacts or tmp_path / "artifacts"
+        folder.mkdir(exist_ok=True)
+        place = Place(FileSystemArtifactStore(str(folder)), folder, threads=1)
+        outcome = run_trial(turn, search, corpus, place, Watch(check, lambda epoch, score: None, lambda line: None))
+        return search, outcome, search.study.get_trials()[0]
+
+    return run
+
+
+def test_a_trial_leaves_its_scores_figure_sounds_config_and_note(run_one: Callable[..., Ran], tmp_path: Path) -> None:
+    search, outcome, trial = run_one()
+
+    assert outcome.state == "complete"
+    assert list(trial.intermediate_values) == [0, 1, 2]
+    assert outcome.value == max(trial.intermediate_values.values())
+    attributes = trial.user_attrs
+    assert {"si_sdr_db", "event_f1", "hr_within_5_bpm", "si_sdr_db@-5", "si_sdr_db@+0", "best_epoch"} <= set(attributes)
+    assert attributes["si_sdr_db"] == pytest.approx(outcome.value, abs=1e-3)
+    assert attributes["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert attributes["seconds"] > 0
+    assert attributes["worker"] == this_process().name
+    metas = get_all_artifact_meta(trial, storage=search.study._storage)
+    files = {meta.filename: meta for meta in metas}
+    assert set(files) == {"window.png", "noisy.wav", "clean.wav", "estimate.wav", "run.yaml"}
+    store = FileSystemArtifactStore(str(tmp_path / "artifacts"))
+    for name, meta in files.items():
+        download_artifact(artifact_store=store, file_path=str(tmp_path / name), artifact_id=meta.artifact_id)
+    assert (tmp_path / "window.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "estimate.wav").read_bytes().startswith(b"RIFF")
+    run = read_run(tmp_path / "run.yaml")
+    assert run == run_of_trial(trial, "tiny")
+    assert (run.model.width, run.optimiser.learning_rate) == (trial.params["width"], trial.params["learning_rate"])
+    note = next(value for key, value in trial.system_attrs.items() if "note" in key)
+    note = note if isinstance(note, str) else json.dumps(note)
+    assert files["window.png"].artifact_id in note
+
+
+def test_the_value_is_the_best_after_the_ramps(run_one: Callable[..., Ran]) -> None:
+    """Not the best of all epochs: those before the end of the gain ramp learnt on easier mixtures."""
+    fixed = {
+        "levels": 2,
+        "kernel": 3,
+        "batch_size": 8,
+        "steps_per_epoch": 3,
+        "gain_ramp": "linear",
+        "gain_ramp_share": 0.6,
+    }
+    _, outcome, trial = run_one(fixed=fixed)
+    assert outcome.value == trial.intermediate_values[2]
+
+
+@pytest.mark.parametrize("limits", [{"max_parameters": 100}, {"max_latency_ms": 1e-6}])
+def test_a_model_over_its_limits_is_infeasible_before_any_training(
+    limits: dict[str, Any], run_one: Callable[..., Ran]
+) -> None:
+    search, outcome, trial = run_one(constraints=limits)
+    assert outcome.state == "infeasible"
+    assert outcome.n_epochs == 0
+    assert "allowed" in outcome.reason
+    assert not trial.intermediate_values
+    assert not is_feasible(trial)
+    search.study.tell(trial.number, state=TrialState.PRUNED)
+    assert best_trial(search) is None
+
+
+def test_a_model_within_its_limits_is_feasible(run_one: Callable[..., Ran]) -> None:
+    _, outcome, trial = run_one(constraints={"max_parameters": 10**9, "max_latency_ms": 1e9}, epochs=1)
+    assert outcome.state == "complete"
+    assert is_feasible(trial)
+
+
+def test_a_trial_behind_the_others_is_pruned_and_still_tells_its_story(run_one: Callable[..., Ran], bench: Any) -> None:
+    from optuna.trial import create_trial
+
+    pruner = {"name": "median", "startup_trials": 1, "warmup_epochs": 0}
+    made: list[SearchStudy] = []
+
+    def lead() -> None:  # as if others had done far better: told once the trial is under way
+        if not made:
+            from search.study import load_study
+
+            made.append(load_study("tiny", bench.storage))
+            for _ in range(3):
+                made[0].study.add_trial(create_trial(value=50.0, intermediate_values={0: 50.0, 1: 50.0, 2: 50.0}))
+
+    _, outcome, trial = run_one(check=lead, pruner=pruner)
+    assert outcome.state == "pruned"
+    assert outcome.value is None
+    assert outcome.n_epochs == 1 == len(trial.intermediate_values)
+    assert "behind the others after epoch 1" in outcome.reason
+    assert "event_f1" in trial.user_attrs
+
+
+def test_a_run_that_diverges_says_so(run_one: Callable[..., Ran]) -> None:
+    ranges = {"width": {"choices": [8]}}
+    with pytest.raises(TrainingFailed, match="not finite"):
+        run_one(
+            search=["width"],
+            ranges=ranges,
+            loss="mse",
+            fixed={
+                "learning_rate": 1e30,
+                "clip_norm": 0.0,
+                "batch_size": 4,
+                "steps_per_epoch": 4,
+                "output": "linear",
+                "warmup_share": 0.0,
+            },
+        )
+
+
+def test_stopping_ends_a_trial_within_a_step(run_one: Callable[..., Ran]) -> None:
+    class Enough(Exception):
+        pass
+
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise Enough
+
+    with pytest.raises(Enough):
+        run_one(check=check, fixed={"levels": 2, "batch_size": 4, "steps_per_epoch": 10_000})
+    assert calls == 2
+
+
+def test_a_disk_that_is_full_costs_the_pictures_and_not_the_result(
+    run_one: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("search.story.upload_artifact", full)
+    _, outcome, _ = run_one(epochs=1)
+    assert outcome.state == "complete"
+    assert outcome.value is not None
+    assert math.isfinite(outcome.value)
+    assert "artifacts are missing: [Errno 28] No space left on device" in outcome.reason
