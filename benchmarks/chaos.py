@@ -8,9 +8,7 @@ import argparse
 import json
 import os
 import random
-import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,11 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.chaos_crowd import cold_start, exactly_once
+from benchmarks.chaos_machine import disk_full, memory
 from benchmarks.chaos_place import (
     FINISHED,
     Place,
@@ -42,8 +42,10 @@ from benchmarks.chaos_place import (
     work,
 )
 from benchmarks.postgres import private_postgres
+from search.slots import LEASE_S
+from search.study import SearchStudy
 from search.trial import checkpoint_folder
-from search.turns import REASON, RESUMED, WORKER
+from search.turns import RESUMED, WORKER
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.trainer import CHECKPOINT
 
@@ -95,7 +97,7 @@ def exactly_n(place: Place, quick: bool) -> Row:
 
 def kill_anything(place: Place, quick: bool) -> Row:
     """A worker is killed in mid-epoch under `drivebeat launch`."""
-    lease_s, epochs = 10.0, 8
+    lease_s, epochs = LEASE_S, 8
     point = {"width": 8, "learning_rate": 1e-3}
     calm = make(place, spec_of(place, "calm", 1, epochs, enqueue=[point]))
     search = make(place, spec_of(place, "killed", 1, epochs, enqueue=[point]))
@@ -169,7 +171,8 @@ def database_away(place: Place, quick: bool) -> Row:
     workers = [work(place, search.name, f"{i}.log", lease_s=10) for i in range(2)]
     with ended(workers):
         for stop in range(2):
-            until("reports", lambda stop=stop: sum(told(search, n) for n in range(budget)) > 3 * (stop + 1), LIMIT_S)
+            enough = 3 * (stop + 1)
+            until("reports", partial(_reported, search, budget, enough), LIMIT_S)
             place.server.stop()
             time.sleep(away_s)
             place.server.start()
@@ -183,6 +186,10 @@ def database_away(place: Place, quick: bool) -> Row:
         f"{sum(code != 0 for code in codes)} workers died, {len(complete)} complete, {lost} reports lost",
         codes == [0, 0] and lost == 0 and len(complete) == len(found) == budget,
     )
+
+
+def _reported(search: SearchStudy, budget: int, enough: int) -> bool:
+    return sum(told(search, number) for number in range(budget)) > enough
 
 
 def stop_in_order(place: Place, quick: bool) -> Row:
@@ -203,63 +210,6 @@ def stop_in_order(place: Place, quick: bool) -> Row:
         "SIGTERM in training, then another worker",
         f"exit code {codes[0]} after {took_s:.1f} s, slot {row.state}, then {trial.state.name.lower()}",
         codes == [0, 0] and took_s < 10 and row.state == "open" and resumed == 1 and trial.state.name == "COMPLETE",
-    )
-
-
-def memory(place: Place, quick: bool) -> Row:
-    """A batch larger than the memory that the worker may have."""
-    sizes = {"batch_size": {"choices": [8, 4_000_000]}}
-    point = {"width": 8, "learning_rate": 1e-3}
-    points = [point | {"batch_size": 4_000_000}, point | {"batch_size": 8}]
-    spec = spec_of(place, "memory", 1, epochs=2, ranges=sizes, enqueue=points, fixed={"steps_per_epoch": 3})
-    search = make(place, spec)
-    limit = 12 << 30
-    worker = [work(place, "memory", "w.log", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))]
-    with ended(worker):
-        codes = wait_all(worker, LIMIT_S)
-    found = trials(place, search)
-    reason = str(found[0].user_attrs.get(REASON, ""))
-    return Row(
-        "memory: the trial fails with the reason, the next one runs",
-        f"a batch of 4,000,000 windows under RLIMIT_AS of {limit >> 30} GiB",
-        f"trial 0 {found[0].state.name.lower()} ({reason[:40]} ...), trial 1 {found[-1].state.name.lower()}",
-        codes == [0] and "memory" in reason and [t.state.name for t in found] == ["FAIL", "COMPLETE"],
-    )
-
-
-def disk_full(place: Place, quick: bool) -> Row:
-    """Artifacts and checkpoints on a disk too small for them, which then grows."""
-    search = make(place, spec_of(place, "disk", 2, epochs=2))
-    place.artifacts.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "drivebeat-chaos", str(place.artifacts)]
-    what = "a tmpfs of 16 KiB for checkpoints and artifacts, then one of 64 MiB"
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        return Row("disk full: one clear reason, nothing corrupt", what, "not run: tmpfs cannot be mounted here", True)
-    workers = [work(place, search.name, "full.log")]
-    try:
-        with ended(workers):
-            codes = wait_all(workers, LIMIT_S)
-            said = words(place, "full.log").strip().splitlines()[-1]
-            left = [path for path in place.artifacts.rglob("*") if path.is_file()]
-            remount = ["mount", "-o", "remount,size=64m", str(place.artifacts)]
-            subprocess.run(remount, capture_output=True, check=True)
-            workers.append(work(place, search.name, "again.log"))
-            codes = wait_all(workers, LIMIT_S)
-    finally:
-        subprocess.run(["umount", str(place.artifacts)], capture_output=True, check=False)
-    found = trials(place, search)
-    reasons = [str(trial.user_attrs.get(REASON, "")) for trial in found if trial.state.name == "FAIL"]
-    clear = sum("No space left on device" in reason for reason in reasons)
-    return Row(
-        "disk full: one clear reason, nothing corrupt, the worker says why it stops",
-        what,
-        f"{clear} of {len(reasons)} failed trials say so, {len(left)} files left behind, then {states(place, search)}"
-        f"; the worker: {said[:60]} ...",
-        clear == len(reasons) == 3
-        and not left
-        and codes == [2, 0]
-        and said.startswith("drivebeat: worker stops: 3 trials in a row failed")
-        and states(place, search)["COMPLETE"] == 2,
     )
 
 
@@ -292,6 +242,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one line of JSON a row")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # nothing is to outlive it
     broken = 0
     with tempfile.TemporaryDirectory(prefix="drivebeat-chaos-") as folder:
         recordings = record(Path(folder))

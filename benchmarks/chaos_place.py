@@ -75,7 +75,7 @@ def spec_of(place: Place, name: str, trials: int, epochs: int, **changes: Any) -
         "validation": held_out,
         "test": {**held_out, "seed": 1},
     }
-    fixed = {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 60, "gain_ramp": "none"}
+    fixed = {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 60, "gain_ramp": "none", "threads": 1}
     document = {
         "name": name,
         "models": ["autoencoder"],

@@ -7,19 +7,17 @@ float32 at least, whatever precision the model ran in.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor, nn
 
-# Bounds the SI-SDR loss to -50 .. +50 dB: past 50 dB there is nothing left to gain on real recordings.
-SI_SDR_LIMIT = 1e-5
-# An estimate 80 dB below the clean signal counts as silence in the SI-SDR loss.
-SILENCE_ENERGY_SHARE = 1e-8
-# A clean window with less energy is silent: signals lie within (-1, 1), and float32 needs the room below.
-AUDIBLE_ENERGY = 1e-16
+from objectives.spectral import MultiResolutionStft
+from objectives.waveform import level_penalty, negative_si_sdr, peak_weighted_l1
+from objectives.wavelet import MorletL1, geometric_scales
 
 
 class Loss(nn.Module):
@@ -40,48 +38,18 @@ class Loss(nn.Module):
         return self.function(estimate.to(dtype), clean.to(dtype))
 
 
-def _refuse(loss: str, name: str, value: float, allowed: str) -> ValueError:
-    return ValueError(f"{loss}: {name} is {value}; {allowed} is needed")
+class WeightedSum(nn.Module):
+    """Sum of weight times term; a term of weight 0 is left out, so that it costs no time."""
 
+    def __init__(self, *terms: tuple[float, Callable[[Tensor, Tensor], Tensor]]) -> None:
+        super().__init__()
+        self.terms = [(weight, term) for weight, term in terms if weight]
+        # Modules must be known as such, or their buffers would not follow `.to(device)`.
+        self.parts = nn.ModuleList(term for _, term in self.terms if isinstance(term, nn.Module))
 
-def _check_peak_weight(loss: str, peak_weight: float) -> None:
-    if not 0.0 <= peak_weight <= 1.0:
-        raise _refuse(loss, "peak_weight", peak_weight, "a number from 0 (plain L1) to 1 (peaks only)")
-
-
-def peak_weighted_l1(estimate: Tensor, clean: Tensor, peak_weight: float) -> Tensor:
-    """mean(|e - c| * ((1 - w) + w * |c| / max|c|)) over Tensor[batch, 1, time]; w = peak_weight in [0, 1].
-
-    Plain L1 is won by silence, as most of a heart sound is a pause; this makes the beats count for more. The
-    maximum is taken per window: a loud window must not flatten a faint one's weights, and a window's loss
-    must not depend on which others share its batch. A silent clean window keeps the even weight 1 - w.
-    """
-    magnitude = clean.abs()
-    peak = magnitude.amax(dim=-1, keepdim=True)
-    shape = magnitude / torch.where(peak > 0, peak, 1.0)
-    return ((estimate - clean).abs() * ((1.0 - peak_weight) + peak_weight * shape)).mean()
-
-
-def negative_si_sdr(estimate: Tensor, clean: Tensor) -> Tensor:
-    """Mean negative SI-SDR in dB over the windows of Tensor[batch, 1, time], from -50 (perfect) to +50 dB.
-
-    SI-SDR is 10 log10(q / (1 - q)) with q = <e, c>^2 / (|e|^2 |c|^2), the squared cosine. Here q + 1e-5 and
-    1 - q + 1e-5 stand for the two, and |e|^2 + 1e-8 |c|^2 for |e|^2. So values and gradients are finite and
-    silence (q = 0) is the worst output, not a 0 dB one. A silent clean window has no SI-SDR and adds 0.
-    """
-    clean_energy = clean.square().sum(dim=-1)
-    audible = clean_energy > AUDIBLE_ENERGY
-    safe_energy = torch.where(audible, clean_energy, 1.0)
-    estimate_energy = estimate.square().sum(dim=-1) + SILENCE_ENERGY_SHARE * safe_energy
-    # One division by each energy in turn: their product can leave the range of float32.
-    product = (estimate * clean).sum(dim=-1)
-    q = ((product / safe_energy) * (product / estimate_energy)).clamp(max=1.0)
-    loss_db = 10 * torch.log10((1 - q + SI_SDR_LIMIT) / (q + SI_SDR_LIMIT))
-    return torch.where(audible, loss_db, 0.0).mean()
-
-
-def _si_sdr_and_l1(estimate: Tensor, clean: Tensor, l1_weight: float, peak_weight: float) -> Tensor:
-    return negative_si_sdr(estimate, clean) + l1_weight * peak_weighted_l1(estimate, clean, peak_weight)
+    def forward(self, estimate: Tensor, clean: Tensor) -> Tensor:
+        """Scalar of two Tensor[batch, 1, time]."""
+        return torch.stack([weight * term(estimate, clean) for weight, term in self.terms]).sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +61,45 @@ class LossConfig:
     def build(self) -> nn.Module:
         """Make the module: (estimate, clean), both Tensor[batch, 1, time], to a scalar."""
         raise NotImplementedError(f"{type(self).__name__} must define build()")
+
+
+def _require(config: LossConfig, name: str, holds: bool, allowed: str) -> None:
+    # A comparison with NaN is false, so NaN is refused wherever `holds` is a comparison.
+    if not holds:
+        raise ValueError(f"{config.name}: {name} is {getattr(config, name)}; {allowed} is needed")
+
+
+def _check_l1(config: "NegSiSdrConfig | AntiCollapseConfig | MrStftConfig") -> None:
+    _check_peak_weight(config)
+    _require(config, "l1_weight", 0.0 < config.l1_weight < inf, "a positive number")
+
+
+def _check_peak_weight(
+    config: "PeakL1Config | NegSiSdrConfig | AntiCollapseConfig | MrStftConfig | CombinedConfig",
+) -> None:
+    holds = 0.0 <= config.peak_weight <= 1.0
+    _require(config, "peak_weight", holds, "a number from 0 (plain L1) to 1 (peaks only)")
+
+
+def _check_scales(config: "CwtConfig | CombinedConfig") -> None:
+    smallest, largest = config.smallest_scale, config.largest_scale
+    _require(config, "smallest_scale", 1.0 <= smallest < inf, "a scale of 1 sample or more")
+    _require(config, "largest_scale", smallest <= largest <= 4096, f"a scale from smallest_scale ({smallest}) to 4096")
+    _require(config, "n_scales", 1 <= config.n_scales <= 1024, "a count from 1 to 1024")
+
+
+def _check_windows(config: "MrStftConfig | CombinedConfig") -> None:
+    n = config.shortest_stft_samples
+    _require(config, "shortest_stft_samples", 4 <= n <= 4096 and n % 4 == 0, "a multiple of 4 from 4 to 4096")
+    _require(config, "n_resolutions", 1 <= config.n_resolutions <= 8, "a count from 1 to 8")
+
+
+def _morlet(config: "CwtConfig | CombinedConfig") -> MorletL1:
+    return MorletL1(geometric_scales(config.smallest_scale, config.largest_scale, config.n_scales))
+
+
+def _stft(config: "MrStftConfig | CombinedConfig") -> MultiResolutionStft:
+    return MultiResolutionStft(tuple(config.shortest_stft_samples << k for k in range(config.n_resolutions)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +123,7 @@ class SmoothL1Config(LossConfig):
     beta: Annotated[float, FloatDistribution(0.001, 1.0, log=True)] = 0.1
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.beta < float("inf"):
-            raise _refuse(self.name, "beta", self.beta, "a positive amplitude")
+        _require(self, "beta", 0.0 < self.beta < inf, "a positive amplitude")
 
     def build(self) -> nn.Module:
         return Loss(partial(F.smooth_l1_loss, beta=self.beta))
@@ -141,7 +147,7 @@ class PeakL1Config(LossConfig):
     peak_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.25
 
     def __post_init__(self) -> None:
-        _check_peak_weight(self.name, self.peak_weight)
+        _check_peak_weight(self)
 
     def build(self) -> nn.Module:
         return Loss(partial(peak_weighted_l1, peak_weight=self.peak_weight))
@@ -160,14 +166,138 @@ class NegSiSdrConfig(LossConfig):
     peak_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.25
 
     def __post_init__(self) -> None:
-        _check_peak_weight(self.name, self.peak_weight)
-        if not 0.0 < self.l1_weight < float("inf"):
-            raise _refuse(self.name, "l1_weight", self.l1_weight, "a positive number")
+        _check_l1(self)
 
     def build(self) -> nn.Module:
-        return Loss(partial(_si_sdr_and_l1, l1_weight=self.l1_weight, peak_weight=self.peak_weight))
+        l1 = partial(peak_weighted_l1, peak_weight=self.peak_weight)
+        return Loss(WeightedSum((1.0, negative_si_sdr), (self.l1_weight, l1)))
+
+
+@dataclass(frozen=True, slots=True)
+class AntiCollapseConfig(LossConfig):
+    """Negative SI-SDR + l1_weight times peak-weighted L1 + level_weight times |ln(RMS of e / RMS of c)|; -50 at e = c.
+
+    Two outputs come cheap to an unsure model. Silence: L1 shrinks an estimate that is mostly wrong to nothing, and
+    SI-SDR, free of scale, does not object until it is gone; the level term does, with a slope that grows as the level
+    falls. A copy of the input: it is as loud as clean and noise together, and has the input's own SI-SDR, which below
+    10 dB SNR lies far above the minimum. The level term costs ln 1000 = 6.9 level_weight at silence.
+    """
+
+    name: ClassVar[str] = "anti_collapse"
+    l1_weight: Annotated[float, FloatDistribution(0.1, 20.0, log=True)] = 5.0
+    peak_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.25
+    level_weight: Annotated[float, FloatDistribution(0.3, 30.0, log=True)] = 3.0
+
+    def __post_init__(self) -> None:
+        _check_l1(self)
+        _require(self, "level_weight", 0.0 <= self.level_weight < inf, "a number from 0 up")
+
+    def build(self) -> nn.Module:
+        l1 = partial(peak_weighted_l1, peak_weight=self.peak_weight)
+        return Loss(WeightedSum((1.0, negative_si_sdr), (self.l1_weight, l1), (self.level_weight, level_penalty)))
+
+
+@dataclass(frozen=True, slots=True)
+class CwtConfig(LossConfig):
+    """(1 - alpha) mean |e - c| + alpha mean |W(e) - W(c)|, W the real Morlet CWT (objectives.wavelet).
+
+    Scales are in samples, n_scales of them in equal ratios; scale s answers to about 0.8 rate_hz / s. The default
+    2.5 .. 80 covers 10-80 Hz at 250 Hz (scales 2.5 .. 20) and at 1 kHz (10 .. 80) alike; where the rate is known,
+    narrowing it puts all the scales to use. n_scales and the ends are not searched by default.
+    """
+
+    name: ClassVar[str] = "cwt"
+    alpha: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.5
+    smallest_scale: float = 2.5
+    largest_scale: float = 80.0
+    n_scales: int = 36
+
+    def __post_init__(self) -> None:
+        holds = 0.0 <= self.alpha <= 1.0
+        _require(self, "alpha", holds, "a number from 0 (waveform only) to 1 (wavelet only)")
+        _check_scales(self)
+
+    def build(self) -> nn.Module:
+        return Loss(WeightedSum((1.0 - self.alpha, F.l1_loss), (self.alpha, _morlet(self))))
+
+
+@dataclass(frozen=True, slots=True)
+class MrStftConfig(LossConfig):
+    """l1_weight times peak-weighted L1 plus the multi-resolution STFT loss (objectives.spectral).
+
+    Windows are shortest_stft_samples and its doublings, n_resolutions in all: 32 .. 256 samples are 0.13 .. 1 s at
+    250 Hz and 32 .. 256 ms at 1 kHz, around the 50 to 90 ms of a heart sound. Magnitudes know no polarity; the L1
+    term gives it, and a slope at silence, so it cannot be left out.
+    """
+
+    name: ClassVar[str] = "mr_stft"
+    l1_weight: Annotated[float, FloatDistribution(0.1, 20.0, log=True)] = 5.0
+    peak_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.25
+    shortest_stft_samples: Annotated[int, CategoricalDistribution((16, 32, 64, 128))] = 32
+    n_resolutions: int = 4
+
+    def __post_init__(self) -> None:
+        _check_l1(self)
+        _check_windows(self)
+
+    def build(self) -> nn.Module:
+        l1 = partial(peak_weighted_l1, peak_weight=self.peak_weight)
+        return Loss(WeightedSum((self.l1_weight, l1), (1.0, _stft(self))))
+
+
+@dataclass(frozen=True, slots=True)
+class CombinedConfig(LossConfig):
+    """Weighted sum of peak-weighted L1, negative SI-SDR, Morlet CWT L1 and multi-resolution STFT; a weight of 0 leaves
+    its term out. At e = c it is -50 si_sdr_weight.
+
+    The SI-SDR and STFT terms alone hold neither amplitude nor polarity: keep some L1 or CWT beside them. Scales and
+    windows as in `CwtConfig` and `MrStftConfig`.
+    """
+
+    name: ClassVar[str] = "combined"
+    l1_weight: Annotated[float, FloatDistribution(0.0, 20.0)] = 5.0
+    peak_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.25
+    si_sdr_weight: Annotated[float, FloatDistribution(0.0, 2.0)] = 1.0
+    cwt_weight: Annotated[float, FloatDistribution(0.0, 20.0)] = 5.0
+    stft_weight: Annotated[float, FloatDistribution(0.0, 5.0)] = 1.0
+    smallest_scale: float = 2.5
+    largest_scale: float = 80.0
+    n_scales: int = 36
+    shortest_stft_samples: Annotated[int, CategoricalDistribution((16, 32, 64, 128))] = 32
+    n_resolutions: int = 4
+
+    def __post_init__(self) -> None:
+        _check_peak_weight(self)
+        weights = ("l1_weight", "si_sdr_weight", "cwt_weight", "stft_weight")
+        for weight in weights:
+            _require(self, weight, 0.0 <= getattr(self, weight) < inf, "a number from 0 up")
+        if not any(getattr(self, weight) for weight in weights):
+            raise ValueError(f"{self.name}: {', '.join(weights)} are all 0; at least one above 0 is needed")
+        _check_scales(self)
+        _check_windows(self)
+
+    def build(self) -> nn.Module:
+        return Loss(
+            WeightedSum(
+                (self.l1_weight, partial(peak_weighted_l1, peak_weight=self.peak_weight)),
+                (self.si_sdr_weight, negative_si_sdr),
+                (self.cwt_weight, _morlet(self)),
+                (self.stft_weight, _stft(self)),
+            )
+        )
 
 
 LOSSES: dict[str, type[LossConfig]] = {
-    cls.name: cls for cls in (L1Config, SmoothL1Config, MseConfig, PeakL1Config, NegSiSdrConfig)
+    cls.name: cls
+    for cls in (
+        L1Config,
+        SmoothL1Config,
+        MseConfig,
+        PeakL1Config,
+        NegSiSdrConfig,
+        AntiCollapseConfig,
+        CwtConfig,
+        MrStftConfig,
+        CombinedConfig,
+    )
 }

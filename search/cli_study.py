@@ -119,7 +119,7 @@ def launch_command(
 
 
 def work_command(
-    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Studies, one after the other.")],
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies, one after the other.")],
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own choice.")] = None,

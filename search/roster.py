@@ -1,10 +1,13 @@
 """Who works: one row a worker, kept by its own heart."""
 
+import os
 from dataclasses import dataclass
 
+import torch
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from search.ledger import WORKERS, Process, database_time
+from training.device import resolve_device
 
 FORGET_AFTER_S = 7 * 24 * 3600.0
 
@@ -29,6 +32,15 @@ class WorkerRow:
     doing: Doing
     started_s_ago: float
     seen_s_ago: float
+
+
+def device_name() -> str:
+    """What this process trains on: cpu, or the GPU as the launcher numbered it, with its model's name."""
+    device = resolve_device("auto")
+    if device.type == "cpu":
+        return "cpu"
+    number = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
+    return f"cuda:{number} {torch.cuda.get_device_name(device)}"[:100]
 
 
 def enrol(engine: Engine, process: Process, device: str, lease_s: float) -> None:

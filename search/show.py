@@ -63,9 +63,7 @@ def show_study(search: SearchStudy, engine: Engine, console: Console) -> None:
         cells = [
             name,
             _type_name(parameter.type),
-            describe(distribution)
-            if distribution
-            else f"fixed {_short(parameter.default if fixed is None else fixed)}",
+            describe(distribution) if distribution else "at its default" if fixed is None else f"fixed {_short(fixed)}",
             _short(parameter.default),
             _short(best.params[name]) if best and name in best.params else "",
         ]

@@ -69,7 +69,11 @@ def _make(
     name: str, spec: StudySpec, space: Space, fingerprint: str, storage: BaseStorage, engine: Engine
 ) -> optuna.Study:
     study = optuna.create_study(
-        storage=storage, study_name=name, direction=SCORES[spec.metric].direction, load_if_exists=True
+        storage=storage,
+        study_name=name,
+        direction=SCORES[spec.metric].direction,
+        load_if_exists=True,
+        pruner=build_pruner(spec.pruner, spec.epochs),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -21,6 +21,7 @@ from objectives.cost import latency_ms, n_parameters
 from search.outcome import TrialOutcome
 from search.patience import is_away, patiently
 from search.spec import ConstraintSpec, run_of
+from search.store import keep, restore
 from search.story import tell_story
 from search.study import SearchStudy
 from search.turns import Turn
@@ -121,9 +122,11 @@ def _train(trial: optuna.Trial, run: RunConfig, corpus: Corpus, folder: Path, wa
     report: EpochReport | None = None
     told = set(watch.patiently(lambda: trial.storage.get_trial(trial._trial_id).intermediate_values))
     kept: list[EpochReport] = []
+    restore(folder, watch.say)
     reports = train(run, corpus, folder, check_stop=watch.check)
     try:
         for report in reports:
+            keep(folder)
             watch.at(report.epoch, report.score)
             if report.epoch not in told:
                 kept.append(report)

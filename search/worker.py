@@ -27,14 +27,13 @@ from search.heart import Heart
 from search.ledger import Process, this_process
 from search.outcome import TrialOutcome, failure
 from search.patience import is_away, patiently
-from search.roster import Doing, enrol, note
+from search.roster import Doing, device_name, enrol, note
 from search.slots import LEASE_S, Lookout, progress, release, settle
 from search.storage import explained, open_engine, open_storage
 from search.study import SearchStudy, load_study
 from search.trial import Place, Watch, forget, run_trial
 from search.turns import REASON, Turn, next_turn, sweep, why_over
 from training.decode import ConfigError
-from training.device import resolve_device
 
 T = TypeVar("T")
 
@@ -85,7 +84,7 @@ def work(
     with explained(url):
         storage, engine = open_storage(url), open_engine(url)
         searches = [load_study(name, storage) for name in dict.fromkeys(names)]
-        enrol(engine, process, str(resolve_device("auto")), lease_s)
+        enrol(engine, process, device_name(), lease_s)
     artifacts_folder.mkdir(parents=True, exist_ok=True)
     artifacts = FileSystemArtifactStore(str(artifacts_folder))
     corpora: dict[DataConfig, Corpus] = {}

@@ -2,18 +2,36 @@
 
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import fields
-from typing import get_type_hints
+from typing import Annotated, get_origin, get_type_hints
 
 import pytest
 import torch
-from optuna.distributions import FloatDistribution
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from objectives.losses import LOSSES, L1Config, LossConfig, NegSiSdrConfig, PeakL1Config, SmoothL1Config
+from objectives.losses import (
+    LOSSES,
+    AntiCollapseConfig,
+    CombinedConfig,
+    CwtConfig,
+    L1Config,
+    LossConfig,
+    MrStftConfig,
+    NegSiSdrConfig,
+    PeakL1Config,
+    SmoothL1Config,
+    WeightedSum,
+)
+from objectives.spectral import MultiResolutionStft
+from objectives.waveform import level_penalty, negative_si_sdr, peak_weighted_l1
+from objectives.wavelet import MorletL1
 
-MINIMUM = {"si_sdr": -50.0}
+MINIMUM = {"si_sdr": -50.0, "anti_collapse": -50.0, "combined": -50.0}
+NOT_SEARCHED = {"smallest_scale", "largest_scale", "n_scales", "n_resolutions"}
 EVERY_LOSS = pytest.mark.parametrize("cls", LOSSES.values(), ids=LOSSES.keys())
 
 
@@ -29,6 +47,15 @@ def gradient(config: LossConfig, estimate: Tensor, clean: Tensor) -> Tensor:
     config.build()(estimate, clean).backward()
     assert estimate.grad is not None
     return estimate.grad
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """Operators without a deterministic form raise."""
+    was = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(was)
 
 
 @EVERY_LOSS
@@ -80,6 +107,28 @@ def test_silence_is_never_a_resting_point(cls: type[LossConfig]) -> None:
 
 
 @EVERY_LOSS
+def test_polarity_matters(cls: type[LossConfig]) -> None:
+    """All but SI-SDR's own term must tell a heart sound from its mirror image."""
+    _, clean = signals()
+    loss = cls().build()
+    assert loss(-clean, clean) > loss(clean, clean) + 0.01
+
+
+@EVERY_LOSS
+def test_value_and_gradient_repeat_to_the_bit(cls: type[LossConfig], deterministic: None) -> None:
+    estimate, clean = signals()
+    assert torch.equal(gradient(cls(), estimate, clean), gradient(cls(), estimate, clean))
+
+
+@EVERY_LOSS
+@pytest.mark.parametrize("time", [1, 7, 100])
+def test_windows_shorter_than_any_stft_or_wavelet_will_do(cls: type[LossConfig], time: int) -> None:
+    estimate, clean = signals(time=time)
+    assert torch.isfinite(cls().build()(estimate, clean))
+    assert torch.isfinite(gradient(cls(), estimate, clean)).all()
+
+
+@EVERY_LOSS
 def test_order_of_the_windows_does_not_matter(cls: type[LossConfig]) -> None:
     estimate, clean = signals()
     order = torch.tensor([2, 0, 3, 1])
@@ -106,6 +155,20 @@ def test_closer_estimates_cost_less(cls: type[LossConfig]) -> None:
 
 
 @EVERY_LOSS
+def test_descending_the_loss_from_the_noisy_signal_cleans_it(cls: type[LossConfig]) -> None:
+    """60 steps on the samples themselves bring at least 6 dB of SNR."""
+    noise, clean = signals()
+    estimate = (clean + noise).requires_grad_()
+    loss = cls().build()
+    optimiser = torch.optim.Adam([estimate], lr=0.01)
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss(estimate, clean).backward()
+        optimiser.step()
+    assert (estimate - clean).square().mean() < 10 ** (-6 / 10) * noise.square().mean()
+
+
+@EVERY_LOSS
 def test_shapes_that_would_broadcast_are_refused(cls: type[LossConfig]) -> None:
     estimate, clean = signals()
     with pytest.raises(ValueError, match=r"\(4, 1, 400\) and clean \(4, 400\).*must be the same"):
@@ -121,7 +184,8 @@ def test_half_precision_is_raised_to_float32(cls: type[LossConfig]) -> None:
 @EVERY_LOSS
 def test_config_survives_strict_json_and_refuses_what_it_does_not_know(cls: type[LossConfig]) -> None:
     adapter = TypeAdapter(cls)
-    config = cls(**{field.name: 0.5 for field in fields(cls)})
+    # half of every default is allowed, and differs from it
+    config = cls(**{field.name: type(field.default)(field.default / 2) for field in fields(cls)})
     json = adapter.dump_json(config)
     assert adapter.validate_json(json, strict=True, extra="forbid") == config
     with pytest.raises(ValidationError, match="peak_wieght"):
@@ -132,8 +196,10 @@ def test_config_survives_strict_json_and_refuses_what_it_does_not_know(cls: type
 def test_every_hyperparameter_has_a_default_inside_its_range(cls: type[LossConfig]) -> None:
     hints = get_type_hints(cls, include_extras=True)
     for field in fields(cls):
+        if field.name in NOT_SEARCHED:
+            assert get_origin(hints[field.name]) is not Annotated
+            continue
         (distribution,) = hints[field.name].__metadata__
-        assert isinstance(distribution, FloatDistribution)
         assert distribution._contains(distribution.to_internal_repr(field.default))
 
 
@@ -155,6 +221,27 @@ def test_the_module_can_be_copied_and_holds_no_parameters(cls: type[LossConfig])
         (NegSiSdrConfig, "l1_weight", math.nan),
         (SmoothL1Config, "beta", 0.0),
         (SmoothL1Config, "beta", math.inf),
+        (AntiCollapseConfig, "l1_weight", 0.0),
+        (AntiCollapseConfig, "level_weight", -1.0),
+        (AntiCollapseConfig, "level_weight", math.nan),
+        (CwtConfig, "alpha", 1.1),
+        (CwtConfig, "alpha", math.nan),
+        (CwtConfig, "smallest_scale", 0.5),
+        (CwtConfig, "largest_scale", 2.0),
+        (CwtConfig, "largest_scale", math.inf),
+        (CwtConfig, "n_scales", 0),
+        (MrStftConfig, "peak_weight", -1.0),
+        (MrStftConfig, "l1_weight", 0.0),
+        (MrStftConfig, "shortest_stft_samples", 30),
+        (MrStftConfig, "shortest_stft_samples", 0),
+        (MrStftConfig, "n_resolutions", 0),
+        (CombinedConfig, "peak_weight", 2.0),
+        (CombinedConfig, "l1_weight", -1.0),
+        (CombinedConfig, "si_sdr_weight", math.nan),
+        (CombinedConfig, "cwt_weight", math.inf),
+        (CombinedConfig, "stft_weight", -0.1),
+        (CombinedConfig, "smallest_scale", math.nan),
+        (CombinedConfig, "n_resolutions", 9),
     ],
 )
 def test_impossible_hyperparameters_are_refused_in_one_line(cls: type[LossConfig], field: str, value: float) -> None:
@@ -212,3 +299,93 @@ def test_si_sdr_loss_pins_the_amplitude() -> None:
     loss = NegSiSdrConfig().build()
     at_scale = {scale: loss(scale * clean, clean).item() for scale in (0.3, 0.7, 1.0, 1.4, 3.0)}
     assert min(at_scale, key=at_scale.__getitem__) == 1.0
+
+
+def test_cwt_weighs_waveform_against_wavelet_by_alpha() -> None:
+    estimate, clean = signals()
+    ends = [CwtConfig(alpha=alpha).build()(estimate, clean).item() for alpha in (0.0, 1.0)]
+    assert ends[0] == pytest.approx(L1Config().build()(estimate, clean).item())
+    assert CwtConfig(alpha=0.3).build()(estimate, clean).item() == pytest.approx(0.7 * ends[0] + 0.3 * ends[1])
+
+
+def test_combined_is_the_weighted_sum_of_its_terms() -> None:
+    estimate, clean = signals()
+    none = {"l1_weight": 0.0, "si_sdr_weight": 0.0, "cwt_weight": 0.0, "stft_weight": 0.0}
+    cwt = CwtConfig(alpha=1.0).build()(estimate, clean).item()
+    l1 = peak_weighted_l1(estimate, clean, 0.25).item()
+    stft = MrStftConfig(l1_weight=2.0).build()(estimate, clean).item() - 2.0 * l1
+    alone = {
+        "l1_weight": l1,
+        "si_sdr_weight": negative_si_sdr(estimate, clean).item(),
+        "cwt_weight": cwt,
+        "stft_weight": stft,
+    }
+    for name, value in alone.items():
+        loss = CombinedConfig(**{**none, name: 3.0}).build()
+        assert loss(estimate, clean).item() == pytest.approx(3.0 * value, rel=1e-5)
+    weights = {"l1_weight": 0.5, "si_sdr_weight": 0.2, "cwt_weight": 2.0, "stft_weight": 1.5}
+    expected = sum(weights[name] * value for name, value in alone.items())
+    assert CombinedConfig(**weights).build()(estimate, clean).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_weight_of_zero_leaves_its_term_out_and_not_only_its_value() -> None:
+    kinds = {type(part) for part in CombinedConfig().build().modules()}
+    assert {MorletL1, MultiResolutionStft} <= kinds
+    kinds = {type(part) for part in CombinedConfig(cwt_weight=0.0, stft_weight=0.0).build().modules()}
+    assert not {MorletL1, MultiResolutionStft} & kinds
+
+
+def test_a_combination_of_nothing_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"^combined: l1_weight, .*stft_weight are all 0; at least one above 0 is needed$"
+    ):
+        CombinedConfig(l1_weight=0.0, si_sdr_weight=0.0, cwt_weight=0.0, stft_weight=0.0)
+
+
+def test_buffers_of_a_term_move_with_the_loss() -> None:
+    """The terms are called through a list, which `.to()` does not look into."""
+    loss = copy.deepcopy(CombinedConfig().build()).to("meta")
+    (total,) = [part for part in loss.modules() if isinstance(part, WeightedSum)]
+    buffers = [b for _, term in total.terms if isinstance(term, torch.nn.Module) for b in term.buffers()]
+    assert len(buffers) == 5
+    assert {b.device.type for b in buffers} == {"meta"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(level=st.floats(-2, 2), seed=st.integers(0, 99))
+def test_level_penalty_is_the_log_of_the_rms_ratio(level: float, seed: int) -> None:
+    _, clean = signals(seed)
+    expected = abs(level) * math.log(10)
+    assert level_penalty(10**level * clean, clean).item() == pytest.approx(expected, rel=2e-2, abs=1e-5)
+
+
+def test_level_penalty_at_silence_is_ln_1000() -> None:
+    _, clean = signals()
+    assert level_penalty(0 * clean, clean).item() == pytest.approx(math.log(1000), rel=1e-5)
+
+
+@pytest.mark.parametrize("snr_db", [-15.0, -10.0, -5.0, 0.0, 5.0])
+def test_anti_collapse_ranks_a_half_way_estimate_over_the_copied_input_over_silence(snr_db: float) -> None:
+    noise, clean = signals(time=4000)
+    noise *= 10 ** (-snr_db / 20)
+    loss = AntiCollapseConfig().build()
+    half_way, copied, silent = (loss(e, clean).item() for e in (clean + 0.5 * noise, clean + noise, 0 * clean))
+    assert half_way < copied - 3.0
+    assert copied < silent - 10.0
+
+
+@pytest.mark.parametrize("snr_db", [-10.0, -5.0])
+def test_anti_collapse_keeps_a_poor_estimate_audible_where_l1_silences_it(snr_db: float) -> None:
+    """Of all gains on clean + noise, plain L1 and SI-SDR + L1 take a faint one; this one keeps the clean level."""
+    noise, clean = signals(time=4000)
+    estimate = clean + 10 ** (-snr_db / 20) * noise
+    gains = [0.01 * k for k in range(101)]
+
+    def best_level(loss: torch.nn.Module) -> float:
+        gain = min(gains, key=lambda g: loss(g * estimate, clean).item())
+        return float(gain * estimate.norm() / clean.norm())
+
+    levels = {cls.name: best_level(cls().build()) for cls in (L1Config, NegSiSdrConfig, AntiCollapseConfig)}
+    assert levels["anti_collapse"] == pytest.approx(1.0, abs=0.05)
+    assert levels["l1"] < 0.55
+    assert levels["si_sdr"] < 0.55

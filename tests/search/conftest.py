@@ -1,9 +1,11 @@
 """A tiny study that really trains, in a fresh database: SQLite, or a private PostgreSQL server."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from sqlalchemy import Engine
 from benchmarks.postgres import Postgres, private_postgres
 from data.corpus import Corpus, load
 from data.synthetic import SynthConfig, synthesise
+from search.cli import main
 from search.spec import StudySpec, check
 from search.storage import open_engine, open_storage
 from search.study import SearchStudy, create
@@ -140,15 +143,71 @@ RunCli = Callable[..., subprocess.CompletedProcess[str]]
 def cli(tmp_path: Path) -> RunCli:
     """Run the console script's entry in a process of its own, in a fresh folder."""
 
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout_s: float = 55, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "search.cli", *arguments],
             cwd=tmp_path,
             env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
             capture_output=True,
             text=True,
-            timeout=55,
+            timeout=timeout_s,
             check=False,
         )
 
     return run
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Drivebeat = Callable[..., Said]
+
+
+@pytest.fixture
+def drivebeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Drivebeat:
+    """The console script's function in this process, in a fresh folder: as the real one, but without its start-up."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("DRIVEBEAT_STORAGE", "DRIVEBEAT_DEBUG", "DRIVEBEAT_ARTIFACTS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["drivebeat", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return Said(int(str(end.value.code)), captured.out, captured.err)
+
+    return run
+
+
+def toml_of(values: dict[str, Any]) -> str:
+    """A TOML document; JSON's scalars, lists and quoted keys are TOML, tables are written inline."""
+
+    def plain(value: Any) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key} = {plain(inner)}" for key, inner in value.items()) + "}"
+        if isinstance(value, list | tuple):
+            return "[" + ", ".join(map(plain, value)) + "]"
+        return json.dumps(value)
+
+    return "\n".join(f"{key} = {plain(value)}" for key, value in values.items()) + "\n"
+
+
+@pytest.fixture
+def study_file(tmp_path: Path, study_document: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
+    """Write the tiny study as tiny.toml in the fresh folder; keywords replace its keys."""
+
+    def write(**changes: Any) -> Path:
+        path = tmp_path / "tiny.toml"
+        path.write_text(toml_of(study_document(**changes)))
+        return path
+
+    return write

@@ -19,11 +19,12 @@ from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from search.heart import Heart
-from search.ledger import SLOTS, STUDIES, Process, set_budget, this_process
+from search.ledger import SLOTS, STUDIES, Process, create_tables, set_budget, this_process
 from search.outcome import TrialOutcome
 from search.patience import patiently
 from search.roster import Doing, enrol, note, workers
 from search.slots import Claim, Lookout, claim, open_again, progress, release, renew, set_trial, settle
+from search.storage import open_engine
 from search.study import SearchStudy
 from search.turns import MAX_DEATHS, REASON, RESUMED, next_turn, sweep
 from search.worker import work
@@ -38,9 +39,13 @@ def elsewhere(name: str) -> Process:
 
 
 @pytest.fixture
-def engine(bench_of_each: Any) -> Engine:
-    set_budget(bench_of_each.engine, STUDY, 3, None)
-    return bench_of_each.engine
+def engine(empty_url: str) -> Iterator[Engine]:
+    """A database of each kind with our tables and the budget of a study."""
+    opened = open_engine(empty_url)
+    create_tables(opened)
+    set_budget(opened, STUDY, 3, None)
+    yield opened
+    opened.dispose()
 
 
 @pytest.fixture

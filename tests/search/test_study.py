@@ -57,7 +57,8 @@ def test_a_study_that_exists_with_another_space_is_refused_saying_what_differs(
 
 def test_other_recordings_under_the_same_name_are_refused(bench: Any, make_spec: Any, data_section: Any) -> None:
     bench.create(make_spec())
-    swapped = {**data_section, "clean": data_section["noise"]}
+    (noise,) = data_section["noise"]
+    swapped = {**data_section, "noise": [{"files": [noise["files"][0].replace("60km", "idle")]}]}
     with pytest.raises(StudyError, match=r"the recordings \(fingerprint \w+, now \w+\)"):
         bench.create(make_spec(data=swapped))
 

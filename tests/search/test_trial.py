@@ -1,6 +1,5 @@
 """One trial that really trains: what it leaves in the study, when it is pruned, and when it is not trained at all."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna_dashboard import get_note
 
 from data.corpus import Corpus
 from search.export import best_trial, is_feasible, run_of_trial
@@ -63,8 +63,8 @@ def test_a_trial_leaves_its_scores_figure_sounds_config_and_note(run_one: Callab
     run = read_run(tmp_path / "run.yaml")
     assert run == run_of_trial(trial, "tiny")
     assert (run.model.width, run.optimiser.learning_rate) == (trial.params["width"], trial.params["learning_rate"])
-    note = next(value for key, value in trial.system_attrs.items() if "note" in key)
-    note = note if isinstance(note, str) else json.dumps(note)
+    note = get_note(Trial(search.study, trial._trial_id))
+    assert "parameters" in note
     assert files["window.png"].artifact_id in note
 
 

@@ -112,7 +112,7 @@ def test_a_kill_between_weights_and_checkpoint_does_no_harm(
 
 
 def test_closing_early_leaves_torch_as_it_was(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
-    run = make_run(threads=2)
+    run = make_run(threads=2, steps_per_epoch=1)
     torch.manual_seed(5)
 
     def state() -> tuple[Any, ...]:

@@ -1,0 +1,302 @@
+"""Launchers: who runs where, who is started again, and the same search by each of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+
+import search.seats
+from search.launch_local import N_WORKERS, LocalSeat, Slot, local_workers, slots, visible_gpus
+from search.launch_ray import gpu_share, ray_workers
+from search.launch_slurm import parameters, slurm_workers
+from search.launchers import GAVE_UP, MAX_RESTARTS, launcher, revive, watch
+from search.roster import workers
+from search.seats import LOST, Launch, LaunchError, Seat, last_line_of, pairs
+from search.study import SearchStudy
+
+POSTGRES = "postgresql://me:hush@host/studies"
+
+
+def a_launch(folder: Path, **changes: Any) -> Launch:
+    wanted: dict[str, Any] = {"n_workers": 2, "url": f"sqlite:///{folder}/studies.db", **changes}
+    return Launch(("tiny",), artifacts=str(folder / "artifacts"), logs=folder / "logs", **wanted)
+
+
+# --- who runs where -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "gpus", "per_gpu", "n_cores", "expected"),
+    [
+        (None, (), None, 8, [(None, 4)] * N_WORKERS),
+        (4, (), None, 2, [(None, 1)] * 4),
+        (None, ("0", "1"), None, 16, [("0", 8), ("1", 8)]),
+        (None, ("0", "1"), 2, 16, [("0", 4), ("1", 4), ("0", 4), ("1", 4)]),
+        (3, ("0", "1"), 2, 16, [("0", 5), ("1", 5), ("0", 5)]),
+        (2, ("GPU-7f3a",), None, 4, [("GPU-7f3a", 2)] * 2),
+    ],
+)
+def test_a_worker_for_each_device_slot_with_a_fair_share_of_the_threads(
+    n_workers: int | None, gpus: tuple[str, ...], per_gpu: int | None, n_cores: int, expected: list[Any]
+) -> None:
+    assert slots(n_workers, gpus, per_gpu, n_cores) == tuple(Slot(*pair) for pair in expected)
+
+
+@given(st.integers(1, 40), st.integers(1, 8), st.integers(1, 64))
+def test_gpus_fill_evenly_and_threads_never_exceed_the_cores(n_workers: int, n_gpus: int, n_cores: int) -> None:
+    chosen = slots(n_workers, [str(i) for i in range(n_gpus)], None, n_cores)
+    held = [sum(slot.gpu == str(i) for slot in chosen) for i in range(n_gpus)]
+    assert max(held) - min(held) <= 1
+    assert all(slot.threads >= 1 for slot in chosen)
+    assert sum(slot.threads for slot in chosen) <= max(n_cores, n_workers)
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "gpus", "words"),
+    [(5, ("0", "1"), "2 GPUs with --per-gpu 2 hold 4; use --per-gpu 3"), (1, (), "no GPU is visible")],
+)
+def test_more_workers_than_slots_are_refused_with_what_to_do(n_workers: int, gpus: tuple[str, ...], words: str) -> None:
+    with pytest.raises(LaunchError, match=words):
+        slots(n_workers, gpus, 2, 8)
+
+
+@pytest.mark.parametrize(
+    ("value", "n_devices", "expected"),
+    [(None, 2, ("0", "1")), ("3,1", 2, ("3", "1")), ("GPU-a, GPU-b", 1, ("GPU-a",)), ("", 0, ()), ("-1", 0, ())],
+)
+def test_cuda_visible_devices_is_honoured(value: str | None, n_devices: int, expected: tuple[str, ...]) -> None:
+    assert visible_gpus({} if value is None else {"CUDA_VISIBLE_DEVICES": value}, n_devices) == expected
+
+
+@given(st.integers(1, 100), st.integers(1, 16))
+def test_ray_shares_of_a_gpu_make_room_for_all_workers_and_never_add_up_to_more(n_workers: int, n_gpus: int) -> None:
+    share = gpu_share(n_workers, n_gpus, None)
+    on_one = round(share * 10_000)
+    assert 0 < share <= 1
+    assert n_gpus * (10_000 // on_one) >= n_workers
+    assert gpu_share(n_workers, n_gpus, 3) == 0.3333
+
+
+def test_ray_without_a_gpu_asks_for_none() -> None:
+    assert gpu_share(4, 0, None) == 0.0
+    with pytest.raises(LaunchError, match="has no GPU"):
+        gpu_share(4, 0, 2)
+
+
+def test_device_and_threads_stand_in_the_environment_before_the_worker_imports_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import os; print(*(os.environ[n] for n in ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS', 'STORAGE_NAME')))"
+    program = program.replace("STORAGE_NAME", "DRIVEBEAT_STORAGE")
+    monkeypatch.setattr(search.seats, "work_command", lambda launch, threads: [sys.executable, "-c", program])
+    process = search.seats.start_worker(a_launch(tmp_path, url=POSTGRES), tmp_path / "logs" / "w.log", 3, "GPU-7f3a")
+    assert process.wait(30) == 0
+    assert last_line_of(tmp_path / "logs" / "w.log") == f"GPU-7f3a 3 {POSTGRES}"
+
+
+def test_the_command_holds_no_storage_url(tmp_path: Path) -> None:
+    """Others on the machine see command lines, and a URL may hold a password."""
+    assert "hush" not in " ".join(search.seats.work_command(a_launch(tmp_path, url=POSTGRES), 1))
+
+
+# --- who is started again -------------------------------------------------------------------------------------------
+
+
+class FakeSeat:
+    def __init__(self, code: int | None) -> None:
+        self.name, self.code, self.n_starts = "fake", code, 0
+
+    def exit_code(self) -> int | None:
+        return self.code
+
+    def restart(self) -> None:
+        self.n_starts += 1
+
+    def last_line(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("code", [-9, 1, 75, LOST])
+def test_a_worker_that_died_is_started_again_after_growing_pauses_and_not_for_ever(code: int) -> None:
+    seat = FakeSeat(code)
+    watched = watch([seat])
+    starts = []
+    for now in range(200):
+        starts += [now for _ in revive(watched, float(now))]
+    assert starts == [1, 4, 9, 18, 35]  # 1, 2, 4, 8, 16 s after each death is seen, a look each second
+    assert seat.n_starts == MAX_RESTARTS
+    assert not watched[0].at_work
+
+
+@pytest.mark.parametrize("code", [None, 0, GAVE_UP])
+def test_a_worker_that_lives_is_done_or_gave_up_is_left_alone(code: int | None) -> None:
+    seat: Seat = FakeSeat(code)
+    watched = watch([seat])
+    assert not any(revive(watched, float(now)) for now in range(60))
+    assert watched[0].at_work == (code is None)
+
+
+def test_local_workers_are_stopped_in_order_on_leaving_whatever_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))\n"
+        "print('up', flush=True)\n"
+        "time.sleep(50)"
+    )
+    monkeypatch.setattr(search.seats, "work_command", lambda launch, threads: [sys.executable, "-c", program])
+    seats: list[LocalSeat] = []
+    with pytest.raises(KeyboardInterrupt), local_workers(a_launch(tmp_path)) as started:
+        seats.extend(started)
+        wait_for(lambda: all(seat.last_line() == "up" for seat in seats))
+        assert [seat.exit_code() for seat in seats] == [None, None]
+        raise KeyboardInterrupt
+    assert [seat.exit_code() for seat in seats] == [0, 0]
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_launcher_is_told_with_the_near_one() -> None:
+    with pytest.raises(LaunchError, match=r"no launcher 'slrum'.*slurm.*known: local, ray, slurm"):
+        launcher("slrum")
+
+
+@pytest.mark.parametrize(("name", "module"), [("ray", "ray"), ("slurm", "submitit")])
+def test_a_missing_extra_is_told_in_one_line_with_the_command(
+    name: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    words = rf"pip install 'drivebeat\[{name}\]'"
+    with pytest.raises(LaunchError, match=words) as told, launcher(name)(a_launch(tmp_path)):
+        pass
+    assert "\n" not in str(told.value)
+
+
+def test_sqlite_is_refused_where_several_machines_would_share_it(tmp_path: Path) -> None:
+    words = "SQLite, which the machines of a SLURM cluster cannot share; use PostgreSQL"
+    with pytest.raises(LaunchError, match=words), slurm_workers(a_launch(tmp_path)):
+        pass
+
+
+def test_a_machine_without_slurm_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = r"--launcher slurm: .*; is sbatch on PATH"
+    with pytest.raises(LaunchError, match=words) as told, slurm_workers(a_launch(tmp_path, url=POSTGRES)):
+        pass
+    assert "\n" not in str(told.value)
+    assert "hush" not in str(told.value)
+
+
+def test_a_ray_cluster_that_does_not_answer_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(address: str, **options: object) -> None:
+        raise ConnectionError(f"ray client at {address} timed out\nsecond line")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    words = r"no cluster at 10.0.0.1:6379 \(ray client at 10.0.0.1:6379 timed out\); start one"
+    with (
+        pytest.raises(LaunchError, match=words) as told,
+        ray_workers(a_launch(tmp_path, ray_address="10.0.0.1:6379")),
+    ):
+        pass
+    assert "\n" not in str(told.value)
+
+
+def test_slurm_options_reach_submitit_by_its_names() -> None:
+    told = parameters(pairs(["partition=gpu", "timeout-min=600", "gpus_per_node=1", "cluster=slurm"]))
+    assert told == {
+        "slurm_partition": "gpu",
+        "timeout_min": 600,
+        "gpus_per_node": 1,
+        "cpus_per_task": 1,
+        "name": "drivebeat",
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("partition", "not NAME=VALUE"), ("nodes=2", "use --workers"), ("timeout_min=long", "whole number")],
+)
+def test_bad_slurm_options_are_told(option: str, words: str) -> None:
+    with pytest.raises(LaunchError, match=words):
+        parameters(pairs([option]))
+
+
+# --- the same search by each ----------------------------------------------------------------------------------------
+
+
+def wait_for(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def launch_by(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "search.cli", "launch", "tiny", "--workers", "2", "--artifacts", "artifacts"]
+    return subprocess.run(
+        [*command, "--storage", f"sqlite:///{folder}/studies.db", *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+
+
+def finished(study: SearchStudy) -> list[tuple[float, float]]:
+    trials = study.study.get_trials()
+    assert all(trial.state == TrialState.COMPLETE for trial in trials)
+    return sorted((trial.params["learning_rate"], trial.value) for trial in trials)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("options", [("--launcher", "ray"), ("--launcher", "slurm", "--slurm", "cluster=local")])
+def test_ray_and_slurm_run_a_search_to_its_end_like_local_processes(
+    options: tuple[str, ...], bench: Any, make_spec: Any, tmp_path: Path
+) -> None:
+    study = bench.create(make_spec(budget={"trials": 2}))
+    done = launch_by(tmp_path, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "its budget of 2 trials is spent" in done.stdout
+    assert len(finished(study)) == 2
+    assert {row.doing.state for row in workers(bench.engine)} == {"stopped"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_preempted_slurm_job_gives_its_trial_back_and_is_requeued(
+    bench: Any, make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGUSR2 to the job becomes the worker's SIGTERM; a new worker in the same job goes on from the checkpoint."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    study = bench.create(make_spec(epochs=150, budget={"trials": 1}))
+    wanted = a_launch(tmp_path, url=bench.url, n_workers=1, slurm={"cluster": "local"})
+    with slurm_workers(wanted) as (seat,):
+        wait_for(lambda: any(trial.intermediate_values for trial in study.study.get_trials()))
+        controller = seat.job._process.pid
+        (task,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
+        os.kill(int(task), signal.SIGUSR2)
+        wait_for(lambda: seat.exit_code() is not None, 120)
+        assert seat.exit_code() == 0, seat.last_line()
+    (trial,) = study.study.get_trials()
+    assert trial.state == TrialState.COMPLETE
+    assert trial.user_attrs["resumed"] == 1
+    assert sorted(trial.intermediate_values) == list(range(150))
+    states = sorted(row.doing.state for row in workers(bench.engine))
+    assert states == ["stopped", "stopped"]

@@ -1,0 +1,118 @@
+"""Tables in the terminal fit 80 columns and hold what a reader decides by."""
+
+import io
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from models import DENOISERS
+from search.live import plain_line, render, snapshot
+from search.show import show_all, show_models, show_study
+from search.space import parameters
+from search.study import SearchStudy, all_studies
+from search.trial import RUN
+from search.turns import REASON
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=80)
+
+
+def text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def tell(search: SearchStudy, n: int) -> None:
+    """n complete trials, one pruned, one failed, one running at its second epoch."""
+    distributions = dict(search.space.sampled)
+    for number in range(n):
+        trial = search.study.ask(fixed_distributions=distributions)
+        trial.set_user_attr(RUN, "{}")
+        search.study.tell(trial, float(number))
+    pruned = search.study.ask(fixed_distributions=distributions)
+    pruned.report(0.5, 0)
+    pruned.set_user_attr(REASON, "behind the others after epoch 1")
+    search.study.tell(pruned, state=TrialState.PRUNED)
+    search.study.tell(search.study.ask(), state=TrialState.FAIL)
+    running = search.study.ask()
+    running.report(1.25, 0)
+    running.report(1.5, 1)
+
+
+def test_every_line_fits_80_columns(bench: Any, make_spec: Any, console: Console) -> None:
+    name = "a_study_with_quite_a_long_name_of_its_own"
+    ranges = {"nhead": {"choices": [2, 4, 8]}}
+    search = bench.create(
+        make_spec(
+            name=name, models=["wave_unet_transformer"], search=[], fixed={}, ranges=ranges, budget={"trials": 20}
+        )
+    )
+    tell(search, 11)
+    show_all(all_studies(bench.storage), bench.engine, console)
+    show_models(console)
+    console.print(render([snapshot(search, bench.engine)]))
+    lines = text(console).splitlines()
+    assert max(map(len, lines)) <= 80
+    show_study(search, bench.engine, console)
+    # its first line is for pipes, and goes on where the terminal breaks it
+    table = text(console).split("parameter ")[-1]
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_a_study_shows_its_space_its_progress_and_its_best(bench: Any, make_spec: Any, console: Console) -> None:
+    search = bench.create(make_spec())
+    tell(search, 3)
+    show_study(search, bench.engine, console)
+    shown = text(console)
+    assert "4/4 finished (3 complete, 1 pruned, 1 failed), best si_sdr_db +2.000 (trial 2)" in shown
+    rows = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
+    assert "one of 8, 16" in rows["width"]
+    assert "0.0001 .. 0.01 log" in rows["learning_rate"]
+    assert "fixed 2" in rows["levels"]
+    assert "at its default" in rows["dropout"]
+    best = search.study.get_trials()[2]
+    assert f"{best.params['learning_rate']:.4g}" in rows["learning_rate"]
+
+
+def test_importances_are_shown_only_where_there_are_trials_enough_to_tell(
+    bench: Any, make_spec: Any, console: Console
+) -> None:
+    search = bench.create(make_spec(budget={"trials": 30}))
+    tell(search, 5)
+    show_study(search, bench.engine, console)
+    assert "weight:" not in text(console)
+    tell(search, 8)
+    show_study(search, bench.engine, console)
+    assert "weight: share of the differences" in text(console)
+
+
+def test_models_are_listed_with_every_parameter_and_range(console: Console) -> None:
+    show_models(console)
+    shown = text(console)
+    from objectives.losses import LOSSES
+
+    for name, model in DENOISERS.items():
+        assert name in shown
+        for parameter in parameters(model, LOSSES["l1"]):
+            assert parameter in shown
+    assert "0.0001 .. 0.01 log" in shown
+
+
+def test_a_snapshot_counts_what_is_finished_and_what_runs(bench: Any, make_spec: Any) -> None:
+    search = bench.create(make_spec(budget={"trials": 9}))
+    tell(search, 2)
+    snap = snapshot(search, bench.engine)
+    assert (snap.finished, snap.complete, snap.pruned, snap.failed, snap.budget) == (3, 2, 1, 1, 9)
+    assert snap.running == ("trial 4 epoch 2/3 +1.50",)
+    assert snap.recent[0].startswith("trial 3 fail")
+    assert "trial 2 pruned +0.500 behind the others after epoch 1" in snap.recent
+    assert plain_line(snap) == "tiny: 3/9 finished (2 complete, 1 pruned, 1 failed), best si_sdr_db +1.000 (trial 1)"
+
+
+def test_with_no_study_the_next_step_is_said(bench: Any, console: Console) -> None:
+    show_all([], bench.engine, console)
+    assert "drivebeat create STUDY.toml" in text(console)

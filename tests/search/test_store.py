@@ -1,0 +1,111 @@
+"""Checkpoints of trials under way: the newest valid one wins, and a damaged one costs no trial."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from search.store import keep, restore
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.trainer import CHECKPOINT
+
+
+def train_epochs(folder: Path, n_epochs: int) -> None:
+    for epoch in range(n_epochs):
+        save_checkpoint({"epoch": epoch}, folder / CHECKPOINT)
+        keep(folder)
+
+
+def epoch_of(folder: Path) -> int:
+    return int(load_checkpoint(folder / CHECKPOINT, torch.device("cpu"))["epoch"])
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()  # a file of its own, as on a disk that lost a block of this one
+    path.write_bytes(content)
+
+
+def test_the_newest_valid_checkpoint_wins(tmp_path: Path) -> None:
+    train_epochs(tmp_path, 3)
+    said: list[str] = []
+    restore(tmp_path, said.append)
+    assert (epoch_of(tmp_path), said) == (2, [])
+
+
+def test_a_damaged_checkpoint_costs_one_epoch(tmp_path: Path) -> None:
+    train_epochs(tmp_path, 3)
+    damage(tmp_path / CHECKPOINT)
+    said: list[str] = []
+    restore(tmp_path, said.append)
+    assert epoch_of(tmp_path) == 1
+    assert len(said) == 1
+    assert "damaged" in said[0]
+    assert "going on without it" in said[0]
+
+
+def test_two_are_kept_also_after_a_trial_changed_hands(tmp_path: Path) -> None:
+    train_epochs(tmp_path, 2)
+    restore(tmp_path, print)
+    for epoch in (2, 3):
+        save_checkpoint({"epoch": epoch}, tmp_path / CHECKPOINT)
+        keep(tmp_path)
+    damage(tmp_path / CHECKPOINT)
+    restore(tmp_path, print)
+    assert epoch_of(tmp_path) == 2
+    assert len(list(tmp_path.iterdir())) <= 2
+
+
+def test_where_none_is_valid_the_trial_starts_anew(tmp_path: Path) -> None:
+    train_epochs(tmp_path, 3)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"cut off")
+    said: list[str] = []
+    restore(tmp_path, said.append)
+    assert not (tmp_path / CHECKPOINT).exists()
+    assert len(said) == 2
+
+
+def test_an_empty_folder_is_left_alone(tmp_path: Path) -> None:
+    restore(tmp_path, pytest.fail)
+    keep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_whose_checkpoint_is_damaged_still_ends_well(
+    bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
+) -> None:
+    """And with the very value of one that was never broken off."""
+    from optuna.artifacts import FileSystemArtifactStore
+
+    from search.ledger import this_process
+    from search.trial import Place, Watch, checkpoint_folder, run_trial
+    from search.turns import next_turn
+
+    study = bench.create(make_spec(budget={"trials": 1}))
+    turn = next_turn(study, bench.engine, this_process(), 30.0)
+    assert turn is not None
+    said: list[str] = []
+    (tmp_path / "artifacts").mkdir()
+    place = Place(FileSystemArtifactStore(str(tmp_path / "artifacts")), tmp_path, 1)
+
+    def break_off(epoch: int, score: float) -> None:
+        if epoch == 1:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run_trial(turn, study, corpus, place, Watch(lambda: None, break_off, said.append))
+    folder = checkpoint_folder(tmp_path, study.name, turn.trial.number)
+    damage(folder / CHECKPOINT)
+    scores: list[float] = []
+    outcome = run_trial(turn, study, corpus, place, Watch(lambda: None, lambda _, s: scores.append(s), said.append))
+    assert outcome.state == "complete"
+    assert any("damaged" in line for line in said)
+    assert len(scores) == 3
+    for path in folder.iterdir():
+        path.unlink()
+    assert (
+        run_trial(turn, study, corpus, place, Watch(lambda: None, lambda *_: None, said.append)).value == outcome.value
+    )
