@@ -75,14 +75,23 @@ def spec_of(place: Place, name: str, trials: int, epochs: int, **changes: Any) -
         "validation": held_out,
         "test": {**held_out, "seed": 1},
     }
-    fixed = {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 60, "gain_ramp": "none", "threads": 1}
+    fixed: dict[str, Any] = {
+        "levels": 2,
+        "kernel": 3,
+        "batch_size": 8,
+        "steps_per_epoch": 60,
+        "gain_ramp": "none",
+        "threads": 1,
+    }
+    ranges = {"width": {"choices": [8, 16]}} | changes.pop("ranges", {})
+    fixed |= changes.pop("fixed", {})
     document = {
         "name": name,
         "models": ["autoencoder"],
         "epochs": epochs,
         "search": ["width", "learning_rate"],
-        "fixed": fixed | changes.pop("fixed", {}),
-        "ranges": {"width": {"choices": [8, 16]}} | changes.pop("ranges", {}),
+        "fixed": {key: value for key, value in fixed.items() if key not in ranges},
+        "ranges": ranges,
         "sampler": {"name": "random"},
         "pruner": {"name": "none"},
         "budget": {"trials": trials},

@@ -179,8 +179,8 @@ class AntiCollapseConfig(LossConfig):
 
     Two outputs come cheap to an unsure model. Silence: L1 shrinks an estimate that is mostly wrong to nothing, and
     SI-SDR, free of scale, does not object until it is gone; the level term does, with a slope that grows as the level
-    falls. A copy of the input: it is as loud as clean and noise together, and has the input's own SI-SDR, which below
-    10 dB SNR lies far above the minimum. The level term costs ln 1000 = 6.9 level_weight at silence.
+    falls. A copy of the input: it is as loud as clean and noise together, and has the input's own SI-SDR, far above the
+    minimum. The level term costs ln 1000 = 6.9 level_weight at silence.
     """
 
     name: ClassVar[str] = "anti_collapse"
@@ -250,8 +250,8 @@ class CombinedConfig(LossConfig):
     """Weighted sum of peak-weighted L1, negative SI-SDR, Morlet CWT L1 and multi-resolution STFT; a weight of 0 leaves
     its term out. At e = c it is -50 si_sdr_weight.
 
-    The SI-SDR and STFT terms alone hold neither amplitude nor polarity: keep some L1 or CWT beside them. Scales and
-    windows as in `CwtConfig` and `MrStftConfig`.
+    Neither SI-SDR nor STFT knows polarity or has a slope at silence, and SI-SDR leaves the amplitude free: keep some L1
+    or CWT beside them. Scales and windows as in `CwtConfig` and `MrStftConfig`.
     """
 
     name: ClassVar[str] = "combined"

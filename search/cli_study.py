@@ -90,8 +90,9 @@ def launch_command(
 ) -> None:
     """Search with several workers, shown live, until the budget is spent.
 
-    Workers on one machine share its CPU threads fairly; one that dies is started again. Ctrl-C stops them in order
-    (exit code 130); the same command goes on where it stopped.
+    Workers on one machine share its CPU threads fairly; one that dies is started again.
+
+    Ctrl-C stops them in order (exit code 130); the same command goes on where it stopped.
     """
     from rich.console import Console
 

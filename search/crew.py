@@ -16,13 +16,13 @@ def crew_table(rows: Sequence[WorkerRow]) -> Table:
     died = sum(row.doing.state == "died" for row in rows)
     title = f"{alive} alive" + (f", {died} died" if died else "") + f" of {len(rows)} workers in a week"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("worker", max_width=20, no_wrap=True)
-    table.add_column("device", max_width=14, no_wrap=True)
+    table.add_column("worker", max_width=17, no_wrap=True)
+    table.add_column("device", max_width=12, no_wrap=True)
     table.add_column("state", no_wrap=True)
-    table.add_column("trial", max_width=16, no_wrap=True)
+    table.add_column("trial", max_width=13, no_wrap=True)
     table.add_column("epoch", justify="right", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("seen", justify="right", no_wrap=True)
+    table.add_column("unseen", justify="right", no_wrap=True)
     for row in rows:
         doing = row.doing
         # the end of a study's name gives way, never the trial's number
@@ -34,7 +34,7 @@ def crew_table(rows: Sequence[WorkerRow]) -> Table:
             trial,
             "" if doing.epoch is None else str(doing.epoch + 1),
             "" if doing.score is None else f"{doing.score:+.2f}",
-            f"{ago(row.seen_s_ago)} ago",
+            ago(row.seen_s_ago),
             style=STYLES[doing.state],
         )
     return table

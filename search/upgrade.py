@@ -62,8 +62,8 @@ def upgrade_tables(engine: Engine) -> None:
     whatever is missing can be added to any older version.
     """
     METADATA.create_all(engine, checkfirst=True)
-    there = inspect(engine)
     with engine.begin() as connection:
+        there = inspect(connection)  # not of the engine: a second connection would wait for this one
         for table in METADATA.sorted_tables:
             known = {column["name"] for column in there.get_columns(table.name)}
             for column in table.columns:

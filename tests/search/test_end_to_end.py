@@ -97,8 +97,8 @@ def test_a_killed_worker_is_started_again_and_ctrl_c_stops_a_launch_in_order(
 ) -> None:
     """kill -9 of one worker, then SIGINT to the launcher: exit code 130, no process left, all slots given back;
     the same command then meets the budget exactly."""
-    fixed = {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 40, "gain_ramp": "none"}
-    assert drivebeat("create", str(study_file(fixed=fixed, budget={"trials": 4}, epochs=4))).code == 0
+    fixed = {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 12, "gain_ramp": "none"}
+    assert drivebeat("create", str(study_file(fixed=fixed, budget={"trials": 2}, epochs=6))).code == 0
     url = f"sqlite:///{tmp_path}/studies.db"
     engine, study = open_engine(url), load_study("tiny", open_storage(url)).study
     environment = {**os.environ, "DRIVEBEAT_STORAGE": url, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
@@ -141,8 +141,8 @@ def test_a_killed_worker_is_started_again_and_ctrl_c_stops_a_launch_in_order(
     launcher = launch()
     out, err = launcher.communicate(timeout=120)
     assert launcher.returncode == 0, (out, err)
-    assert "tiny: 4/4 finished" in out
+    assert "tiny: 2/2 finished" in out
     assert progress(engine, "tiny").spent
     trials = study.get_trials()
-    assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials) == 4
+    assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials) == 2
     assert not any(trial.state == TrialState.RUNNING for trial in trials)

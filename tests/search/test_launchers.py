@@ -1,5 +1,6 @@
 """Launchers: who runs where, who is started again, and the same search by each of them."""
 
+import inspect
 import os
 import signal
 import subprocess
@@ -11,11 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 import search.seats
+from search.cli_study import work_command
 from search.launch_local import N_WORKERS, LocalSeat, Slot, local_workers, slots, visible_gpus
 from search.launch_ray import gpu_share, ray_workers
 from search.launch_slurm import parameters, slurm_workers
@@ -300,3 +303,30 @@ def test_a_preempted_slurm_job_gives_its_trial_back_and_is_requeued(
     assert sorted(trial.intermediate_values) == list(range(150))
     states = sorted(row.doing.state for row in workers(bench.engine))
     assert states == ["stopped", "stopped"]
+
+
+# --- Kubernetes -----------------------------------------------------------------------------------------------------
+
+
+def test_the_kubernetes_manifest_runs_workers_in_parallel_with_the_url_from_a_secret_and_a_shared_volume() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    claim, job = yaml.safe_load_all(text.partition("```yaml\n")[2].partition("```")[0])
+    assert (claim["kind"], claim["spec"]["accessModes"]) == ("PersistentVolumeClaim", ["ReadWriteMany"])
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+    assert job["spec"]["parallelism"] > 1
+    assert "completions" not in job["spec"], "a work queue: each pod ends when the budget is spent"
+    pod = job["spec"]["template"]["spec"]
+    assert pod["restartPolicy"] in ("OnFailure", "Never")
+    assert pod["terminationGracePeriodSeconds"] >= search.seats.STOP_PATIENCE_S
+    (worker,) = pod["containers"]
+    environment = {entry["name"]: entry for entry in worker["env"]}
+    assert environment["DRIVEBEAT_STORAGE"]["valueFrom"]["secretKeyRef"] == {"name": "drivebeat", "key": "storage"}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["mountPath"]: mount["name"] for mount in worker["volumeMounts"]}
+    assert worker["args"][0] == "work"
+    artifacts = worker["args"][worker["args"].index("--artifacts") + 1]
+    assert volumes[mounts[artifacts]]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    threads = worker["args"][worker["args"].index("--threads") + 1]
+    assert threads == environment["OMP_NUM_THREADS"]["value"] == worker["resources"]["limits"]["cpu"]
+    options = {f"--{name}" for name in inspect.signature(work_command).parameters}
+    assert {argument for argument in worker["args"] if argument.startswith("--")} <= options
