@@ -56,7 +56,7 @@ def disk_full(place: Place, quick: bool) -> Row:
     return Row(
         "disk full: one clear reason, nothing corrupt, the worker says why it stops",
         what,
-        f"{clear} of {len(reasons)} failed trials say so, {len(left)} files left behind, then {dict(states(place, search))}"
+        f"{clear} of {len(reasons)} failed trials say so, {len(left)} files left, then {dict(states(place, search))}"
         f"; the worker: {said[:60]} ...",
         clear == len(reasons) == 3
         and not left
