@@ -6,7 +6,7 @@ PYTHON ?= python3
 # uv does not read pip's find-links; this makes both agree where pip is set up with one.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: help env test check lint types layers demo compose-check format clean
+.PHONY: help env test test-slow check lint types layers demo compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,8 +24,11 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 	fi
 	@touch $@
 
-test: env ## the whole test suite
-	$(BIN)/python -m pytest -q
+test: env ## the test suite, but for the slow tests
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: env ## the slow tests: worker processes killed, clusters, outages, whole recordings
+	$(BIN)/python -m pytest -q -m slow
 
 lint: env ## ruff: format and lint
 	$(BIN)/ruff format --check .
@@ -37,7 +40,7 @@ types: env ## mypy, strict
 layers: env ## import-linter: search -> training -> models | data | objectives
 	$(BIN)/lint-imports
 
-check: lint types layers test ## everything that must hold before a commit
+check: lint types layers test test-slow ## everything that must hold before a commit
 
 format: env ## let ruff mend what it can
 	$(BIN)/ruff format .

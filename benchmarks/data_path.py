@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data.config import DataConfig, Source
 from data.corpus import Segment, Split
+from data.filters import bandpass
 from data.mixture import Mixture
 
 BATCH = 64
@@ -87,7 +88,8 @@ def main(arguments: list[str]) -> None:
 def contenders(plan: Plan) -> dict[str, Callable[[], Iterator[object]]]:
     """Name -> a function that gives the batches of one epoch."""
     rng = np.random.default_rng(0)
-    clean, noise = (rng.standard_normal(round(plan.minutes * 60_000), dtype=np.float32) for _ in range(2))
+    white = rng.standard_normal((2, round(plan.minutes * 60_000)), dtype=np.float32)
+    clean, noise = bandpass(white, CONFIG.rate_hz, 25.0, 55.0)
     split = Split((_segment(clean),), (_segment(noise),))
     loader = DataLoader(PerItem(clean, noise, seed=0), batch_size=BATCH, shuffle=True, num_workers=0, drop_last=True)
     return {

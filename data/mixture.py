@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfreqz
 from torch import Tensor
 
+from data.band_noise import thin_out
 from data.config import DataConfig, HeldOutConfig
 from data.corpus import HEART_BAND_HZ, Segment, Split
 from data.ecg import heart_rate_bpm
@@ -81,6 +82,8 @@ class Mixture:
         self.noise = cut(split.noise, window, 1, device)
         self.clean_peak = torch.from_numpy(running_peak([s.signals[0] for s in split.clean], window)).to(device)
         self.window_band = band_gain(window, config).to(device)
+        quick = config.randomiser == "phase_random" and config.band_hz is not None
+        self.band_noise = thin_out(self.noise, self.window_band) if quick else None
 
     @property
     def n_windows(self) -> int:
@@ -122,10 +125,16 @@ class Mixture:
         peaks = self.clean_peak[starts]
         for step in range(n_steps):
             now = slice(step * batch_size, (step + 1) * batch_size)
-            noise = noises.take(noise_starts[now])
-            if not per_epoch:
-                noise = self._randomised(noise, power[now], generator)
-            yield mix(self.clean.take(starts[now]), noise, gains[now], peaks[now], snr_db[now])
+            # Nothing here holds on to a batch, so that the next one finds its memory still in the cache.
+            yield mix(
+                self.clean.take(starts[now]),
+                noises.take(noise_starts[now])
+                if per_epoch
+                else self._randomised(noise_starts[now], power[now], generator),
+                gains[now],
+                peaks[now],
+                snr_db[now],
+            )
 
     def _order(self, n: int, generator: torch.Generator) -> Tensor:
         passes = -(-n // self.n_windows)
@@ -138,10 +147,12 @@ class Mixture:
             return self.noise.starts[starts % n]
         return self.noise.starts[torch.randint(n, (len(starts),), generator=generator, device=self.device)]
 
-    def _randomised(self, noise: Tensor, power: Tensor, generator: torch.Generator) -> Tensor:
-        """Noise [window, channel, time] randomised, of the in-band power [window] that it had."""
+    def _randomised(self, starts: Tensor, power: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise windows [window, channel, time] randomised, of the in-band power [window] that they had."""
+        if self.band_noise is not None:
+            return self.band_noise.draw(starts, power, generator)
         kind = self.config.randomiser
-        noise = randomise(noise, kind, generator)
+        noise = randomise(self.noise.take(starts), kind, generator)
         if kind == "none" or (kind in POWER_KEPT and self.config.band_hz is not None):
             return noise
         in_band = _filtered(noise, self.window_band)

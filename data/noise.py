@@ -79,8 +79,9 @@ def surrogate(signal: Tensor, generator: Generator) -> Tensor:
     n_fast = int(next_fast_len(n_samples, real=True))
     mean = signal.mean(-1, keepdim=True)
     spectrum = torch.fft.rfft(_wide(signal - mean), n=n_fast)
-    drawn = phase_random_from(spectrum[None], n_fast, generator)[0, :, :n_samples]
-    return (drawn * math.sqrt(n_fast / n_samples)).to(signal.dtype) + mean
+    spectrum.mul_(_turn(spectrum[None], n_fast, generator)[0])
+    drawn: Tensor = torch.fft.irfft(spectrum, n=n_fast)[:, :n_samples]
+    return drawn.mul_(math.sqrt(n_fast / n_samples)).to(signal.dtype).add_(mean)
 
 
 def _none(windows: Tensor, generator: Generator) -> Tensor:
@@ -132,13 +133,13 @@ def _polar(windows: Tensor) -> tuple[Tensor, Tensor, slice]:
 
 def _turn(spectrum: Tensor, n_samples: int, generator: Generator) -> Tensor:
     """Complex64[batch, 1, bin] to turn rfft spectra by: phasors, and 1 where a bin must stay real."""
-    turn = _phasors((spectrum.shape[0], 1, spectrum.shape[-1]), generator, spectrum.device)
+    turn = phasors((spectrum.shape[0], 1, spectrum.shape[-1]), generator, spectrum.device)
     turn[..., 0] = 1
     turn[..., (n_samples + 1) // 2 :] = 1
     return turn
 
 
-def _phasors(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
+def phasors(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
     """Complex64 numbers of magnitude 1 and uniform random phase, one of 256 evenly spaced ones.
 
     The moments of such a number up to the 255th are those of a continuous phase, and eight are looked up with each

@@ -20,12 +20,13 @@ DEAD_POWER_SHARE = 1e-6
 class Windows:
     """Windows of `window` samples, named by where they start in the recordings laid end to end.
 
-    signals: float32[channel, time]. starts: int64, those at which a window lies within one recording and is no
-    dropout. power: float32[time], mean in-band power of channel 0 in the window at each start. lengths: samples of
-    each recording.
+    signals: float32[channel, time]. views: float32[start, channel, window], the same memory. starts: int64, those at
+    which a window lies within one recording and is no dropout. power: float32[time], mean in-band power of channel 0
+    in the window at each start. lengths: samples of each recording.
     """
 
     signals: Tensor
+    views: Tensor
     power: Tensor
     starts: Tensor
     lengths: tuple[int, ...]
@@ -33,13 +34,13 @@ class Windows:
 
     def take(self, starts: Tensor) -> Tensor:
         """float32[window, channel, time] at `starts`: a fresh tensor."""
-        return self.signals.unfold(-1, self.window, 1).transpose(0, 1).index_select(0, starts)
+        return self.views.index_select(0, starts)
 
     def replaced(self, signals: Tensor, in_band: Tensor) -> "Windows":
         """These windows of other `signals` [channel, time] with channel 0 in band [time], of equal lengths."""
         parts = torch.split(in_band, list(self.lengths))
         power = torch.cat([running_power(part, self.window) for part in parts])
-        return dataclasses.replace(self, signals=signals, power=power)
+        return dataclasses.replace(self, signals=signals, views=_views(signals, self.window), power=power)
 
 
 def cut(segments: Sequence[Segment], window: int, stride: int, device: torch.device) -> Windows:
@@ -52,13 +53,19 @@ def cut(segments: Sequence[Segment], window: int, stride: int, device: torch.dev
         alive = torch.nonzero(own > DEAD_POWER_SHARE * own.mean())[:, 0]
         starts.append(offset + alive * stride)
         offset += segment.n_samples
+    signals = torch.from_numpy(np.concatenate([s.signals for s in segments], axis=1)).to(device)
     return Windows(
-        signals=torch.from_numpy(np.concatenate([s.signals for s in segments], axis=1)).to(device),
+        signals=signals,
+        views=_views(signals, window),
         power=torch.cat(powers).to(device),
         starts=torch.cat(starts).to(device),
         lengths=tuple(s.n_samples for s in segments),
         window=window,
     )
+
+
+def _views(signals: Tensor, window: int) -> Tensor:
+    return signals.unfold(-1, window, 1).transpose(0, 1)
 
 
 def running_power(in_band: Tensor, window: int) -> Tensor:

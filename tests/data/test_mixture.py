@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from data.band_noise import thin_out
 from data.config import DataConfig, HeldOutConfig, Source
 from data.corpus import Segment, Split
 from data.filters import bandpass
@@ -152,7 +153,7 @@ def test_without_a_band_pass_a_randomised_window_keeps_its_in_band_power(kind: s
     mixture = Mixture(split(banded=False), data, CPU)
     starts = mixture.noise.starts[::500]
     power = mixture.noise.power[starts]
-    drawn = mixture._randomised(mixture.noise.take(starts), power, seeded())
+    drawn = mixture._randomised(starts, power, seeded())
     torch.testing.assert_close(in_band_power(drawn[:, :1], data), power, rtol=1e-3, atol=0)
 
 
@@ -417,3 +418,32 @@ def test_the_band_gain_is_the_filter_that_recordings_pass() -> None:
         filtered = bandpass(x, RATE_HZ, *BAND_HZ)[2000:3000]
         gain = band_gain(5000, data)[round(frequency_hz * 10)]
         assert float(gain) == pytest.approx(float(np.std(filtered) / np.std(x)), abs=2e-3)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_band_noise_keeps_magnitudes_in_the_band_and_nothing_else(n_channels: int) -> None:
+    """Thinned or not, the surrogate has its window's spectrum where the band-pass lets something through."""
+    data = config(rate_hz=1000.0, window_samples=2048)
+    wide = np.random.default_rng(0).standard_normal((n_channels, 20_000))
+    signals = bandpass(wide, 1000.0, *BAND_HZ)
+    windows = cut((Segment(signals, signals[0], Path("n")),), 2048, 1, CPU)
+    band = thin_out(windows, band_gain(2048, data))
+    assert band is not None
+    assert band.every == 4
+    starts = windows.starts[[0, 1, 2, 3, 5001, 17_000]]
+    drawn = band.draw(starts, windows.power[starts], seeded())
+    got, wanted = (torch.fft.rfft(x).abs() for x in (drawn, windows.take(starts)))
+    outside = torch.ones(got.shape[-1], dtype=torch.bool)
+    outside[band.bins] = False
+    assert got[..., outside].max() < 1e-3
+    middle = slice(round(28 * 2.048), round(52 * 2.048))
+    assert ((got - wanted)[..., middle].square().sum() / wanted[..., middle].square().sum()).sqrt() < 0.03
+    assert not torch.allclose(drawn, windows.take(starts), atol=0.5)
+
+
+def test_too_few_bins_leave_band_noise_to_the_general_way() -> None:
+    short = cut((segment(1),), 32, 1, CPU)
+    assert thin_out(short, band_gain(32, config(window_samples=32))) is None
+    (batch, *_) = batches(config(window_samples=32), split(), gain=1.0, per_window=True)
+    measured = 10 * torch.log10(batch.clean.square().mean(-1) / (batch.noisy - batch.clean).square().mean(-1))
+    torch.testing.assert_close(measured[:, 0], batch.snr_db, atol=0.01, rtol=0)

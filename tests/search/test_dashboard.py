@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
+from search.dashboard import bound
+from training.decode import ConfigError
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -85,11 +88,25 @@ def test_a_port_beyond_the_last_is_refused(drivebeat: Any) -> None:
     assert drivebeat("dashboard", "--port", "70000").code == 2
 
 
-def test_a_database_that_does_not_answer_is_told_before_a_port_is_taken(drivebeat: Any) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
+def test_a_database_that_does_not_answer_is_told_and_the_port_is_free_again(drivebeat: Any) -> None:
+    with bound("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
     said = drivebeat("dashboard", "--storage", "postgresql://me:hush@127.0.0.1:1/x", "--port", str(port))
     assert said.code == 2
     assert "is it running and reachable?" in said.err
     assert "hush" not in said.err
+    with bound("127.0.0.1", port) as again:
+        assert again.getsockname() == ("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_that_is_taken_is_told_and_a_name_means_ipv4_first(host: str) -> None:
+    with bound(host, 0) as taken:
+        assert taken.family == socket.AF_INET
+        taken.listen()
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(ConfigError, match=rf"cannot listen at {host}:{port}: .*in use; choose another"),
+            bound(host, port),
+        ):
+            pass
