@@ -1,13 +1,17 @@
-"""Phase-random surrogates of band-passed windows, at the cost of their band alone.
+"""Phase-random surrogates of band-passed noise, at the cost of its band alone.
 
-A window of 5.12 s at 1 kHz has 2,561 FFT bins, and a band-pass of 25-55 Hz leaves something in 485 of them. So every
+A window of 5.12 s at 1 kHz has 2,561 FFT bins, and a band-pass of 25-55 Hz leaves something in 473 of them. So every
 fourth sample tells the spectrum, phases are drawn for those bins, and one inverse FFT gives the window at full rate.
 What lies outside is the leakage of the window's cut ends; it is left out, and the window's level restored.
+
+A whole recording goes the same way; its spectrum is kept from one surrogate to the next.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Generator, Tensor
 
 from data.noise import phasors
@@ -51,14 +55,48 @@ class BandNoise:
         return drawn
 
 
+def passed(gain: Tensor) -> tuple[int, int]:
+    """The first and the last FFT bin that a band-pass with `gain` [bin] lets through; (1, 0) where there is none."""
+    bins = torch.nonzero(gain[1:] >= LEAST_GAIN)[:, 0] + 1
+    return (int(bins[0]), int(bins[-1])) if len(bins) else (1, 0)
+
+
 def thin_out(noise: Windows, gain: Tensor) -> BandNoise | None:
     """`noise`, whose band-pass has `gain` [window // 2 + 1] over a window's FFT bins; None where too few bins pass."""
-    passed = torch.nonzero(gain[1 : (noise.window + 1) // 2] >= LEAST_GAIN)[:, 0] + 1
-    if len(passed) < LEAST_BINS:
+    first, last = passed(gain)
+    if last - first + 1 < LEAST_BINS or 2 * last >= noise.window:
         return None
-    first, last = int(passed[0]), int(passed[-1])
     every = next(d for d in range(noise.window // (2 * last + 1), 0, -1) if noise.window % d == 0)
     n_missing = -noise.signals.shape[-1] % every
     padded = torch.nn.functional.pad(noise.signals, (0, n_missing))
     rows = padded.view(len(padded), -1, every)
     return BandNoise(rows.transpose(1, 2).flatten(1), every, rows.shape[1], noise.window, slice(first, last + 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BandRecording:
+    """A band-passed recording of n_samples: complex64[channel, bin] of an FFT over n_fast samples, from bin `first`."""
+
+    spectrum: Tensor
+    first: int
+    n_fast: int
+    n_samples: int
+
+    def draw(self, generator: Generator) -> Tensor:
+        """A surrogate float32[channel, time] of the recording's level; see data.noise.surrogate."""
+        turned = self.spectrum * phasors((1, self.spectrum.shape[-1]), generator, self.spectrum.device)
+        whole = turned.new_zeros((len(turned), self.n_fast // 2 + 1))
+        whole[:, self.first : self.first + turned.shape[-1]] = turned
+        drawn: Tensor = torch.fft.irfft(whole, n=self.n_fast)[:, : self.n_samples]
+        return drawn.mul_(math.sqrt(self.n_fast / self.n_samples))
+
+
+def analyse(signal: Tensor, gain: Tensor) -> BandRecording:
+    """A band-passed signal float32[channel, time]; `gain` is its band-pass over any even number of FFT bins."""
+    n_samples = signal.shape[-1]
+    n_fast = int(next_fast_len(n_samples, real=True))
+    per_bin = n_fast / (2 * (len(gain) - 1))
+    lowest, highest = passed(gain)
+    first, last = max(1, int((lowest - 1) * per_bin)), min(math.ceil((highest + 1) * per_bin), (n_fast - 1) // 2)
+    spectrum = torch.fft.rfft(signal, n=n_fast)[:, first : last + 1].clone()
+    return BandRecording(spectrum, first, n_fast, n_samples)

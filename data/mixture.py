@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfreqz
 from torch import Tensor
 
-from data.band_noise import thin_out
+from data.band_noise import analyse, thin_out
 from data.config import DataConfig, HeldOutConfig
 from data.corpus import HEART_BAND_HZ, Segment, Split
 from data.ecg import heart_rate_bpm
@@ -25,6 +25,7 @@ _D = TypeVar("_D", bound=np.generic)
 
 HEADROOM = 1.1
 _TINY = 1e-30
+_FINE = 1 << 14  # bins for the edges of a band, whatever the window
 # Randomisers that keep each window's magnitude spectrum, and with it the power of a band-passed window.
 POWER_KEPT = ("none", "half_phase_shuffle", "phase_random")
 
@@ -82,8 +83,13 @@ class Mixture:
         self.noise = cut(split.noise, window, 1, device)
         self.clean_peak = torch.from_numpy(running_peak([s.signals[0] for s in split.clean], window)).to(device)
         self.window_band = band_gain(window, config).to(device)
-        quick = config.randomiser == "phase_random" and config.band_hz is not None
-        self.band_noise = thin_out(self.noise, self.window_band) if quick else None
+        self.per_epoch = config.randomise_per == "epoch" and config.randomiser != "none"
+        self.band_noise, self.band_recordings = None, None
+        if config.band_hz is not None and self.per_epoch:
+            gain = band_gain(_FINE, config).to(device)
+            self.band_recordings = [analyse(part, gain) for part in self._recordings()]
+        elif config.band_hz is not None and config.randomiser == "phase_random":
+            self.band_noise = thin_out(self.noise, self.window_band)
 
     @property
     def n_windows(self) -> int:
@@ -107,8 +113,7 @@ class Mixture:
         without, levels stay as the recordings have them (the lab's way). A window keeps its in-band power when it is
         randomised. `generator` must live on the device.
         """
-        per_epoch = self.config.randomise_per == "epoch" and self.config.randomiser != "none"
-        noises = self._surrogate(generator) if per_epoch else self.noise
+        noises = self._surrogate(generator) if self.per_epoch else self.noise
         # Drawn for the whole epoch at once: a step then costs its arithmetic and little else.
         n = n_steps * batch_size
         starts = self.clean.starts[self._order(n, generator)]
@@ -129,7 +134,7 @@ class Mixture:
             yield mix(
                 self.clean.take(starts[now]),
                 noises.take(noise_starts[now])
-                if per_epoch
+                if self.per_epoch
                 else self._randomised(noise_starts[now], power[now], generator),
                 gains[now],
                 peaks[now],
@@ -161,15 +166,17 @@ class Mixture:
         level = (power / in_band[:, 0].square().mean(-1).clamp_min(_TINY)).sqrt()
         return noise * level[:, None, None]
 
+    def _recordings(self) -> tuple[Tensor, ...]:
+        return torch.split(self.noise.signals, list(self.noise.lengths), dim=1)
+
     def _surrogate(self, generator: torch.Generator) -> Windows:
         """One surrogate of each noise recording: stationary, so its windows have powers of their own."""
-        parts = torch.split(self.noise.signals, list(self.noise.lengths), dim=1)
-        drawn = [surrogate(part, generator) for part in parts]
-        if self.config.band_hz is not None:
-            in_band = [part[0] for part in drawn]
-        else:
-            gains = [band_gain(part.shape[-1], self.config).to(self.device) for part in drawn]
-            in_band = [_filtered(part[0], gain) for part, gain in zip(drawn, gains, strict=True)]
+        if self.band_recordings is not None:
+            signals = torch.cat([recording.draw(generator) for recording in self.band_recordings], dim=1)
+            return self.noise.replaced(signals, signals[0])
+        drawn = [surrogate(part, generator) for part in self._recordings()]
+        gains = [band_gain(part.shape[-1], self.config).to(self.device) for part in drawn]
+        in_band = [_filtered(part[0], gain) for part, gain in zip(drawn, gains, strict=True)]
         return self.noise.replaced(torch.cat(drawn, dim=1), torch.cat(in_band))
 
 
