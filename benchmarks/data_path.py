@@ -40,7 +40,7 @@ class Plan:
     rounds: int
 
 
-FULL = Plan(minutes=10, rounds=7)
+FULL = Plan(minutes=3, rounds=11)
 QUICK = Plan(minutes=0.2, rounds=2)
 
 
