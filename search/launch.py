@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
@@ -16,6 +15,7 @@ from search.launchers import Watched, launcher, revive, watch
 from search.live import Snapshot, plain_line, render, snapshot
 from search.patience import patiently
 from search.seats import Launch, Launcher, LaunchError
+from search.signals import stop_signals
 from search.slots import Lookout
 from search.storage import explained, open_engine, open_storage
 from search.study import SearchStudy, StudyError, load_study
@@ -95,7 +95,7 @@ def _watch(
 ) -> list[_Ending]:
     """Start the workers and stay until all have ended for good; how they ended."""
     said_at = float("-inf")
-    with _signals() as (told, arrived), _live(console) as live, launcher_of(wanted) as seats:
+    with stop_signals() as (told, arrived), _live(console) as live, launcher_of(wanted) as seats:
         workers = watch(seats)
         while any(worker.at_work for worker in workers) and not told.wait(POLL_S):
             for worker in revive(workers, time.monotonic()):
@@ -144,23 +144,3 @@ def _live(console: Console) -> Iterator[Live | None]:
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
         yield live
-
-
-@contextmanager
-def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
-    """An event that SIGINT and SIGTERM set, and the numbers of those that came; the old handlers come back after."""
-    told, arrived = threading.Event(), list[int]()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        arrived.append(number)
-        told.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield told, arrived
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield told, arrived
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

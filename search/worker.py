@@ -3,14 +3,12 @@
 import contextlib
 import os
 import re
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TypeVar
 
 import optuna
@@ -28,6 +26,7 @@ from search.ledger import Process, this_process
 from search.outcome import TrialOutcome, failure
 from search.patience import is_away, patiently
 from search.roster import Doing, device_name, enrol, note
+from search.signals import stop_event
 from search.slots import LEASE_S, Lookout, progress, release, settle
 from search.storage import explained, open_engine, open_storage
 from search.study import SearchStudy, load_study
@@ -77,7 +76,7 @@ def work(
     ends the process at once. A database that goes away is waited for. Raises WorkerError after three failures in a
     row for one reason, or ten for any, and StorageError where the database stays away.
     """
-    stop = _stop_on_signals()
+    stop = stop_event()
     say = _careful(say)
     process = this_process()
     lookout = Lookout(patience_s=lease_s / 3)
@@ -293,17 +292,3 @@ def _sign_off(engine: Engine, process: Process) -> None:
     except SQLAlchemyError as error:
         if not is_away(error):
             raise
-
-
-def _stop_on_signals() -> threading.Event:
-    """Set by the first SIGTERM or SIGINT; the second does what it does by default."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ask)
-        signal.signal(signal.SIGINT, ask)
-    return stop
