@@ -13,9 +13,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import Tensor, nn
 
 from models.attention import Positional, TimeTransformer, check_attention, encoder_layer
-from models.base import DenoiserConfig, register
-from models.layers import Activation, Norm, Output, check_counts, check_named, conv_block, repeat_ends
-from models.wave_unet import UNetShape, WaveUNet
+from models.base import register
+from models.layers import check_counts, check_named, repeat_ends
+from models.wave_unet import UNetConfig, WaveUNet
 from models.wave_unet_transformer import Entry
 
 
@@ -54,7 +54,7 @@ class StretchTransformer(nn.Module):
 
 @register("two_stage_transformer")
 @dataclass(frozen=True, slots=True)
-class TwoStageTransformerConfig(DenoiserConfig):
+class TwoStageTransformerConfig(UNetConfig):
     """`encoder_layers` pairs of a layer over channels (width ``levels * width``) and one over `time_steps` steps.
 
     `entry` is what stands before them, where the plain Wave-U-Net has its bottleneck convolution: one more pair,
@@ -64,14 +64,6 @@ class TwoStageTransformerConfig(DenoiserConfig):
     """
 
     levels: Annotated[int, IntDistribution(4, 8)] = 5
-    width: Annotated[int, IntDistribution(8, 32, step=8)] = 8
-    kernel_down: Annotated[int, CategoricalDistribution((5, 9, 15))] = 9
-    kernel_up: Annotated[int, CategoricalDistribution((3, 5, 9))] = 5
-    norm: Annotated[Norm, CategoricalDistribution(("batch", "group", "layer", "none"))] = "batch"
-    activation: Annotated[Activation, CategoricalDistribution(("leaky_relu", "prelu", "gelu"))] = "leaky_relu"
-    output: Annotated[Output, CategoricalDistribution(("tanh", "linear"))] = "tanh"
-    skip: Annotated[bool, CategoricalDistribution((False, True))] = True
-    dropout: Annotated[float, FloatDistribution(0.0, 0.3)] = 0.0
     encoder_layers: Annotated[int, IntDistribution(1, 6)] = 2
     # Every width in range is a multiple of 8, so each nhead in range divides each levels * width.
     nhead: Annotated[int, CategoricalDistribution((2, 4, 8))] = 8
@@ -97,24 +89,12 @@ class TwoStageTransformerConfig(DenoiserConfig):
             )
         check_named(model, "entry", c.entry, get_args(Entry))
 
-    @property
-    def d_model(self) -> int:
-        """Channels at the bottleneck."""
-        return self.levels * self.width
-
-    def shape(self) -> UNetShape:
-        """The U around the Transformer."""
-        c = self
-        return UNetShape(
-            c.levels, c.width, c.kernel_down, c.kernel_up, c.norm, c.activation, c.output, c.skip, c.dropout
-        )
-
     def build(self, n_channels: int = 1) -> nn.Module:
         check_counts("two_stage_transformer", n_channels=n_channels)
         c = self
         stages: list[nn.Module] = []
         if c.entry == "conv":
-            stages.append(conv_block(c.d_model, c.d_model, c.kernel_down, c.norm, c.activation, c.dropout))
+            stages.append(c.middle())
         for pair in range(c.encoder_layers + (c.entry == "attention")):
             # Positions once, before the first pair; the shortcuts carry them on.
             positional = c.positional if pair == 0 else "none"

@@ -94,12 +94,11 @@ class WaveUNet(nn.Module):
         return estimate
 
 
-@register("wave_unet")
 @dataclass(frozen=True, slots=True)
-class WaveUNetConfig(DenoiserConfig):
-    """`width` more channels at each of `levels` halvings of the rate.
+class UNetConfig(DenoiserConfig):
+    """What every Wave-U-Net has, whatever stands at its bottleneck; not a model itself.
 
-    The lab's sizes: levels 10 (6,071,426 parameters) or 7 (2,262,842), width 24, kernels 15 and 5.
+    `width` more channels at each of `levels` halvings of the rate.
     """
 
     levels: Annotated[int, IntDistribution(4, 10)] = 6
@@ -112,18 +111,31 @@ class WaveUNetConfig(DenoiserConfig):
     skip: Annotated[bool, CategoricalDistribution((False, True))] = True
     dropout: Annotated[float, FloatDistribution(0.0, 0.3)] = 0.0
 
-    def __post_init__(self) -> None:
-        self.shape().check("wave_unet")
+    @property
+    def d_model(self) -> int:
+        """Channels at the bottleneck."""
+        return self.levels * self.width
 
     def shape(self) -> UNetShape:
-        """The U of this model; its bottleneck is one more convolution."""
+        """The U around the bottleneck."""
         c = self
         return UNetShape(
             c.levels, c.width, c.kernel_down, c.kernel_up, c.norm, c.activation, c.output, c.skip, c.dropout
         )
 
+    def middle(self) -> nn.Module:
+        """The bottleneck of a plain Wave-U-Net: one more convolution."""
+        return conv_block(self.d_model, self.d_model, self.kernel_down, self.norm, self.activation, self.dropout)
+
+
+@register("wave_unet")
+@dataclass(frozen=True, slots=True)
+class WaveUNetConfig(UNetConfig):
+    """The lab's sizes: levels 10 (6,071,426 parameters) or 7 (2,262,842), width 24, kernels 15 and 5."""
+
+    def __post_init__(self) -> None:
+        self.shape().check("wave_unet")
+
     def build(self, n_channels: int = 1) -> nn.Module:
         check_counts("wave_unet", n_channels=n_channels)
-        n_deep = self.levels * self.width
-        middle = conv_block(n_deep, n_deep, self.kernel_down, self.norm, self.activation, self.dropout)
-        return WaveUNet(self.shape(), middle, n_channels)
+        return WaveUNet(self.shape(), self.middle(), n_channels)

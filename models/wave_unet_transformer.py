@@ -7,16 +7,16 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import nn
 
 from models.attention import Positional, TimeTransformer, check_attention
-from models.base import DenoiserConfig, register
-from models.layers import Activation, Norm, Output, check_counts, check_named, conv_block
-from models.wave_unet import UNetShape, WaveUNet
+from models.base import register
+from models.layers import check_counts, check_named
+from models.wave_unet import UNetConfig, WaveUNet
 
 Entry = Literal["attention", "conv", "none"]
 
 
 @register("wave_unet_transformer")
 @dataclass(frozen=True, slots=True)
-class WaveUNetTransformerConfig(DenoiserConfig):
+class WaveUNetTransformerConfig(UNetConfig):
     """`encoder_layers` Transformer layers of width ``levels * width`` at the bottom of a Wave-U-Net.
 
     `entry` is what stands before them, where the plain Wave-U-Net has its bottleneck convolution: one more
@@ -25,15 +25,6 @@ class WaveUNetTransformerConfig(DenoiserConfig):
     plus encoder_layers + 1 layers: entry "attention". Here every one of these layers is at work.
     """
 
-    levels: Annotated[int, IntDistribution(4, 10)] = 6
-    width: Annotated[int, IntDistribution(8, 32, step=8)] = 8
-    kernel_down: Annotated[int, CategoricalDistribution((5, 9, 15))] = 9
-    kernel_up: Annotated[int, CategoricalDistribution((3, 5, 9))] = 5
-    norm: Annotated[Norm, CategoricalDistribution(("batch", "group", "layer", "none"))] = "batch"
-    activation: Annotated[Activation, CategoricalDistribution(("leaky_relu", "prelu", "gelu"))] = "leaky_relu"
-    output: Annotated[Output, CategoricalDistribution(("tanh", "linear"))] = "tanh"
-    skip: Annotated[bool, CategoricalDistribution((False, True))] = True
-    dropout: Annotated[float, FloatDistribution(0.0, 0.3)] = 0.0
     encoder_layers: Annotated[int, IntDistribution(1, 6)] = 2
     # Every width in range is a multiple of 8, so each nhead in range divides each levels * width.
     nhead: Annotated[int, CategoricalDistribution((2, 4, 8))] = 8
@@ -58,18 +49,6 @@ class WaveUNetTransformerConfig(DenoiserConfig):
         )
         check_named(model, "entry", self.entry, get_args(Entry))
 
-    @property
-    def d_model(self) -> int:
-        """Channels at the bottleneck, where attention runs."""
-        return self.levels * self.width
-
-    def shape(self) -> UNetShape:
-        """The U around the Transformer."""
-        c = self
-        return UNetShape(
-            c.levels, c.width, c.kernel_down, c.kernel_up, c.norm, c.activation, c.output, c.skip, c.dropout
-        )
-
     def build(self, n_channels: int = 1) -> nn.Module:
         check_counts("wave_unet_transformer", n_channels=n_channels)
         c = self
@@ -78,6 +57,5 @@ class WaveUNetTransformerConfig(DenoiserConfig):
             c.d_model, c.nhead, c.feed_forward, n_layers, c.attention_dropout, c.positional, c.norm_first
         )
         if c.entry == "conv":
-            entry = conv_block(c.d_model, c.d_model, c.kernel_down, c.norm, c.activation, c.dropout)
-            bottleneck = nn.Sequential(entry, bottleneck)
+            bottleneck = nn.Sequential(c.middle(), bottleneck)
         return WaveUNet(c.shape(), bottleneck, n_channels)
