@@ -1,0 +1,63 @@
+"""A data config that cannot be is refused by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from data.config import DataConfig, EcgRule, HeldOutConfig, Randomiser, Source, SplitConfig
+from data.noise import RANDOMISERS
+
+RATE_HZ = 500.0
+
+
+def config(clean: tuple[Source, ...], noise: tuple[Source, ...], **options: Any) -> DataConfig:
+    return DataConfig(clean=clean, noise=noise, **({"rate_hz": RATE_HZ, "window_samples": 500} | options))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rate_hz": 100.0, "band_hz": None}, "rate_hz is 100.0; at least 200"),
+        ({"rate_hz": float("nan")}, "rate_hz is nan"),
+        ({"window_samples": 8}, "window_samples is 8"),
+        ({"stride_samples": 0}, "stride_samples 0"),
+        ({"band_hz": (55.0, 25.0)}, "0 < low < high"),
+        ({"band_hz": (25.0, 250.0)}, "0 < low < high"),
+        ({"randomiser": "fase"}, "randomiser is 'fase'; one of none, "),
+        ({"randomise_per": "epoch", "randomiser": "sample_shuffle"}, "works with phase_random"),
+        ({"pairing": "time"}, "pairing is 'time'"),
+        ({"level": "loud"}, "level is 'loud'"),
+        ({"clean": ()}, "at least one clean and one noise"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused_by_name(change: dict[str, Any], said: str) -> None:
+    source = (Source(("a.npz",)),)
+    with pytest.raises(ValueError, match=said):
+        config(**({"clean": source, "noise": source} | change))
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: Source(()), "at least one path"),
+        (lambda: Source(("a",), channels=("z", "z")), "each may be named once"),
+        (lambda: Source(("a",), use="training"), "use is 'training'"),  # type: ignore[arg-type]
+        (lambda: EcgRule("", "_ECG"), "two different texts"),
+        (lambda: SplitConfig(0.5, 0.5, 0.5), "sum to 1"),
+        (lambda: SplitConfig(1.0, 0.0, 0.0), "positive numbers"),
+        (lambda: SplitConfig(seed=-1), "seed is -1"),
+        (lambda: HeldOutConfig(n_windows=0), "n_windows is 0"),
+        (lambda: HeldOutConfig(snrs_db=()), "at least one SNR"),
+        (lambda: HeldOutConfig(snrs_db=(0.0, 0.0)), "each SNR may be named once"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused_by_name(build: Callable[[], object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        build()
+
+
+def test_the_config_names_the_randomisers_that_exist() -> None:
+    from typing import get_args
+
+    assert set(get_args(Randomiser)) == set(RANDOMISERS)
