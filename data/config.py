@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from data.augment_config import AugmentConfig
+
 Use = Literal["split", "train", "validation", "test"]
 Randomiser = Literal["none", "sample_shuffle", "phase_shuffle", "half_phase_shuffle", "phase_random"]
 
@@ -97,6 +99,10 @@ class DataConfig:
     pairing: "random" pairs any clean window with any noise window; "index" pairs them by time (the lab's old way).
     level: "unit" brings each recording's first channel to an RMS of 1 in band, so that gain 1 means 0 dB on
     average whatever the sensors' units; "raw" keeps amplitudes as recorded.
+    augment: how training windows are varied; validation and test windows never are.
+    batch_offsets, offset_samples: a training batch is made of groups of batch_offsets clean windows of one recording,
+    each offset_samples after the one before; the batch size is rounded down to whole groups, at least one. Each
+    window has a noise window of its own. 1 takes windows one by one; the lab took 6 windows 500 samples apart at 1 kHz.
     """
 
     clean: tuple[Source, ...]
@@ -112,6 +118,9 @@ class DataConfig:
     split: SplitConfig = field(default_factory=SplitConfig)
     validation: HeldOutConfig = field(default_factory=HeldOutConfig)
     test: HeldOutConfig = field(default_factory=lambda: HeldOutConfig(n_windows=64, seed=1))
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    batch_offsets: int = 1
+    offset_samples: int = 500
 
     def __post_init__(self) -> None:
         if not self.clean or not self.noise:
@@ -129,6 +138,10 @@ class DataConfig:
             raise ValueError(
                 f"band_hz is {self.band_hz} at rate_hz {self.rate_hz}; 0 < low < high < {self.rate_hz / 2} is needed"
             )
+        if self.batch_offsets < 1 or self.offset_samples < 1:
+            raise ValueError(
+                f"batch_offsets is {self.batch_offsets} and offset_samples {self.offset_samples}; at least 1 is needed"
+            )
         _check_choice("randomiser", self.randomiser, get_args(Randomiser))
         _check_choice("randomise_per", self.randomise_per, ("window", "epoch"))
         _check_choice("pairing", self.pairing, ("random", "index"))
@@ -140,6 +153,11 @@ class DataConfig:
     def n_channels(self) -> int:
         """What a model of these data takes: the channel to clean and the most references that a source names."""
         return max(max(len(source.channels), 1) for source in (*self.clean, *self.noise))
+
+    @property
+    def group_samples(self) -> int:
+        """From the first to the last sample of a group of training windows."""
+        return self.window_samples + (self.batch_offsets - 1) * self.offset_samples
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -94,8 +94,19 @@ def load(config: DataConfig) -> Corpus:
                     'let some have use = "split", or pin one to it'
                 )
     splits = {use: Split(tuple(dealt["clean"][use]), tuple(dealt["noise"][use])) for use in SPLITS}
+    _check_groups(splits["train"], config)
     fingerprint = _sha256(*(f"{f.role} {f.digest}".encode() for f in sorted(found, key=lambda f: (f.role, f.digest))))
     return Corpus(config, MappingProxyType(splits), config.n_channels, fingerprint[:16])
+
+
+def _check_groups(train: Split, config: DataConfig) -> None:
+    for segment in train.clean:
+        if segment.n_samples < config.group_samples:
+            raise DataError(
+                f"{segment.source}: {segment.n_samples / config.rate_hz:.2f} s for training is shorter than "
+                f"{config.batch_offsets} windows {config.offset_samples} samples apart, "
+                f"{config.group_samples / config.rate_hz:.2f} s; lower batch_offsets or offset_samples, or leave it out"
+            )
 
 
 def find(source: Source) -> list[Path]:

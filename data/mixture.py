@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfreqz
 from torch import Tensor
 
-from data.band_noise import analyse, thin_out
+from data.augment import augmenter
+from data.band_noise import analyse
 from data.config import DataConfig, HeldOutConfig
 from data.corpus import HEART_BAND_HZ, Segment, Split
 from data.ecg import heart_rate_bpm
-from data.noise import randomise, surrogate
-from data.windows import Windows, cut, running_peak
+from data.noise import surrogate
+from data.noise_source import TINY, NoiseSource, noise_source
+from data.response import filtered
+from data.windows import Windows, cut, group_heads, running_peak, widened
 
 _D = TypeVar("_D", bound=np.generic)
 
 HEADROOM = 1.1
-_TINY = 1e-30
 _FINE = 1 << 14  # bins for the edges of a band, whatever the window
-# Randomisers that keep each window's magnitude spectrum, and with it the power of a band-passed window.
-POWER_KEPT = ("none", "half_phase_shuffle", "phase_random")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,15 +81,17 @@ class Mixture:
         self.device = device
         self.clean = cut(split.clean, window, config.stride_samples, device)
         self.noise = cut(split.noise, window, 1, device)
+        self.heads = self.clean.starts
+        if config.batch_offsets > 1:
+            self.heads = group_heads(self.clean, config.batch_offsets, config.offset_samples)
         self.clean_peak = torch.from_numpy(running_peak([s.signals[0] for s in split.clean], window)).to(device)
-        self.window_band = band_gain(window, config).to(device)
+        self.augmenter = augmenter(split, config, band_gain(window, config).to(device), device)
         self.per_epoch = config.randomise_per == "epoch" and config.randomiser != "none"
-        self.band_noise, self.band_recordings = None, None
+        self.band_recordings = None
         if config.band_hz is not None and self.per_epoch:
             gain = band_gain(_FINE, config).to(device)
             self.band_recordings = [analyse(part, gain) for part in self._recordings()]
-        elif config.band_hz is not None and config.randomiser == "phase_random":
-            self.band_noise = thin_out(self.noise, self.window_band)
+        self.source = None if self.per_epoch else self._source(self.noise, config.randomiser)
 
     @property
     def n_windows(self) -> int:
@@ -114,36 +116,48 @@ class Mixture:
         randomised. `generator` must live on the device.
         """
         noises = self._surrogate(generator) if self.per_epoch else self.noise
+        source = self.source or self._source(noises, "none")
         # Drawn for the whole epoch at once: a step then costs its arithmetic and little else.
+        batch_size = max(batch_size // self.config.batch_offsets, 1) * self.config.batch_offsets
         n = n_steps * batch_size
-        starts = self.clean.starts[self._order(n, generator)]
+        starts = self._starts(n, generator)
         noise_starts = self._pair(starts, generator)
         power = noises.power[noise_starts]
-        ratio = self.clean.power[starts] / power.clamp_min(_TINY)
+        ratio = self.clean.power[starts] / power.clamp_min(TINY)
         gains = torch.full((n,), gain, device=self.device)
         if spread_db > 0:
             drop_db = torch.rand(n, generator=generator, device=self.device) * spread_db
             gains = gains * 10 ** (-drop_db / 20)
         if per_window:
             gains = gains * ratio.sqrt()
-        snr_db = 10 * (ratio.clamp_min(_TINY).log10() - gains.square().clamp_min(_TINY).log10())
-        peaks = self.clean_peak[starts]
+        snr_db = 10 * (ratio.clamp_min(TINY).log10() - gains.square().clamp_min(TINY).log10())
+        plan = self.augmenter.plan(starts, self.noise, noise_starts, generator) if self.augmenter is not None else None
         for step in range(n_steps):
             now = slice(step * batch_size, (step + 1) * batch_size)
             # Nothing here holds on to a batch, so that the next one finds its memory still in the cache.
-            yield mix(
-                self.clean.take(starts[now]),
-                noises.take(noise_starts[now])
-                if self.per_epoch
-                else self._randomised(noise_starts[now], power[now], generator),
-                gains[now],
-                peaks[now],
-                snr_db[now],
-            )
+            if self.augmenter is not None and plan is not None:
+                powers = self.clean.power[starts[now]], power[now]
+                varied = self.augmenter.draw(plan.of(now), source, *powers, generator)
+                yield mix(varied.clean, varied.noise, gains[now], varied.peak, snr_db[now])
+                del varied
+            else:
+                yield mix(
+                    self.clean.take(starts[now]),
+                    source.draw(noise_starts[now], power[now], generator),
+                    gains[now],
+                    self.clean_peak[starts[now]],
+                    snr_db[now],
+                )
+
+    def _starts(self, n: int, generator: torch.Generator) -> Tensor:
+        """Where n clean windows begin, groups of config.batch_offsets following one another."""
+        heads = self.heads[self._order(n // self.config.batch_offsets, generator)]
+        offsets = self.config.offset_samples * torch.arange(self.config.batch_offsets, device=self.device)
+        return (heads[:, None] + offsets).flatten()
 
     def _order(self, n: int, generator: torch.Generator) -> Tensor:
-        passes = -(-n // self.n_windows)
-        drawn = [torch.randperm(self.n_windows, generator=generator, device=self.device) for _ in range(passes)]
+        passes = -(-n // len(self.heads))
+        drawn = [torch.randperm(len(self.heads), generator=generator, device=self.device) for _ in range(passes)]
         return torch.cat(drawn)[:n]
 
     def _pair(self, starts: Tensor, generator: torch.Generator) -> Tensor:
@@ -152,19 +166,13 @@ class Mixture:
             return self.noise.starts[starts % n]
         return self.noise.starts[torch.randint(n, (len(starts),), generator=generator, device=self.device)]
 
-    def _randomised(self, starts: Tensor, power: Tensor, generator: torch.Generator) -> Tensor:
-        """Noise windows [window, channel, time] randomised, of the in-band power [window] that they had."""
-        if self.band_noise is not None:
-            return self.band_noise.draw(starts, power, generator)
-        kind = self.config.randomiser
-        noise = randomise(self.noise.take(starts), kind, generator)
-        if kind == "none" or (kind in POWER_KEPT and self.config.band_hz is not None):
-            return noise
-        in_band = _filtered(noise, self.window_band)
-        if self.config.band_hz is not None:
-            noise = in_band
-        level = (power / in_band[:, 0].square().mean(-1).clamp_min(_TINY)).sqrt()
-        return noise * level[:, None, None]
+    def _source(self, noise: Windows, kind: str) -> NoiseSource:
+        """What draws windows of `noise` by randomiser `kind`, with context where they are to be varied."""
+        if self.augmenter is not None:
+            before = self.augmenter.before
+            noise = widened(noise, before, self.augmenter.extra - before)
+        gain = band_gain(noise.window, self.config).to(self.device)
+        return noise_source(noise, kind, gain, banded=self.config.band_hz is not None)
 
     def _recordings(self) -> tuple[Tensor, ...]:
         return torch.split(self.noise.signals, list(self.noise.lengths), dim=1)
@@ -176,7 +184,7 @@ class Mixture:
             return self.noise.replaced(signals, signals[0])
         drawn = [surrogate(part, generator) for part in self._recordings()]
         gains = [band_gain(part.shape[-1], self.config).to(self.device) for part in drawn]
-        in_band = [_filtered(part[0], gain) for part, gain in zip(drawn, gains, strict=True)]
+        in_band = [filtered(part[0], gain) for part, gain in zip(drawn, gains, strict=True)]
         return self.noise.replaced(torch.cat(drawn, dim=1), torch.cat(in_band))
 
 
@@ -201,11 +209,6 @@ def band_gain(n_samples: int, config: DataConfig) -> Tensor:
     sos = butter(4, config.band_hz or HEART_BAND_HZ, btype="bandpass", fs=config.rate_hz, output="sos")
     _, response = sosfreqz(sos, np.fft.rfftfreq(n_samples, 1 / config.rate_hz), fs=config.rate_hz)
     return torch.from_numpy((np.abs(response) ** 2).astype(np.float32))
-
-
-def _filtered(x: Tensor, gain: Tensor) -> Tensor:
-    filtered: Tensor = torch.fft.irfft(torch.fft.rfft(x) * gain, n=x.shape[-1])
-    return filtered
 
 
 def held_out(split: Split, config: DataConfig, plan: HeldOutConfig) -> HeldOut:

@@ -11,6 +11,7 @@ from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from data.corpus import Segment
+from data.recording import DataError
 
 # A window 60 dB below its recording's mean is a dropout: brought to a stated SNR it would be rounding errors.
 DEAD_POWER_SHARE = 1e-6
@@ -62,6 +63,66 @@ def cut(segments: Sequence[Segment], window: int, stride: int, device: torch.dev
         lengths=tuple(s.n_samples for s in segments),
         window=window,
     )
+
+
+def group_heads(windows: Windows, n_offsets: int, offset: int) -> Tensor:
+    """Those of windows.starts from which `n_offsets` windows, `offset` samples apart, lie in one recording.
+
+    None of a group is a dropout. Raises DataError where there is no group.
+    """
+    alive = torch.cat([_alive(power, windows.window) for power in torch.split(windows.power, list(windows.lengths))])
+    span = (n_offsets - 1) * offset
+    ends = torch.tensor(windows.lengths, device=alive.device).cumsum(0)
+    whole = torch.bucketize(windows.starts, ends, right=True) == torch.bucketize(
+        windows.starts + span, ends, right=True
+    )
+    heads = windows.starts[whole]
+    followers = heads[:, None] + offset * torch.arange(n_offsets, device=alive.device)
+    heads = heads[alive[followers].all(1)]
+    if not len(heads):
+        raise DataError(
+            f"no recording has {n_offsets} windows {offset} samples apart without a dropout; "
+            "lower batch_offsets or offset_samples"
+        )
+    return heads
+
+
+def _alive(power: Tensor, window: int) -> Tensor:
+    """Bool[time] of one recording: a window begins here and is no dropout."""
+    return power > DEAD_POWER_SHARE * power[: len(power) - window + 1].mean()
+
+
+def widened(windows: Windows, before: int, after: int) -> Windows:
+    """`windows` with `before` and `after` samples of context each, recordings continued by their mirror image.
+
+    starts are of the same windows in the same order, power is that of the window without its context.
+    """
+    parts = torch.split(torch.arange(windows.signals.shape[-1], device=windows.signals.device), list(windows.lengths))
+    at = torch.cat([part[_mirrored(len(part), before, after, part.device)] for part in parts])
+    signals = windows.signals[:, at]
+    inner = torch.split(windows.power, list(windows.lengths))
+    power = torch.cat([torch.nn.functional.pad(part, (0, before + after)) for part in inner])
+    return dataclasses.replace(
+        windows,
+        signals=signals,
+        views=_views(signals, windows.window + before + after),
+        power=power,
+        starts=moved(windows, windows.starts, before + after),
+        lengths=tuple(n + before + after for n in windows.lengths),
+        window=windows.window + before + after,
+    )
+
+
+def moved(windows: Windows, starts: Tensor, by: int) -> Tensor:
+    """Where `starts` lie once each recording has become `by` samples longer."""
+    ends = torch.tensor(windows.lengths, device=starts.device).cumsum(0)
+    return starts + by * torch.bucketize(starts, ends, right=True)
+
+
+def _mirrored(n: int, before: int, after: int, device: torch.device) -> Tensor:
+    """Indices of n samples with their mirror image on both sides, as often as it takes."""
+    at = torch.arange(-before, n + after, device=device).remainder(max(2 * n - 2, 1))
+    return torch.minimum(at, 2 * n - 2 - at)
 
 
 def _views(signals: Tensor, window: int) -> Tensor:

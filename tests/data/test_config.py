@@ -1,10 +1,12 @@
 """A data config that cannot be is refused by name."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from data.augment_config import AugmentConfig
 from data.config import DataConfig, EcgRule, HeldOutConfig, Randomiser, Source, SplitConfig
 from data.noise import RANDOMISERS
 
@@ -28,6 +30,8 @@ def config(clean: tuple[Source, ...], noise: tuple[Source, ...], **options: Any)
         ({"randomise_per": "epoch", "randomiser": "sample_shuffle"}, "works with phase_random"),
         ({"pairing": "time"}, "pairing is 'time'"),
         ({"level": "loud"}, "level is 'loud'"),
+        ({"batch_offsets": 0}, "batch_offsets is 0 and offset_samples 500; at least 1"),
+        ({"offset_samples": 0}, "offset_samples 0; at least 1"),
         ({"clean": ()}, "at least one clean and one noise"),
     ],
 )
@@ -49,6 +53,9 @@ def test_a_config_that_cannot_be_is_refused_by_name(change: dict[str, Any], said
         (lambda: SplitConfig(seed=-1), "seed is -1"),
         (lambda: HeldOutConfig(n_windows=0), "n_windows is 0"),
         (lambda: HeldOutConfig(snrs_db=()), "at least one SNR"),
+        (lambda: AugmentConfig(tempo=0.6), r"augment: tempo is 0.6; 0 \(off\) to 0.5 is allowed"),
+        (lambda: AugmentConfig(polarity=-0.1), "polarity is -0.1"),
+        (lambda: AugmentConfig(clean_resonance_db=float("nan")), "clean_resonance_db is nan"),
         (lambda: HeldOutConfig(snrs_db=(0.0, 0.0)), "each SNR may be named once"),
     ],
 )
@@ -58,6 +65,17 @@ def test_a_part_that_cannot_be_is_refused_by_name(build: Callable[[], object], s
 
 
 def test_the_config_names_the_randomisers_that_exist() -> None:
-    from typing import get_args
-
     assert set(get_args(Randomiser)) == set(RANDOMISERS)
+
+
+def test_augmentation_is_off_by_default_and_active_as_soon_as_one_field_is_set() -> None:
+    assert not AugmentConfig().active
+    assert not config((Source(("a",)),), (Source(("b",)),)).augment.active
+    assert all(AugmentConfig(**{field.name: 0.1}).active for field in dataclasses.fields(AugmentConfig))
+
+
+def test_every_augmentation_has_a_range_that_can_exist_and_begins_at_off() -> None:
+    for name, hint in get_type_hints(AugmentConfig, include_extras=True).items():
+        _, distribution = get_args(hint)
+        assert distribution.low == 0
+        AugmentConfig(**{name: distribution.high})

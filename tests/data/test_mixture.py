@@ -151,7 +151,7 @@ def test_without_a_band_pass_a_randomised_window_keeps_its_in_band_power(kind: s
     mixture = Mixture(split(banded=False), data, CPU)
     starts = mixture.noise.starts[::500]
     power = mixture.noise.power[starts]
-    drawn = mixture._randomised(starts, power, seeded())
+    drawn = mixture._source(mixture.noise, kind).draw(starts, power, seeded())
     torch.testing.assert_close(in_band_power(drawn[:, :1], data), power, rtol=1e-3, atol=0)
 
 

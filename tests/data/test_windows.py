@@ -11,12 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.augment_config import AugmentConfig
 from data.band_noise import thin_out
 from data.config import DataConfig, HeldOutConfig, Source
 from data.corpus import Segment, Split
 from data.filters import bandpass
 from data.mixture import band_gain, held_out
-from data.windows import cut, running_peak, running_power
+from data.windows import cut, running_peak, running_power, widened
 
 RATE_HZ = 500.0
 WINDOW = 512
@@ -77,6 +78,20 @@ def test_no_window_crosses_a_recording_and_none_that_fits_is_missed(
 
 
 @settings(max_examples=40, deadline=None)
+@given(n=st.integers(16, 60), window=st.integers(4, 16), before=st.integers(0, 200), after=st.integers(0, 200))
+def test_context_is_the_recording_s_own_or_its_mirror_image(n: int, window: int, before: int, after: int) -> None:
+    """Starts stay in order and mean the same windows; powers go with them."""
+    rows = [np.random.default_rng(i).standard_normal((2, n + i)).astype(np.float32) for i in range(2)]
+    windows = cut([Segment(row, row[0], Path("x")) for row in rows], window, 3, CPU)
+    wide = widened(windows, before, after)
+    around = [np.pad(row, ((0, 0), (before, after)), mode="reflect") for row in rows]
+    views = [np.lib.stride_tricks.sliding_window_view(row, window + before + after, axis=1) for row in around]
+    wanted = np.concatenate([view[:, : n + i - window + 1 : 3] for i, view in enumerate(views)], axis=1)
+    np.testing.assert_array_equal(wide.take(wide.starts).numpy(), wanted.transpose(1, 0, 2))
+    assert torch.equal(wide.power[wide.starts], windows.power[windows.starts])
+
+
+@settings(max_examples=40, deadline=None)
 @given(n_samples=st.integers(20, 80), window=st.integers(1, 20))
 def test_power_and_peak_tables_are_those_of_each_window(n_samples: int, window: int) -> None:
     x = np.random.default_rng(n_samples * 100 + window).standard_normal(n_samples).astype(np.float32)
@@ -119,6 +134,8 @@ def plan(**options: Any) -> HeldOutConfig:
         {"randomise_per": "epoch"},
         {"stride_samples": 7},
         {"pairing": "index"},
+        {"augment": AugmentConfig(clean_tilt_db_per_octave=12.0, noise_swell_db=6.0, tempo=0.15, polarity=1.0)},
+        {"batch_offsets": 3, "offset_samples": 50},
     ],
 )
 def test_the_held_out_mixture_ignores_what_shapes_training(change: dict[str, Any]) -> None:
