@@ -4,13 +4,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from optuna.distributions import CategoricalDistribution
 
 from data.config import DataConfig
 from models import DENOISERS, DenoiserConfig
 from objectives.losses import LOSSES, LossConfig
 from training.decode import ConfigError, decode, decode_named, encode, near
 from training.documents import read_document, write_document
+from training.initial import InitConfig
 from training.optimiser import OptimiserConfig
 from training.schedule import ScheduleConfig
 from training.scores import SCORES
@@ -24,8 +27,11 @@ class FitConfig:
 
     steps_per_epoch: None takes one pass over the clean windows. score: what best weights are chosen by, a name of
     training.scores.SCORES that silence cannot win, mean over the validation SNRs. threads: CPU threads, None takes
-    torch's own choice; results are equal to the bit only for equal threads. precision: of the forward pass; "bf16"
-    uses autocast.
+    torch's own choice; results are equal to the bit only for equal threads. precision: "fp32"; "bf16" and "fp16"
+    run the forward pass under autocast, fp16 with a scaled loss and on CUDA only; "tf32" lets CUDA round what enters
+    products and convolutions to 10 bits of mantissa. ema_decay: weights are judged and kept as their moving average
+    (training.ema); 0 takes them as they are. patience: epochs without a better score, after the ramps' end, after
+    which the run ends; None goes through all epochs.
     """
 
     epochs: int = 40
@@ -34,11 +40,13 @@ class FitConfig:
     seed: int = 0
     score: str = "si_sdr_db"
     device: str = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     threads: int | None = None
+    ema_decay: Annotated[float, CategoricalDistribution((0.0, 0.99, 0.995, 0.999))] = 0.0
+    patience: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "steps_per_epoch", "threads"):
+        for name in ("epochs", "batch_size", "steps_per_epoch", "threads", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; at least 1 is needed")
@@ -47,6 +55,8 @@ class FitConfig:
         if SCORES[self.score].silence_wins:
             safe = ", ".join(name for name, score in SCORES.items() if not score.silence_wins)
             raise ValueError(f"score {self.score!r} is won by an all-zero output; choose by one of {safe}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}; a share from 0 (off) to below 1 is needed, 0.999 say")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; a whole number from 0 up is needed")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
@@ -63,6 +73,7 @@ class RunConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    init: InitConfig = field(default_factory=InitConfig)
 
 
 SECTIONS: dict[str, type] = {
@@ -70,12 +81,18 @@ SECTIONS: dict[str, type] = {
     "optimiser": OptimiserConfig,
     "schedule": ScheduleConfig,
     "fit": FitConfig,
+    "init": InitConfig,
 }
 
 
 def to_document(run: RunConfig) -> dict[str, Any]:
-    """`run` as plain values; from_document gives an equal RunConfig."""
+    """`run` as plain values; from_document gives an equal RunConfig.
+
+    Without a section `init` where the weights are drawn at random, as in every document of before there was one.
+    """
     document = {"schema_version": SCHEMA_VERSION, **encode(run)}
+    if run.init == InitConfig():
+        del document["init"]
     document["model"] = {"name": run.model.name, **encode(run.model)}
     document["loss"] = {"name": run.loss.name, **encode(run.loss)}
     return document

@@ -21,15 +21,31 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def check_precision(device: torch.device, precision: str) -> None:
+    """Raise ConfigError where `device` cannot train in `precision`."""
+    if device.type != "cuda" and precision in ("fp16", "tf32"):
+        raise ConfigError(
+            f"precision is {precision!r}, which needs a CUDA device, but the run is on the {device.type}; "
+            "set fit.precision to fp32 or bf16"
+        )
+
+
+def precision_on(device: torch.device, precision: str) -> str:
+    """The precision to estimate in: `precision` where `device` has it, else fp32, which is nearer the truth."""
+    return precision if device.type == "cuda" or precision not in ("fp16", "tf32") else "fp32"
+
+
 @contextlib.contextmanager
-def arithmetic(seed: int, device: torch.device, threads: int | None) -> Iterator[None]:
+def arithmetic(seed: int, device: torch.device, threads: int | None, precision: str = "fp32") -> Iterator[None]:
     """Seeded global generators, deterministic kernels on the CPU and a thread count, for the time of the block.
 
+    On CUDA, products and convolutions use TF32 for precision "tf32" only; torch would let convolutions have it always.
     Not to be held across a `yield` to a caller, who would work under it.
     """
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()
     warn_only_before = torch.is_deterministic_algorithms_warn_only_enabled()
+    tf32_before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         try:
@@ -37,16 +53,25 @@ def arithmetic(seed: int, device: torch.device, threads: int | None) -> Iterator
                 torch.set_num_threads(threads)
             if device.type == "cpu":
                 torch.use_deterministic_algorithms(True)
+            else:
+                _allow_tf32(precision == "tf32", precision == "tf32")
             torch.manual_seed(seed)
             yield
         finally:
             torch.use_deterministic_algorithms(deterministic_before, warn_only=warn_only_before)
+            if device.type != "cpu":
+                _allow_tf32(*tf32_before)
             if torch.get_num_threads() != threads_before:
                 torch.set_num_threads(threads_before)
 
 
+def _allow_tf32(products: bool, convolutions: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = products
+    torch.backends.cudnn.allow_tf32 = convolutions
+
+
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """bf16 autocast for "bf16", nothing for "fp32"."""
-    if precision == "bf16":
-        return torch.autocast(device.type, torch.bfloat16)
+    """Autocast for "bf16" and "fp16"; nothing for "fp32" and "tf32"."""
+    if precision in ("bf16", "fp16"):
+        return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
     return contextlib.nullcontext()

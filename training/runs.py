@@ -18,7 +18,7 @@ from training.apply import apply, check_output, write_estimate
 from training.checkpoint import load_weights
 from training.config import RunConfig, read_run, write_run
 from training.decode import ConfigError, decode
-from training.device import arithmetic, resolve_device
+from training.device import arithmetic, check_precision, precision_on, resolve_device
 from training.documents import read_document
 from training.estimate import estimate_held_out
 from training.evaluate import (
@@ -30,11 +30,12 @@ from training.evaluate import (
     write_showcase,
     write_table,
 )
+from training.lineage import RUN_FILE, describe_start, resolve_init
+from training.report import EpochReport
 from training.scores import SCORES
 from training.trackers import Trackers, build_trackers
-from training.trainer import WEIGHTS, EpochReport, train
+from training.trainer import WEIGHTS, train
 
-RUN_FILE = "run.yaml"
 SHOWN_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
 
 
@@ -49,35 +50,41 @@ def train_to_folder(
 ) -> float:
     """Train `run` into `folder`, showing progress; the best score. Goes on where an interrupted training stopped.
 
-    A folder keeps the provenance it began with. Raises ConfigError where it holds another run, TrainingFailed as
-    training.trainer.train does.
+    A folder keeps the provenance it began with; where the run starts from other weights, it gets their SHA-256 and
+    lineage. A warning line says where the output collapsed, but the run goes on: its best weights may be older.
+    Raises ConfigError where the folder holds another run, TrainingFailed as training.trainer.train does.
     """
+    run = resolve_init(run)
     path = folder / RUN_FILE
     begun = path.exists()
     if begun and read_run(path) != run:
         raise ConfigError(f"{folder}: holds another run; choose another folder with -o, or remove it")
-    resolve_device(run.fit.device)
+    check_precision(resolve_device(run.fit.device), run.fit.precision)
     sinks = build_trackers(trackers, folder)
     corpus = load(run.data)
     wanted = provenance.get("data_fingerprint")
     if wanted not in (None, corpus.fingerprint):
         console.print(f"note: the recordings (fingerprint {corpus.fingerprint}) are not those of the search ({wanted})")
     if not begun:
+        if start := describe_start(run, corpus.n_channels):
+            console.print(start, soft_wrap=True, highlight=False, markup=False)
         write_run(run, path, provenance)
     sinks.start(run, folder.name)
     try:
-        best = _follow(run, train(run, corpus, folder), sinks, console)
+        last = _follow(run, train(run, corpus, folder), sinks, console)
     except BaseException as error:
         sinks.finish({"end": f"{type(error).__name__}: {error}"})
         raise
-    sinks.finish({run.fit.score: best, "end": "finished"})
-    return best
+    assert last.best_score is not None, "the last epoch is always past the ramps"
+    sinks.finish({run.fit.score: last.best_score, "end": last.stopped or "finished"})
+    return last.best_score
 
 
-def _follow(run: RunConfig, reports: Iterable[EpochReport], sinks: Trackers, console: Console) -> float:
-    """Pass reports on to trackers and console; the best score."""
+def _follow(run: RunConfig, reports: Iterable[EpochReport], sinks: Trackers, console: Console) -> EpochReport:
+    """Pass reports on to trackers and console; the last one."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    best: float | None = None
+    report: EpochReport | None = None
+    warned = ""
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("training", total=run.fit.epochs)
         for report in reports:
@@ -85,16 +92,21 @@ def _follow(run: RunConfig, reports: Iterable[EpochReport], sinks: Trackers, con
             best = report.best_score
             shown = f"{report.score:+.3f}" + (f", best {best:+.3f}" if best is not None else "")
             bar.update(task, completed=report.epoch + 1, description=f"{run.fit.score} {shown}")
-            if not console.is_terminal and _is_milestone(report.epoch, run.fit.epochs):
+            if not console.is_terminal and _is_milestone(report):
                 console.print(
                     f"epoch {report.epoch + 1}/{report.n_epochs} loss {report.loss:.3f} {run.fit.score} {shown}"
                 )
-    assert best is not None, "the last epoch is always past the ramps"
-    return best
+            if report.collapsed and not warned:
+                console.print(f"warning: epoch {report.epoch + 1}: {report.collapsed}", soft_wrap=True, markup=False)
+            warned = report.collapsed
+    assert report is not None, "a run has at least one epoch"
+    if report.stopped:
+        console.print(f"stopped after epoch {report.epoch + 1}: {report.stopped}", soft_wrap=True, markup=False)
+    return report
 
 
-def _is_milestone(epoch: int, n_epochs: int) -> bool:
-    return epoch + 1 == n_epochs or (epoch + 1) % max(1, n_epochs // 10) == 0
+def _is_milestone(report: EpochReport) -> bool:
+    return report.last or (report.epoch + 1) % max(1, report.n_epochs // 10) == 0
 
 
 def read_folder(folder: Path) -> RunConfig:
@@ -130,8 +142,9 @@ def evaluate_folder(
     model = load_model(run, folder)
     mixture = held_out(load(config).splits[split], config, config.test if split == "test" else config.validation)
     device = resolve_device(run.fit.device)
-    with arithmetic(run.fit.seed, device, threads):
-        ours = estimate_held_out(model.to(device), mixture, device, run.fit.batch_size, run.fit.precision)
+    precision = precision_on(device, run.fit.precision)
+    with arithmetic(run.fit.seed, device, threads, precision):
+        ours = estimate_held_out(model.to(device), mixture, device, run.fit.batch_size, precision)
     name = run.model.name
     rows = score_rows({**classical_rows(mixture, config.band_hz), name: ours}, mixture)
     write_table(rows, output / "table.csv")

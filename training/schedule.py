@@ -13,9 +13,12 @@ class ScheduleConfig:
 
     gain: at the end of the ramp. mixing "gain" leaves levels as recorded, "snr" brings each pair to equal in-band
     power first, so that the SNR is -20 log10(gain) dB exactly. gain_spread_db: each window's gain is lowered by up
-    to this. gain_ramp: how it rises from gain_start x gain over the first gain_ramp_share of the epochs: not at all,
-    in a line, in gain_steps equal steps, or along half a cosine. peak_ramp_share: share of the epochs over which
-    peak_weight rises from 0 to its value. The last epoch has the full gain and peak_weight whatever the shares.
+    to this. gain_hold_share: share of the epochs that stay at gain_start x gain (at 0: pretraining on clean signals)
+    before the ramp. gain_ramp: how the gain rises from there over the next gain_ramp_share of the epochs: at once
+    ("none"), in a line, in gain_steps equal steps, or along half a cosine. So 20 epochs at 0, 20 of ramp and 40 at
+    full gain are gain_start 0, gain_hold_share 0.25 and gain_ramp_share 0.25 of 80 epochs. peak_ramp_share: share of
+    the epochs over which peak_weight rises from 0 to its value. The last epoch has the full gain and peak_weight
+    whatever the shares.
     """
 
     gain: Annotated[float, FloatDistribution(0.25, 4.0, log=True)] = 2.0
@@ -26,25 +29,31 @@ class ScheduleConfig:
     gain_steps: int = 4
     peak_ramp_share: Annotated[float, FloatDistribution(0.0, 0.6)] = 0.0
     mixing: Literal["gain", "snr"] = "snr"
+    gain_hold_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.gain < 0 or self.gain_spread_db < 0:
             raise ValueError(f"gain is {self.gain} and gain_spread_db {self.gain_spread_db}; neither may be negative")
         if self.gain_ramp not in ("none", "linear", "steps", "smooth"):
             raise ValueError(f"gain_ramp is {self.gain_ramp!r}; none, linear, steps or smooth is needed")
-        for name in ("gain_ramp_share", "gain_start", "peak_ramp_share"):
+        for name in ("gain_ramp_share", "gain_start", "peak_ramp_share", "gain_hold_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; a share from 0 to 1 is needed")
+        if self.gain_ramp != "none" and self.gain_hold_share + self.gain_ramp_share > 1:
+            raise ValueError(
+                f"gain_hold_share is {self.gain_hold_share} and gain_ramp_share {self.gain_ramp_share}; "
+                "together they may be 1 at most"
+            )
         if self.gain_steps < 1:
             raise ValueError(f"gain_steps is {self.gain_steps}; at least 1 is needed")
 
 
 def gain_at(schedule: ScheduleConfig, epoch: int, n_epochs: int) -> float:
     """The gain of epoch `epoch` (from 0) of `n_epochs`; the full gain from the end of the ramp on."""
-    ramp = _gain_ramp_epochs(schedule, n_epochs)
-    if epoch >= ramp:
+    begin, end = _gain_ramp_epochs(schedule, n_epochs)
+    if epoch >= end:
         return schedule.gain
-    share = epoch / ramp
+    share = max(0, epoch - begin) / max(1, end - begin)
     if schedule.gain_ramp == "smooth":
         share = 0.5 - 0.5 * math.cos(math.pi * share)
     elif schedule.gain_ramp == "steps":
@@ -60,11 +69,14 @@ def peak_share_at(schedule: ScheduleConfig, epoch: int, n_epochs: int) -> float:
 
 def ramps_end(schedule: ScheduleConfig, n_epochs: int) -> int:
     """The first epoch at full gain and full peak_weight: from here on weights may be chosen as the best."""
-    return max(_gain_ramp_epochs(schedule, n_epochs), _ramp_epochs(schedule.peak_ramp_share, n_epochs))
+    return max(_gain_ramp_epochs(schedule, n_epochs)[1], _ramp_epochs(schedule.peak_ramp_share, n_epochs))
 
 
-def _gain_ramp_epochs(schedule: ScheduleConfig, n_epochs: int) -> int:
-    return 0 if schedule.gain_ramp == "none" else _ramp_epochs(schedule.gain_ramp_share, n_epochs)
+def _gain_ramp_epochs(schedule: ScheduleConfig, n_epochs: int) -> tuple[int, int]:
+    """The first epoch of the ramp and the first one after it."""
+    hold = schedule.gain_hold_share
+    ramp = 0.0 if schedule.gain_ramp == "none" else schedule.gain_ramp_share
+    return _ramp_epochs(hold, n_epochs), _ramp_epochs(hold + ramp, n_epochs)
 
 
 def _ramp_epochs(share: float, n_epochs: int) -> int:

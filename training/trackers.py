@@ -10,7 +10,7 @@ from typing import Any
 
 from training.config import RunConfig, to_document
 from training.decode import pick
-from training.trainer import EpochReport
+from training.report import EpochReport
 
 LOGGER = logging.getLogger("drivebeat.trackers")
 

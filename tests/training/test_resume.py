@@ -9,13 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import training.trainer
+import training.progress
 from data.corpus import Corpus
 from models import DENOISERS
 from training.checkpoint import CheckpointError
 from training.config import RunConfig
+from training.report import EpochReport
 from training.schedule import ScheduleConfig
-from training.trainer import CHECKPOINT, WEIGHTS, EpochReport, train
+from training.trainer import CHECKPOINT, WEIGHTS, train
 
 MakeRun = Callable[..., RunConfig]
 
@@ -73,7 +74,7 @@ def test_a_kill_between_weights_and_checkpoint_does_no_harm(
     run: RunConfig, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = reports(run, corpus, tmp_path / "whole")
-    save, n_saved = training.trainer.save_checkpoint, 0
+    save, n_saved = training.progress.save_checkpoint, 0
 
     def killed_at_second(*arguments: Any) -> None:
         nonlocal n_saved
@@ -83,7 +84,7 @@ def test_a_kill_between_weights_and_checkpoint_does_no_harm(
         save(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.trainer, "save_checkpoint", killed_at_second)
+        patch.setattr(training.progress, "save_checkpoint", killed_at_second)
         with pytest.raises(KeyboardInterrupt):
             list(train(run, corpus, tmp_path / "cut"))
     assert reports(run, corpus, tmp_path / "cut") == whole

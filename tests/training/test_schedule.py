@@ -32,6 +32,26 @@ def test_a_ramp_starts_at_its_share_of_the_gain() -> None:
     assert gains(5, gain_ramp="linear", gain_ramp_share=0.4, gain_start=0.25) == [0.5, 1.25, 2.0, 2.0, 2.0]
 
 
+def test_a_hold_at_gain_0_comes_before_the_ramp() -> None:
+    """The lab's 0 -> 20 -> 40: 20 of 80 epochs on clean signals, 20 of ramp, the rest at full gain."""
+    got = gains(80, gain_ramp="linear", gain_hold_share=0.25, gain_ramp_share=0.25, gain_start=0.0)
+    assert got[:20] == [0.0] * 20
+    assert got[20:41] == pytest.approx([2.0 * k / 20 for k in range(21)])
+    assert got[40:] == [2.0] * 40
+    assert ramps_end(ScheduleConfig(gain_hold_share=0.25, gain_ramp_share=0.25), 80) == 40
+
+
+def test_a_hold_without_a_ramp_is_one_step() -> None:
+    assert gains(4, gain_ramp="none", gain_hold_share=0.5, gain_start=0.25) == [0.5, 0.5, 2.0, 2.0]
+
+
+def test_steps_and_half_a_cosine_begin_after_the_hold() -> None:
+    steps = gains(8, gain_ramp="steps", gain_hold_share=0.25, gain_ramp_share=0.5, gain_start=0.0, gain_steps=2)
+    assert steps == [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0]
+    smooth = gains(8, gain_ramp="smooth", gain_hold_share=0.25, gain_ramp_share=0.5, gain_start=0.0)
+    assert smooth == pytest.approx([0, 0, *(1 - math.cos(math.pi * k / 4) for k in range(4)), 2, 2])
+
+
 def test_steps_are_equal_and_as_many_as_stated() -> None:
     got = gains(16, gain_ramp="steps", gain_ramp_share=0.5, gain_start=0.0, gain_steps=4)
     assert got == [0.0, 0.0, 0.5, 0.5, 1.0, 1.0, 1.5, 1.5, *[2.0] * 8]
@@ -51,19 +71,20 @@ def test_peak_share_rises_from_0_to_1() -> None:
 @given(
     ramp=st.sampled_from(RAMPS),
     n_epochs=st.integers(1, 60),
-    gain_share=st.floats(0, 1),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(lambda pair: sum(pair) <= 1),
     peak_share=st.floats(0, 1),
     start=st.floats(0, 1),
     steps=st.integers(1, 9),
 )
 def test_ramps_never_fall_and_end_at_full_where_they_say(
-    ramp: str, n_epochs: int, gain_share: float, peak_share: float, start: float, steps: int
+    ramp: str, n_epochs: int, shares: tuple[float, float], peak_share: float, start: float, steps: int
 ) -> None:
     """The first epoch at full gain and peak_weight is ramps_end; the last epoch always is at full."""
     schedule = ScheduleConfig(
         gain=3.0,
         gain_ramp=ramp,
-        gain_ramp_share=gain_share,
+        gain_hold_share=shares[0],
+        gain_ramp_share=shares[1],
         gain_start=start,
         gain_steps=steps,
         peak_ramp_share=peak_share,
@@ -87,6 +108,8 @@ def test_ramps_never_fall_and_end_at_full_where_they_say(
         ({"gain_ramp": "ramp"}, "gain_ramp is 'ramp'"),
         ({"gain_ramp_share": 1.1}, "gain_ramp_share is 1.1"),
         ({"gain_start": -0.1}, "gain_start is -0.1"),
+        ({"gain_hold_share": 1.5}, "gain_hold_share is 1.5"),
+        ({"gain_hold_share": 0.7, "gain_ramp_share": 0.4}, "together they may be 1 at most"),
         ({"peak_ramp_share": 2.0}, "peak_ramp_share is 2.0"),
         ({"gain_steps": 0}, "gain_steps is 0"),
     ],

@@ -13,8 +13,8 @@ import pytest
 
 from training.config import RunConfig
 from training.decode import ConfigError
+from training.report import EpochReport
 from training.trackers import TRACKERS, Tracker, Trackers, build_trackers
-from training.trainer import EpochReport
 
 # What neptune's dependencies warn of when they are imported: jsonschema.RefResolver, pkg_resources and the like.
 OLD_NEPTUNE = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -17,8 +17,9 @@ from models import DENOISERS
 from objectives.losses import PeakL1Config
 from training.config import RunConfig
 from training.optimiser import OptimiserConfig
+from training.report import EpochReport
 from training.schedule import ScheduleConfig, ramps_end
-from training.trainer import CHECKPOINT, WEIGHTS, EpochReport, TrainingFailed, train
+from training.trainer import CHECKPOINT, WEIGHTS, TrainingFailed, train
 
 MakeRun = Callable[..., RunConfig]
 

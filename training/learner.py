@@ -1,0 +1,99 @@
+"""What learns: a model, its moving average, the optimiser and the loss scaler; one step; its state in and out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from training.checkpoint import load_fitting_weights, load_weights, weights_file
+from training.config import RunConfig
+from training.ema import average_in, copy_of, ema_decay_at
+from training.initial import InitConfig
+from training.optimiser import learning_rate_at
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learner:
+    """averaged: None without fit.ema_decay. optimiser: None for a model that has nothing to train. scaler: of the
+    loss, so that fp16 gradients do not vanish (Micikevicius et al. 2018); it does nothing for other precisions."""
+
+    model: nn.Module
+    averaged: nn.Module | None
+    optimiser: torch.optim.Optimizer | None
+    scaler: torch.amp.GradScaler
+
+    @property
+    def judged(self) -> nn.Module:
+        """The module that is validated and kept."""
+        return self.model if self.averaged is None else self.averaged
+
+    def step(self, run: RunConfig, loss: torch.Tensor, step: int, n_steps: int) -> None:
+        """Descend along the gradient of `loss`; step (from 0) of `n_steps` in the whole run."""
+        if self.optimiser is None:
+            return
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate_at(run.optimiser, step, n_steps)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if run.optimiser.clip_norm > 0:
+            self.scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.model.parameters(), run.optimiser.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.averaged is not None:
+            average_in(self.averaged, self.model, ema_decay_at(run.fit.ema_decay, step))
+
+    def state(self) -> dict[str, Any]:
+        """All of it, as tensors and numbers."""
+        state: dict[str, Any] = {"model": self.model.state_dict(), "optimiser": {}}
+        if self.optimiser is not None:
+            state["optimiser"] = self.optimiser.state_dict()
+        if self.averaged is not None:
+            state["averaged"] = self.averaged.state_dict()
+        if self.scaler.is_enabled():
+            state["scaler"] = self.scaler.state_dict()
+        return state
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave, of a learner of the same run."""
+        self.model.load_state_dict(state["model"])
+        if self.optimiser is not None:
+            self.optimiser.load_state_dict(state["optimiser"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+
+
+def build_learner(run: RunConfig, n_channels: int, device: torch.device, *, begins: bool) -> Learner:
+    """The learner of `run`; one that begins takes the weights of run.init, a resumed one has its own.
+
+    Draws from torch's global generator. Raises CheckpointError where those weights do not fit.
+    """
+    model = run.model.build(n_channels)
+    if begins:
+        initialise(model, run.init)
+    model = model.to(device)
+    # Built from the model's parameters on its device; a model without any has nothing to step.
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = run.optimiser.build(parameters) if parameters else None
+    averaged = copy_of(model) if run.fit.ema_decay > 0 and parameters else None
+    return Learner(model, averaged, optimiser, torch.amp.GradScaler(device.type, enabled=run.fit.precision == "fp16"))
+
+
+def initialise(model: nn.Module, init: InitConfig) -> tuple[int, int]:
+    """Load the weights that `init` names into `model`, on the CPU: how many tensors were loaded, how many it has.
+
+    Raises CheckpointError for a file that is missing or changed, and for tensors that do not fit (training.checkpoint).
+    """
+    n_tensors = len(model.state_dict())
+    if not init.weights:
+        return 0, n_tensors
+    path = weights_file(Path(init.weights))
+    if init.partial:
+        return load_fitting_weights(model, path, init.sha256)
+    load_weights(model, path, init.sha256)
+    return n_tensors, n_tensors
