@@ -10,6 +10,8 @@ from torch import Tensor
 HOPS = 4
 """Hops to a window."""
 
+_TINY = 1e-8
+
 
 def short_time(x: Tensor, window_samples: int) -> Tensor:
     """Spectra complex[..., n_frames, window_samples / 2 + 1] of float[..., n * hop], hop = window_samples / 4.
@@ -39,3 +41,24 @@ def overlap_add(spectra: Tensor, window_samples: int) -> Tensor:
 
 def _hann(window_samples: int, like: Tensor) -> Tensor:
     return torch.hann_window(window_samples, device=like.device, dtype=torch.float32)
+
+
+def spectral_features(spectra: Tensor) -> Tensor:
+    """float[batch, 3 * channel, frame, bin] of complex[batch, channel, frame, bin].
+
+    Per channel the log power, scaled to about unit size, and the spectrum with its magnitude compressed to the
+    power 0.3 (as Ephrat et al. 2018, arXiv:1804.03619), which keeps the phase.
+    """
+    power = spectra.real.square() + spectra.imag.square() + _TINY
+    # |X|^0.3 times the phasor X / |X| is X |X|^-0.7, and |X|^-0.7 the power to -0.35.
+    compressed = power.pow(-0.35)
+    return torch.cat((0.1 * power.log(), spectra.real * compressed, spectra.imag * compressed), dim=1)
+
+
+def check_frames(model: str, window_samples: int) -> None:
+    """Raise ValueError unless a window is made of whole hops, two samples or more each."""
+    if window_samples < 2 * HOPS or window_samples % HOPS:
+        raise ValueError(
+            f"{model}: window_samples = {window_samples}, must be a multiple of {HOPS} and at least {2 * HOPS}: "
+            f"try {max(2 * HOPS, HOPS * round(window_samples / HOPS))}"
+        )

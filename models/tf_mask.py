@@ -23,23 +23,9 @@ from models.layers import (
     check_named,
     run_padded,
 )
-from models.spectrum import HOPS, overlap_add, short_time
+from models.spectrum import HOPS, check_frames, overlap_add, short_time, spectral_features
 
 MaskKind = Literal["complex", "magnitude"]
-
-_TINY = 1e-8
-
-
-def features(spectra: Tensor) -> Tensor:
-    """float[batch, 3 * channel, frame, bin] of complex[batch, channel, frame, bin].
-
-    Per channel the log power, scaled to about unit size, and the spectrum with its magnitude compressed to the
-    power 0.3 (as Ephrat et al. 2018, arXiv:1804.03619), which keeps the phase.
-    """
-    power = spectra.real.square() + spectra.imag.square() + _TINY
-    # |X|^0.3 times the phasor X / |X| is X |X|^-0.7, and |X|^-0.7 the power to -0.35.
-    compressed = power.pow(-0.35)
-    return torch.cat((0.1 * power.log(), spectra.real * compressed, spectra.imag * compressed), dim=1)
 
 
 class TfMask(nn.Module):
@@ -73,7 +59,7 @@ class TfMask(nn.Module):
     def denoise(self, noisy: Tensor) -> Tensor:
         """The net on a length that is a multiple of the hop; three hops at either end are not complete."""
         spectra = short_time(noisy, self.window_samples)
-        seen = self.stem(features(spectra))
+        seen = self.stem(spectral_features(spectra))
         tokens = self.body(self.into(seen.transpose(2, 3).flatten(1, 2)))
         values = self.to_mask(self.norm(tokens.transpose(1, 2)).transpose(1, 2)).float()
         return overlap_add(self.masked(spectra, values), self.window_samples).unsqueeze(1)
@@ -115,11 +101,7 @@ class TfMaskConfig(DenoiserConfig):
 
     def __post_init__(self) -> None:
         model, c = "tf_mask", self
-        if c.window_samples < 2 * HOPS or c.window_samples % HOPS:
-            raise ValueError(
-                f"{model}: window_samples = {c.window_samples}, must be a multiple of {HOPS} and at least {2 * HOPS}: "
-                f"try {max(2 * HOPS, HOPS * round(c.window_samples / HOPS))}"
-            )
+        check_frames(model, c.window_samples)
         if c.stem_layers < 0:
             raise ValueError(f"{model}: stem_layers = {c.stem_layers}, must be at least 0: set it to 0 for none")
         check_counts(model, stem_width=c.stem_width, width=c.width, encoder_layers=c.encoder_layers)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.s4d import StateSpace
-from models.spectrum import HOPS, overlap_add, short_time
-from models.tf_mask import MaskKind, TfMask, TfMaskConfig, features
+from models.spectrum import HOPS, overlap_add, short_time, spectral_features
+from models.tf_mask import MaskKind, TfMask, TfMaskConfig
 
 
 @settings(deadline=None, max_examples=25)
@@ -56,7 +56,7 @@ def test_a_complex_mask_can_take_one_channel_from_another() -> None:
 def test_features_hold_log_power_and_compressed_spectrum_and_bear_silence() -> None:
     spectra = torch.zeros(1, 1, 2, 3, dtype=torch.complex64)
     spectra[0, 0, 0, 0] = 3 + 4j
-    got = features(spectra)
+    got = spectral_features(spectra)
     assert got.shape == (1, 3, 2, 3) and got.isfinite().all()
     magnitude = 5**0.3
     expected = torch.tensor([0.1 * math.log(25), magnitude * 0.6, magnitude * 0.8])
