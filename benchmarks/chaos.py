@@ -43,8 +43,8 @@ from benchmarks.chaos_place import (
 )
 from benchmarks.postgres import private_postgres
 from search.slots import LEASE_S
+from search.store import checkpoint_folder
 from search.study import SearchStudy
-from search.trial import checkpoint_folder
 from search.turns import RESUMED, WORKER
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.trainer import CHECKPOINT

@@ -63,7 +63,7 @@ class AugmentConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             if not 0 <= value <= MOST[field.name]:
-                raise ValueError(f"augment: {field.name} is {value}; 0 (off) to {MOST[field.name]:g} is allowed")
+                raise ValueError(f"{field.name} is {value}; 0 (off) to {MOST[field.name]:g} is allowed")
 
     @property
     def active(self) -> bool:

@@ -113,7 +113,8 @@ class Mixture:
         Each window's gain is `gain` lowered by up to `spread_db` (uniform in dB). With `per_window` the noise window
         is first brought to the clean window's in-band power, so that a gain of g is an SNR of -20 log10 g dB exactly;
         without, levels stay as the recordings have them (the lab's way). A window keeps its in-band power when it is
-        randomised. `generator` must live on the device.
+        randomised or varied. `generator` must live on the device. A batch has `batch_size` windows, rounded down to
+        whole groups of config.batch_offsets but at least one.
         """
         noises = self._surrogate(generator) if self.per_epoch else self.noise
         source = self.source or self._source(noises, "none")

@@ -57,7 +57,16 @@ _enter(
 )
 _enter(SEARCH, "work", work_command, "work demo --threads 4", "work demo-wave_unet demo-autoencoder")
 _enter(SEARCH, "workers", workers_command, "workers", "workers --json")
-_enter(SEARCH, "show", show_command, "show", "show demo", "show --models")
+_enter(
+    SEARCH,
+    "show",
+    show_command,
+    "show",
+    "show demo",
+    "show --models",
+    "show --model tf_mask --rate-hz 1000 --window-samples 5120",
+    "show all_families --across",
+)
 _enter(SEARCH, "export", export_command, "export demo -o best.yaml")
 _enter(SEARCH, "dashboard", dashboard_command, "dashboard --port 8080")
 _enter(SEARCH, "init", init_command, "init --storage postgresql://me@host/studies")

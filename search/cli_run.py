@@ -16,15 +16,26 @@ def train_command(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the run's own.")] = None,
     tracker: Annotated[list[str] | None, typer.Option(help="jsonl, neptune; may be repeated.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Folder of a run, or a weights file, whose weights to start from."),
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="With --from: take the tensors that fit.")] = False,
 ) -> None:
     """Train a run to the end; started again on the same folder it goes on where it stopped."""
     from rich.console import Console
 
     from training.config import read_run_with_provenance
+    from training.decode import ConfigError
+    from training.lineage import start_from
     from training.runs import override, train_to_folder
 
     run, provenance = read_run_with_provenance(config)
     run = override(run, epochs=epochs, threads=threads, device=device)
+    if source is not None:
+        run = start_from(run, source, partial=partial)
+    elif partial:
+        raise ConfigError("--partial goes with --from; name the run whose weights to start from")
     summary = train_to_folder(run, output, provenance, tracker or ["jsonl"], Console())
     typer.echo(f"{output}: {run.fit.score} {summary:+.3f}")
     typer.echo(f"next: drivebeat evaluate {output}")

@@ -15,9 +15,14 @@ Storage = Annotated[
     ),
 ]
 Artifacts = Annotated[
-    Path, typer.Option(metavar="FOLDER", help="Figures, sounds and configs of trials.", envvar="DRIVEBEAT_ARTIFACTS")
+    str,
+    typer.Option(
+        metavar="FOLDER|s3://...",
+        help="Checkpoints, figures, sounds and configs of trials: a folder that all workers see, or s3://BUCKET/PREFIX.",
+        envvar="DRIVEBEAT_ARTIFACTS",
+    ),
 ]
-ARTIFACTS = Path("artifacts")
+ARTIFACTS = "artifacts"
 Lease = Annotated[
     float | None,
     typer.Option(
@@ -108,7 +113,7 @@ def launch_command(
         names = tuple(search.name for search in select(study, open_storage(url)))
     try:
         wanted = Launch(
-            names, url, str(artifacts), workers, logs, lease or LEASE_S, per_gpu, ray_address, pairs(slurm or [])
+            names, url, artifacts, workers, logs, lease or LEASE_S, per_gpu, ray_address, pairs(slurm or [])
         )
         snaps = launch(wanted, Console(), launcher)
     except Interrupted as end:
@@ -131,42 +136,79 @@ def work_command(
     SIGTERM or Ctrl-C ends it within seconds, its trial's slot given back.
     """
     from search.slots import LEASE_S
-    from search.storage import explained, open_storage, storage_url
-    from search.study import select
+    from search.storage import storage_url
     from search.worker import work
 
-    url = storage_url(storage)
-    with explained(url):
-        opened = open_storage(url)
-        names = [search.name for study in studies for search in select(study, opened)]
-    lease_s = lease or LEASE_S
-    n_trials = work(names, url, artifacts, threads=threads, lease_s=lease_s, say=lambda line: typer.echo(line))
+    url, lease_s = storage_url(storage), lease or LEASE_S
+    n_trials = work(studies, url, artifacts, threads=threads, lease_s=lease_s, say=lambda line: typer.echo(line))
     typer.echo(f"worker done: {n_trials} trials")
 
 
 def show_command(
-    study: Annotated[str | None, typer.Argument(help="A study; without one, all are listed.")] = None,
-    models: Annotated[bool, typer.Option("--models", help="List the model families and what can be searched.")] = False,
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="STUDY", help="Studies; without one all are listed, several are compared."),
+    ] = None,
+    models: Annotated[
+        bool, typer.Option("--models", help="List the model families: what each costs, what can be searched.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="The same of one family.", show_default=False)
+    ] = None,
+    across: Annotated[
+        bool, typer.Option("--across", help="One table over all families of a study file (or over all studies).")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: models, or a comparison.")] = False,
+    rate_hz: Annotated[float, typer.Option(help="Of the signal (models).", metavar="HZ")] = 250.0,
+    window_samples: Annotated[int, typer.Option(min=1, help="Of a window (models).", metavar="N")] = 1280,
+    channels: Annotated[int, typer.Option(min=1, help="That go in (models).", metavar="N")] = 1,
     storage: Storage = None,
 ) -> None:
-    """Show studies: space with type, range, default and fixed value; progress, best trial, importances."""
+    """Show studies: space with type, range, default and fixed value; progress, best trial, importances.
+
+    Several studies, or --across, give one table of what each came to on the same validation mixture.
+    """
+    import json
+
     from rich.console import Console
 
-    from search.show import show_all, show_models, show_study
+    from search.across import across as compare
+    from search.families import At
+    from search.show import show_all, show_study
+    from search.show_across import across_document, show_across
+    from search.show_models import models_document, show_model, show_models
     from search.storage import explained, open_engine, open_storage, storage_url
     from search.study import all_studies, select
 
     console = Console()
-    if models:
-        show_models(console)
+    if models or model is not None:
+        if studies or across:
+            raise typer.BadParameter("--models and --model stand without studies; ask for one of the two")
+        at = At(rate_hz, window_samples, channels)
+        if as_json:
+            typer.echo(json.dumps(models_document(at, (model,) if model is not None else ()), indent=2))
+        elif model is not None:
+            show_model(model, console, at)
+        else:
+            show_models(console, at)
         return
     url = storage_url(storage)
     with explained(url):
         opened, engine = open_storage(url), open_engine(url)
-        if study is None:
-            show_all(all_studies(opened), engine, console)
+        chosen = [search for name in studies for search in select(name, opened)] if studies else all_studies(opened)
+        chosen = list({search.name: search for search in chosen}.values())
+        if across or len(studies or ()) > 1:
+            found = compare(chosen, engine)
+            if as_json:
+                typer.echo(json.dumps(across_document(found), indent=2))
+            else:
+                show_across(found, console)
+        elif as_json:
+            raise typer.BadParameter("--json goes with --models, --model, --across or several studies; add one of them")
+        elif not studies:
+            show_all(chosen, engine, console)
         else:
-            for search in select(study, opened):
+            for search in chosen:
                 show_study(search, engine, console)
 
 

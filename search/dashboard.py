@@ -4,28 +4,28 @@ import contextlib
 import socket
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import waitress
-from optuna.artifacts import FileSystemArtifactStore
 from optuna_dashboard import wsgi
 
 from search.storage import open_storage
+from search.store import open_store
 from training.decode import ConfigError
 
 
 def serve(
-    url: str, artifacts: Path, host: str, port: int, *, say: Callable[[str], None] = print, threads: int = 8
+    url: str, artifacts: str, host: str, port: int, *, say: Callable[[str], None] = print, threads: int = 8
 ) -> None:
     """Serve the dashboard until interrupted; `say` gets its address once it listens.
 
-    Raises StorageError for a database that cannot be opened, ConfigError for an address that cannot be listened at.
+    Raises StorageError for a database and StoreError for artifacts that cannot be opened, ConfigError for an address
+    that cannot be listened at.
     """
     with bound(host, port) as listening:
-        artifacts.mkdir(parents=True, exist_ok=True)
+        store = open_store(artifacts)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what the dashboard's own imports use
-            application = wsgi(open_storage(url), artifact_store=FileSystemArtifactStore(str(artifacts)))
+            application = wsgi(open_storage(url), artifact_store=store.artifacts)
         server = waitress.create_server(application, sockets=[listening], threads=threads, ident="drivebeat")
         name, number = listening.getsockname()[:2]
         shown = f"[{name}]" if listening.family == socket.AF_INET6 else name

@@ -93,11 +93,13 @@ class SlurmSeat:
 def parameters(options: Mapping[str, str]) -> dict[str, Any]:
     """What submitit's executor is told: DEFAULTS and `options`, whole numbers as such. Raises LaunchError.
 
-    Names that submitit shares over its executors stand as they are, others get its prefix `slurm_`.
+    Names that submitit shares over its executors stand as they are, others get its prefix `slurm_`, with which they may
+    be given too.
     """
     shared = {"name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node"}
     values: dict[str, Any] = dict(DEFAULTS)
-    for name, value in options.items():
+    for given, value in options.items():
+        name = given.removeprefix("slurm_")
         if name in ("cluster", ""):
             continue
         if name in ("tasks_per_node", "nodes") and value != "1":

@@ -13,17 +13,20 @@ LAUNCHERS: Mapping[str, Launcher] = {"local": local_workers, "ray": ray_workers,
 
 MAX_RESTARTS = 5
 FIRST_PAUSE_S = 1.0
+# A successor that has worked for so long starts the count anew: a search of a week outlives more deaths.
+STEADY_S = 600.0
 # What a worker that gave up for a stated reason exits with: another one would do the same.
 GAVE_UP = 2
 
 
 @dataclass(slots=True, eq=False)
 class Watched:
-    """A seat, and how often its worker died."""
+    """A seat, how often its worker died, and since when its last successor has been there."""
 
     seat: Seat
     restarts: int = 0
     restart_at: float | None = None
+    since: float | None = None
 
     @property
     def crashed(self) -> bool:
@@ -50,9 +53,13 @@ def watch(seats: Iterable[Seat]) -> list[Watched]:
 
 
 def revive(watched: Sequence[Watched], now: float) -> list[Watched]:
-    """Fill seats whose workers crashed, each at most MAX_RESTARTS times, after 1, 2, 4 ... s; those that were."""
+    """Fill seats whose workers crashed, after 1, 2, 4 ... s, each at most MAX_RESTARTS times without STEADY_S of work
+    in between; those that were filled.
+    """
     started = []
     for place in watched:
+        if place.since is not None and now - place.since > STEADY_S and place.seat.exit_code() is None:
+            place.restarts, place.since = 0, None
         if not place.crashed or place.restarts >= MAX_RESTARTS:
             continue
         if place.restart_at is None:
@@ -60,6 +67,6 @@ def revive(watched: Sequence[Watched], now: float) -> list[Watched]:
         elif now >= place.restart_at:
             place.seat.restart()
             place.restarts += 1
-            place.restart_at = None
+            place.restart_at, place.since = None, now
             started.append(place)
     return started

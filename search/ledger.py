@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Float,
+    Index,
     Integer,
     MetaData,
     String,
@@ -30,7 +31,7 @@ from sqlalchemy import (
 
 from training.decode import ConfigError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: the slots' index by state, and `reached`
 METADATA = MetaData()
 # MySQL's plain FLOAT has 24 bits: seconds since 1970 to within two minutes.
 REAL = Float(53)
@@ -59,9 +60,12 @@ SLOTS = Table(
     Column("born", BigInteger),
     Column("trial", Integer),
     Column("outcome", Text),
-    Column("deaths", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),  # in a row, none of which an epoch came before
     Column("beats", Integer, nullable=False),
     Column("expires_at", REAL, nullable=False),
+    Column("reached", Integer),  # the newest epoch that was reported when the last worker died
+    # those not finished are few, however long the study: a claim reads these alone
+    Index("drivebeat_slots_by_state", "study", "state"),
 )
 
 WORKERS = Table(

@@ -5,12 +5,35 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError, TimeoutError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, TimeoutError
 
 T = TypeVar("T")
 
 DEADLINE_S = 900.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+# What PostgreSQL's and MySQL's clients say of a server that is not up yet, is going down, or has no room just now. Not
+# what a wrong URL comes to: an unknown host, user, password or database.
+PASSING = (
+    "connection refused",
+    "no such file or directory",  # of a server's socket
+    "starting up",
+    "not yet accepting connections",
+    "shutting down",
+    "shutdown in progress",
+    "recovery mode",
+    "closed the connection",
+    "lost connection",
+    "terminating connection",
+    "reset by peer",
+    "timeout expired",
+    "timed out",
+    "no route to host",
+    "network is unreachable",
+    "too many clients",
+    "too many connections",
+    "connection slots are reserved",
+    "database is locked",
+)
 
 
 def is_away(error: BaseException) -> bool:
@@ -28,14 +51,25 @@ def is_away(error: BaseException) -> bool:
     return error.connection_invalidated or (bool(kinds & {"OperationalError", "InterfaceError"}) and not missing)
 
 
+def is_starting(error: BaseException) -> bool:
+    """Whether the error, or what it was made from, is of a database that may answer soon, and not of a wrong URL.
+
+    For whoever opens a database: there an unknown host or a wrong password must not be waited out.
+    """
+    if isinstance(error, DBAPIError):
+        return is_away(error) and any(words in str(error.orig).lower() for words in PASSING)
+    return error.__cause__ is not None and is_starting(error.__cause__)
+
+
 def patiently(
     call: Callable[[], T],
     say: Callable[[str], None],
     *,
+    passes: Callable[[BaseException], bool] = is_away,
     deadline_s: float = DEADLINE_S,
     check: Callable[[], None] = lambda: None,
 ) -> T:
-    """What `call` returns, tried again with growing pauses while the database is away.
+    """What `call` returns, tried again with growing pauses while the database is away, as `passes` says of its error.
 
     Raises the database's error after deadline_s, and whatever `check`, asked before every new try, ends the waiting
     with. `call` must bear being done twice.
@@ -44,12 +78,13 @@ def patiently(
     while True:
         try:
             result = call()
-        except (SQLAlchemyError, StorageInternalError) as error:
-            if not is_away(error) or time.monotonic() > deadline:
+        except Exception as error:
+            if not passes(error) or time.monotonic() > deadline:
                 raise
             check()
             if not told:
-                say(f"the database does not answer ({type(error).__name__}); trying again for {deadline_s:.0f} s")
+                words = f"the database does not answer ({type(error).__name__})" if is_away(error) else str(error)
+                say(f"{words}; trying again for {deadline_s:.0f} s")
                 told = True
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)

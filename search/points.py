@@ -12,8 +12,6 @@ from optuna.trial import FrozenTrial, TrialState
 Distributions = Mapping[str, BaseDistribution]
 Key = tuple[float, ...]
 
-# The user attribute of a failed trial that failed through no fault of its point, which may be tried again.
-LOST = "lost"
 # The largest space that is listed point by point.
 MAX_LISTED = 20_000
 
@@ -26,11 +24,9 @@ def key_of(params: Mapping[str, Any], distributions: Distributions) -> Key | Non
 
 
 def taken(trials: Sequence[FrozenTrial], distributions: Distributions) -> frozenset[Key]:
-    """The points of all trials that ran, run or wait to; not of those that were lost on the way."""
+    """The points of all trials that ran, run or wait to."""
     keys = set()
     for trial in trials:
-        if trial.state == TrialState.FAIL and trial.user_attrs.get(LOST):
-            continue
         fixed = trial.system_attrs.get("fixed_params", {}) if trial.state == TrialState.WAITING else {}
         keys.add(key_of({**fixed, **trial.params}, distributions))
     return frozenset(key for key in keys if key is not None)

@@ -12,14 +12,15 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from data.info import Info
-from models import DENOISERS
-from objectives.losses import LOSSES
 from search.export import best_trial
 from search.live import plain_line, snapshot
-from search.space import Parameter, describe, parameters
+from search.space import describe, parameters
 from search.study import SearchStudy
+from search.trial import COLLAPSED
+from search.turns import REASON
 
 LEAST_FOR_WEIGHTS = 10
+SHOWN_REASONS = 5
 
 
 def show_all(searches: Sequence[SearchStudy], engine: Engine, console: Console) -> None:
@@ -27,7 +28,7 @@ def show_all(searches: Sequence[SearchStudy], engine: Engine, console: Console) 
     if not searches:
         console.print("no study yet; make one: drivebeat create STUDY.toml")
         return
-    table = _table("study", "model", right=("finished", "pruned", "failed", "metric", "best"))
+    table = new_table("study", "model", right=("finished", "pruned", "failed", "metric", "best"))
     for search in searches:
         snap = snapshot(search, engine)
         table.add_row(
@@ -52,9 +53,10 @@ def show_study(search: SearchStudy, engine: Engine, console: Console) -> None:
         highlight=False,
         markup=False,
     )
+    _show_collapsed(search, console)
     best = best_trial(search)
     importances = _importances(search)
-    table = _table("parameter", "type", "range", right=("default", "best", *(("weight",) if importances else ())))
+    table = new_table("parameter", "type", "range", right=("default", "best", *(("weight",) if importances else ())))
     for name, parameter in parameters(search.space.model, search.space.loss).items():
         distribution = search.space.sampled.get(name)
         fixed = search.space.fixed.get(name)
@@ -62,10 +64,10 @@ def show_study(search: SearchStudy, engine: Engine, console: Console) -> None:
             continue
         cells = [
             name,
-            _type_name(parameter.type),
-            describe(distribution) if distribution else "at its default" if fixed is None else f"fixed {_short(fixed)}",
-            _short(parameter.default),
-            _short(best.params[name]) if best and name in best.params else "",
+            type_name(parameter.type),
+            describe(distribution) if distribution else "at its default" if fixed is None else f"fixed {short(fixed)}",
+            short(parameter.default),
+            short(best.params[name]) if best and name in best.params else "",
         ]
         if importances:
             cells.append(f"{importances[name]:.2f}" if name in importances else "")
@@ -75,34 +77,18 @@ def show_study(search: SearchStudy, engine: Engine, console: Console) -> None:
         console.print("weight: share of the differences in score that the parameter explains", highlight=False)
 
 
-def show_models(console: Console) -> None:
-    """Every model family with its parameters and ranges, then what all runs share."""
-    losses = next(iter(LOSSES.values()))
-    for name, model in DENOISERS.items():
-        own = [p for p in parameters(model, losses).values() if p.section == "model"]
-        console.print(f"[bold]{name}[/bold]" + ("" if own else ": no parameters"), highlight=False)
-        if own:
-            console.print(_parameter_table(own))
-    for name, loss in LOSSES.items():
-        own = [p for p in parameters(next(iter(DENOISERS.values())), loss).values() if p.section == "loss"]
-        console.print(f"[bold]loss {name}[/bold]" + ("" if own else ": no parameters"), highlight=False)
-        if own:
-            console.print(_parameter_table(own))
-    for section in ("optimiser", "schedule", "fit"):
-        shared = parameters(next(iter(DENOISERS.values())), losses).values()
-        console.print(f"[bold]{section}[/bold]", highlight=False)
-        console.print(_parameter_table([p for p in shared if p.section == section]))
+def _show_collapsed(search: SearchStudy, console: Console) -> None:
+    """The trials pruned because their output was of no use, and why."""
+    pruned = search.study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    reasons = ((trial.number, str(trial.user_attrs.get(REASON, ""))) for trial in pruned)
+    lines = [f"trial {number} {reason}" for number, reason in reasons if reason.startswith(COLLAPSED)]
+    if len(lines) > SHOWN_REASONS:
+        lines = [f"{len(lines)} trials collapsed; the last ones:", *lines[-SHOWN_REASONS:]]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _parameter_table(rows: Sequence[Parameter]) -> Table:
-    table = _table("parameter", "type", "range", right=("default",))
-    for parameter in rows:
-        searched = describe(parameter.distribution) if parameter.distribution else "not searched by itself"
-        table.add_row(parameter.name, _type_name(parameter.type), searched, _short(parameter.default))
-    return table
-
-
-def _table(*left: str, right: Sequence[str]) -> Table:
+def new_table(*left: str, right: Sequence[str]) -> Table:
     """An empty table with these columns, aligned to their sides."""
     table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1), highlight=False)
     for heading in left:
@@ -112,13 +98,15 @@ def _table(*left: str, right: Sequence[str]) -> Table:
     return table
 
 
-def _type_name(hint: object) -> str:
+def type_name(hint: object) -> str:
+    """A parameter's type in a word."""
     if get_origin(hint) is Literal:
         return "choice"
     return getattr(hint, "__name__", str(hint))
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value as a table has room for."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

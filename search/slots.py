@@ -14,11 +14,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, insert, or_, select, update
 
 from search.ledger import SLOTS, STUDIES, Process, database_time
 
-HELD = ("open", "claimed", "telling", "finished")
 AT_WORK = ("claimed", "telling")
 LEASE_S = 30.0
 LEAST_GAP_S = 2.5  # nobody looks oftener than every second
@@ -41,7 +40,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A slot whose worker is gone, as it was found. told: how its trial ended is known."""
+    """A slot whose worker is gone, as it was found. deaths: of earlier workers, in a row, without an epoch between
+    them; reached: the newest epoch reported when the last of them died. told: how its trial ended is known.
+    """
 
     study: str
     slot: int
@@ -49,6 +50,7 @@ class Orphan:
     worker: str
     trial: int | None
     deaths: int
+    reached: int | None = None
     told: bool = False
 
 
@@ -98,29 +100,53 @@ def claim(engine: Engine, study: str, process: Process, lease_s: float, *, fresh
             "expires_at": now + lease_s,
         }
         mine = SLOTS.c.study == study
-        lost = and_(SLOTS.c.state.in_(AT_WORK), SLOTS.c.worker == process.name)
-        to_take = or_(SLOTS.c.state == "open", lost)
-        left = connection.execute(select(SLOTS).where(mine, to_take).order_by(SLOTS.c.slot).limit(1)).first()
+        # the first of them is found here: asked for in order, a database walks past all that are finished
+        left = min(connection.execute(_to_take(study, process.name)), key=lambda row: row.slot, default=None)
         if left is not None:
             token = left.token + 1
             connection.execute(update(SLOTS).where(mine, SLOTS.c.slot == left.slot).values(token=token, **hold))
             return Claim(study, left.slot, token, process.name, left.trial, left.outcome)
         if not fresh or _late(budget.started_at, budget.hours, now):
             return None
-        held = connection.execute(select(func.count()).where(mine, SLOTS.c.state.in_(HELD))).scalar_one()
-        if held >= budget.n_trials:
+        last = connection.execute(select(func.max(SLOTS.c.slot)).where(mine)).scalar_one()
+        slot = 0 if last is None else last + 1  # numbers have no gaps, so that this is how many there are
+        failed = connection.execute(_n_failed(study)).scalar_one()
+        if slot - failed >= budget.n_trials:
             return None
         if budget.started_at is None:
             connection.execute(update(STUDIES).where(STUDIES.c.study == study).values(started_at=now))
-        last = connection.execute(select(func.max(SLOTS.c.slot)).where(mine)).scalar_one()
-        slot = 0 if last is None else last + 1
         connection.execute(insert(SLOTS).values(study=study, slot=slot, token=1, deaths=0, beats=0, **hold))
     return Claim(study, slot, 1, process.name)
 
 
+def _to_take(study: str, worker: str) -> Select[tuple[Any, ...]]:
+    """Slots that the worker may take: open, or its own."""
+    c = SLOTS.c
+    unfinished = c.state.in_(("open", *AT_WORK))
+    able = or_(c.state == "open", c.worker == worker)
+    return select(c.slot, c.token, c.trial, c.outcome).where(c.study == study, unfinished, able)
+
+
+def _n_failed(study: str) -> Select[int]:
+    return select(func.count()).where(SLOTS.c.study == study, SLOTS.c.state == "failed")
+
+
 def set_trial(engine: Engine, held: Claim, trial: int) -> bool:
-    """Note which trial runs in the slot; False where the slot is no longer held."""
-    return _change(engine, held, trial=trial)
+    """Note which trial runs in the slot; False where the slot is no longer held, or another one runs the trial.
+
+    The latter befalls a worker that was stopped between asking and noting, for longer than its turn may last.
+    """
+    elsewhere = (
+        SLOTS.c.study == held.study,
+        SLOTS.c.state.in_(("open", *AT_WORK)),
+        SLOTS.c.trial == trial,
+        SLOTS.c.slot != held.slot,
+    )
+    with engine.begin() as connection:
+        connection.execute(select(STUDIES.c.study).where(STUDIES.c.study == held.study).with_for_update())
+        if connection.execute(select(SLOTS.c.slot).where(*elsewhere)).first() is not None:
+            return False
+        return connection.execute(update(SLOTS).where(*_still(held)).values(trial=trial)).rowcount == 1
 
 
 def renew(connection: Connection, held: Claim, lease_s: float) -> bool:
@@ -147,12 +173,13 @@ def release(engine: Engine, held: Claim, state: str) -> bool:
     return _change(engine, held, state=state)
 
 
-def open_again(engine: Engine, orphan: Orphan, outcome: str | None = None) -> bool:
-    """Give an orphan's slot to whoever comes next, with the outcome it is to tell where there is one.
+def open_again(engine: Engine, orphan: Orphan, *, reached: int | None = None, outcome: str | None = None) -> bool:
+    """Give an orphan's slot to whoever comes next, with the outcome it is to tell where there is one. reached: the
+    newest epoch that its trial has reported; one that is new since the death before ends the row of deaths.
 
     False where it has changed hands since it was found, so that an orphan is opened once however many notice it.
     """
-    values: dict[str, object] = {"state": "open", "deaths": orphan.deaths + 1}
+    values: dict[str, object] = {"state": "open", "deaths": deaths_in_a_row(orphan, reached), "reached": reached}
     if outcome is not None:
         values["outcome"] = outcome
     with engine.begin() as connection:
@@ -167,6 +194,15 @@ def open_again(engine: Engine, orphan: Orphan, outcome: str | None = None) -> bo
             .values(values)
         )
         return done.rowcount == 1
+
+
+def deaths_in_a_row(orphan: Orphan, reached: int | None) -> int:
+    """Deaths of the trial's workers, this one included, since an epoch was last reported: 0 where one was since the
+    death before. A machine taken away or switched off thrice in a long trial is then not taken for a trial that
+    kills.
+    """
+    went_on = reached is not None and (orphan.reached is None or reached > orphan.reached)
+    return 0 if went_on else orphan.deaths + 1
 
 
 def trials_in_slots(engine: Engine, study: str) -> set[int]:
@@ -208,7 +244,7 @@ class Lookout:
                     del self._seen[key]
             overdue = {row.slot for row in rows if self._overdue(row, now, monotonic_s)}
         return [
-            Orphan(study, row.slot, row.token, row.worker, row.trial, row.deaths, row.outcome is not None)
+            Orphan(study, row.slot, row.token, row.worker, row.trial, row.deaths, row.reached, row.outcome is not None)
             for row in rows
             if row.slot in overdue or Process(row.worker, row.host, row.pid, row.born).is_gone
         ]

@@ -48,10 +48,15 @@ class BudgetSpec:
 
 @dataclass(frozen=True, slots=True)
 class ConstraintSpec:
-    """What a model may cost; a trial over it is infeasible: it counts as finished, is not trained, never exported."""
+    """What a model may cost; a trial over it is infeasible: it counts as finished, is not trained, never exported.
+
+    memory: a trial that runs out of memory, on the device or the host, fails ("fail"), so that the budget has its part
+    back; or it is infeasible too ("learn"), a constraint from which the sampler learns what fits.
+    """
 
     max_parameters: int | None = None
     max_latency_ms: float | None = None
+    memory: Literal["fail", "learn"] = "fail"
 
     def __post_init__(self) -> None:
         for name in ("max_parameters", "max_latency_ms"):

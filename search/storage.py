@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -163,6 +164,17 @@ def driver_url(url: str) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
+def _refuse_ascii(engine: Engine, connection: object, record: object) -> None:
+    """A database that knows no encoding hands out bytes for texts. Raises StorageError."""
+    info = getattr(connection, "info", None)  # psycopg's
+    if info is not None and info.parameter_status("server_encoding") == "SQL_ASCII":
+        name = engine.url.database
+        raise StorageError(
+            f"storage {masked(str(engine.url))}: its encoding is SQL_ASCII, UTF8 is needed; make another database: "
+            f"createdb --encoding=UTF8 --template=template0 {name}_utf8"
+        )
+
+
 def _mysql_driver() -> str:
     for module, driver in (("pymysql", "pymysql"), ("MySQLdb", "mysqldb")):
         if importlib.util.find_spec(module):
@@ -179,6 +191,8 @@ def engine_options(url: str) -> dict[str, object]:
 
 
 def _tune(engine: Engine) -> None:
+    if engine.dialect.name == "postgresql":
+        event.listen(engine, "connect", partial(_refuse_ascii, engine), insert=True)  # before SQLAlchemy asks anything
     if engine.dialect.name != "sqlite":
         return
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-from optuna_dashboard import save_note
+from optuna.artifacts import upload_artifact
+from optuna.artifacts._protocol import ArtifactStore
+from optuna_dashboard._note import note_ver_key, split_body
 
 from data.corpus import Corpus
 from data.mixture import HeldOut, held_out
@@ -16,7 +17,8 @@ from training.config import RunConfig, write_run
 from training.device import arithmetic, resolve_device
 from training.estimate import estimate_held_out
 from training.evaluate import Row, mean_by_method, score_rows, write_showcase
-from training.trainer import WEIGHTS, EpochReport
+from training.report import EpochReport
+from training.trainer import WEIGHTS
 
 EXTRA_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm", "snr_improvement_db")
 
@@ -26,7 +28,7 @@ def tell_story(
     run: RunConfig,
     corpus: Corpus,
     folder: Path,
-    artifacts: FileSystemArtifactStore,
+    artifacts: ArtifactStore,
     last: EpochReport,
 ) -> None:
     """Put the best weights in `folder` to the validation mixture, and the results where the dashboard shows them."""
@@ -44,17 +46,28 @@ def tell_story(
         for path in (*files, folder / "run.yaml")
     }
     picture = f"/artifacts/{trial.study._study_id}/{trial._trial_id}/{identifiers['window.png']}"
-    save_note(
+    put_note(
         trial,
         f"**{run.model.name}**, {trial.user_attrs['n_parameters']:,} parameters\n\n"
+        f"{f'**Collapsed**: {last.collapsed}' if last.collapsed else ''}\n\n"
         f"{_score_table(rows)}\n\n![noisy, clean, estimate]({picture})\n",
     )
+
+
+def put_note(trial: optuna.Trial, body: str) -> None:
+    """The trial's note in the dashboard, in Markdown: the first one, or one of no more text than was there.
+
+    As optuna_dashboard.save_note, which reads the notes of all the study's trials, twice, to write one.
+    """
+    study_id = trial.study._study_id
+    for key, value in {note_ver_key(trial._trial_id): 1, **split_body(body, trial._trial_id)}.items():
+        trial.storage.set_study_system_attr(study_id, key, value)
 
 
 def _estimate_validation(run: RunConfig, corpus: Corpus, weights: Path) -> tuple[HeldOut, NDArray[np.float32]]:
     """The validation mixture and the estimates of the model with `weights`: float32[snr, window, time]."""
     device = resolve_device(run.fit.device)
-    with arithmetic(run.fit.seed, device, run.fit.threads):
+    with arithmetic(run.fit.seed, device, run.fit.threads, run.fit.precision):
         model = run.model.build(corpus.n_channels)
         load_weights(model, weights)
         mixture = held_out(corpus.splits["validation"], run.data, run.data.validation)

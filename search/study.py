@@ -150,7 +150,9 @@ def _refuse_differences(name: str, spec: StudySpec, space: Space, fingerprint: s
         differences.insert(0, f"model ({attributes[FAMILY]}, now {space.model.name})")
     if attributes[FINGERPRINT] != fingerprint:
         differences.append(f"the recordings (fingerprint {attributes[FINGERPRINT]}, now {fingerprint})")
-    old, new = _flat(json.loads(attributes[SPEC])), _flat(spec_document(spec))
+    # decoded: a key that came after the study was made has its default there
+    old = _flat(spec_document(decode(StudySpec, json.loads(attributes[SPEC]), f"study {name}")))
+    new = _flat(spec_document(spec))
     told = {"fixed", "ranges", "search", "models"}  # the space's own lines have said these
     for key in sorted(old.keys() | new.keys()):
         if key.split(".")[0] not in CHANGEABLE | told and old.get(key) != new.get(key):

@@ -3,16 +3,13 @@
 import dataclasses
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import optuna
 import torch
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,26 +18,27 @@ from objectives.cost import latency_ms, n_parameters
 from search.outcome import TrialOutcome
 from search.patience import is_away, patiently
 from search.spec import ConstraintSpec, run_of
-from search.store import keep, restore
+from search.store import Checkpoints, Store
 from search.story import tell_story
 from search.study import SearchStudy
 from search.turns import Turn
 from training.config import RunConfig, from_document, to_document
 from training.decode import ConfigError
 from training.device import arithmetic, resolve_device
-from training.trainer import EpochReport, TrainingFailed, train
+from training.report import EpochReport
+from training.trainer import TrainingFailed, train
 
 T = TypeVar("T")
 
 RUN = "run"
+COLLAPSED = "collapsed"  # the first word of the reason why such a trial was pruned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """Where a trial runs: its artifacts, the folder of checkpoints, its share of the CPU threads."""
+    """Where a trial runs: the store of artifacts and checkpoints, its share of the CPU threads."""
 
-    artifacts: FileSystemArtifactStore
-    folder: Path
+    store: Store
     threads: int | None
 
 
@@ -80,31 +78,26 @@ def run_trial(turn: Turn, search: SearchStudy, corpus: Corpus, place: Place, wat
     watch.patiently(lambda: _announce(trial, run, cost))
     if cost.broken:
         return TrialOutcome("infeasible", None, 0, cost.broken)
-    folder = checkpoint_folder(place.folder, search.name, trial.number)
-    folder.mkdir(parents=True, exist_ok=True)
-    last, pruned = _train(trial, run, corpus, folder, watch)
+    checkpoints = place.store.of(search.name, trial.number, watch.say)
+    if stored is None:  # what lies there is of another trial of this number, in a study that is gone
+        checkpoints.forget()
+    checkpoints.folder.mkdir(parents=True, exist_ok=True)
+    last, pruned = _train(trial, run, corpus, checkpoints, watch)
     watch.patiently(lambda: trial.set_user_attr("seconds", round(time.monotonic() - began, 1)))
     note = ""
     try:
-        watch.patiently(lambda: tell_story(trial, run, corpus, folder, place.artifacts, last))
+        watch.patiently(lambda: tell_story(trial, run, corpus, checkpoints.folder, place.store.artifacts, last))
     except OSError as error:  # a full disk costs the pictures, not the result
         note = f"artifacts are missing: {error}"
+    if last.collapsed:  # nothing that it learns from here on is worth the device's time
+        reason = f"{COLLAPSED}: {last.collapsed} in epochs {last.epoch} and {last.epoch + 1}"
+        return TrialOutcome("pruned", None, last.epoch + 1, f"{reason}; {note}" if note else reason)
     if pruned:
         return TrialOutcome("pruned", None, last.epoch + 1, note or f"behind the others after epoch {last.epoch + 1}")
     assert last.best_score is not None, "the last epoch is always past the ramps"
     if not math.isfinite(last.best_score):
         raise TrainingFailed(f"{run.fit.score} is {last.best_score} at best")
     return TrialOutcome("complete", last.best_score, last.epoch + 1, note)
-
-
-def checkpoint_folder(folder: Path, study: str, number: int) -> Path:
-    """Where trial `number` keeps its checkpoint and weights; any worker that sees `folder` can take it on."""
-    return folder / "checkpoints" / study / str(number)
-
-
-def forget(folder: Path, study: str, number: int) -> None:
-    """Remove a finished trial's checkpoint."""
-    shutil.rmtree(checkpoint_folder(folder, study, number), ignore_errors=True)
 
 
 def with_threads(run: RunConfig, threads: int | None) -> RunConfig:
@@ -114,28 +107,33 @@ def with_threads(run: RunConfig, threads: int | None) -> RunConfig:
     return dataclasses.replace(run, fit=dataclasses.replace(run.fit, threads=threads))
 
 
-def _train(trial: optuna.Trial, run: RunConfig, corpus: Corpus, folder: Path, watch: Watch) -> tuple[EpochReport, bool]:
-    """Train to the end or to where the pruner ends it; the last report, and whether it was pruned.
+def _train(
+    trial: optuna.Trial, run: RunConfig, corpus: Corpus, checkpoints: Checkpoints, watch: Watch
+) -> tuple[EpochReport, bool]:
+    """Train to the end, to where the output collapsed or to where the pruner ends it; the last report, and whether
+    the pruner did.
 
     While the database is away reports are kept, training goes on, and nothing is pruned.
     """
     report: EpochReport | None = None
     told = set(watch.patiently(lambda: trial.storage.get_trial(trial._trial_id).intermediate_values))
     kept: list[EpochReport] = []
-    restore(folder, watch.say)
-    reports = train(run, corpus, folder, check_stop=watch.check)
+    n_kept = checkpoints.restore()
+    reports = train(run, corpus, checkpoints.folder, check_stop=watch.check)
     try:
         for report in reports:
-            keep(folder)
+            if report.epoch >= n_kept:
+                checkpoints.keep(report.epoch + 1)
             watch.at(report.epoch, report.score)
             if report.epoch not in told:
                 kept.append(report)
             elif report.epoch < max(told):
                 continue  # of before the trial changed hands: told and judged then
             watch.check()
-            last = report.epoch + 1 == report.n_epochs
-            if _told_and_pruned(trial, kept, last, watch):
+            if _told_and_pruned(trial, kept, report.last, watch):
                 return report, True
+            if report.collapsed:
+                break
         watch.patiently(lambda: _tell_kept(trial, kept))
     finally:
         reports.close()  # type: ignore[attr-defined]  # a generator: frees model and device

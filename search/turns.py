@@ -16,7 +16,7 @@ from search.outcome import TrialOutcome
 from search.past import next_slot, past_of
 from search.points import any_left, key_of, taken
 from search.samplers import build_sampler
-from search.slots import Claim, Lookout, claim, open_again, progress, set_trial, trials_in_slots
+from search.slots import Claim, Lookout, claim, deaths_in_a_row, open_again, progress, set_trial, trials_in_slots
 from search.space import sample
 from search.spec import run_of
 from search.study import SearchStudy
@@ -24,6 +24,8 @@ from training.decode import ConfigError
 
 REASON, WORKER, RESUMED = "reason", "worker", "resumed"
 MAX_DEATHS = 3
+# A turn takes seconds at most. Whoever holds it for longer was stopped in it, and others stop waiting for them.
+TURN_S = 60.0
 EXHAUSTED = "every point of its space has been tried"
 
 
@@ -41,8 +43,9 @@ def next_turn(search: SearchStudy, engine: Engine, process: Process, lease_s: fl
 
     Trials that lost their worker come first, then points that were enqueued. No point is given twice, and none
     that cannot exist.
+    None too where the worker was stopped in its turn for so long that another one has its slot or its trial.
     """
-    with alone(engine, f"turn {search.name}"):
+    with alone(engine, f"turn {search.name}", expires_s=TURN_S):
         distributions = search.space.sampled
         trials = search.study.get_trials(deepcopy=False)
         accept = _untried(search, trials)
@@ -62,13 +65,14 @@ def next_turn(search: SearchStudy, engine: Engine, process: Process, lease_s: fl
         if earlier is not None:
             # the very trial goes on: its values and reports stay, and its checkpoint is found by its number
             trial = optuna.Trial(study, earlier._trial_id)
-            if held.trial is None:
-                set_trial(engine, held, trial.number)
+            if held.trial is None and not set_trial(engine, held, trial.number):
+                return None
             if not earlier.state.is_finished():
                 trial.set_user_attr(RESUMED, earlier.user_attrs.get(RESUMED, 0) + 1)
         else:
             trial = study.ask()
-            set_trial(engine, held, trial.number)
+            if not set_trial(engine, held, trial.number):
+                return None  # nobody's now, it is found as a stray
         if not trial.storage.get_trial(trial._trial_id).state.is_finished():
             trial.set_user_attr(WORKER, process.name)
             return Turn(held, trial, sample(trial, search.space))
@@ -108,16 +112,25 @@ def _untried(search: SearchStudy, trials: Sequence[FrozenTrial]) -> Accept:
 def sweep(search: SearchStudy, engine: Engine, lookout: Lookout) -> list[int]:
     """Open the slots of workers that are gone, so that the next worker takes their trials on; the trials' numbers.
 
-    A trial that has cost MAX_DEATHS workers their lives is to be failed by the next one instead.
+    A trial that has cost MAX_DEATHS workers their lives without one epoch in between is to be failed by the next one
+    instead.
     """
     swept = []
     for orphan in lookout.orphans(engine, search.name, time.monotonic()):
-        hopeless = orphan.trial is not None and orphan.deaths + 1 >= MAX_DEATHS and not orphan.told
-        reason = f"it took {MAX_DEATHS} workers with it, the last {orphan.worker}"
+        reached = None if orphan.trial is None else _reached(search, orphan.trial)
+        deaths = deaths_in_a_row(orphan, reached)
+        hopeless = orphan.trial is not None and deaths >= MAX_DEATHS and not orphan.told
+        reason = f"it took {deaths} workers with it and no epoch was finished in between, the last {orphan.worker}"
         outcome = TrialOutcome("failed", None, 0, reason).encode() if hopeless else None
-        if open_again(engine, orphan, outcome) and orphan.trial is not None:
+        if open_again(engine, orphan, reached=reached, outcome=outcome) and orphan.trial is not None:
             swept.append(orphan.trial)
     return swept
+
+
+def _reached(search: SearchStudy, number: int) -> int | None:
+    """The newest epoch that a trial has reported."""
+    storage = search.study._storage
+    return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(search.study._study_id, number)).last_step
 
 
 def _stray(engine: Engine, study: str, trials: Sequence[FrozenTrial]) -> int | None:

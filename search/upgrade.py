@@ -58,8 +58,8 @@ def upgrade(url: str, backup: Path | None, say: Callable[[str], None]) -> Path |
 
 
 def upgrade_tables(engine: Engine) -> None:
-    """Bring our tables to SCHEMA_VERSION. Versions grow only by tables and by columns that may be empty, so that
-    whatever is missing can be added to any older version.
+    """Bring our tables to SCHEMA_VERSION. Versions grow only by tables, by columns that may be empty and by indexes, so
+    that whatever is missing can be added to any older version.
     """
     METADATA.create_all(engine, checkfirst=True)
     with engine.begin() as connection:
@@ -72,6 +72,10 @@ def upgrade_tables(engine: Engine) -> None:
                     name = engine.dialect.identifier_preparer.format_table(table)
                     words = CreateColumn(column).compile(dialect=engine.dialect)
                     connection.execute(text(f"ALTER TABLE {name} ADD COLUMN {words}"))
+            indexed = {index["name"] for index in there.get_indexes(table.name)}
+            for index in table.indexes:
+                if index.name not in indexed:
+                    index.create(connection)
         connection.execute(SCHEMA.delete())
         connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
     create_tables(engine)

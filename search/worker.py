@@ -1,6 +1,7 @@
 """A worker: claim a slot, run a trial, tell how it ended, until every trial of the budget is finished."""
 
 import contextlib
+import gc
 import os
 import re
 import threading
@@ -11,11 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import optuna
 import torch
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,15 +21,18 @@ from data.config import DataConfig
 from data.corpus import Corpus, load
 from search.heart import Heart
 from search.ledger import Process, this_process
+from search.opening import enter
 from search.outcome import TrialOutcome, failure
 from search.patience import is_away, patiently
-from search.roster import Doing, device_name, enrol, note
+from search.roster import Doing, note
 from search.signals import stop_event
 from search.slots import LEASE_S, Lookout, progress, release, settle
-from search.storage import explained, open_engine, open_storage
-from search.study import SearchStudy, load_study
-from search.trial import Place, Watch, forget, run_trial
-from search.turns import REASON, Turn, next_turn, sweep, why_over
+from search.storage import explained, open_engine
+from search.store import Store, open_store
+from search.study import SearchStudy
+from search.telling import ending, judged, tell
+from search.trial import Place, Watch, run_trial
+from search.turns import Turn, next_turn, sweep, why_over
 from training.decode import ConfigError
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class WorkerError(ConfigError):
 def work(
     names: Sequence[str],
     url: str,
-    artifacts_folder: Path,
+    artifacts: str | Path,
     *,
     threads: int | None = None,
     lease_s: float = LEASE_S,
@@ -73,19 +74,19 @@ def work(
 
     While others finish the last trials it stays, to take on what they may leave. SIGTERM and SIGINT stop it within
     a training step or two: its trial's checkpoint stands, its slot is opened for the next worker; a second signal
-    ends the process at once. A database that goes away is waited for. Raises WorkerError after three failures in a
-    row for one reason, or ten for any, and StorageError where the database stays away.
+    ends the process at once. A database that goes away, or is away yet, is waited for. Raises WorkerError after
+    three failures in a row for one reason, or ten for any, and StorageError where the database stays away.
     """
     stop = stop_event()
     say = _careful(say)
     process = this_process()
     lookout = Lookout(patience_s=lease_s / 3)
-    with explained(url):
-        storage, engine = open_storage(url), open_engine(url)
-        searches = [load_study(name, storage) for name in dict.fromkeys(names)]
-        enrol(engine, process, device_name(), lease_s)
-    artifacts_folder.mkdir(parents=True, exist_ok=True)
-    artifacts = FileSystemArtifactStore(str(artifacts_folder))
+    try:
+        with explained(url):
+            engine, searches = enter(names, url, process, lease_s, say, partial(_check, stop))
+    except Stopped:
+        return 0
+    store = open_store(artifacts)
     corpora: dict[DataConfig, Corpus] = {}
     n_trials = 0
     with explained(url), Heart(open_engine(url), process, lease_s, lookout) as heart:
@@ -110,8 +111,7 @@ def work(
                 lookout,
                 heart,
                 corpus,
-                artifacts,
-                artifacts_folder,
+                store,
                 threads,
                 stop,
                 say,
@@ -136,8 +136,7 @@ class _Bench:
     lookout: Lookout
     heart: Heart
     corpus: Corpus
-    artifacts: FileSystemArtifactStore
-    artifacts_folder: Path
+    store: Store
     threads: int | None
     stop: threading.Event
     say: Callable[[str], None]
@@ -146,8 +145,12 @@ class _Bench:
         return patiently(call, self.say, check=self.check_stop)
 
     def check_stop(self) -> None:
-        if self.stop.is_set():
-            raise Stopped
+        _check(self.stop)
+
+
+def _check(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise Stopped
 
 
 def _until_spent(bench: _Bench) -> int:
@@ -211,7 +214,7 @@ def _one(bench: _Bench, turn: Turn) -> str:
             turn,
             bench.search,
             bench.corpus,
-            Place(bench.artifacts, bench.artifacts_folder, bench.threads),
+            Place(bench.store, bench.threads),
             Watch(check, bench.heart.at, bench.say),
         )
     except Stopped:
@@ -222,9 +225,10 @@ def _one(bench: _Bench, turn: Turn) -> str:
         bench.say(f"trial {trial.number} is somebody else's by now; its result here is refused")
         return ""
     except (RuntimeError, ValueError, OSError, MemoryError, OutOfTime) as error:
-        outcome = failure(error)
+        outcome = judged(bench.search, failure(error))
     finally:
         bench.heart.let_go()
+    gc.collect()  # what a failed trial left in circles
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # other workers may share the device
     accepted = _finish(bench, turn, outcome)
@@ -240,38 +244,17 @@ def _finish(bench: _Bench, turn: Turn, outcome: TrialOutcome) -> bool:
     if not bench.patiently(lambda: settle(bench.engine, held, outcome.encode())):
         bench.say(f"trial {trial.number} is somebody else's by now; its result here is refused")
         return False
-    bench.patiently(lambda: _tell(bench.search.study, trial, outcome))
-    forget(bench.artifacts_folder, bench.search.name, trial.number)  # before the slot is closed: nobody comes after
+    bench.patiently(lambda: tell(bench.search, trial, outcome))
+    bench.store.of(bench.search.name, trial.number, bench.say).forget()  # before the slot is closed: nobody comes after
     bench.patiently(lambda: release(bench.engine, held, "failed" if outcome.state == "failed" else "finished"))
-    bench.say(_line(trial.number, outcome))
+    bench.say(ending(trial.number, outcome))
     return True
-
-
-def _tell(study: optuna.Study, trial: optuna.Trial, outcome: TrialOutcome) -> None:
-    storage = study._storage
-    if storage.get_trial(trial._trial_id).state.is_finished():
-        return  # told before its worker died or lost the connection
-    if outcome.reason:
-        storage.set_trial_user_attr(trial._trial_id, REASON, outcome.reason)
-    state = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}.get(outcome.state, TrialState.PRUNED)
-    try:
-        study.tell(trial, outcome.value if state == TrialState.COMPLETE else None, state=state)
-    except (ValueError, UpdateFinishedTrialError):
-        # between settling and telling this worker slept past its lease, and another one told the same outcome
-        if not storage.get_trial(trial._trial_id).state.is_finished():
-            raise
 
 
 def _abandon(bench: _Bench, turn: Turn, reason: str) -> None:
     """Called from the heart: the trial hangs in a step that never ends, so nothing but the process's end frees it."""
     _finish(bench, turn, TrialOutcome("failed", None, 0, reason))
     os._exit(HUNG_EXIT)
-
-
-def _line(number: int, outcome: TrialOutcome) -> str:
-    value = f" {outcome.value:+.3f}" if outcome.value is not None else ""
-    reason = f": {outcome.reason}" if outcome.reason else ""
-    return f"trial {number} {outcome.state}{value} ({outcome.n_epochs} epochs){reason}"
 
 
 def _careful(say: Callable[[str], None]) -> Callable[[str], None]:

@@ -100,7 +100,7 @@ def test_services_start_in_order_tables_then_study_then_workers() -> None:
 def test_workers_can_be_scaled_and_come_back_after_a_failure_only() -> None:
     worker = services(BASE)["worker"]
     assert not {"container_name", "ports", "hostname"} & set(worker), "--scale needs these free"
-    assert worker["restart"] == "on-failure", "a worker that has spent the budget must stay ended"
+    assert worker["restart"] == "on-failure:5", "one that has spent the budget stays ended, one that cannot work too"
     assert worker["shm_size"] == "1gb"
     assert worker["command"].startswith("work ${STUDY:-demo} ")
 

@@ -1,11 +1,12 @@
 """Plain values (from YAML, TOML or JSON) to frozen dataclasses, strictly: the one door every document passes."""
 
+import functools
 import json
 import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -33,9 +34,16 @@ def decode(cls: type[T], values: object, where: str) -> T:
     except TypeError as error:
         raise ConfigError(f"{where}: {error}") from error
     try:
-        return TypeAdapter(cls).validate_json(text, strict=True, extra="forbid")
+        validated: T = _adapter(typing.cast(Hashable, cls)).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(cls, error)}") from None
+    return validated
+
+
+@functools.cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    """Kept, as building one takes longer than everything else that is done with a point of a search."""
+    return TypeAdapter(cls)
 
 
 def decode_named(table: Mapping[str, type[T]], values: object, where: str, what: str) -> T:

@@ -53,7 +53,7 @@ def test_a_config_that_cannot_be_is_refused_by_name(change: dict[str, Any], said
         (lambda: SplitConfig(seed=-1), "seed is -1"),
         (lambda: HeldOutConfig(n_windows=0), "n_windows is 0"),
         (lambda: HeldOutConfig(snrs_db=()), "at least one SNR"),
-        (lambda: AugmentConfig(tempo=0.6), r"augment: tempo is 0.6; 0 \(off\) to 0.5 is allowed"),
+        (lambda: AugmentConfig(tempo=0.6), r"tempo is 0.6; 0 \(off\) to 0.5 is allowed"),
         (lambda: AugmentConfig(polarity=-0.1), "polarity is -0.1"),
         (lambda: AugmentConfig(clean_resonance_db=float("nan")), "clean_resonance_db is nan"),
         (lambda: HeldOutConfig(snrs_db=(0.0, 0.0)), "each SNR may be named once"),

@@ -22,7 +22,7 @@ from search.cli_study import work_command
 from search.launch_local import N_WORKERS, LocalSeat, Slot, local_workers, slots, visible_gpus
 from search.launch_ray import gpu_share, ray_workers
 from search.launch_slurm import parameters, slurm_workers
-from search.launchers import GAVE_UP, MAX_RESTARTS, launcher, revive, watch
+from search.launchers import GAVE_UP, MAX_RESTARTS, STEADY_S, launcher, revive, watch
 from search.roster import workers
 from search.seats import LOST, Launch, LaunchError, Seat, last_line_of, pairs
 from search.study import SearchStudy
@@ -141,6 +141,22 @@ def test_a_worker_that_died_is_started_again_after_growing_pauses_and_not_for_ev
     assert not watched[0].at_work
 
 
+def test_a_successor_that_worked_for_long_starts_the_count_of_deaths_anew() -> None:
+    seat = FakeSeat(-9)
+    watched, now = watch([seat]), 0.0
+    for n in range(3 * MAX_RESTARTS):
+        seat.code = -9
+        while seat.n_starts == n:
+            assert watched[0].at_work
+            now += 1.0
+            revive(watched, now)
+        seat.code = None
+        for _ in range(2):
+            now += STEADY_S
+            revive(watched, now)
+    assert seat.n_starts == 3 * MAX_RESTARTS
+
+
 @pytest.mark.parametrize("code", [None, 0, GAVE_UP])
 def test_a_worker_that_lives_is_done_or_gave_up_is_left_alone(code: int | None) -> None:
     seat: Seat = FakeSeat(code)
@@ -218,8 +234,9 @@ def test_a_ray_cluster_that_does_not_answer_is_told_in_one_line(
     assert "\n" not in str(told.value)
 
 
-def test_slurm_options_reach_submitit_by_its_names() -> None:
-    told = parameters(pairs(["partition=gpu", "timeout-min=600", "gpus_per_node=1", "cluster=slurm"]))
+@pytest.mark.parametrize("partition", ["partition=gpu", "slurm_partition=gpu"])
+def test_slurm_options_reach_submitit_by_its_names(partition: str) -> None:
+    told = parameters(pairs([partition, "timeout-min=600", "gpus_per_node=1", "cluster=slurm"]))
     assert told == {
         "slurm_partition": "gpu",
         "timeout_min": 600,

@@ -89,7 +89,7 @@ def hand_over(engine: Engine, held: Claim, to: Process, outcome: str | None = No
     lookout = Lookout(patience_s=0.0)
     lookout.orphans(engine, held.study, 0.0)
     (orphan,) = (o for o in lookout.orphans(engine, held.study, 1.0) if o.slot == held.slot)
-    assert open_again(engine, orphan, outcome)
+    assert open_again(engine, orphan, outcome=outcome)
     again = claim(engine, held.study, to, 30.0)
     assert again is not None
     return again

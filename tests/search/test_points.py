@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from search.points import LOST, any_left, axis, key_of, n_points, points_at_random, taken
+from search.points import any_left, axis, key_of, n_points, points_at_random, taken
 
 SPACE: dict[str, BaseDistribution] = {
     "width": IntDistribution(8, 32, step=8),
@@ -45,7 +45,7 @@ def test_a_single_value_is_an_axis_of_one() -> None:
     assert n_points({}) == 1
 
 
-def test_points_are_taken_by_all_trials_but_those_that_were_lost() -> None:
+def test_points_are_taken_by_all_trials_failed_and_waiting_ones_too() -> None:
     study = optuna.create_study()
     space = {"width": SPACE["width"]}
     for width, state in ((8, TrialState.COMPLETE), (16, TrialState.FAIL), (24, TrialState.FAIL)):
@@ -57,7 +57,6 @@ def test_points_are_taken_by_all_trials_but_those_that_were_lost() -> None:
     trials = study.trials
     for trial_, width in zip(trials, (8, 16, 24), strict=True):
         trial_.params["width"] = width
-    trials[2].user_attrs[LOST] = True
     study.enqueue_trial({"width": 32})
     study.enqueue_trial({"height": 1})
-    assert taken([*trials, *study.trials[3:]], space) == {(8.0,), (16.0,), (32.0,)}
+    assert taken([*trials, *study.trials[3:]], space) == {(8.0,), (16.0,), (24.0,), (32.0,)}

@@ -7,10 +7,8 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from models import DENOISERS
 from search.live import plain_line, render, snapshot
-from search.show import show_all, show_models, show_study
-from search.space import parameters
+from search.show import show_all, show_study
 from search.study import SearchStudy, all_studies
 from search.trial import RUN
 from search.turns import REASON
@@ -53,7 +51,6 @@ def test_every_line_fits_80_columns(bench: Any, make_spec: Any, console: Console
     )
     tell(search, 11)
     show_all(all_studies(bench.storage), bench.engine, console)
-    show_models(console)
     console.print(render([snapshot(search, bench.engine)]))
     lines = text(console).splitlines()
     assert max(map(len, lines)) <= 80
@@ -88,18 +85,6 @@ def test_importances_are_shown_only_where_there_are_trials_enough_to_tell(
     tell(search, 8)
     show_study(search, bench.engine, console)
     assert "weight: share of the differences" in text(console)
-
-
-def test_models_are_listed_with_every_parameter_and_range(console: Console) -> None:
-    show_models(console)
-    shown = text(console)
-    from objectives.losses import LOSSES
-
-    for name, model in DENOISERS.items():
-        assert name in shown
-        for parameter in parameters(model, LOSSES["l1"]):
-            assert parameter in shown
-    assert "0.0001 .. 0.01 log" in shown
 
 
 def test_a_snapshot_counts_what_is_finished_and_what_runs(bench: Any, make_spec: Any) -> None:

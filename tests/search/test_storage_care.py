@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy
 
 import search.mounts
-from search.ledger import SCHEMA_VERSION, this_process
+from search.ledger import SCHEMA_VERSION, SLOTS, this_process
 from search.roster import enrol, workers
+from search.slots import claim, release
 from search.storage import StorageError, driver_url, open_engine, open_storage
 from search.upgrade import upgrade
 from training.decode import ConfigError
@@ -120,6 +121,16 @@ def make_ours_old(url: str) -> None:
     change(url, "UPDATE drivebeat_schema SET version = 0", "ALTER TABLE drivebeat_workers DROP COLUMN score")
 
 
+def make_ours_version_1(url: str) -> None:
+    """Without the slots' index by state, and what a death had reached."""
+    change(
+        url,
+        "UPDATE drivebeat_schema SET version = 1",
+        "DROP INDEX drivebeat_slots_by_state",
+        "ALTER TABLE drivebeat_slots DROP COLUMN reached",
+    )
+
+
 def ours_version(url: str) -> int:
     with open_engine(url).begin() as connection:
         return int(connection.execute(sqlalchemy.text("SELECT version FROM drivebeat_schema")).scalar_one())
@@ -151,6 +162,7 @@ def own_pg_dump(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             "tables are of optuna 3.1.0, this is optuna .*; stop all workers, then run: drivebeat storage upgrade",
         ),
         (make_ours_old, "tables have version 0, this Drivebeat needs .*run: drivebeat storage upgrade"),
+        (make_ours_version_1, "tables have version 1, this Drivebeat needs 2; run: drivebeat storage upgrade"),
     ],
 )
 def test_an_old_schema_is_refused_with_the_command(filled_url: str, age: Callable[[str], None], words: str) -> None:
@@ -181,6 +193,22 @@ def test_an_upgrade_copies_first_and_loses_nothing(filled_url: str, tmp_path: Pa
         old.close()
     else:
         assert "COPY public.drivebeat_slots" in copy.read_text()
+
+
+def test_version_1_is_upgraded_in_place_with_its_slots_and_gets_the_index(filled_url: str) -> None:
+    engine = open_engine(filled_url)
+    held = claim(engine, "tiny", this_process(), 30.0)
+    make_ours_version_1(filled_url)
+    upgrade(filled_url, None, print)
+
+    assert ours_version(filled_url) == SCHEMA_VERSION == 2
+    indexes = {index["name"]: index["column_names"] for index in sqlalchemy.inspect(engine).get_indexes(SLOTS.name)}
+    assert indexes["drivebeat_slots_by_state"] == ["study", "state"]
+    with engine.begin() as connection:
+        (row,) = connection.execute(sqlalchemy.select(SLOTS)).all()
+    assert (row.slot, row.token, row.state, row.reached) == (0, 1, "claimed", None)
+    assert held is not None and release(engine, held, "finished")
+    engine.dispose()
 
 
 def test_an_upgrade_of_what_is_up_to_date_changes_nothing(filled_url: str, tmp_path: Path) -> None:

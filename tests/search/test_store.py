@@ -1,24 +1,24 @@
 """Checkpoints of trials under way: the newest valid one wins, and a damaged one costs no trial."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from search.store import keep, restore
-from training.checkpoint import load_checkpoint, save_checkpoint
+from search.store import checkpoint_folder, epochs_in, keep, open_store, restore
+from training.checkpoint import save_checkpoint
 from training.trainer import CHECKPOINT
 
 
 def train_epochs(folder: Path, n_epochs: int) -> None:
     for epoch in range(n_epochs):
-        save_checkpoint({"epoch": epoch}, folder / CHECKPOINT)
+        save_checkpoint({"reports": json.dumps([{}] * (epoch + 1))}, folder / CHECKPOINT)
         keep(folder)
 
 
 def epoch_of(folder: Path) -> int:
-    return int(load_checkpoint(folder / CHECKPOINT, torch.device("cpu"))["epoch"])
+    return epochs_in(folder / CHECKPOINT) - 1
 
 
 def damage(path: Path) -> None:
@@ -31,7 +31,7 @@ def damage(path: Path) -> None:
 def test_the_newest_valid_checkpoint_wins(tmp_path: Path) -> None:
     train_epochs(tmp_path, 3)
     said: list[str] = []
-    restore(tmp_path, said.append)
+    assert restore(tmp_path, said.append) == 3
     assert (epoch_of(tmp_path), said) == (2, [])
 
 
@@ -50,7 +50,7 @@ def test_two_are_kept_also_after_a_trial_changed_hands(tmp_path: Path) -> None:
     train_epochs(tmp_path, 2)
     restore(tmp_path, print)
     for epoch in (2, 3):
-        save_checkpoint({"epoch": epoch}, tmp_path / CHECKPOINT)
+        save_checkpoint({"reports": json.dumps([{}] * (epoch + 1))}, tmp_path / CHECKPOINT)
         keep(tmp_path)
     damage(tmp_path / CHECKPOINT)
     restore(tmp_path, print)
@@ -63,13 +63,13 @@ def test_where_none_is_valid_the_trial_starts_anew(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         path.write_bytes(b"cut off")
     said: list[str] = []
-    restore(tmp_path, said.append)
+    assert restore(tmp_path, said.append) == 0
     assert not (tmp_path / CHECKPOINT).exists()
     assert len(said) == 2
 
 
 def test_an_empty_folder_is_left_alone(tmp_path: Path) -> None:
-    restore(tmp_path, pytest.fail)
+    assert restore(tmp_path, pytest.fail) == 0
     keep(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -78,18 +78,15 @@ def test_a_trial_whose_checkpoint_is_damaged_still_ends_well(
     bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
 ) -> None:
     """And with the very value of one that was never broken off."""
-    from optuna.artifacts import FileSystemArtifactStore
-
     from search.ledger import this_process
-    from search.trial import Place, Watch, checkpoint_folder, run_trial
+    from search.trial import Place, Watch, run_trial
     from search.turns import next_turn
 
     study = bench.create(make_spec(budget={"trials": 1}))
     turn = next_turn(study, bench.engine, this_process(), 30.0)
     assert turn is not None
     said: list[str] = []
-    (tmp_path / "artifacts").mkdir()
-    place = Place(FileSystemArtifactStore(str(tmp_path / "artifacts")), tmp_path, 1)
+    place = Place(open_store(tmp_path), 1)
 
     def break_off(epoch: int, score: float) -> None:
         if epoch == 1:
@@ -109,3 +106,21 @@ def test_a_trial_whose_checkpoint_is_damaged_still_ends_well(
     assert (
         run_trial(turn, study, corpus, place, Watch(lambda: None, lambda *_: None, said.append)).value == outcome.value
     )
+
+
+def test_a_new_trial_takes_nothing_from_one_of_its_number_in_a_study_that_is_gone(
+    bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
+) -> None:
+    from search.ledger import this_process
+    from search.trial import Place, Watch, run_trial
+    from search.turns import next_turn
+
+    study = bench.create(make_spec(budget={"trials": 1}, epochs=1))
+    folder = checkpoint_folder(tmp_path, study.name, 0)
+    save_checkpoint({"run": "another", "reports": "[{}]"}, folder / CHECKPOINT)
+    turn = next_turn(study, bench.engine, this_process(), 30.0)
+    assert turn is not None
+    outcome = run_trial(
+        turn, study, corpus, Place(open_store(tmp_path), 1), Watch(lambda: None, lambda *_: None, lambda _: None)
+    )
+    assert (outcome.state, outcome.n_epochs) == ("complete", 1)

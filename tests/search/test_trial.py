@@ -15,6 +15,7 @@ from data.corpus import Corpus
 from search.export import best_trial, is_feasible, run_of_trial
 from search.ledger import this_process
 from search.outcome import TrialOutcome
+from search.store import open_store
 from search.study import SearchStudy
 from search.trial import Place, Watch, run_trial
 from search.turns import next_turn
@@ -33,7 +34,7 @@ def run_one(bench: Any, make_spec: Any, corpus: Corpus, tmp_path: Path) -> Calla
         turn = next_turn(search, bench.engine, this_process(), 60.0)
         folder = artifacts or tmp_path / "artifacts"
         folder.mkdir(exist_ok=True)
-        place = Place(FileSystemArtifactStore(str(folder)), folder, threads=1)
+        place = Place(open_store(folder), threads=1)
         outcome = run_trial(turn, search, corpus, place, Watch(check, lambda epoch, score: None, lambda line: None))
         return search, outcome, search.study.get_trials()[0]
 

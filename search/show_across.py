@@ -1,0 +1,79 @@
+"""Several studies beside each other in the terminal, and as plain values."""
+
+import dataclasses
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from search.across import Across, StudyResult
+
+
+def show_across(found: Across, console: Console) -> None:
+    """One line a study, best first; what does not compare carries another letter, and why is said."""
+    if not found.results:
+        console.print("no study yet; make one: drivebeat create search/studies/all_families.toml")
+        return
+    snrs = sorted({snr for result in found.results for snr in result.si_sdr_db}, key=float)
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, padding=0, highlight=False
+    )  # seven columns have to fit 80 characters
+    table.add_column("study", overflow="fold")
+    by_snr = "SI-SDR dB at\n" + " ".join(f"{snr:>5}" for snr in snrs)
+    for heading in ("trials\nc/p/f", "best", by_snr, "par.", "ms", "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in found.results:
+        table.add_row(
+            _name(result, found),
+            f"{result.complete}/{result.pruned + result.infeasible}/{result.failed}",
+            f"{result.best:+.2f}" if result.best is not None else "none",
+            " ".join(f"{result.si_sdr_db[snr]:5.1f}" if snr in result.si_sdr_db else "     " for snr in snrs),
+            _in_thousands(result.n_parameters),
+            f"{result.latency_ms:.1f}" if result.latency_ms is not None else "",
+            f"{result.trial_s:.0f}" if result.trial_s is not None else "",
+        )
+    console.print(table)
+    for line in _footnotes(found):
+        console.print(line, highlight=False, markup=False)
+
+
+def across_document(found: Across) -> dict[str, Any]:
+    """`found` as plain values, for programs."""
+    return {
+        "results": [{**dataclasses.asdict(r), "finished": r.finished} for r in found.results],
+        "differences": {letter: list(keys) for letter, keys in found.differences.items()},
+    }
+
+
+def _name(result: StudyResult, found: Across) -> str:
+    """The family where it tells the studies apart, else the study's own name; the mixture's letter where there are
+    several."""
+    families = [other.family for other in found.results]
+    name = result.family if len(set(families)) == len(families) else result.study
+    return f"{result.mixture} {name}" if found.differences else name
+
+
+def _in_thousands(n: int | None) -> str:
+    if n is None:
+        return ""
+    return f"{n / 1e6:.1f}M" if n >= 999_500 else f"{n / 1e3:.0f}k"
+
+
+def _footnotes(found: Across) -> list[str]:
+    results = found.results
+    lines = []
+    for letter, keys in found.differences.items():
+        lines.append(f"{letter} does not compare with A: other {', '.join(keys)}.")
+    unspent = [_name(result, found) for result in results if not result.spent]
+    if unspent:
+        lines.append(f"Still to be searched: {', '.join(unspent)}.")
+    infeasible = {_name(result, found): result.infeasible for result in results if result.infeasible}
+    if infeasible:
+        lines.append("Infeasible, of p: " + ", ".join(f"{family} {n}" for family, n in infeasible.items()) + ".")
+    metrics = ", ".join(sorted({result.metric for result in results}))
+    lines.append(
+        f"best: {metrics} of the best trial; SI-SDR, par. (parameters) and ms (one window on one CPU thread, measured "
+        "here) are that trial's. c/p/f: complete, pruned, failed. s: seconds of training, median over complete trials."
+    )
+    return lines

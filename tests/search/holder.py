@@ -1,0 +1,23 @@
+"""A process that holds the lock of a turn: `python holder.py URL FOLDER` makes FOLDER/held once it has it, lets it go
+when there is a file FOLDER/go, and then makes FOLDER/left."""
+
+import sys
+import time
+from pathlib import Path
+
+from search.locks import alone
+from search.storage import open_engine
+
+
+def main() -> None:
+    url, place = sys.argv[1:]
+    folder = Path(place)
+    with alone(open_engine(url), "turn", expires_s=60.0):
+        (folder / "held").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+    (folder / "left").touch()
+
+
+if __name__ == "__main__":
+    main()

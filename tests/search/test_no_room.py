@@ -1,0 +1,178 @@
+"""Too little memory or disk: the trial ends with the reason, the worker goes on, and a study may learn from it."""
+
+import errno
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from optuna.trial import TrialState
+
+import search.worker
+from search.export import best_trial
+from search.ledger import this_process
+from search.outcome import TrialOutcome, failure
+from search.slots import progress, release
+from search.study import SearchStudy
+from search.telling import MEMORY, judged, tell
+from search.turns import next_turn
+from search.worker import WorkerError, work
+
+
+@pytest.fixture(autouse=True)
+def _old_handlers() -> Iterator[None]:
+    """work() answers signals of its process; this one is pytest's."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def host_allocation() -> None:
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+def device_allocation() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def python_allocation() -> None:
+    bytearray(2**62)
+
+
+@pytest.mark.parametrize(
+    ("allocate", "place"),
+    [(host_allocation, "host"), (python_allocation, "host"), (device_allocation, "device")],
+)
+def test_memory_that_is_short_is_called_so_whoever_says_it(allocate: Callable[[], None], place: str) -> None:
+    with pytest.raises((RuntimeError, MemoryError)) as raised:
+        allocate()
+    outcome = failure(raised.value)
+    assert outcome.reason.startswith(f"out of memory on the {place}")
+    assert "\n" not in outcome.reason
+    assert (outcome.state, outcome.out_of_memory, outcome.fits) == ("failed", True, False)
+
+
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (RuntimeError("CUDA error: out of memory"), "device"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), "device"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "host"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
+        (OSError(errno.ENOSPC, "No space left on device"), None),
+    ],
+)
+def test_words_of_libraries_below_torch_count_and_others_do_not(error: Exception, place: str | None) -> None:
+    outcome = failure(error)
+    assert outcome.out_of_memory == (place is not None)
+    assert outcome.reason.startswith(f"out of memory on the {place}" if place else type(error).__name__)
+    assert TrialOutcome.decode(outcome.encode()) == outcome
+
+
+@pytest.fixture
+def wide_ones_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of width 16 find no memory."""
+    real = search.worker.run_trial
+
+    def run(turn: Any, *rest: Any) -> TrialOutcome:
+        if turn.params["width"] == 16:
+            device_allocation()
+        return real(turn, *rest)
+
+    monkeypatch.setattr(search.worker, "run_trial", run)
+
+
+POINTS = [{"width": 16, "learning_rate": 1e-3}, {"width": 8, "learning_rate": 1e-3}]
+
+
+@pytest.mark.usefixtures("wide_ones_run_out")
+def test_a_trial_without_memory_fails_with_the_reason_and_the_next_one_runs(
+    bench: Any, make_spec: Callable[..., Any], tmp_path: Path
+) -> None:
+    study = bench.create(make_spec(epochs=1, enqueue=POINTS, budget={"trials": 1}))
+    assert work(["tiny"], bench.url, tmp_path / "artifacts", threads=1, say=lambda line: None) == 2
+    first, second = study.study.get_trials()
+    assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert first.user_attrs["reason"].startswith("out of memory on the device: CUDA out of memory")
+    assert not first.constraints
+    assert not second.constraints
+
+
+@pytest.mark.usefixtures("wide_ones_run_out")
+def test_a_study_that_learns_memory_has_it_infeasible_and_counts_it(
+    bench: Any, make_spec: Callable[..., Any], tmp_path: Path
+) -> None:
+    spec = make_spec(epochs=1, enqueue=POINTS, budget={"trials": 2}, constraints={"memory": "learn"})
+    study = bench.create(spec)
+    said: list[str] = []
+    assert work(["tiny"], bench.url, tmp_path / "artifacts", threads=1, say=said.append) == 2
+    first, second = study.study.get_trials()
+    assert (first.state, second.state) == (TrialState.PRUNED, TrialState.COMPLETE)
+    assert (first.constraints, second.constraints) == ({MEMORY: 1.0}, {MEMORY: -1.0})
+    assert first.user_attrs["reason"].startswith("out of memory on the device")
+    assert progress(bench.engine, "tiny").spent
+    best = best_trial(study)
+    assert best is not None and best.number == 1
+    assert any(line.startswith("trial 0 infeasible (0 epochs): out of memory") for line in said)
+
+
+def n_wide(study: SearchStudy, engine: Any, n_trials: int) -> int:
+    """Run the study without training, trials of width 16 out of memory; how many of those the second half has."""
+    wide = []
+    for _ in range(n_trials):
+        turn = next_turn(study, engine, this_process(), 60.0)
+        assert turn is not None
+        wide.append(turn.params["width"] == 16)
+        error = RuntimeError("CUDA out of memory")
+        outcome = judged(study, failure(error)) if wide[-1] else TrialOutcome("complete", 1.0, 1)
+        tell(study, turn.trial, outcome)
+        release(engine, turn.held, "failed" if outcome.state == "failed" else "finished")
+    return sum(wide[n_trials // 2 :])
+
+
+def test_tpe_learns_to_leave_out_what_does_not_fit_and_does_not_from_failures(
+    bench: Any, make_spec: Callable[..., Any]
+) -> None:
+    sampler = {"name": "tpe", "startup_trials": 8}
+    shared = {"sampler": sampler, "budget": {"trials": 100}, "search": ["width", "learning_rate", "weight_decay"]}
+    learns = bench.create(make_spec(name="learns", constraints={"memory": "learn"}, **shared))
+    fails = bench.create(make_spec(name="fails", **shared))
+    n_learnt, n_not = n_wide(learns, bench.engine, 40), n_wide(fails, bench.engine, 40)
+    assert n_learnt <= 5, "of 20"
+    assert n_not > n_learnt
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "drivebeat-test", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no mount here")
+    if done.returncode != 0:
+        pytest.skip("a tmpfs can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_each_trials_reason_and_then_the_workers_and_nothing_is_left_half_written(
+    bench: Any, make_spec: Callable[..., Any], tiny_disk: Path
+) -> None:
+    study = bench.create(make_spec(epochs=1, budget={"trials": 1}))
+    with pytest.raises(WorkerError, match=r"3 trials in a row failed: OSError.*No space left on device"):
+        work(["tiny"], bench.url, tiny_disk, threads=1, say=lambda line: None)
+    trials = study.study.get_trials()
+    assert [trial.state for trial in trials] == [TrialState.FAIL] * 3
+    assert all("No space left on device" in trial.user_attrs["reason"] for trial in trials)
+    assert [path for path in tiny_disk.rglob("*") if path.is_file()] == []
+
+    subprocess.run(["mount", "-o", "remount,size=64m", str(tiny_disk)], check=True)
+    assert work(["tiny"], bench.url, tiny_disk, threads=1, say=lambda line: None) == 1
+    assert study.study.get_trials()[-1].state == TrialState.COMPLETE

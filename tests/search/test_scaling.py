@@ -1,0 +1,118 @@
+"""The scaling benchmark runs, counts what it says it counts, and its trials leave what real ones leave."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.chaos_place import Place
+from benchmarks.scaling import TABLES, main
+from benchmarks.scaling_place import EPOCHS, Worker, attributes_of, closed, past, study, worker
+from search.ledger import this_process
+from search.slots import progress
+from search.store import open_store
+from search.story import put_note
+from search.trial import Place as TrialPlace
+from search.trial import Watch, run_trial
+from search.turns import next_turn
+
+
+@pytest.fixture
+def place(tmp_path: Path, recordings: Path) -> Place:
+    return Place(tmp_path, f"sqlite:///{tmp_path}/studies.db", recordings, None)
+
+
+@pytest.fixture
+def one(place: Place) -> Iterator[Worker]:
+    study(place, "simulated", "random", n_trials=3)
+    found = worker(place.url, "simulated")
+    yield found
+    closed(found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_benchmark_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--quick", "--database", "sqlite"])
+    tables = capsys.readouterr().out.strip().split("\n\n")
+    assert len(tables) == 2 * len(TABLES)  # a title and a table each
+    for table in tables[1::2]:
+        widths = {row.count("|") for row in table.splitlines()}
+        assert len(widths) == 1, table
+        assert len(table.splitlines()) >= 4
+    growth = next(table for title, table in zip(tables[::2], tables[1::2], strict=True) if "finished" in title)
+    assert re.findall(r"^\| (\d+) \| (\w+)", growth, re.MULTILINE) == [
+        ("20", "random"),
+        ("20", "tpe"),
+        ("60", "random"),
+        ("60", "tpe"),
+    ]
+
+
+@pytest.mark.slow
+def test_it_measures_postgresql_too(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--quick", "--database", "postgresql", "--only", "statements", "--only", "sizes"])
+    said = capsys.readouterr().out
+    assert "(PostgreSQL)" in said
+    for table in ("trial_user_attributes", "trial_params", "drivebeat_slots"):
+        assert re.search(rf"^\| {table} \| [\d,]+ \|$", said, re.MULTILINE), said
+    assert re.search(r"^\| connections opened \| [1-9]\d* \| [1-9]\d* \|$", said, re.MULTILINE), said
+
+
+def test_simulated_trials_spend_the_budget_and_no_more(one: Worker) -> None:
+    assert [one.trial() for _ in range(4)] == [True, True, True, False]
+    assert progress(one.engine, "simulated").finished == 3
+    trials = one.search.study.get_trials()
+    assert [len(trial.intermediate_values) for trial in trials] == [EPOCHS] * 3
+
+
+def test_statements_are_counted_by_step_and_owner(one: Worker) -> None:
+    one.trial()
+    said = one.meter.statements
+    assert said["report", "Optuna"] >= EPOCHS
+    assert said["report", "ours"] == said["prune", "ours"] == 0
+    assert said["turn", "ours"] > 0 < said["turn", "Optuna"]
+
+
+def test_trials_of_the_past_are_to_optuna_as_if_they_had_run(one: Worker, place: Place) -> None:
+    one.trial()
+    search = one.search
+    past(search, place.url, 1)
+    past(search, place.url, 2, "RUNNING")
+    ran, written, *running = search.study.get_trials()
+    assert written.params.keys() == ran.params.keys()
+    assert written.distributions == ran.distributions
+    assert written.user_attrs.keys() == ran.user_attrs.keys()
+    assert written.intermediate_values.keys() == ran.intermediate_values.keys()
+    assert len(written.system_attrs) == len(ran.system_attrs)
+    assert [trial.state.name for trial in (ran, written, *running)] == ["COMPLETE", "COMPLETE", "RUNNING", "RUNNING"]
+    assert progress(one.engine, "simulated").finished == 2
+
+
+def test_simulated_trials_leave_the_attributes_of_real_ones(
+    bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
+) -> None:
+    search = bench.create(make_spec(budget={"trials": 1}, epochs=1))
+    turn = next_turn(search, bench.engine, this_process(), 60.0)
+    assert turn is not None
+    watch = Watch(lambda: None, lambda *_: None, lambda line: None)
+    assert run_trial(turn, search, corpus, TrialPlace(open_store(tmp_path), 1), watch).state == "complete"
+    (real,) = search.study.get_trials()
+    assert real.user_attrs.keys() - {"worker"} == attributes_of(search, turn.params).keys()
+
+
+def test_a_note_is_written_without_reading_those_of_other_trials(one: Worker) -> None:
+    """optuna_dashboard keeps the notes of all trials with the study; its save_note reads them all."""
+    from optuna_dashboard import get_note
+
+    trial = one.search.study.ask()
+    with one.meter.at("few"):
+        put_note(trial, "one")
+    for i in range(20):
+        one.storage.set_study_system_attr(one.search.study._study_id, f"dashboard:{i + 1000}:note_ver", 1)
+    with one.meter.at("many"):
+        put_note(trial, "two " * 1000)  # longer than one attribute holds
+    assert get_note(trial) == "two " * 1000
+    assert one.meter.statements["many", "Optuna"] <= 2 * one.meter.statements["few", "Optuna"]

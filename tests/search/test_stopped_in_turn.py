@@ -1,0 +1,125 @@
+"""A worker that is stopped (SIGSTOP) while it holds the turn: others get on, and what it does late is refused."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import search.turns
+from search.ledger import Process, this_process
+from search.locks import alone
+from search.slots import Claim, claim, set_trial
+from search.storage import open_engine
+from search.study import SearchStudy
+from search.turns import next_turn
+
+HOLDER = Path(__file__).with_name("holder.py")
+
+
+def wait_for(happens: Callable[[], bool], limit_s: float = 30.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not happens():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits looks often, and gives up after 2 s."""
+    monkeypatch.setattr("search.locks.LOOK_EVERY_S", 0.5)
+    monkeypatch.setattr("search.locks.PATIENCE_S", 2.0)
+
+
+def test_the_lock_of_a_stopped_process_is_taken_and_its_waking_harms_nobody(
+    empty_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    holder = subprocess.Popen([sys.executable, str(HOLDER), empty_url, str(tmp_path)], env=environment)
+    engine, third = open_engine(empty_url), open_engine(empty_url)
+    try:
+        wait_for((tmp_path / "held").exists)
+        holder.send_signal(signal.SIGSTOP)
+        with alone(engine, "turn", expires_s=1.0):
+            (tmp_path / "go").touch()
+            holder.send_signal(signal.SIGCONT)
+            assert holder.wait(30) == 0, "it ends in order, though its lock was gone"
+            assert (tmp_path / "left").exists()
+            request.getfixturevalue("hasty")
+            # its leaving did not open the lock to a third
+            with pytest.raises(Exception, match=r"could not be (had|acquired)"), alone(third, "turn", expires_s=60.0):
+                pass
+    finally:
+        holder.kill()
+        holder.wait()
+        engine.dispose()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_lock_without_a_term_is_never_taken(empty_url: str) -> None:
+    """Making tables has no tokens to refuse what comes late."""
+    engine, other = open_engine(empty_url), open_engine(empty_url)
+    with (
+        alone(engine, "schema"),
+        pytest.raises(Exception, match=r"could not be (had|acquired)"),
+        alone(other, "schema"),
+    ):
+        pass
+    with alone(other, "schema"):
+        pass
+
+
+def test_a_worker_that_starts_is_not_held_up_by_one_that_was_stopped_in_its_turn(tmp_path: Path) -> None:
+    """SQLite has one lock file for turns and for looking at the tables."""
+    url = f"sqlite:///{tmp_path}/studies.db"
+    stopped, starting = open_engine(url), open_engine(url)
+    with alone(stopped, "turn", expires_s=0.5), alone(starting, "schema"):
+        pass
+    assert not (tmp_path / "studies.db.lock.term").exists(), "nothing is left that a later holder could be taken by"
+
+
+def elsewhere(name: str) -> Process:
+    return Process(name, "another-host", 1, None)
+
+
+@pytest.fixture
+def search_of(bench_of_each: Any, make_spec: Callable[..., object]) -> SearchStudy:
+    return bench_of_each.create(make_spec(budget={"trials": 4}))
+
+
+def test_a_trial_is_noted_in_one_slot_only(search_of: SearchStudy, bench_of_each: Any) -> None:
+    """The late one asked for a trial and was stopped; another one found it without a slot, and took it."""
+    engine = bench_of_each.engine
+    late, other = (claim(engine, search_of.name, elsewhere(name), 30.0) for name in ("late", "other"))
+    assert isinstance(late, Claim)
+    assert isinstance(other, Claim)
+    assert set_trial(engine, other, 0)
+    assert not set_trial(engine, late, 0)
+    assert set_trial(engine, other, 0), "noting the same again is no conflict"
+    assert set_trial(engine, late, 1)
+
+
+def test_a_turn_whose_slot_was_lost_on_the_way_is_none_and_its_trial_is_the_next_ones(
+    search_of: SearchStudy, bench_of_each: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = bench_of_each.engine
+    real, given_up = search.turns.set_trial, []
+
+    def late(engine: Any, held: Claim, trial: int) -> bool:
+        """As if it had slept past its lease, and its slot had been claimed anew."""
+        if not given_up:
+            given_up.append(claim(engine, search_of.name, elsewhere("late"), 30.0))
+        return real(engine, held, trial)
+
+    monkeypatch.setattr(search.turns, "set_trial", late)
+    assert next_turn(search_of, engine, elsewhere("late"), 30.0) is None
+    again = next_turn(search_of, engine, elsewhere("late"), 30.0)
+    assert again is not None
+    assert again.trial.number == 0
+    assert len(search_of.study.get_trials()) == 1
+    assert next_turn(search_of, engine, this_process(), 30.0) is not None

@@ -1,0 +1,234 @@
+"""A bucket as the store: what a folder never meets, and two real workers that have nothing else in common."""
+
+import builtins
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from search import store_s3
+from search.slots import progress
+from search.store import StoreError, open_store
+from search.store_s3 import BucketStore
+from search.turns import RESUMED
+from tests.search.test_store_contract import quiet, train_epochs
+from training.trainer import CHECKPOINT
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def own_server(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Any]]:
+    """Start an S3 service that may be stopped and started again, with what it holds kept; it stops itself at last."""
+    from moto.server import ThreadedMotoServer
+
+    monkeypatch.setattr(store_s3, "N_TRIES", 1)
+    port, running = 0, []
+
+    def start() -> Any:
+        nonlocal port
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+        server.start()
+        port = server.get_host_and_port()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        running.append(server)
+        return server
+
+    yield start
+    running[-1].stop()
+
+
+def test_a_service_that_goes_away_is_said_once_and_costs_no_epoch(
+    own_server: Callable[[], Any], s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = own_server()
+    said: list[str] = []
+    mine = open_store(s3_url).of("tiny", 0, said.append)
+    train_epochs(mine, 1)
+    server.stop()
+    train_epochs(mine, 4, first=1)
+    assert len(said) == 1
+    assert "the checkpoints stay on this machine for now" in said[0]
+    assert mine.restore() == 4  # this machine goes on alone
+    assert "going on with what is here, 4 epochs" in said[1]
+    own_server()
+    train_epochs(mine, 5, first=4)
+    assert "answers again" in said[2]
+    monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(mine.folder / "elsewhere"))
+    assert open_store(s3_url).of("tiny", 0, said.append).restore() == 5
+
+
+def test_removing_and_writing_while_the_service_is_away_raise_nothing_that_a_trial_would_die_of(
+    own_server: Callable[[], Any], s3_url: str, tmp_path: Path
+) -> None:
+    """`forget` says it; an artifact's write is an OSError, which costs a trial its pictures only."""
+    server = own_server()
+    said: list[str] = []
+    store = open_store(s3_url)
+    mine = store.of("tiny", 0, said.append)
+    train_epochs(mine, 1)
+    (tmp_path / "picture").write_bytes(b"picture")
+    server.stop()
+    mine.forget()
+    assert "left there" in said[0]
+    with pytest.raises(OSError, match=r"Could not connect|connect"), (tmp_path / "picture").open("rb") as picture:
+        store.artifacts.write("0f", picture)
+    own_server()
+
+
+def test_of_a_machines_own_and_the_pushed_checkpoint_the_newer_wins(
+    s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machine one trained 2 epochs, two went on to 4, one takes the trial back; then it is ahead of the bucket."""
+    one = quiet(open_store(s3_url))
+    train_epochs(one, 2)
+    monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(tmp_path / "two"))
+    two = open_store(s3_url).of("tiny", 0, lambda line: None)
+    assert two.restore() == 2
+    train_epochs(two, 4, first=2)
+    monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(tmp_path / "scratch"))
+    back = open_store(s3_url).of("tiny", 0, lambda line: None)
+    assert back.restore() == 4
+    two.forget()
+    assert quiet(open_store(s3_url)).restore() == 4  # its own copy, and nothing is fetched
+
+
+def test_where_every_pushed_checkpoint_is_damaged_the_trial_starts_anew(
+    s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_epochs(quiet(open_store(s3_url)), 3)
+    monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(tmp_path / "two"))
+    store = open_store(s3_url)
+    assert isinstance(store, BucketStore)
+    for row in boto3.resource("s3").Bucket(store.bucket.bucket).objects.all():
+        row.put(Body=b"")
+    said: list[str] = []
+    checkpoints = store.of("tiny", 0, said.append)
+    assert checkpoints.restore() == 0
+    assert not (checkpoints.folder / CHECKPOINT).exists()
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("s3://", "write s3://BUCKET/PREFIX"),
+        ("s3:bucket", "write s3://BUCKET/PREFIX"),
+        ("s3://KEY:hush@bucket/x", "AWS_SECRET_ACCESS_KEY"),
+        ("gs://bucket/x", "allowed are a folder and s3://BUCKET/PREFIX"),
+        ("https://me:hush@host/x", "allowed are a folder and s3://BUCKET/PREFIX"),
+        ("s3://no-such-bucket-anywhere/x", "does the bucket exist"),
+    ],
+)
+def test_a_place_that_is_no_store_is_refused_in_one_line_without_secrets(place: str, says: str, s3_url: str) -> None:
+    with pytest.raises(StoreError) as refused:
+        open_store(place)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+def test_without_boto3_the_extra_is_named(drivebeat: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *arguments: Any, **named: Any) -> Any:
+        if name.split(".")[0] in ("boto3", "botocore"):
+            raise ImportError(name)
+        return real(name, *arguments, **named)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    said = drivebeat("dashboard", "--artifacts", "s3://bucket/x", "--port", "0")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "pip install 'drivebeat[s3]'" in said.err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_killed_workers_trial_goes_on_elsewhere_from_the_bucket(
+    s3_url: str, drivebeat: Any, study_file: Any, bench: Any, tmp_path: Path
+) -> None:
+    """Two workers in folders of their own, as on two machines; the first is killed in mid-trial. The second starts at
+    the next epoch, ends as an undisturbed trial does, and the dashboard serves its artifacts from the bucket."""
+    point = {"width": 8, "learning_rate": 1e-3}
+    for name in ("tiny", "calm"):
+        file = study_file(
+            name=name, epochs=30, budget={"trials": 1}, enqueue=[point], search=["width", "learning_rate"]
+        )
+        assert drivebeat("create", str(file), "--storage", bench.url).code == 0
+
+    def command(machine: str, *words: str) -> subprocess.Popen[str]:
+        (tmp_path / machine).mkdir(exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, "-m", "search.cli", *words, "--artifacts", s3_url, "--storage", bench.url],
+            cwd=tmp_path / machine,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "DRIVEBEAT_SCRATCH": "scratch", "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    bucket = boto3.resource("s3").Bucket(s3_url.split("/")[2])
+
+    def n_pushed() -> int:
+        found = [
+            re.search(r"/(\d{6})\.pt$", row.key) for row in bucket.objects.filter(Prefix="lab/search/checkpoints/")
+        ]
+        return max((int(matched[1]) for matched in found if matched), default=0)
+
+    first = command("one", "work", "tiny", "--threads", "1")
+    until = time.monotonic() + 60
+    while n_pushed() < 3 and first.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    first.kill()
+    words, _ = first.communicate()
+    assert first.returncode == -9, words
+    n_at_kill = n_pushed()
+    assert 3 <= n_at_kill < 30
+
+    second = command("two", "work", "tiny", "calm", "--threads", "1")
+    words, _ = second.communicate(timeout=100)
+    assert second.returncode == 0, words
+    assert f"{n_at_kill:06d}.pt: taken on after {n_at_kill} epochs" in words
+    assert progress(bench.engine, "tiny").finished == 1
+    killed, calm = (trials_of(bench, name)[0] for name in ("tiny", "calm"))
+    assert killed.user_attrs[RESUMED] == 1
+    assert (killed.value, killed.intermediate_values) == (calm.value, calm.intermediate_values)
+    assert killed.user_attrs["si_sdr_db"] == calm.user_attrs["si_sdr_db"]
+    assert n_pushed() == 0  # finished trials leave no checkpoint
+    assert not (tmp_path / "two" / "artifacts").exists()
+
+    dashboard = command("three", "dashboard", "--port", "0")
+    try:
+        assert dashboard.stdout is not None
+        address = re.search(r"(http://[\d.:]+)/dashboard/", dashboard.stdout.readline())
+        assert address is not None
+        meta = next(
+            json.loads(value)
+            for key, value in killed.system_attrs.items()
+            if key.startswith("artifacts:") and "run.yaml" in value
+        )
+        path = f"/artifacts/{study_of(bench, 'tiny')._study_id}/{killed._trial_id}/{meta['artifact_id']}"
+        with urllib.request.urlopen(address[1] + path, timeout=20) as answer:
+            assert b"learning_rate" in answer.read()
+    finally:
+        dashboard.kill()
+        dashboard.communicate()
+
+
+def study_of(bench: Any, name: str) -> Any:
+    from search.study import load_study
+
+    return load_study(name, bench.storage).study
+
+
+def trials_of(bench: Any, name: str) -> list[Any]:
+    return list(study_of(bench, name).get_trials())
