@@ -52,6 +52,14 @@ def cancelled(primary: Tensor, regressors: Tensor, weights: Tensor, ridge: float
     return primary - filters.transpose(1, 2) @ regressors
 
 
+def check_filters(model: str, taps: int, spacing: int, ridge: float) -> None:
+    """Raise ValueError where there are no such filters."""
+    check_kernels(model, taps=taps)
+    check_counts(model, spacing=spacing)
+    if not 1e-6 <= ridge < float("inf"):
+        raise ValueError(f"{model}: ridge = {ridge}, must be at least 1e-6 for single precision: try 0.01")
+
+
 class Canceller(nn.Module):
     """[batch, n_channels, time] -> [batch, 1, time]. With one channel, the mask network alone."""
 
@@ -120,11 +128,9 @@ class CancellerConfig(DenoiserConfig):
 
     def __post_init__(self) -> None:
         model, c = "canceller", self
-        check_kernels(model, taps=c.taps)
-        check_counts(model, spacing=c.spacing, stride=c.stride, overlap=c.overlap, filters=c.filters)
+        check_filters(model, c.taps, c.spacing, c.ridge)
+        check_counts(model, stride=c.stride, overlap=c.overlap, filters=c.filters)
         check_counts(model, width=c.width, hidden=c.hidden, blocks=c.blocks)
-        if not 1e-6 <= c.ridge < float("inf"):
-            raise ValueError(f"{model}: ridge = {c.ridge}, must be at least 1e-6 for single precision: try 0.01")
         check_choices(model, "layer", "gelu", "linear", c.dropout)
 
     def build(self, n_channels: int = 1) -> nn.Module:

@@ -3,7 +3,8 @@
 Blocks of attention, gated convolution and feed-forward (Gulati et al. 2020, arXiv:2005.08100, in the simple form of
 one feed-forward). Positions turn queries and keys (rotary: Su et al. 2021, arXiv:2104.09864), so attention sees how
 far apart two sounds are and not where in the window they lie: what beats are told by, at any window length. Bins
-outside the band are neither read nor written.
+outside the band are neither read nor written. What least squares leave of channel 0 (models.canceller) comes in as one
+more channel, so that the net need not learn what can be solved.
 """
 
 import math
@@ -17,12 +18,13 @@ from torch.nn import functional
 
 from models.attention import check_attention
 from models.base import DenoiserConfig, register
+from models.canceller import cancelled, check_filters, delayed
 from models.layers import check_counts, check_kernels, run_padded
 from models.spectrum import HOPS, check_frames, overlap_add, short_time, spectral_features
 
 _TINY = 1e-8
 _LONGEST_TURN = 1000.0  # tokens: minutes of signal
-_FIRST = 0.3  # of channel 0 goes through at the begin: more than nothing, less than noisy windows hold of noise
+_FIRST = 0.3  # of the first channel goes through at the begin: more than nothing, less than noisy windows hold of noise
 
 
 def rotate(x: Tensor) -> Tensor:
@@ -102,14 +104,16 @@ class Conformer(nn.Module):
         c = config
         self.window_samples, self.hop = c.window_samples, c.window_samples // HOPS
         self.bins = slice(*c.bins)
-        self.n_bins, self.n_channels, self.direct = c.bins[1] - c.bins[0], n_channels, c.direct
-        self.into = nn.Linear(3 * n_channels * self.n_bins, c.width)
+        self.n_bins, self.direct = c.bins[1] - c.bins[0], c.direct
+        self.taps, self.spacing, self.ridge = c.taps, c.spacing, c.ridge
+        self.n_channels = n_channels + (c.taps > 0 and n_channels > 1)
+        self.into = nn.Linear(3 * self.n_channels * self.n_bins, c.width)
         self.blocks = nn.Sequential(
             *(ConformerBlock(c.width, c.nhead, c.feed_forward, c.kernel, c.dropout) for _ in range(c.encoder_layers))
         )
         self.norm = nn.LayerNorm(c.width)
-        self.out = nn.Linear(c.width, 2 * self.n_bins * (n_channels + c.direct))
-        # Begins close to a plain mask on channel 0; from larger masks training takes longer to find its way.
+        self.out = nn.Linear(c.width, 2 * self.n_bins * (self.n_channels + c.direct))
+        # Begins close to a plain mask on the first channel; from larger masks training takes longer to find its way.
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)
 
@@ -118,7 +122,8 @@ class Conformer(nn.Module):
 
     def denoise(self, noisy: Tensor) -> Tensor:
         """The net on a length that is a multiple of the hop; three hops at either end are not complete."""
-        spectra = short_time(noisy, self.window_samples)
+        heard = self.with_cancelled(noisy) if self.n_channels > noisy.shape[1] else noisy
+        spectra = short_time(heard, self.window_samples)
         in_band = spectra[..., self.bins]
         # One level for all channels, so that what references have in proportion to channel 0 stays.
         power = in_band.real.square() + in_band.imag.square()
@@ -128,6 +133,15 @@ class Conformer(nn.Module):
         kept = spectra.new_zeros(spectra[:, 0].shape)
         kept[..., self.bins] = self._estimate(in_band, level[:, 0], values)
         return overlap_add(kept, self.window_samples).unsqueeze(1)
+
+    def with_cancelled(self, noisy: Tensor) -> Tensor:
+        """[batch, 1 + channel, time]: what the references leave of channel 0 first."""
+        # Solving needs single precision.
+        with torch.autocast(noisy.device.type, enabled=False):
+            primary, references = noisy[:, :1].float(), noisy[:, 1:].float()
+            regressors = delayed(references, self.taps, self.spacing)
+            left = cancelled(primary, regressors, torch.ones_like(primary), self.ridge)
+        return torch.cat((left, noisy), dim=1)
 
     def _estimate(self, in_band: Tensor, level: Tensor, values: Tensor) -> Tensor:
         """complex[batch, frame, bin]: every channel through its mask, summed, and what is written outright."""
@@ -143,20 +157,24 @@ class ConformerConfig(DenoiserConfig):
 
     low, high: the frequencies that it reads and writes, as shares of the sampling rate: 20 and 62.5 Hz at 250 Hz;
     0.02 and 0.0625 are the same at 1 kHz. `direct`: beside masks on the channels, which can only shape what they
-    hold, the net may write spectra outright, as a sound that it knows from other beats.
+    hold, the net may write spectra outright, as a sound that it knows from other beats. taps, spacing, ridge: of the
+    filters from each reference; +-64 ms take taps 17 with spacing 2 at 250 Hz and 8 at 1 kHz; taps 0 is without.
     """
 
     window_samples: Annotated[int, CategoricalDistribution((32, 64, 128))] = 64
     low: float = 0.08
     high: float = 0.25
     width: Annotated[int, IntDistribution(64, 256, step=32)] = 128
-    encoder_layers: Annotated[int, IntDistribution(2, 8)] = 4
+    encoder_layers: Annotated[int, IntDistribution(1, 8)] = 4
     # Every width in range is a multiple of 32, so each nhead in range divides it into an even number.
     nhead: Annotated[int, CategoricalDistribution((2, 4, 8))] = 4
     feed_forward: Annotated[int, CategoricalDistribution((128, 256, 512))] = 256
     kernel: Annotated[int, CategoricalDistribution((5, 7, 11, 15))] = 7
     dropout: Annotated[float, FloatDistribution(0.0, 0.2)] = 0.0
     direct: Annotated[bool, CategoricalDistribution((False, True))] = True
+    taps: Annotated[int, CategoricalDistribution((0, 9, 17, 33))] = 17
+    spacing: int = 2
+    ridge: Annotated[float, FloatDistribution(1e-3, 3e-1, log=True)] = 3e-2
 
     def __post_init__(self) -> None:
         model, c = "conformer", self
@@ -168,6 +186,8 @@ class ConformerConfig(DenoiserConfig):
             )
         check_counts(model, width=c.width, encoder_layers=c.encoder_layers)
         check_kernels(model, kernel=c.kernel)
+        if c.taps:
+            check_filters(model, c.taps, c.spacing, c.ridge)
         check_attention(model, c.width, "width", c.nhead, c.feed_forward, c.dropout, "none")
         if c.width // c.nhead % 2:
             raise ValueError(

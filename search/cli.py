@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from search.cli_data import data_app
+from search.cli_report import compare_command
 from search.cli_run import apply_command, evaluate_command, train_command
 from search.cli_service import storage_app, workers_command
 from search.cli_study import (
@@ -74,6 +75,14 @@ app.add_typer(storage_app, name="storage", rich_help_panel=SEARCH)
 _enter(RUN, "train", train_command, "train best.yaml -o runs/best", "train best.yaml -o runs/long --epochs 200")
 _enter(
     RUN, "evaluate", evaluate_command, "evaluate runs/best", "evaluate runs/best --data other.toml -o runs/best/other"
+)
+_enter(
+    RUN,
+    "compare",
+    compare_command,
+    "compare runs/best runs/other",
+    "compare runs/best --classical -o runs/best/compare",
+    "compare runs/a runs/b --data other.toml --json",
 )
 _enter(
     RUN,

@@ -102,7 +102,7 @@ def launch_command(
     from rich.console import Console
 
     from search.launch import Interrupted, launch
-    from search.live import plain_line
+    from search.live_view import plain_line
     from search.seats import Launch, pairs
     from search.slots import LEASE_S
     from search.storage import explained, open_storage, storage_url

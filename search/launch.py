@@ -12,7 +12,8 @@ from rich.live import Live
 from sqlalchemy import Engine
 
 from search.launchers import Watched, launcher, revive, watch
-from search.live import Snapshot, plain_line, render, snapshot
+from search.live import Snapshot, snapshot
+from search.live_view import render
 from search.patience import patiently
 from search.seats import Launch, Launcher, LaunchError
 from search.signals import stop_signals
@@ -20,9 +21,9 @@ from search.slots import Lookout
 from search.storage import explained, open_engine, open_storage
 from search.study import SearchStudy, StudyError, load_study
 from search.turns import sweep, why_over
+from search.watch import PlainLines
 
 POLL_S = 1.0
-PLAIN_EVERY_S = 10.0
 
 
 class Interrupted(Exception):
@@ -94,7 +95,7 @@ def _watch(
     console: Console,
 ) -> list[_Ending]:
     """Start the workers and stay until all have ended for good; how they ended."""
-    said_at = float("-inf")
+    plain = PlainLines()
     with stop_signals() as (told, arrived), _live(console) as live, launcher_of(wanted) as seats:
         workers = watch(seats)
         while any(worker.at_work for worker in workers) and not told.wait(POLL_S):
@@ -110,9 +111,9 @@ def _watch(
                 break
             if live:
                 live.update(render(snaps), refresh=True)
-            elif time.monotonic() - said_at > PLAIN_EVERY_S:
-                said_at = time.monotonic()
-                console.print("\n".join(plain_line(snap) for snap in snaps), soft_wrap=True, highlight=False)
+            else:
+                for line in plain.new(snaps, time.monotonic()):
+                    console.print(line, soft_wrap=True, highlight=False, markup=False)
         if told.is_set():
             console.print("stopping the workers ...", highlight=False)
         endings = [_Ending(worker.seat.exit_code(), worker.seat.last_line()) for worker in workers]

@@ -1,95 +1,182 @@
-"""How far a search is, as one frozen value and as a table for the terminal."""
+"""How far a search is, as one frozen value; it is drawn in search.live_view."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from search.export import best_trial
+from search.ledger import STUDIES, database_time
+from search.roster import WorkerRow, workers
 from search.slots import progress
 from search.study import SearchStudy
+from search.turns import REASON, why_over
 
 RECENT = 5
+PACE_TRIALS = 20  # as many of the last trials tell how long one takes
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTrial:
+    """A trial under way. worker, device: "" where it waits for a worker to take it on. epoch: those finished."""
+
+    number: int
+    worker: str
+    device: str
+    epoch: int
+    n_epochs: int
+    score: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTrial:
+    """A trial that ended: "complete", "pruned", or "fail", with its last score and why."""
+
+    number: int
+    state: str
+    score: float | None
+    ended_s_ago: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best feasible trial so far."""
+
+    number: int
+    score: float
+    ended_s_ago: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One study at one moment."""
+    """One study at one moment.
+
+    eta_s: seconds until the budget is spent at the pace of the last trials and with the workers of now; None where no
+    trial ended yet or nobody works. last_hour: trials that ended in it. n_workers: at work on the study now. over:
+    why no trial starts any more, else "".
+    """
 
     name: str
     metric: str
+    direction: Literal["maximize", "minimize"]
     budget: int
     complete: int
     pruned: int
     failed: int
-    running: tuple[str, ...]
-    best: str
-    recent: tuple[str, ...]
+    running: tuple[RunningTrial, ...]
+    best_trial: Best | None
+    recent: tuple[EndedTrial, ...]
+    n_workers: int
+    last_hour: int
+    eta_s: float | None
+    over: str
 
     @property
     def finished(self) -> int:
         return self.complete + self.pruned
+
+    @property
+    def best(self) -> str:
+        """The best score in words."""
+        found = self.best_trial
+        return f"{found.score:+.3f} (trial {found.number})" if found else "none yet"
 
 
 def snapshot(search: SearchStudy, engine: Engine) -> Snapshot:
     """Read the study once."""
     trials = search.study.get_trials(deepcopy=False)
     by_state = {state: [t for t in trials if t.state == state] for state in TrialState}
+    now = datetime.now()
+    ended = [t for t in trials if t.datetime_complete is not None]
+    ended.sort(key=lambda t: (_ended_s_ago(t, now) or 0.0, -t.number))
+    at_work = {
+        row.doing.trial: row
+        for row in workers(engine)
+        if row.doing.study == search.name and row.doing.state == "working" and row.doing.trial is not None
+    }
+    running = tuple(_running(t, at_work, search.spec.epochs, now) for t in by_state[TrialState.RUNNING])
     best = best_trial(search)
-    dated = [(t.datetime_complete, t.number, t) for t in trials if t.datetime_complete is not None]
-    ended = [trial for _, _, trial in sorted(dated, key=lambda row: row[:2], reverse=True)]
-    running = tuple(
-        f"trial {t.number} epoch {t.last_step + 1 if t.last_step is not None else 0}/{search.spec.epochs}"
-        + (f" {t.intermediate_values[t.last_step]:+.2f}" if t.last_step is not None else "")
-        for t in by_state[TrialState.RUNNING]
-    )
+    budget = progress(engine, search.name).budget
+    finished = len(by_state[TrialState.COMPLETE]) + len(by_state[TrialState.PRUNED])
     return Snapshot(
         name=search.name,
         metric=search.spec.metric,
-        budget=progress(engine, search.name).budget,
+        direction="minimize" if search.study.direction.name == "MINIMIZE" else "maximize",
+        budget=budget,
         complete=len(by_state[TrialState.COMPLETE]),
         pruned=len(by_state[TrialState.PRUNED]),
         failed=len(by_state[TrialState.FAIL]),
         running=running,
-        best=f"{best.value:+.3f} (trial {best.number})" if best else "none yet",
-        recent=tuple(_recent_line(t) for t in ended[:RECENT]),
+        best_trial=Best(best.number, best.value, _ended_s_ago(best, now)) if best and best.value is not None else None,
+        recent=tuple(_ended(t, now) for t in ended[:RECENT]),
+        n_workers=len(at_work),
+        last_hour=sum((_ended_s_ago(t, now) or 0.0) <= HOUR_S for t in ended),
+        eta_s=_eta_s(budget - finished, ended[:PACE_TRIALS], running, _hours_left_s(search, engine)),
+        over=why_over(search, engine),
     )
 
 
-def _recent_line(trial: FrozenTrial) -> str:
-    value = trial.value
-    if value is None and trial.intermediate_values:
-        value = trial.intermediate_values[max(trial.intermediate_values)]
-    shown = f" {value:+.3f}" if value is not None else ""
-    return f"trial {trial.number} {trial.state.name.lower()}{shown} {trial.user_attrs.get('reason', '')}".rstrip()
+def _ended_s_ago(trial: FrozenTrial, now: datetime) -> float | None:
+    if trial.datetime_complete is None:
+        return None
+    return max(0.0, (now - trial.datetime_complete).total_seconds())
 
 
-def render(snapshots: Sequence[Snapshot]) -> RenderableType:
-    """A panel a study: bar, counts, best, running and recent trials; fits 80 columns."""
-    parts: list[RenderableType] = []
-    for snap in snapshots:
-        table = Table.grid(padding=(0, 1))
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column()
-        table.add_row(snap.name, ProgressBar(total=snap.budget, completed=snap.finished, width=40))
-        counts = f"{snap.finished}/{snap.budget} finished: {snap.complete} complete, {snap.pruned} pruned"
-        table.add_row("trials", counts + (f", {snap.failed} failed" if snap.failed else ""))
-        table.add_row(f"best {snap.metric}", snap.best)
-        for label, lines in (("running", snap.running), ("recent", snap.recent)):
-            for i, line in enumerate(lines):
-                table.add_row(label if i == 0 else "", Text(line, overflow="ellipsis", no_wrap=True))
-        parts.append(table)
-    return Group(*parts)
-
-
-def plain_line(snap: Snapshot) -> str:
-    """One line for logs and pipes."""
-    return (
-        f"{snap.name}: {snap.finished}/{snap.budget} finished ({snap.complete} complete, {snap.pruned} pruned, "
-        f"{snap.failed} failed), best {snap.metric} {snap.best}"
+def _running(trial: FrozenTrial, at_work: Mapping[int, WorkerRow], n_epochs: int, now: datetime) -> RunningTrial:
+    row = at_work.get(trial.number)
+    reported = -1 if trial.last_step is None else trial.last_step
+    score = trial.intermediate_values.get(reported)
+    if row is not None and row.doing.epoch is not None and row.doing.epoch > reported:
+        reported, score = row.doing.epoch, row.doing.score  # the database was away: the worker keeps its reports
+    began = trial.datetime_start
+    return RunningTrial(
+        number=trial.number,
+        worker=f"{row.process.pid}@{row.process.host}" if row else "",
+        device=row.device if row else "",
+        epoch=reported + 1,
+        n_epochs=n_epochs,
+        score=score,
+        seconds=max(0.0, (now - began).total_seconds()) if began else None,
     )
+
+
+def _ended(trial: FrozenTrial, now: datetime) -> EndedTrial:
+    score = trial.value if trial.state == TrialState.COMPLETE else None
+    if score is None and trial.intermediate_values:
+        score = trial.intermediate_values[max(trial.intermediate_values)]
+    reason = str(trial.user_attrs.get(REASON, ""))
+    return EndedTrial(trial.number, trial.state.name.lower(), score, _ended_s_ago(trial, now) or 0.0, reason)
+
+
+def _eta_s(
+    n_left: int, ended: Sequence[FrozenTrial], running: Sequence[RunningTrial], hours_left_s: float | None
+) -> float | None:
+    """What is left of the budget, less what the running trials have done of it, by the mean length of the last ones.
+
+    By length and not by how many ended lately: a search that stood still for a night is not slower for it.
+    """
+    lengths_s = [
+        (t.datetime_complete - t.datetime_start).total_seconds() for t in ended if t.datetime_complete and t.datetime_start
+    ]
+    with_worker = [trial for trial in running if trial.worker]
+    if not lengths_s or not with_worker:
+        return None
+    mean_s = sum(lengths_s) / len(lengths_s)
+    done = sum(min(1.0, (trial.seconds or 0.0) / mean_s) for trial in with_worker) if mean_s > 0 else 0.0
+    eta_s = max(0.0, n_left - done) * mean_s / len(with_worker)
+    return eta_s if hours_left_s is None else min(eta_s, hours_left_s)
+
+
+def _hours_left_s(search: SearchStudy, engine: Engine) -> float | None:
+    """Seconds until the study's hours are over; None where it has no such limit, or has not begun."""
+    with engine.begin() as connection:
+        row = connection.execute(select(STUDIES).where(STUDIES.c.study == search.name)).one()
+        if row.hours is None or row.started_at is None:
+            return None
+        return max(0.0, float(row.started_at + row.hours * HOUR_S - database_time(connection)))

@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 
 from data.info import Info
 from search.export import best_trial
-from search.live import plain_line, snapshot
+from search.live import snapshot
+from search.live_view import plain_line
 from search.space import describe, parameters
 from search.study import SearchStudy
 from search.trial import COLLAPSED

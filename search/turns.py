@@ -45,6 +45,7 @@ def next_turn(search: SearchStudy, engine: Engine, process: Process, lease_s: fl
     that cannot exist.
     None too where the worker was stopped in its turn for so long that another one has its slot or its trial.
     """
+    search.study.get_trials(deepcopy=False)  # a new worker reads the whole study once, and nobody waits for it
     with alone(engine, f"turn {search.name}", expires_s=TURN_S):
         distributions = search.space.sampled
         trials = search.study.get_trials(deepcopy=False)

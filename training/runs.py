@@ -138,7 +138,7 @@ def evaluate_folder(
     if split not in ("test", "validation"):
         raise ConfigError(f"--split is {split!r}; test or validation is needed")
     run = read_folder(folder)
-    config = _data_of(data, run.data) if data is not None else run.data
+    config = data_of(data, run.data) if data is not None else run.data
     model = load_model(run, folder)
     mixture = held_out(load(config).splits[split], config, config.test if split == "test" else config.validation)
     device = resolve_device(run.fit.device)
@@ -157,7 +157,9 @@ def evaluate_folder(
     return rows
 
 
-def _data_of(path: Path, trained_on: DataConfig) -> DataConfig:
+def data_of(path: Path, trained_on: DataConfig) -> DataConfig:
+    """The section `data` of a document, for a model `trained_on` other data. Raises ConfigError where it is of another
+    kind than the model takes."""
     document = read_document(path)
     if not isinstance(document, Mapping) or "data" not in document:
         raise ConfigError(f"{path}: has no section 'data'; name a run or a study file")

@@ -7,7 +7,8 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from search.live import plain_line, render, snapshot
+from search.live import snapshot
+from search.live_view import plain_line, render
 from search.show import show_all, show_study
 from search.study import SearchStudy, all_studies
 from search.trial import RUN
