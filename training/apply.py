@@ -1,6 +1,7 @@
 """A whole recording of any length and rate through a trained model: windows by overlap-add, in chunks."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,18 @@ FORMATS = (".wav", ".mat", ".npz")
 
 
 def apply(
-    model: nn.Module, recording: Recording, data: DataConfig, device: torch.device, batch_size: int = 16
+    model: nn.Module,
+    recording: Recording,
+    data: DataConfig,
+    device: torch.device,
+    batch_size: int = 16,
+    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """The estimate of a recording: float32[time] at the recording's own rate and length, in its own amplitude.
 
     The signal is conditioned as in training, cut into windows that overlap by a quarter, estimated `batch_size`
-    windows at a time and cross-faded; outside the cross-fades the output is exactly the window's estimate.
+    windows at a time and cross-faded; outside the cross-fades the output is exactly the window's estimate. progress:
+    told after every batch how many windows are done, and of how many.
 
     Raises DataError for a recording too short to be resampled or band-passed (about 0.1 s).
     """
@@ -36,7 +43,7 @@ def apply(
         signals = condition(recording, data)
     except DataError as error:
         raise DataError(f"{recording.source}: {recording.duration_s:.4f} s cannot be conditioned ({error})") from error
-    estimate = overlap_add(model, signals, data.window_samples, device, batch_size)
+    estimate = overlap_add(model, signals, data.window_samples, device, batch_size, progress)
     n_samples = recording.signals.shape[1]
     back = resample(estimate[None], data.rate_hz, recording.rate_hz)[0]
     # There and back rounds the length; up to half a sample of the lower rate is then missing at the end.
@@ -45,7 +52,12 @@ def apply(
 
 
 def overlap_add(
-    model: nn.Module, signals: NDArray[np.float32], window: int, device: torch.device, batch_size: int
+    model: nn.Module,
+    signals: NDArray[np.float32],
+    window: int,
+    device: torch.device,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Estimate float32[time] of signals float32[channel, time], at the rate the model was trained at."""
     n_samples = signals.shape[1]

@@ -1,12 +1,12 @@
 """A run's folder: run.yaml, weights, checkpoint, history, evaluation; and what one does with it."""
 
 import dataclasses
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from torch import nn
 
@@ -15,6 +15,7 @@ from data.corpus import load
 from data.mixture import held_out
 from data.recording import Recording
 from training.apply import apply, check_output, write_estimate
+from training.bars import bar, warn
 from training.checkpoint import load_weights
 from training.config import RunConfig, read_run, write_run
 from training.decode import ConfigError, decode
@@ -30,10 +31,11 @@ from training.evaluate import (
     write_showcase,
     write_table,
 )
-from training.lineage import RUN_FILE, describe_start, resolve_init
+from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
 from training.report import EpochReport
 from training.scores import SCORES
-from training.trackers import Trackers, build_trackers
+from training.switches import Switches
+from training.trackers import Place, Tracker, build_trackers
 from training.trainer import WEIGHTS, train
 
 SHOWN_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
@@ -48,7 +50,21 @@ def override(run: RunConfig, **fit: Any) -> RunConfig:
 def train_to_folder(
     run: RunConfig, folder: Path, provenance: Mapping[str, Any], trackers: Sequence[str], console: Console
 ) -> float:
-    """Train `run` into `folder`, showing progress; the best score. Goes on where an interrupted training stopped.
+    """Train `run` into `folder` as train_run does; the best score."""
+    last = train_run(run, folder, provenance, trackers, console)
+    assert last.best_score is not None, "the last epoch is always past the ramps"
+    return last.best_score
+
+
+def train_run(
+    run: RunConfig,
+    folder: Path,
+    provenance: Mapping[str, Any],
+    trackers: Sequence[str],
+    console: Console,
+    switches: Switches | None = None,
+) -> EpochReport:
+    """Train `run` into `folder`, showing progress; the last report. Goes on where an interrupted training stopped.
 
     A folder keeps the provenance it began with; where the run starts from other weights, it gets their SHA-256 and
     lineage. A warning line says where the output collapsed, but the run goes on: its best weights may be older.
@@ -60,7 +76,7 @@ def train_to_folder(
     if begun and read_run(path) != run:
         raise ConfigError(f"{folder}: holds another run; choose another folder with -o, or remove it")
     check_precision(resolve_device(run.fit.device), run.fit.precision)
-    sinks = build_trackers(trackers, folder)
+    sinks = build_trackers(trackers, _place_of(run, folder, switches or Switches()))
     corpus = load(run.data)
     wanted = provenance.get("data_fingerprint")
     if wanted not in (None, corpus.fingerprint):
@@ -76,28 +92,32 @@ def train_to_folder(
         sinks.finish({"end": f"{type(error).__name__}: {error}"})
         raise
     assert last.best_score is not None, "the last epoch is always past the ramps"
+    sinks.files([path, folder / WEIGHTS])
     sinks.finish({run.fit.score: last.best_score, "end": last.stopped or "finished"})
-    return last.best_score
+    return last
 
 
-def _follow(run: RunConfig, reports: Iterable[EpochReport], sinks: Trackers, console: Console) -> EpochReport:
+def _place_of(run: RunConfig, folder: Path, switches: Switches) -> Place:
+    key = f"run {socket.gethostname()}:{folder.resolve()} {config_sha256(run)[:16]}"
+    return Place(folder, switches, key=key)
+
+
+def _follow(run: RunConfig, reports: Iterable[EpochReport], sinks: Tracker, console: Console) -> EpochReport:
     """Pass reports on to trackers and console; the last one."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     report: EpochReport | None = None
     warned = ""
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("training", total=run.fit.epochs)
+    with bar(console, "training", run.fit.epochs) as advance:
         for report in reports:
             sinks.report(report)
             best = report.best_score
             shown = f"{report.score:+.3f}" + (f", best {best:+.3f}" if best is not None else "")
-            bar.update(task, completed=report.epoch + 1, description=f"{run.fit.score} {shown}")
+            advance(report.epoch + 1, f"{run.fit.score} {shown}")
             if not console.is_terminal and _is_milestone(report):
                 console.print(
                     f"epoch {report.epoch + 1}/{report.n_epochs} loss {report.loss:.3f} {run.fit.score} {shown}"
                 )
             if report.collapsed and not warned:
-                console.print(f"warning: epoch {report.epoch + 1}: {report.collapsed}", soft_wrap=True, markup=False)
+                warn(console, f"epoch {report.epoch + 1}: {report.collapsed}")
             warned = report.collapsed
     assert report is not None, "a run has at least one epoch"
     if report.stopped:

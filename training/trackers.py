@@ -1,18 +1,25 @@
-"""Where a run's reports go besides the caller: JSON lines, Neptune (offline). A failing tracker never fails a run."""
+"""Where a run's reports go besides the caller. A failing tracker never fails a run.
+
+The interface, the fan-out and the table of trackers; those with a library of their own are in trackers_*.py.
+"""
 
 import dataclasses
 import json
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.config import RunConfig, to_document
-from training.decode import pick
+from training.config import RunConfig
+from training.decode import ConfigError, pick
 from training.report import EpochReport
+from training.switches import Switches, mask
 
 LOGGER = logging.getLogger("drivebeat.trackers")
+AGAIN_AFTER_S = 600.0
 
 
 class Tracker:
@@ -22,10 +29,27 @@ class Tracker:
         """Before the first epoch."""
 
     def report(self, report: EpochReport) -> None:
-        """After each epoch."""
+        """After each epoch. A run that was interrupted tells its earlier epochs again."""
+
+    def files(self, paths: Sequence[Path]) -> None:
+        """After the last epoch, where there are files worth keeping: config, weights, figures, sounds."""
 
     def finish(self, summary: Mapping[str, float | str]) -> None:
-        """After the last epoch; `summary` holds final scores and the reason of the end."""
+        """At the end; `summary` holds final scores and the reason of the end. Without a score the run failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a tracker is told of the run it is made for.
+
+    folder: its own, to write to. study: of a trial, else "". key: equal for the same run gone on with, whoever does;
+    "" where nobody could know it again.
+    """
+
+    folder: Path
+    switches: Switches = field(default_factory=Switches)
+    study: str = ""
+    key: str = ""
 
 
 class JsonLinesTracker(Tracker):
@@ -51,52 +75,68 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-class NeptuneTracker(Tracker):
-    """Neptune in offline mode: the hosted service ended on 2026-03-05, the package still writes its files.
+class StdoutTracker(Tracker):
+    """A line an epoch on standard output."""
 
-    They go to .neptune in the current folder, which neptune does not let us choose.
+    def __init__(self) -> None:
+        self._name = ""
+
+    def start(self, run: RunConfig, name: str) -> None:
+        self._name, self._score = name, run.fit.score
+
+    def report(self, report: EpochReport) -> None:
+        by_snr = ", ".join(f"{snr} dB {value:+.3f}" for snr, value in report.by_snr.items())
+        print(
+            f"{self._name}: epoch {report.epoch + 1}/{report.n_epochs} loss {report.loss:.4f} "
+            f"{self._score} {report.score:+.3f} ({by_snr})",
+            flush=True,
+        )
+
+
+def curves(report: EpochReport) -> dict[str, float]:
+    """The numbers of a report that make curves, by name; what is not finite has no place on one."""
+    values = {f"training/{name}": getattr(report, name) for name in ("loss", "learning_rate", "gain", "snr_db")}
+    values["training/seconds"] = report.seconds
+    values["validation/score"] = report.score
+    values |= {f"validation/score_at_{snr}_db": value for snr, value in report.by_snr.items()}
+    if report.best_score is not None:
+        values["validation/best_score"] = report.best_score
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+
+class Outages:
+    """Which trackers failed a short while ago. Shared by the runs of a process, so that a service that does not
+    answer is waited for and told of once, and not by every trial.
     """
 
     def __init__(self) -> None:
-        self._run: Any = None
+        self._since_s: dict[str, float] = {}
 
-    def start(self, run: RunConfig, name: str) -> None:
-        import neptune  # 1.3 s, so only when it is used
+    def note(self, name: str) -> None:
+        """The tracker failed now."""
+        self._since_s[name] = time.monotonic()
 
-        self._run = neptune.init_run(
-            mode="offline",
-            name=name,
-            capture_stdout=False,
-            capture_stderr=False,
-            capture_hardware_metrics=False,
-            capture_traceback=False,
-            source_files=[],
-            git_ref=False,
-        )
-        self._run["parameters"] = neptune.utils.stringify_unsupported(to_document(run))
-
-    def report(self, report: EpochReport) -> None:
-        for key in ("loss", "score", "learning_rate", "gain"):
-            self._run[f"training/{key}"].append(getattr(report, key), step=report.epoch)
-        for snr, value in report.by_snr.items():
-            self._run[f"validation/score_at_{snr}_db"].append(value, step=report.epoch)
-
-    def finish(self, summary: Mapping[str, float | str]) -> None:
-        self._run["summary"] = dict(summary)
-        self._run.stop()
+    def last(self, name: str) -> bool:
+        """Whether it failed within the last ten minutes."""
+        return time.monotonic() - self._since_s.get(name, -math.inf) < AGAIN_AFTER_S
 
 
 class Trackers(Tracker):
-    """Fans out to several; one that raises is reported once and left out from then on."""
+    """Fans out to several; one that raises is told of once and left out from then on."""
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self._trackers = list(trackers)
+    def __init__(self, trackers: Sequence[Tracker], secrets: Sequence[str] = (), outages: Outages | None = None) -> None:
+        self._outages = outages or Outages()
+        self._trackers = [tracker for tracker in trackers if not self._outages.last(type(tracker).__name__)]
+        self._secrets = secrets
 
     def start(self, run: RunConfig, name: str) -> None:
         self._each(lambda tracker: tracker.start(run, name))
 
     def report(self, report: EpochReport) -> None:
         self._each(lambda tracker: tracker.report(report))
+
+    def files(self, paths: Sequence[Path]) -> None:
+        self._each(lambda tracker: tracker.files(paths))
 
     def finish(self, summary: Mapping[str, float | str]) -> None:
         self._each(lambda tracker: tracker.finish(summary))
@@ -106,17 +146,62 @@ class Trackers(Tracker):
             try:
                 call(tracker)
             except Exception as error:  # whatever a tracker's library raises, the run goes on
-                LOGGER.warning("%s stopped: %s: %s", type(tracker).__name__, type(error).__name__, error)
+                name = type(tracker).__name__
+                words = mask(" ".join(str(error).split())[:300], self._secrets)
+                LOGGER.warning("%s stopped: %s: %s", name, type(error).__name__, words)
                 self._trackers.remove(tracker)
+                self._outages.note(name)
 
 
-def build_trackers(names: Sequence[str], folder: Path) -> Trackers:
-    """The trackers called `names`, each once. Raises ConfigError for an unknown one."""
-    return Trackers([pick(TRACKERS, name, "--tracker", "tracker")(folder) for name in dict.fromkeys(names)])
+def chosen(asked: Sequence[str], switches: Switches, default: Sequence[str] = ()) -> tuple[str, ...]:
+    """The trackers of a run: those asked for, else those of DRIVEBEAT_TRACKERS, else `default`; and those that have a
+    switch of their own. Without REMOTE_LOGGING none that leaves the machine's disk.
+    """
+    names = [*(asked or switches.trackers or default)]
+    names += ["neptune"] if switches.neptune else []
+    names += ["stdout"] if switches.stdout else []
+    return tuple(name for name in dict.fromkeys(names) if switches.remote or name not in REMOTE)
 
 
-# name -> what makes the tracker of a run's folder
-TRACKERS: dict[str, Callable[[Path], Tracker]] = {
-    "jsonl": JsonLinesTracker,
-    "neptune": lambda folder: NeptuneTracker(),
+def build_trackers(names: Sequence[str], place: Place | Path, outages: Outages | None = None) -> Trackers:
+    """The trackers called `names`, each once. place: a folder, where there is no more to say.
+
+    Raises ConfigError for an unknown one, and for one whose package is not installed.
+    """
+    at = Place(place) if isinstance(place, Path) else place
+    made = []
+    for name in dict.fromkeys(names):
+        try:
+            made.append(pick(TRACKERS, name, "--tracker", "tracker")(at))
+        except ImportError as error:
+            raise ConfigError(f"tracker {name!r} is not installed ({error}); pip install 'drivebeat[{name}]'") from error
+    return Trackers(made, at.switches.secrets, outages)
+
+
+def _tensorboard(place: Place) -> Tracker:
+    from training.trackers_tensorboard import TensorBoardTracker
+
+    return TensorBoardTracker(place)
+
+
+def _mlflow(place: Place) -> Tracker:
+    from training.trackers_mlflow import MlflowTracker
+
+    return MlflowTracker(place)
+
+
+def _neptune(place: Place) -> Tracker:
+    from training.trackers_neptune import NeptuneTracker
+
+    return NeptuneTracker(place.switches)
+
+
+# name -> what makes the tracker of a run at a place
+TRACKERS: dict[str, Callable[[Place], Tracker]] = {
+    "jsonl": lambda place: JsonLinesTracker(place.folder),
+    "stdout": lambda place: StdoutTracker(),
+    "tensorboard": _tensorboard,
+    "mlflow": _mlflow,
+    "neptune": _neptune,
 }
+REMOTE = frozenset({"mlflow", "neptune"})
