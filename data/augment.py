@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from data.augment_config import AugmentConfig
 from data.config import DataConfig
 from data.corpus import HEART_BAND_HZ, Split
-from data.disturbance import bumps, engine_lines, reference_gains, uniform, wander, wander_basis
+from data.disturbance import bumps, engine_lines, mixed_with_next, reference_gains, uniform, wander, wander_basis
 from data.noise_source import TINY, NoiseSource
 from data.response import filtered, octaves_from_centre, resonance_response, tilt_response
 from data.tempo import TempoWindows, tempo_windows, tempos_within
@@ -25,7 +25,7 @@ MIX_DB = 6.0
 RESONANCE_BEYOND = 2**0.25  # how far outside the band a resonance may lie
 LEAST_Q, MOST_Q = 1.0, 6.0
 # Chances that a window takes: clean and each reference once a group, noise every time.
-N_CLEAN, N_REFERENCE, N_NOISE = 6, 2, 10
+N_CLEAN, N_REFERENCE, N_NOISE = 6, 2, 11
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +108,8 @@ class Augmenter:
         """
         clean = self._levelled(self._clean(plan), clean_power, self._sign(plan.of_clean[1]))
         noise = self._levelled(self._noise(plan, source, generator), noise_power, self._sign(plan.of_noise[1]))
+        if self.config.reference_foreign > 0 and noise.shape[1] > 1:
+            noise[:, 1:] = mixed_with_next(noise[:, 1:], plan.of_noise[10] * self.config.reference_foreign)
         if clean.shape[1] < noise.shape[1]:
             clean = torch.nn.functional.pad(clean, (0, 0, 0, noise.shape[1] - clean.shape[1]))
         dropout = self.config.reference_dropout

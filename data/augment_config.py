@@ -22,6 +22,7 @@ MOST: Mapping[str, float] = MappingProxyType(
         "engine_lines_db": 40.0,
         "bumps_per_minute": 120.0,
         "reference_dropout": 1.0,
+        "reference_foreign": 1.0,
     }
 )
 
@@ -44,6 +45,8 @@ class AugmentConfig:
     engine_lines_db: by how much up to three harmonic lines, each wandering by 1 to 3 %, raise the noise's power.
     bumps_per_minute: mean number of bumps, each a pair of ringing bursts 200 to 400 ms apart as of two axles.
     reference_dropout: probability that a reference channel is silent throughout the window.
+    reference_foreign: largest share of the references' power that comes from another window, and so tells nothing of
+    channel 0: sensors on other parts of the body, or a road that shakes each wheel by itself.
     """
 
     clean_tilt_db_per_octave: Annotated[float, FloatDistribution(0.0, 18.0)] = 0.0
@@ -58,6 +61,7 @@ class AugmentConfig:
     engine_lines_db: Annotated[float, FloatDistribution(0.0, 15.0)] = 0.0
     bumps_per_minute: Annotated[float, FloatDistribution(0.0, 20.0)] = 0.0
     reference_dropout: Annotated[float, FloatDistribution(0.0, 0.5)] = 0.0
+    reference_foreign: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from data.noise_source import TINY
+
 KNOT_S = 1.0
 N_LINES = 3
 LEAST_WANDER, MOST_WANDER = 0.01, 0.03
@@ -130,3 +132,12 @@ def burst_spectrum(angular: Tensor, ring: Tensor, decay_s: Tensor) -> Tensor:
 def _phasor(phase: Tensor) -> Tensor:
     # torch.polar is five times as slow.
     return torch.complex(phase.cos(), phase.sin())
+
+
+def mixed_with_next(references: Tensor, share: Tensor) -> Tensor:
+    """References [window, reference, time] of which `share` [window] of the power is the next window's, the last one's
+    the first's. Each keeps its own power, and shares with channel 0 what the rest of it did."""
+    other = references.roll(-1, dims=0)
+    power, other_power = (x.square().mean(-1, keepdim=True) for x in (references, other))
+    other = other * (power / other_power.clamp_min(TINY)).sqrt()
+    return references * (1 - share).sqrt()[:, None, None] + other * share.sqrt()[:, None, None]

@@ -36,6 +36,7 @@ EVERYTHING = AugmentConfig(
     engine_lines_db=10.0,
     bumps_per_minute=20.0,
     reference_dropout=0.3,
+    reference_foreign=0.7,
 )
 
 
@@ -267,6 +268,13 @@ def test_a_dropped_reference_is_silent_throughout_and_the_first_channel_never() 
     assert not silent[:, 0].any()
     assert float(silent[:, 1:].float().mean()) == pytest.approx(0.3, abs=0.06)
     assert not (silent[:, 1:] != (drawn[:, 1:, 5] == 0)).any()
+
+
+def test_foreign_references_leave_the_first_channel_alone() -> None:
+    usual = torch.cat([b.noisy for b in batches(config(only("reference_foreign", 1e-9)), split(3), n_steps=20)])
+    drawn = torch.cat([b.noisy for b in batches(config(only("reference_foreign", 1.0)), split(3), n_steps=20)])
+    torch.testing.assert_close(drawn[:, 0], usual[:, 0], atol=1e-5, rtol=0)
+    assert float(torch.nn.functional.cosine_similarity(drawn[:, 1:], usual[:, 1:], dim=-1).mean()) < 0.9
 
 
 def test_a_reference_tilt_leaves_the_first_channel_alone() -> None:

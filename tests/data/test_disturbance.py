@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from data.config import DataConfig, Source
-from data.disturbance import bumps, burst_spectrum, engine_lines, wander, wander_basis
+from data.disturbance import bumps, burst_spectrum, engine_lines, mixed_with_next, wander, wander_basis
 from data.mixture import band_gain
 
 RATE_HZ = 250.0
@@ -122,3 +122,14 @@ def test_bumps_pass_the_band_pass() -> None:
     peaks = made.abs().amax(-1)
     assert np.isfinite(peaks.numpy()).all()
     assert 1.0 < float(peaks.median()) < 20
+
+
+def test_references_mixed_with_the_next_windows_keep_their_power_and_lose_what_they_shared() -> None:
+    """Of independent windows: a share s of foreign power leaves a correlation of sqrt(1 - s)."""
+    references = torch.randn(9, 2, 20_000, generator=seeded()) * torch.logspace(-2, 2, 9)[:, None, None]
+    share = torch.linspace(0, 1, 9)
+    mixed = mixed_with_next(references, share)
+    alike = torch.nn.functional.cosine_similarity(mixed, references, dim=-1)
+    torch.testing.assert_close(alike, (1 - share).sqrt()[:, None].expand(9, 2), atol=0.03, rtol=0)
+    torch.testing.assert_close(mixed.square().mean(-1), references.square().mean(-1), rtol=0.05, atol=0)
+    assert torch.equal(mixed[0], references[0])
