@@ -15,6 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from data.augment_config import AugmentConfig
 from models import DenoiserConfig
 from objectives.losses import LossConfig
 from search.points import some_points
@@ -26,6 +27,8 @@ from training.schedule import ScheduleConfig
 Scalar = bool | int | float | str | None
 
 WITNESSES = 50
+AUGMENT = "augment"
+"""The section whose place is within a run's data. What it says of training data is searched only where it is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def _sections(model: type[DenoiserConfig], loss: type[LossConfig]) -> dict[str, 
         "optimiser": OptimiserConfig,
         "schedule": ScheduleConfig,
         "fit": FitConfig,
+        AUGMENT: AugmentConfig,
     }
 
 
@@ -114,7 +118,8 @@ def build_space(
     ranges: Mapping[str, RangeSpec] = MappingProxyType({}),
     where: str = "study",
 ) -> Space:
-    """The space of one family. search: names to sample besides those under ranges; None takes all that have a range.
+    """The space of one family. search: names to sample besides those under ranges; None takes all that have a range,
+    augmentation aside.
 
     A range may be narrowed, or given to a parameter that has none; a name may not be invented. Raises ConfigError.
     """
@@ -125,7 +130,8 @@ def build_space(
         raise ConfigError(f"{where}: {both[0]!r} is both fixed and searched; keep one")
     sampled: dict[str, BaseDistribution] = {}
     for name, parameter in known.items():
-        wanted = name in ranges or (parameter.distribution is not None if search is None else name in search)
+        of_itself = parameter.distribution is not None and parameter.section != AUGMENT
+        wanted = name in ranges or (of_itself if search is None else name in search)
         if not wanted or name in fixed:
             continue
         if name in ranges:
@@ -176,7 +182,8 @@ def sample(trial: optuna.trial.BaseTrial, space: Space) -> dict[str, Any]:
 
 
 def sections(space: Space, params: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The config sections (model, loss, optimiser, schedule, fit) that `params` and the fixed values make.
+    """The config sections (model, loss, optimiser, schedule, fit) that `params` and the fixed values make; augment as
+    far as they name it, a table.
 
     Raises ConfigError where a value is of the wrong type or cannot exist.
     """
@@ -184,10 +191,12 @@ def sections(space: Space, params: Mapping[str, Any], where: str) -> dict[str, A
     values: dict[str, dict[str, Any]] = {section: {} for section in _sections(space.model, space.loss)}
     for name, value in {**space.fixed, **params}.items():
         values[known[name].section][name] = value
-    return {
+    made: dict[str, Any] = {
         section: decode(cls, values[section], f"{where}: {section}")
         for section, cls in _sections(space.model, space.loss).items()
     }
+    made[AUGMENT] = {name: getattr(made[AUGMENT], name) for name in values[AUGMENT]}
+    return made
 
 
 def _suggest(trial: optuna.trial.BaseTrial, name: str, distribution: BaseDistribution) -> Any:

@@ -1,5 +1,6 @@
 """StudySpec: the TOML file in which a user says what to search."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from models import DENOISERS
 from objectives.losses import LOSSES
 from search.samplers import PrunerSpec, SamplerSpec, grid_axes
 from search.space import (
+    AUGMENT,
     Parameter,
     RangeSpec,
     Space,
@@ -69,10 +71,11 @@ class ConstraintSpec:
 class StudySpec:
     """A search: one study for each of `models`.
 
-    search: names of the parameters to sample, besides those under ranges; empty takes all that have a range. fixed,
-    ranges: see search.space. enqueue: known good points, tried first. A name that only some of the families have
-    concerns those. The rest of a run (batch_size, steps_per_epoch ...) goes under fixed. deterministic: equal trials
-    and an equal export whatever the number of workers, in generations of `generation` trials; see search.past.
+    search: names of the parameters to sample, besides those under ranges; empty takes all that have a range,
+    augmentation aside. fixed, ranges: see search.space. enqueue: known good points, tried first. A name that only some
+    of the families have concerns those. The rest of a run (batch_size, steps_per_epoch ...) goes under fixed.
+    deterministic: equal trials and an equal export whatever the number of workers, in generations of `generation`
+    trials; see search.past.
     """
 
     name: str
@@ -193,7 +196,9 @@ def run_of(spec: StudySpec, space: Space, params: Mapping[str, Any], where: str 
     """The whole run that `params` stand for. Raises ConfigError for a pair that cannot exist."""
     own = {"epochs": spec.epochs, "seed": spec.seed, "score": spec.metric}
     known = Space(space.model, space.loss, space.sampled, {**space.fixed, **own})
-    return RunConfig(data=spec.data, **sections(known, params, where))
+    made = sections(known, params, where)
+    augment = dataclasses.replace(spec.data.augment, **made.pop(AUGMENT))
+    return RunConfig(data=dataclasses.replace(spec.data, augment=augment), **made)
 
 
 def study_names(spec: StudySpec) -> dict[str, str]:

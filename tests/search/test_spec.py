@@ -1,10 +1,12 @@
 """Study files: read whole and strictly; every mistake is named with where it stands and what to do."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from data.augment_config import AugmentConfig
 from models import DENOISERS
 from search.spec import StudySpec, part_of, read_spec, run_of, space_of, spec_document, study_names
 from training.decode import ConfigError, decode
@@ -106,3 +108,15 @@ def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
 def test_every_family_can_be_searched_with_no_more_than_its_name(make_spec: Any) -> None:
     spec = make_spec(models=sorted(DENOISERS), search=[], fixed={}, ranges={})
     assert all(space_of(spec, model).sampled for model in spec.models)
+
+
+def test_augmentation_is_searched_where_it_is_named_and_only_there(make_spec: Any) -> None:
+    """Beside what the study's data say of it; what trials are scored on stays the same."""
+    named = make_spec(search=["learning_rate"], ranges={"tempo": {"low": 0.0, "high": 0.2}}, fixed={"polarity": 0.5})
+    space = space_of(named, named.models[0])
+    assert set(space.sampled) == {"learning_rate", "tempo"}
+    run = run_of(named, space, {"learning_rate": 1e-3, "tempo": 0.15})
+    assert run.data.augment == replace(named.data.augment, tempo=0.15, polarity=0.5)
+    assert replace(run.data, augment=named.data.augment) == named.data
+    every = make_spec(search=[], fixed={}, ranges={})
+    assert not set(space_of(every, every.models[0]).sampled) & {field.name for field in fields(AugmentConfig)}
