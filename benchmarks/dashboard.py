@@ -73,8 +73,8 @@ def fill(url: str, n_trials: int, n_reports: int, seed: int = 0) -> int:
                     "number": i - 1,
                     "study_id": study._study_id,
                     "state": "COMPLETE",
-                    "_datetime_start_utc": began + timedelta(minutes=i),
-                    "_datetime_complete_utc": began + timedelta(minutes=i + 3, seconds=i % 60),
+                    "datetime_start": began + timedelta(minutes=i),
+                    "datetime_complete": began + timedelta(minutes=i + 3, seconds=i % 60),
                 }
                 for i in ids
             ],
@@ -196,7 +196,14 @@ def compare(n_trials: int, n_reports: int, pause_s: float, say: Callable[[str], 
         url = f"sqlite:///{folder}/studies.db"
         study = fill(url, n_trials, n_reports)
         # both take a free port: 0 is told to the stock one through the same option
-        stock = [str(Path(sys.executable).parent / "optuna-dashboard"), url, "--port", str(_free_port())]
+        stock = [
+            str(Path(sys.executable).parent / "optuna-dashboard"),
+            url,
+            "--server",
+            "wsgiref",
+            "--port",
+            str(_free_port()),
+        ]
         ours = [sys.executable, "-m", "search.cli", "dashboard", "--storage", url, "--port", "0"]
         say(f"{n_trials:,} trials of {n_reports} reports, SQLite, one browser over loopback")
         say(f"{'':24}{'stock':>20}{'drivebeat':>20}")

@@ -7,18 +7,18 @@ from typing import Any
 import typer
 
 from search.cli_data import data_app
-from search.cli_report import compare_command
+from search.cli_report import compare_command, report_command
 from search.cli_run import apply_command, evaluate_command, train_command
-from search.cli_service import storage_app, workers_command
+from search.cli_service import dashboard_command, storage_app, workers_command
 from search.cli_study import (
     create_command,
-    dashboard_command,
     export_command,
     init_command,
     launch_command,
     show_command,
     work_command,
 )
+from search.cli_watch import doctor_command, watch_command
 
 app = typer.Typer(
     name="drivebeat",
@@ -33,7 +33,6 @@ app = typer.Typer(
     "  drivebeat evaluate runs/best\n"
     "  drivebeat apply runs/best recording.mat -o estimate.wav",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -57,6 +56,7 @@ _enter(
     "launch demo --launcher slurm --workers 8 --slurm partition=gpu --slurm gpus_per_node=1",
 )
 _enter(SEARCH, "work", work_command, "work demo --threads 4", "work demo-wave_unet demo-autoencoder")
+_enter(SEARCH, "watch", watch_command, "watch demo", "watch demo --once --json", "watch demo | tee search.log")
 _enter(SEARCH, "workers", workers_command, "workers", "workers --json")
 _enter(
     SEARCH,
@@ -69,8 +69,23 @@ _enter(
     "show all_families --across",
 )
 _enter(SEARCH, "export", export_command, "export demo -o best.yaml")
-_enter(SEARCH, "dashboard", dashboard_command, "dashboard --port 8080")
+_enter(
+    SEARCH,
+    "dashboard",
+    dashboard_command,
+    "dashboard --port 8080",
+    "dashboard --host 0.0.0.0 --password-file dashboard.passwords",
+)
+_enter(
+    SEARCH,
+    "report",
+    report_command,
+    "report demo -o report.html",
+    "report all_families --run runs/best --figures figures",
+    "report demo --format md -o report.md",
+)
 _enter(SEARCH, "init", init_command, "init --storage postgresql://me@host/studies")
+_enter(SEARCH, "doctor", doctor_command, "doctor", "doctor demo", "doctor search/studies/demo.toml --json")
 app.add_typer(storage_app, name="storage", rich_help_panel=SEARCH)
 _enter(RUN, "train", train_command, "train best.yaml -o runs/best", "train best.yaml -o runs/long --epochs 200")
 _enter(

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from search.cli_run import Json, Quiet
+
 data_app = typer.Typer(help="Look at recordings, or generate some.", no_args_is_help=True)
 
 
@@ -38,15 +40,33 @@ def synth_command(
     speeds: Annotated[str, typer.Option(help="km/h, comma-separated.")] = "30,50,60,100",
     layout: Annotated[str, typer.Option(help="240219, 240517, 240826 or wav.")] = "wav",
     sessions: Annotated[int, typer.Option(min=1, help="Drivers, sensors and cars.")] = 1,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Generate seeded in-car recordings in the layouts that the readers read."""
+    import json
+
+    from rich.console import Console
+
     from data.recording import DataError
     from data.synthetic import SynthConfig, synthesise
+    from training.bars import bar
 
     try:
         numbers = tuple(int(speed) for speed in speeds.split(","))
     except ValueError as error:
         raise DataError(f"--speeds is {speeds!r}; whole numbers with commas are needed, like 30,50,100") from error
     config = SynthConfig(seed=seed, minutes=minutes, speeds_kmh=numbers, layout=layout, sessions=sessions)
-    paths = synthesise(config, out)
+    with bar(Console(quiet=quiet or as_json), "generating", None) as advance:
+        written: list[str] = []
+
+        def tell(path: str) -> None:
+            written.append(path)
+            advance(len(written), f"written: {path}")
+
+        paths = synthesise(config, out, progress=tell)
+    if as_json:
+        told = {"folder": str(out), "seed": seed, "layout": layout, "sessions": sessions, "files": [*map(str, paths)]}
+        typer.echo(json.dumps(told))
+        return
     typer.echo(f"{out}: {len(paths)} files, {sessions} session(s), layout {layout}, seed {seed}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli_study import ARTIFACTS, Artifacts, Storage  # noqa: F401
+from search.cli_study import ARTIFACTS, Artifacts, Storage
 
 
 def compare_command(
@@ -51,3 +51,60 @@ def compare_command(
         console.print(line, highlight=False, markup=False)
     if output is not None:
         typer.echo(f"{output}: compare.csv, compare.png")
+
+
+def report_command(
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY", help="Studies, or a study file's name for all of its.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="report.html or report.md.")] = Path(
+        "report.html"
+    ),
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="FORMAT", help="html or md. \\[default: the output's ending]", show_default=False
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the figures there too, as PDF and PNG for a paper.")
+    ] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--run", metavar="RUN", help="Folder of a trained run, judged on its test mixture; may be repeated."
+        ),
+    ] = None,
+    classical: Annotated[
+        bool, typer.Option("--classical/--no-classical", help="Judge the classical methods too: reads the recordings.")
+    ] = True,
+    storage: Storage = None,
+    artifacts: Artifacts = ARTIFACTS,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own choice.")] = None,
+) -> None:
+    """Write one file about studies: space, data, scores, figures, sounds, best configs, provenance.
+
+    The HTML holds everything and asks no network. Markdown keeps figures and sounds in a folder beside it.
+    """
+    from search.report import build_report, format_of, write_report
+    from search.storage import explained, masked, open_engine, open_storage, storage_url
+    from search.store import open_store
+    from search.study import select
+
+    chosen = format_of(output, kind)
+    url = storage_url(storage)
+    with explained(url):
+        opened = open_storage(url)
+        searches = {search.name: search for name in studies for search in select(name, opened)}
+        page = build_report(
+            list(searches.values()),
+            open_engine(url),
+            open_store(artifacts).artifacts,
+            masked(url),
+            runs=runs or (),
+            classical=classical,
+            threads=threads,
+        )
+    write_report(page, output, chosen, figures)
+    n = len(searches)
+    typer.echo(f"{output}: {n} {'study' if n == 1 else 'studies'}, {output.stat().st_size / 1e6:.2f} MB")

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say warnings and the result only.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for programs.")]
+
 
 def train_command(
     config: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="An exported or hand-written run.")],
@@ -15,30 +18,64 @@ def train_command(
         typer.Option(min=1, help="Instead of the run's own; results then differ in the last bits."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the run's own.")] = None,
-    tracker: Annotated[list[str] | None, typer.Option(help="jsonl, neptune; may be repeated.")] = None,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="jsonl, stdout, tensorboard, mlflow, neptune; may be repeated. \\[default: $DRIVEBEAT_TRACKERS, "
+            "else jsonl]",
+            show_default=False,
+        ),
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option("--from", metavar="RUN", help="Folder of a run, or a weights file, whose weights to start from."),
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="With --from: take the tensors that fit.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Train a run to the end; started again on the same folder it goes on where it stopped."""
+    import dataclasses
+    import json
+
     from rich.console import Console
 
+    from search.messages import run_failed
+    from search.storage import storage_url
+    from search.tracking import tracking_of
     from training.config import read_run_with_provenance
     from training.decode import ConfigError
     from training.lineage import start_from
-    from training.runs import override, train_to_folder
+    from training.runs import override, train_run
+    from training.switches import read_switches
+    from training.trackers import finite
+    from training.trainer import TrainingFailed
 
+    switches = read_switches()
+    tracking = tracking_of(switches, storage_url(None), tracker or (), default=("jsonl",))
     run, provenance = read_run_with_provenance(config)
     run = override(run, epochs=epochs, threads=threads, device=device)
+    if switches.only_first_batch:
+        run = override(run, steps_per_epoch=1)
+        typer.echo("warning: ONLY_FIRST_BATCH is on: one training step an epoch, for trying things out only", err=True)
     if source is not None:
         run = start_from(run, source, partial=partial)
     elif partial:
         raise ConfigError("--partial goes with --from; name the run whose weights to start from")
-    summary = train_to_folder(run, output, provenance, tracker or ["jsonl"], Console())
-    typer.echo(f"{output}: {run.fit.score} {summary:+.3f}")
-    typer.echo(f"next: drivebeat evaluate {output}")
+    hushed = quiet or as_json or switches.stdout is not None
+    try:
+        # the one document on standard output is not to be mixed with an epoch's lines
+        names = [name for name in tracking.names if not (as_json and name == "stdout")]
+        last = train_run(run, output, provenance, names, Console(quiet=hushed), switches)
+    except TrainingFailed as error:
+        run_failed(str(output), str(error), switches, lambda line: typer.echo(line, err=True))
+        raise
+    if as_json:
+        typer.echo(json.dumps({"folder": str(output), "metric": run.fit.score, **finite(dataclasses.asdict(last))}))
+        return
+    typer.echo(f"{output}: {run.fit.score} {last.best_score:+.3f}")
+    if not hushed:
+        typer.echo(f"next: drivebeat evaluate {output}")
 
 
 def evaluate_command(
@@ -47,13 +84,23 @@ def evaluate_command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results.")] = None,
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own choice.")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Judge a run on its held-out mixture: table, CSV, pictures, sounds."""
+    import json
+
     from rich.console import Console
 
-    from training.runs import evaluate_folder
+    from training.runs import evaluate_folder, rows_document
 
-    evaluate_folder(folder, data, output or folder / "evaluation", split, threads, Console())
+    out = output or folder / "evaluation"
+    rows = evaluate_folder(folder, data, out, split, threads, Console(quiet=quiet or as_json))
+    if as_json:
+        document = {"run": str(folder), "folder": str(out), "split": split, "rows": rows_document(rows)}
+        typer.echo(json.dumps(document, allow_nan=False))
+    elif quiet:
+        typer.echo(f"{out}: table.csv")
 
 
 def apply_command(
@@ -67,12 +114,22 @@ def apply_command(
     rate_hz: Annotated[float | None, typer.Option(help="Where the file does not say its rate.")] = None,
     layout: Annotated[str, typer.Option(help="Of a .mat: auto, 240219, 240517, 240826 or generic.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Clean a whole recording; the estimate has the recording's own length and rate."""
+    import json
+
+    from rich.console import Console
+
     from data.read import read
     from training.runs import apply_folder
 
     names = tuple(channels.split(",")) if channels else None
     source = read(recording, variable=variable, rate_hz=rate_hz, layout=layout, channels=names)
-    n_samples = apply_folder(folder, source, output, device)
+    n_samples = apply_folder(folder, source, output, device, Console(quiet=quiet or as_json))
+    if as_json:
+        told = {"output": str(output), "samples": n_samples, "rate_hz": source.rate_hz, "seconds": source.duration_s}
+        typer.echo(json.dumps(told))
+        return
     typer.echo(f"{output}: {n_samples} samples at {source.rate_hz:g} Hz ({source.duration_s:.1f} s)")

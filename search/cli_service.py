@@ -1,11 +1,11 @@
-"""Commands of the service behind the studies: who works, and the database's upkeep."""
+"""Commands of the service behind the studies: who works, the dashboard, and the database's upkeep."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from search.cli_study import Storage
+from search.cli_study import ARTIFACTS, Artifacts, Storage
 
 storage_app = typer.Typer(
     help="The database's upkeep.",
@@ -50,3 +50,37 @@ def upgrade_command(
     from search.upgrade import upgrade
 
     upgrade(storage_url(storage), None if no_backup else backup, typer.echo)
+
+
+def dashboard_command(
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but this machine's own needs a password.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--password-file",
+            metavar="FILE",
+            help="Lines 'full: PASSWORD' and 'read: PASSWORD' (may look only). \\[default: "
+            "$DRIVEBEAT_DASHBOARD_PASSWORD and $DRIVEBEAT_DASHBOARD_READ_PASSWORD]",
+            show_default=False,
+        ),
+    ] = None,
+    storage: Storage = None,
+    artifacts: Artifacts = ARTIFACTS,
+) -> None:
+    """Browse the studies: optuna-dashboard with figures, sounds and configs of every trial."""
+    from search.dashboard import serve
+    from search.dashboard_door import find_passwords
+    from search.storage import masked, storage_url
+
+    url, passwords = storage_url(storage), find_passwords(password_file)
+    serve(
+        url,
+        artifacts,
+        host,
+        port,
+        passwords=passwords,
+        say=lambda at: typer.echo(f"{masked(url)} at {at} (Ctrl-C ends it)"),
+    )

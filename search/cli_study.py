@@ -103,12 +103,14 @@ def launch_command(
 
     from search.launch import Interrupted, launch
     from search.live_view import plain_line
-    from search.seats import Launch, pairs
+    from search.messages import stalled
+    from search.seats import Launch, LaunchError, pairs
     from search.slots import LEASE_S
     from search.storage import explained, open_storage, storage_url
     from search.study import select
+    from training.switches import read_switches
 
-    url = storage_url(storage)
+    url, switches = storage_url(storage), read_switches()
     with explained(url):
         names = tuple(search.name for search in select(study, open_storage(url)))
     try:
@@ -119,6 +121,9 @@ def launch_command(
     except Interrupted as end:
         typer.echo(f"{end}", err=True)
         raise typer.Exit(end.exit_code) from end
+    except LaunchError as error:
+        stalled(study, str(error), switches, lambda line: typer.echo(line, err=True))
+        raise
     for snap in snaps:
         typer.echo(plain_line(snap))
     typer.echo(f"next: drivebeat export {study} -o best.yaml; drivebeat dashboard")
@@ -137,10 +142,24 @@ def work_command(
     """
     from search.slots import LEASE_S
     from search.storage import storage_url
+    from search.tracking import tracking_of
     from search.worker import work
+    from training.switches import read_switches
 
     url, lease_s = storage_url(storage), lease or LEASE_S
-    n_trials = work(studies, url, artifacts, threads=threads, lease_s=lease_s, say=lambda line: typer.echo(line))
+    switches = read_switches()
+    tracking = tracking_of(switches, url, missing=lambda line: typer.echo(line, err=True))
+    if switches.only_first_batch:
+        typer.echo("warning: ONLY_FIRST_BATCH is on: one training step an epoch, for trying things out only", err=True)
+    n_trials = work(
+        studies,
+        url,
+        artifacts,
+        threads=threads,
+        lease_s=lease_s,
+        say=lambda line: typer.echo(line) if switches.stdout is not False else None,
+        tracking=tracking,
+    )
     typer.echo(f"worker done: {n_trials} trials")
 
 
@@ -230,19 +249,3 @@ def export_command(
         search, trial = export(select(study, open_storage(url)), output)
     typer.echo(f"{output}: trial {trial.number} of {search.name}, {search.spec.metric} {trial.value:+.3f}")
     typer.echo(f"next: drivebeat train {output} -o runs/{study}")
-
-
-def dashboard_command(
-    host: Annotated[
-        str, typer.Option(help="Address to listen at. Who reaches it can delete studies: there is no login.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
-    storage: Storage = None,
-    artifacts: Artifacts = ARTIFACTS,
-) -> None:
-    """Browse the studies: optuna-dashboard with figures, sounds and configs of every trial."""
-    from search.dashboard import serve
-    from search.storage import masked, storage_url
-
-    url = storage_url(storage)
-    serve(url, artifacts, host, port, say=lambda at: typer.echo(f"{masked(url)} at {at} (Ctrl-C ends it)"))

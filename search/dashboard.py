@@ -1,36 +1,87 @@
-"""optuna-dashboard over the same storage, cached, with artifacts, behind a production server."""
+"""optuna-dashboard over the same storage, quick on large studies, behind a door and a production server."""
 
 import contextlib
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from wsgiref.types import WSGIApplication
+from wsgiref.util import setup_testing_defaults
 
 import waitress
+from optuna.artifacts._protocol import ArtifactStore
+from optuna.exceptions import StorageInternalError
 from optuna_dashboard import wsgi
+from sqlalchemy.exc import SQLAlchemyError
 
-from search.storage import open_storage
+from search.dashboard_cache import StudyPages
+from search.dashboard_door import Passwords, behind_door, check_open
+from search.dashboard_storage import PageStorage
+from search.dashboard_wire import compressed
+from search.storage import open_engine, open_storage
 from search.store import open_store
 from training.decode import ConfigError
 
 
 def serve(
-    url: str, artifacts: str, host: str, port: int, *, say: Callable[[str], None] = print, threads: int = 8
+    url: str,
+    artifacts: str,
+    host: str,
+    port: int,
+    *,
+    passwords: Passwords | None = None,
+    say: Callable[[str], None] = print,
+    threads: int = 8,
 ) -> None:
     """Serve the dashboard until interrupted; `say` gets its address once it listens.
 
-    Raises StorageError for a database and StoreError for artifacts that cannot be opened, ConfigError for an address
-    that cannot be listened at.
+    Large studies are read in the background from then on. Raises ConfigError for an address that cannot be listened
+    at, or that others than this machine reach while there is no password; StorageError for a database and StoreError
+    for artifacts that cannot be opened.
     """
+    passwords = passwords or Passwords()
+    check_open(host, passwords)
     with bound(host, port) as listening:
-        store = open_store(artifacts)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what the dashboard's own imports use
-            application = wsgi(open_storage(url), artifact_store=store.artifacts)
-        server = waitress.create_server(application, sockets=[listening], threads=threads, ident="drivebeat")
+        storage = PageStorage(open_storage(url), open_engine(url))
+        pages = build(storage, open_store(artifacts).artifacts)
+        server = waitress.create_server(
+            behind_door(pages, passwords),
+            sockets=[listening],
+            threads=threads,
+            ident="drivebeat",
+            # the door looks at them itself, and trusts them with nothing that a browser could not say
+            clear_untrusted_proxy_headers=False,
+        )
         name, number = listening.getsockname()[:2]
         shown = f"[{name}]" if listening.family == socket.AF_INET6 else name
         say(f"http://{shown}:{number}/dashboard/")
+        threading.Thread(target=_read_ahead, args=(storage, pages), daemon=True).start()
         server.run()
+
+
+def build(storage: PageStorage, artifacts: ArtifactStore) -> WSGIApplication:
+    """The application behind the door: optuna-dashboard, its answers about studies made here, all of it compressed."""
+    return compressed(StudyPages(storage, stock(storage, artifacts)))
+
+
+def stock(storage: PageStorage, artifacts: ArtifactStore) -> WSGIApplication:
+    """optuna-dashboard's own application."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the dashboard's own imports use
+        application: WSGIApplication = wsgi(storage, artifact_store=artifacts)
+        return application
+
+
+def _read_ahead(storage: PageStorage, application: WSGIApplication) -> None:
+    """Ask for every study once, so that the first who looks does not wait for ten thousand trials to be read."""
+    with contextlib.suppress(SQLAlchemyError, StorageInternalError):
+        for study in storage.get_all_studies():
+            for path in ("", "/param_importances"):
+                environ: dict[str, object] = {"HTTP_ACCEPT_ENCODING": "gzip"}
+                setup_testing_defaults(environ)
+                environ["PATH_INFO"] = f"/api/studies/{study._study_id}{path}"
+                for _ in application(environ, lambda status, headers, exc_info=None, /: lambda data: None):
+                    pass
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, select
 
 from search.export import best_trial
-from search.ledger import STUDIES, database_time
-from search.roster import WorkerRow, workers
-from search.slots import progress
+from search.ledger import SLOTS, STUDIES, database_time
+from search.roster import Doing, WorkerRow, workers
+from search.slots import AT_WORK, progress
 from search.study import SearchStudy
 from search.turns import REASON, why_over
 
@@ -95,12 +95,8 @@ def snapshot(search: SearchStudy, engine: Engine) -> Snapshot:
     now = datetime.now()
     ended = [t for t in trials if t.datetime_complete is not None]
     ended.sort(key=lambda t: (_ended_s_ago(t, now) or 0.0, -t.number))
-    at_work = {
-        row.doing.trial: row
-        for row in workers(engine)
-        if row.doing.study == search.name and row.doing.state == "working" and row.doing.trial is not None
-    }
-    running = tuple(_running(t, at_work, search.spec.epochs, now) for t in by_state[TrialState.RUNNING])
+    at_work = _at_work(engine, search.name)
+    running = tuple(_running(t, search.name, at_work, search.spec.epochs, now) for t in by_state[TrialState.RUNNING])
     best = best_trial(search)
     budget = progress(engine, search.name).budget
     finished = len(by_state[TrialState.COMPLETE]) + len(by_state[TrialState.PRUNED])
@@ -128,12 +124,26 @@ def _ended_s_ago(trial: FrozenTrial, now: datetime) -> float | None:
     return max(0.0, (now - trial.datetime_complete).total_seconds())
 
 
-def _running(trial: FrozenTrial, at_work: Mapping[int, WorkerRow], n_epochs: int, now: datetime) -> RunningTrial:
+def _at_work(engine: Engine, study: str) -> dict[int, WorkerRow]:
+    """Trial -> the worker that holds it now and lives; the roster alone knows it only from beat to beat."""
+    roster = {row.process.name: row for row in workers(engine) if row.doing.state in ("working", "waiting")}
+    held = select(SLOTS.c.trial, SLOTS.c.worker).where(
+        SLOTS.c.study == study, SLOTS.c.state.in_(AT_WORK), SLOTS.c.trial.is_not(None)
+    )
+    with engine.begin() as connection:
+        rows = connection.execute(held).all()
+    return {row.trial: roster[row.worker] for row in rows if row.worker in roster}
+
+
+def _running(
+    trial: FrozenTrial, study: str, at_work: Mapping[int, WorkerRow], n_epochs: int, now: datetime
+) -> RunningTrial:
     row = at_work.get(trial.number)
     reported = -1 if trial.last_step is None else trial.last_step
     score = trial.intermediate_values.get(reported)
-    if row is not None and row.doing.epoch is not None and row.doing.epoch > reported:
-        reported, score = row.doing.epoch, row.doing.score  # the database was away: the worker keeps its reports
+    doing = row.doing if row is not None else Doing()
+    if doing.trial == trial.number and doing.study == study and doing.epoch is not None and doing.epoch > reported:
+        reported, score = doing.epoch, doing.score  # its reports are kept until the database takes them
     began = trial.datetime_start
     return RunningTrial(
         number=trial.number,
@@ -162,7 +172,9 @@ def _eta_s(
     By length and not by how many ended lately: a search that stood still for a night is not slower for it.
     """
     lengths_s = [
-        (t.datetime_complete - t.datetime_start).total_seconds() for t in ended if t.datetime_complete and t.datetime_start
+        (t.datetime_complete - t.datetime_start).total_seconds()
+        for t in ended
+        if t.datetime_complete and t.datetime_start
     ]
     with_worker = [trial for trial in running if trial.worker]
     if not lengths_s or not with_worker:

@@ -60,7 +60,7 @@ def _pace(snap: Snapshot) -> str:
     if snap.over:
         return snap.over
     workers = f"{snap.n_workers} at work" if snap.n_workers else "no worker at work"
-    pace = f", {snap.last_hour} trials in the last hour" if snap.last_hour else ""
+    pace = f", {snap.last_hour} trial{'s' if snap.last_hour > 1 else ''} in the last hour" if snap.last_hour else ""
     return workers + pace + (f", {ago(snap.eta_s)} to go" if snap.eta_s is not None else "")
 
 

@@ -56,7 +56,7 @@ def show_study(search: SearchStudy, engine: Engine, console: Console) -> None:
     )
     _show_collapsed(search, console)
     best = best_trial(search)
-    importances = _importances(search)
+    importances = importances_of(search)
     table = new_table("parameter", "type", "range", right=("default", "best", *(("weight",) if importances else ())))
     for name, parameter in parameters(search.space.model, search.space.loss).items():
         distribution = search.space.sampled.get(name)
@@ -111,7 +111,7 @@ def short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _importances(search: SearchStudy) -> dict[str, float]:
+def importances_of(search: SearchStudy) -> dict[str, float]:
     """Optuna's parameter importances; none before there are enough trials to tell."""
     if len(search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < LEAST_FOR_WEIGHTS:
         return {}

@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import optuna
@@ -21,11 +21,13 @@ from search.spec import ConstraintSpec, run_of
 from search.store import Checkpoints, Store
 from search.story import tell_story
 from search.study import SearchStudy
+from search.tracking import Tracking, kept
 from search.turns import Turn
 from training.config import RunConfig, from_document, to_document
 from training.decode import ConfigError
 from training.device import arithmetic, resolve_device
 from training.report import EpochReport
+from training.trackers import Tracker
 from training.trainer import TrainingFailed, train
 
 T = TypeVar("T")
@@ -36,10 +38,11 @@ COLLAPSED = "collapsed"  # the first word of the reason why such a trial was pru
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """Where a trial runs: the store of artifacts and checkpoints, its share of the CPU threads."""
+    """Where a trial runs: the store of artifacts and checkpoints, its share of the CPU threads, its trackers."""
 
     store: Store
     threads: int | None
+    tracking: Tracking = field(default_factory=Tracking)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +75,8 @@ def run_trial(turn: Turn, search: SearchStudy, corpus: Corpus, place: Place, wat
             run = run_of(search.spec, search.space, turn.params, f"trial {trial.number}")
             # equal results need equal threads, so a deterministic study takes one wherever it runs
             run = with_threads(run, 1 if search.spec.deterministic else place.threads)
+            if place.tracking.switches.only_first_batch:
+                run = dataclasses.replace(run, fit=dataclasses.replace(run.fit, steps_per_epoch=1))
     except ConfigError as error:  # every value is in its range, but the model does not exist for all of them together
         return TrialOutcome("infeasible", None, 0, str(error))
     cost = _measure(run, search.spec.constraints, corpus)
@@ -82,13 +87,22 @@ def run_trial(turn: Turn, search: SearchStudy, corpus: Corpus, place: Place, wat
     if stored is None:  # what lies there is of another trial of this number, in a study that is gone
         checkpoints.forget()
     checkpoints.folder.mkdir(parents=True, exist_ok=True)
-    last, pruned = _train(trial, run, corpus, checkpoints, watch)
+    sinks = place.tracking.sinks(search.name, trial.number)
+    sinks.start(run, f"{search.name} {trial.number}")
+    try:
+        last, pruned = _train(trial, run, corpus, checkpoints, watch, sinks)
+    except BaseException as error:
+        sinks.finish({"end": f"{type(error).__name__}: {error}"})
+        raise
     watch.patiently(lambda: trial.set_user_attr("seconds", round(time.monotonic() - began, 1)))
     note = ""
     try:
         watch.patiently(lambda: tell_story(trial, run, corpus, checkpoints.folder, place.store.artifacts, last))
     except OSError as error:  # a full disk costs the pictures, not the result
         note = f"artifacts are missing: {error}"
+    sinks.files(kept(checkpoints.folder))
+    ended = "collapsed" if last.collapsed else "pruned" if pruned else last.stopped or "finished"
+    sinks.finish({run.fit.score: last.score if last.best_score is None else last.best_score, "end": ended})
     if last.collapsed:  # nothing that it learns from here on is worth the device's time
         reason = f"{COLLAPSED}: {last.collapsed} in epochs {last.epoch} and {last.epoch + 1}"
         return TrialOutcome("pruned", None, last.epoch + 1, f"{reason}; {note}" if note else reason)
@@ -108,7 +122,7 @@ def with_threads(run: RunConfig, threads: int | None) -> RunConfig:
 
 
 def _train(
-    trial: optuna.Trial, run: RunConfig, corpus: Corpus, checkpoints: Checkpoints, watch: Watch
+    trial: optuna.Trial, run: RunConfig, corpus: Corpus, checkpoints: Checkpoints, watch: Watch, sinks: Tracker
 ) -> tuple[EpochReport, bool]:
     """Train to the end, to where the output collapsed or to where the pruner ends it; the last report, and whether
     the pruner did.
@@ -125,6 +139,7 @@ def _train(
             if report.epoch >= n_kept:
                 checkpoints.keep(report.epoch + 1)
             watch.at(report.epoch, report.score)
+            sinks.report(report)
             if report.epoch not in told:
                 kept.append(report)
             elif report.epoch < max(told):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -19,7 +20,7 @@ PLAIN_EVERY_S = 10.0
 
 @dataclass(slots=True)
 class PlainLines:
-    """What of a search is new since it was last told, in lines: every trial's end, and every ten seconds where it is."""
+    """What is new of a search since it was last told, in lines: trials' ends, and every ten seconds where it is."""
 
     every_s: float = PLAIN_EVERY_S
     _told: dict[str, set[int]] = field(default_factory=dict)
@@ -53,9 +54,12 @@ def watch(
 
     Nothing is written to the database, and a database that goes away is waited for. once: a single look.
     """
-    plain = PlainLines()
-    with stop_signals() as (told, _), Live(console=console, auto_refresh=False, transient=True) as live:
-        show = _drawing(live) if console.is_terminal else _saying(console, plain)
+    with ExitStack() as stack:
+        told, _ = stack.enter_context(stop_signals())
+        if console.is_terminal:
+            show = _drawing(stack.enter_context(Live(console=console, auto_refresh=False, transient=True)))
+        else:
+            show = _saying(console, PlainLines())
         while True:
             snaps = patiently(
                 lambda: [snapshot(search, engine) for search in searches],

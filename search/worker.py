@@ -21,6 +21,7 @@ from data.config import DataConfig
 from data.corpus import Corpus, load
 from search.heart import Heart
 from search.ledger import Process, this_process
+from search.messages import after_trial, worker_failed, worker_stopped
 from search.opening import enter
 from search.outcome import TrialOutcome, failure
 from search.patience import is_away, patiently
@@ -28,12 +29,14 @@ from search.roster import Doing, note
 from search.signals import stop_event
 from search.slots import LEASE_S, Lookout, progress, release, settle
 from search.storage import explained, open_engine
-from search.store import Store, open_store
+from search.store import open_store
 from search.study import SearchStudy
 from search.telling import ending, judged, tell
+from search.tracking import Tracking
 from search.trial import Place, Watch, run_trial
 from search.turns import Turn, next_turn, sweep, why_over
 from training.decode import ConfigError
+from training.switches import masking
 
 T = TypeVar("T")
 
@@ -69,6 +72,7 @@ def work(
     threads: int | None = None,
     lease_s: float = LEASE_S,
     say: Callable[[str], None] = print,
+    tracking: Tracking | None = None,
 ) -> int:
     """Run trials of the studies `names`, one study after the other, until their budgets are spent; the number run.
 
@@ -78,7 +82,8 @@ def work(
     three failures in a row for one reason, or ten for any, and StorageError where the database stays away.
     """
     stop = stop_event()
-    say = _careful(say)
+    tracking = tracking or Tracking()
+    say = _careful(masking(say, tracking.switches.secrets))
     process = this_process()
     lookout = Lookout(patience_s=lease_s / 3)
     try:
@@ -111,8 +116,7 @@ def work(
                 lookout,
                 heart,
                 corpus,
-                store,
-                threads,
+                Place(store, threads, tracking),
                 stop,
                 say,
             )
@@ -136,8 +140,7 @@ class _Bench:
     lookout: Lookout
     heart: Heart
     corpus: Corpus
-    store: Store
-    threads: int | None
+    place: Place
     stop: threading.Event
     say: Callable[[str], None]
 
@@ -171,7 +174,9 @@ def _until_spent(bench: _Bench) -> int:
         reasons = [*reasons, reason] if reason else []
         alike = {_without_numbers(earlier) for earlier in reasons[-MAX_SAME_FAILURES:]}
         if len(reasons) >= MAX_FAILURES or (len(reasons) >= MAX_SAME_FAILURES and len(alike) == 1):
-            raise WorkerError(f"worker stops: {len(reasons)} trials in a row failed: {reason}")
+            said = f"{len(reasons)} trials in a row failed: {reason}"
+            worker_stopped(bench.search.name, said, bench.place.tracking.switches, bench.say)
+            raise WorkerError(f"worker stops: {said}")
     return n_trials
 
 
@@ -214,7 +219,7 @@ def _one(bench: _Bench, turn: Turn) -> str:
             turn,
             bench.search,
             bench.corpus,
-            Place(bench.store, bench.threads),
+            bench.place,
             Watch(check, bench.heart.at, bench.say),
         )
     except Stopped:
@@ -245,9 +250,15 @@ def _finish(bench: _Bench, turn: Turn, outcome: TrialOutcome) -> bool:
         bench.say(f"trial {trial.number} is somebody else's by now; its result here is refused")
         return False
     bench.patiently(lambda: tell(bench.search, trial, outcome))
-    bench.store.of(bench.search.name, trial.number, bench.say).forget()  # before the slot is closed: nobody comes after
+    bench.place.store.of(
+        bench.search.name, trial.number, bench.say
+    ).forget()  # before the slot is closed: nobody comes after
     bench.patiently(lambda: release(bench.engine, held, "failed" if outcome.state == "failed" else "finished"))
     bench.say(ending(trial.number, outcome))
+    switches = bench.place.tracking.switches
+    if held.outcome is not None and outcome.state == "failed":  # told in the place of workers that are dead
+        worker_failed(bench.search, outcome, trial.number, switches, bench.say)
+    bench.patiently(lambda: after_trial(bench.search, bench.engine, switches, bench.say))
     return True
 
 

@@ -70,6 +70,8 @@ def overlap_add(
         windows = np.stack([padded[:, starts[i] : starts[i] + window] for i in chunk])
         for i, estimate in zip(chunk, estimate_windows(model, windows, device, batch_size), strict=True):
             output[starts[i] : starts[i] + window] += estimate * window_weights(i, starts, window, fade)
+        if progress is not None:
+            progress(chunk.stop, len(starts))
     return output[:n_samples]
 
 

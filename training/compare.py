@@ -226,9 +226,9 @@ def _refuse_other_plan(first: str, wanted: DataConfig, name: str, config: DataCo
 
 
 def _flat(config: DataConfig, split: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+    document, flat = encode(config), dict[str, Any]()
     for name in (*HELD_OUT_FIELDS, split):
-        value = encode(getattr(config, name))
+        value = document[name]
         flat |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
     return flat
 

@@ -37,9 +37,9 @@ def title_of(score: str) -> str:
 def comparison_table(found: Comparison, score: str) -> Table:
     """One score as methods x SNRs with the mean; under each value its interval, and the differences below.
 
-    A difference whose interval lies on one side of zero is bold.
+    A difference whose interval lies on one side of zero is bold, where there are recordings enough to tell.
     """
-    table = Table(title=title_of(score), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(title=title_of(score), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("", overflow="fold")
     for heading in (*(f"{snr_db:+g} dB" for snr_db in found.snrs_db), "mean"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -49,33 +49,44 @@ def comparison_table(found: Comparison, score: str) -> Table:
         cells = [_cell(found.line(method, score, at).value, digits) for at in columns]
         table.add_row(f"{method} (bound)" if method == BOUND else method, *cells)
     table.add_section()
+    tells = found.n_recordings >= FEW_RECORDINGS
     for method in found.methods:
+        if method in (UNSHOWN, BOUND):
+            continue
         differences = [found.line(method, score, at).difference for at in columns]
         shown = [d for d in differences if d is not None]
         if shown:
-            table.add_row(f"{method}\nless {found.reference}", *(_cell(d, digits, signed=True) for d in shown))
+            cells = [_cell(d, digits, sign="+", bold=tells and d.excludes_zero) for d in shown]
+            table.add_row(f"{method} less\n{found.reference}", *cells)
     return table
 
 
-def _cell(interval: Interval, digits: int, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
+def _cell(interval: Interval, digits: int, *, sign: str = "", bold: bool = False) -> str:
     value = "none" if math.isnan(interval.mean) else f"{interval.mean:{sign}.{digits}f}"
-    if signed and interval.excludes_zero:
+    if bold:
         value = f"[bold]{value}[/bold]"
     return value if math.isnan(interval.low) else f"{value}\n{interval.low:.{digits}f}..{interval.high:.{digits}f}"
 
 
 def method_lines(found: Comparison) -> list[str]:
     """How the intervals were made, and what to beware of, in sentences."""
+    tells = found.n_recordings >= FEW_RECORDINGS
     lines = [
-        f"{found.split} mixture: {found.n_windows} windows of {found.n_recordings} clean recordings at each SNR, data "
-        f"{found.fingerprint}. Under each mean its {CONFIDENCE:.0%} interval: expanded percentile bootstrap by "
-        f"recording, {found.n_resamples} resamples, seed {found.seed}. Differences are paired by window, from "
-        f"{found.reference}; bold ones exclude zero, uncorrected for their number."
+        f"{found.split} mixture: {found.n_windows} windows of {found.n_recordings} clean recording"
+        f"{'s' * (found.n_recordings != 1)} at each SNR, data {found.fingerprint}. {interval_words(found)} Differences are paired by window, from "
+        f"{found.reference}{'; bold ones exclude zero, uncorrected for their number' * tells}."
     ]
     if warning := few_recordings(found.n_recordings):
         lines.append(warning)
     return lines
+
+
+def interval_words(found: Comparison) -> str:
+    """How the intervals were made, in a sentence."""
+    return (
+        f"Intervals: {CONFIDENCE:.0%}, expanded percentile bootstrap by recording, {found.n_resamples} resamples, "
+        f"seed {found.seed}."
+    )
 
 
 def few_recordings(n: int) -> str:
@@ -84,7 +95,7 @@ def few_recordings(n: int) -> str:
         return "One clean recording gives no interval by recording; give more recordings to the split."
     if n < FEW_RECORDINGS:
         share = 1 - 2 / 2**n
-        return f"With {n} clean recordings an interval covers the true mean with a chance of about {share:.0%} at most."
+        return f"With {n} clean recordings an interval holds the true mean with a chance of about {share:.0%} at most."
     return ""
 
 

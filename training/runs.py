@@ -1,6 +1,7 @@
 """A run's folder: run.yaml, weights, checkpoint, history, evaluation; and what one does with it."""
 
 import dataclasses
+import math
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,13 @@ from training.trackers import Place, Tracker, build_trackers
 from training.trainer import WEIGHTS, train
 
 SHOWN_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
+EVALUATION = (
+    "reading the recordings",
+    "the model's estimates",
+    "the classical estimates",
+    "scores",
+    "pictures, sounds",
+)
 
 
 def override(run: RunConfig, **fit: Any) -> RunConfig:
@@ -160,17 +168,23 @@ def evaluate_folder(
     run = read_folder(folder)
     config = data_of(data, run.data) if data is not None else run.data
     model = load_model(run, folder)
-    mixture = held_out(load(config).splits[split], config, config.test if split == "test" else config.validation)
-    device = resolve_device(run.fit.device)
-    precision = precision_on(device, run.fit.precision)
-    with arithmetic(run.fit.seed, device, threads, precision):
-        ours = estimate_held_out(model.to(device), mixture, device, run.fit.batch_size, precision)
     name = run.model.name
-    rows = score_rows({**classical_rows(mixture, config.band_hz), name: ours}, mixture)
-    write_table(rows, output / "table.csv")
-    for score in SHOWN_SCORES:
-        write_score_figure(rows, score, name, output / f"{score}.png")
-    write_showcase(mixture, ours, name, output)
+    with bar(console, EVALUATION[0], len(EVALUATION)) as advance:
+        mixture = held_out(load(config).splits[split], config, config.test if split == "test" else config.validation)
+        device = resolve_device(run.fit.device)
+        precision = precision_on(device, run.fit.precision)
+        advance(1, EVALUATION[1])
+        with arithmetic(run.fit.seed, device, threads, precision):
+            ours = estimate_held_out(model.to(device), mixture, device, run.fit.batch_size, precision)
+        advance(2, EVALUATION[2])
+        estimates = {**classical_rows(mixture, config.band_hz), name: ours}
+        advance(3, EVALUATION[3])
+        rows = score_rows(estimates, mixture)
+        advance(4, EVALUATION[4])
+        write_table(rows, output / "table.csv")
+        for score in SHOWN_SCORES:
+            write_score_figure(rows, score, name, output / f"{score}.png")
+        write_showcase(mixture, ours, name, output)
     for score in SHOWN_SCORES:
         console.print(score_table(rows, score, name))
     console.print(f"{output}: table.csv ({', '.join(COLUMNS)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav")
@@ -212,7 +226,21 @@ def score_table(rows: Sequence[Row], score: str, highlight: str) -> Table:
     return table
 
 
-def apply_folder(folder: Path, recording: Recording, output: Path, device_name: str) -> int:
+def rows_document(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows as plain values; null for what JSON has no number for: a heart-rate error can be infinite."""
+    return [
+        {
+            "method": row.method,
+            "snr_db": row.snr_db,
+            **{name: value if math.isfinite(value) else None for name, value in row.scores.items()},
+        }
+        for row in rows
+    ]
+
+
+def apply_folder(
+    folder: Path, recording: Recording, output: Path, device_name: str, console: Console | None = None
+) -> int:
     """Clean `recording` with the run in `folder` and write the estimate; the number of samples written.
 
     Raises ConfigError for a folder, an output or a number of channels that will not do, DataError for a recording
@@ -231,7 +259,16 @@ def apply_folder(folder: Path, recording: Recording, output: Path, device_name: 
         recording, signals=recording.signals[:n_channels], channels=recording.channels[:n_channels]
     )
     device = resolve_device(device_name)
-    with arithmetic(run.fit.seed, device, run.fit.threads):
-        estimate = apply(model.to(device), used, run.data, device)
+    with (
+        bar(console or Console(quiet=True), "cleaning", 100) as advance,
+        arithmetic(run.fit.seed, device, run.fit.threads),
+    ):
+        estimate = apply(
+            model.to(device),
+            used,
+            run.data,
+            device,
+            progress=lambda done, total: advance(100 * done // total, f"cleaning: {done} of {total} windows"),
+        )
     write_estimate(estimate, recording, output)
     return len(estimate)

@@ -38,18 +38,36 @@ class Tracker:
         """At the end; `summary` holds final scores and the reason of the end. Without a score the run failed."""
 
 
+class Outages:
+    """Which trackers failed a short while ago. Shared by the runs of a process, so that a service that does not
+    answer is waited for and told of once, and not by every trial.
+    """
+
+    def __init__(self) -> None:
+        self._since_s: dict[str, float] = {}
+
+    def note(self, name: str) -> None:
+        """The tracker failed now."""
+        self._since_s[name] = time.monotonic()
+
+    def last(self, name: str) -> bool:
+        """Whether it failed within the last ten minutes."""
+        return time.monotonic() - self._since_s.get(name, -math.inf) < AGAIN_AFTER_S
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """What a tracker is told of the run it is made for.
 
     folder: its own, to write to. study: of a trial, else "". key: equal for the same run gone on with, whoever does;
-    "" where nobody could know it again.
+    "" where nobody could know it again. outages: shared by the runs of a process.
     """
 
     folder: Path
     switches: Switches = field(default_factory=Switches)
     study: str = ""
     key: str = ""
+    outages: Outages = field(default_factory=Outages)
 
 
 class JsonLinesTracker(Tracker):
@@ -61,15 +79,15 @@ class JsonLinesTracker(Tracker):
     def report(self, report: EpochReport) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("w" if report.epoch == 0 else "a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(dataclasses.asdict(report)), allow_nan=False) + "\n")
+            file.write(json.dumps(finite(dataclasses.asdict(report)), allow_nan=False) + "\n")
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
+def finite(values: dict[str, Any]) -> dict[str, Any]:
     """`values` with null for what JSON has no number for: a median heart-rate error can be infinite."""
     plain: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            plain[key] = _finite(value)
+            plain[key] = finite(value)
         else:
             plain[key] = None if isinstance(value, float) and not math.isfinite(value) else value
     return plain
@@ -104,27 +122,12 @@ def curves(report: EpochReport) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if math.isfinite(value)}
 
 
-class Outages:
-    """Which trackers failed a short while ago. Shared by the runs of a process, so that a service that does not
-    answer is waited for and told of once, and not by every trial.
-    """
-
-    def __init__(self) -> None:
-        self._since_s: dict[str, float] = {}
-
-    def note(self, name: str) -> None:
-        """The tracker failed now."""
-        self._since_s[name] = time.monotonic()
-
-    def last(self, name: str) -> bool:
-        """Whether it failed within the last ten minutes."""
-        return time.monotonic() - self._since_s.get(name, -math.inf) < AGAIN_AFTER_S
-
-
 class Trackers(Tracker):
     """Fans out to several; one that raises is told of once and left out from then on."""
 
-    def __init__(self, trackers: Sequence[Tracker], secrets: Sequence[str] = (), outages: Outages | None = None) -> None:
+    def __init__(
+        self, trackers: Sequence[Tracker], secrets: Sequence[str] = (), outages: Outages | None = None
+    ) -> None:
         self._outages = outages or Outages()
         self._trackers = [tracker for tracker in trackers if not self._outages.last(type(tracker).__name__)]
         self._secrets = secrets
@@ -163,7 +166,7 @@ def chosen(asked: Sequence[str], switches: Switches, default: Sequence[str] = ()
     return tuple(name for name in dict.fromkeys(names) if switches.remote or name not in REMOTE)
 
 
-def build_trackers(names: Sequence[str], place: Place | Path, outages: Outages | None = None) -> Trackers:
+def build_trackers(names: Sequence[str], place: Place | Path) -> Trackers:
     """The trackers called `names`, each once. place: a folder, where there is no more to say.
 
     Raises ConfigError for an unknown one, and for one whose package is not installed.
@@ -174,8 +177,10 @@ def build_trackers(names: Sequence[str], place: Place | Path, outages: Outages |
         try:
             made.append(pick(TRACKERS, name, "--tracker", "tracker")(at))
         except ImportError as error:
-            raise ConfigError(f"tracker {name!r} is not installed ({error}); pip install 'drivebeat[{name}]'") from error
-    return Trackers(made, at.switches.secrets, outages)
+            raise ConfigError(
+                f"tracker {name!r} is not installed ({error}); pip install 'drivebeat[{name}]'"
+            ) from error
+    return Trackers(made, at.switches.secrets, at.outages)
 
 
 def _tensorboard(place: Place) -> Tracker:
@@ -193,7 +198,7 @@ def _mlflow(place: Place) -> Tracker:
 def _neptune(place: Place) -> Tracker:
     from training.trackers_neptune import NeptuneTracker
 
-    return NeptuneTracker(place.switches)
+    return NeptuneTracker(place)
 
 
 # name -> what makes the tracker of a run at a place

@@ -8,13 +8,18 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import matplotlib.image
+import numpy as np
 import pytest
+import soundfile
 
 from training.config import RunConfig
 from training.decode import ConfigError
 from training.report import EpochReport
-from training.trackers import TRACKERS, Tracker, Trackers, build_trackers
+from training.switches import Switches
+from training.trackers import TRACKERS, Outages, Place, Tracker, Trackers, build_trackers, chosen, curves
 
 # What neptune's dependencies warn of when they are imported: jsonschema.RefResolver, pkg_resources and the like.
 OLD_NEPTUNE = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -38,8 +43,18 @@ def report(epoch: int) -> EpochReport:
     )
 
 
+def kept_files(folder: Path) -> list[Path]:
+    """A figure, a sound and weights, as a run leaves them."""
+    kept = folder / "kept"
+    kept.mkdir()
+    matplotlib.image.imsave(kept / "window.png", np.zeros((4, 6, 3)))
+    soundfile.write(kept / "noisy.wav", np.zeros(100, np.float32), 1000)
+    (kept / "weights.safetensors").write_bytes(b"weights")
+    return sorted(kept.iterdir())
+
+
 @OLD_NEPTUNE
-@pytest.mark.parametrize("name", TRACKERS)
+@pytest.mark.parametrize("name", [name for name in TRACKERS if name not in ("mlflow", "stdout")])
 def test_every_tracker_takes_a_whole_run(
     name: str, run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -49,9 +64,11 @@ def test_every_tracker_takes_a_whole_run(
         trackers.start(run, "name")
         for epoch in range(2):
             trackers.report(report(epoch))
+        trackers.files(kept_files(tmp_path))
         trackers.finish({"si_sdr_db": -0.5, "end": "finished"})
     assert not [record for record in caplog.records if record.name == "drivebeat.trackers"], "left out on its way"
-    assert any(path.is_file() for path in tmp_path.rglob("*"))
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != tmp_path / "kept"]
+    assert written
 
 
 def test_history_is_a_line_of_json_for_each_epoch_and_begins_anew(run: RunConfig, tmp_path: Path) -> None:
@@ -148,7 +165,7 @@ def test_neptune_writes_below_the_current_folder_without_network(
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.chdir(tmp_path)
-    tracker = TRACKERS["neptune"](tmp_path / "run")
+    tracker = TRACKERS["neptune"](Place(tmp_path / "run"))
     tracker.start(run, "name")
     tracker.report(report(0))
     tracker.finish({"si_sdr_db": 1.0})
@@ -159,3 +176,129 @@ def test_neptune_is_imported_only_when_it_is_used() -> None:
     code = "import sys, training.runs; assert 'neptune' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
+
+
+@OLD_NEPTUNE
+@pytest.mark.parametrize("switched_on", [False, True])
+def test_neptune_takes_weights_only_where_switched_on(
+    switched_on: bool, run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tracker = TRACKERS["neptune"](Place(tmp_path / "run", Switches(neptune_weights=switched_on)))
+    tracker.start(run, "name")
+    tracker.files(kept_files(tmp_path))
+    tracker.finish({"si_sdr_db": 1.0})
+    told = b"".join(path.read_bytes() for path in (tmp_path / ".neptune").rglob("*.log"))
+    assert (b"weights" in told) == switched_on
+    assert b"figures" in told
+
+
+@OLD_NEPTUNE
+def test_an_online_neptune_that_fails_is_told_once_and_the_run_is_kept_offline(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import neptune
+
+    real, modes = neptune.init_run, []
+
+    def init_run(mode: str, **options: Any) -> Any:
+        modes.append(mode)
+        if mode != "offline":
+            raise ConnectionError(f"no answer with {options['api_token']}")
+        return real(mode=mode, **options)
+
+    monkeypatch.setattr(neptune, "init_run", init_run)
+    monkeypatch.chdir(tmp_path)
+    place = Place(tmp_path / "run", Switches(neptune_project="lab/heart", neptune_token="hush-hush"))
+    with caplog.at_level(logging.WARNING, "drivebeat.trackers"):
+        for _ in range(2):  # the second run of a process does not wait for it again
+            tracker = build_trackers(["neptune"], place)
+            tracker.start(run, "name")
+            tracker.finish({"si_sdr_db": 1.0})
+    assert modes == ["async", "offline", "offline"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "drivebeat.trackers"]
+    assert "lab/heart cannot be reached" in line
+    assert "hush" not in line
+    assert list((tmp_path / ".neptune" / "offline").rglob("*.log"))
+
+
+def test_tensorboard_holds_every_curve_once_after_a_resumed_run(run: RunConfig, tmp_path: Path) -> None:
+    """A run that goes on tells its earlier epochs again."""
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for n_epochs in (1, 2):
+        tracker = build_trackers(["tensorboard"], tmp_path)
+        tracker.start(run, "name")
+        for epoch in range(n_epochs):
+            tracker.report(report(epoch))
+        tracker.finish({"si_sdr_db": -0.5})
+    found = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    scalars = {tag: [event.step for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    assert scalars["training/loss"] == [0, 1]
+    assert scalars["validation/score_at_-5_db"] == [0, 1]
+    assert scalars["validation/best_score"] == [1]
+
+
+def test_stdout_is_a_line_an_epoch(run: RunConfig, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    tracker = build_trackers(["stdout"], tmp_path)
+    tracker.start(run, "demo 3")
+    tracker.report(report(1))
+    assert capsys.readouterr().out == ("demo 3: epoch 2/2 loss 1.5000 si_sdr_db -0.500 (-5 dB -1.000, +0 dB +0.000)\n")
+
+
+def test_curves_hold_finite_numbers_only() -> None:
+    """At gain 0 the mixture's SNR is infinite; trackers differ in what they make of that."""
+    assert "training/snr_db" not in curves(dataclasses.replace(report(0), snr_db=math.inf))
+    assert curves(report(0))["training/snr_db"] == -3.0
+
+
+def test_a_tracker_that_failed_is_not_tried_again_by_the_next_run_of_the_process(run: RunConfig) -> None:
+    """A server that does not answer costs its patience once, and not in every trial."""
+    outages = Outages()
+    first, second = Noted("start"), Noted()
+    Trackers([first], outages=outages).start(run, "one")
+    Trackers([second], outages=outages).start(run, "two")
+    assert (first.told, second.told) == (["start"], [])
+
+
+def test_no_secret_stands_in_the_line_about_a_failure(run: RunConfig, caplog: pytest.LogCaptureFixture) -> None:
+    class Leaky(Tracker):
+        def start(self, run: RunConfig, name: str) -> None:
+            raise OSError("no answer from https://me:hush-hush@example.org")
+
+    with caplog.at_level(logging.WARNING, "drivebeat.trackers"):
+        Trackers([Leaky()], secrets=["hush-hush"]).start(run, "name")
+    assert [record.getMessage() for record in caplog.records] == [
+        "Leaky stopped: OSError: no answer from https://me:***@example.org"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "switches", "names"),
+    [
+        ((), Switches(), ("jsonl",)),
+        ((), Switches(trackers=("tensorboard",)), ("tensorboard",)),
+        (("jsonl",), Switches(trackers=("tensorboard",)), ("jsonl",)),
+        ((), Switches(neptune=True, stdout=True), ("jsonl", "neptune", "stdout")),
+        (("neptune",), Switches(neptune=True), ("neptune",)),
+        (("mlflow", "jsonl"), Switches(neptune=True, remote=False), ("jsonl",)),
+    ],
+)
+def test_trackers_are_those_asked_for_and_those_switched_on(
+    asked: tuple[str, ...], switches: Switches, names: tuple[str, ...]
+) -> None:
+    assert chosen(asked, switches, default=("jsonl",)) == names
+
+
+def test_mlflow_without_an_address_says_how_to_get_one(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    with pytest.raises(ConfigError, match=r"MLFLOW_TRACKING_URI is not set; start a server"):
+        build_trackers(["mlflow"], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mlflow", "tensorboard"])
+def test_a_tracker_that_is_not_installed_names_its_extra(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"training.trackers_{name}.find_spec", lambda module: None)
+    with pytest.raises(ConfigError, match=rf"pip install 'drivebeat\[{name}\]'"):
+        build_trackers([name], tmp_path)
