@@ -6,15 +6,16 @@ are those of the bodies over the wire.
 """
 
 import argparse
+import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http.client import HTTPConnection
@@ -153,7 +154,7 @@ class Browser:
         return Seen(time.perf_counter() - began, n_bytes)
 
 
-@contextmanager
+@contextlib.contextmanager
 def served(command: Sequence[str], says: str, folder: Path) -> Iterator[int]:
     """Run a server until it says its port; yield that."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
@@ -166,7 +167,9 @@ def served(command: Sequence[str], says: str, folder: Path) -> Iterator[int]:
         for line in server.stdout:
             heard.append(line)
             if found := re.search(says, line):
-                yield int(found[1])
+                port = int(found[1])
+                _await(port)
+                yield port
                 return
         raise RuntimeError(f"{' '.join(command)}: {''.join(heard)}")
     finally:
@@ -174,8 +177,18 @@ def served(command: Sequence[str], says: str, folder: Path) -> Iterator[int]:
         server.communicate()
 
 
-def look(port: int, study: int, n_trials: int, pause_s: float) -> tuple[Seen, Seen, Seen]:
-    """The first view of a study's page, the same from another browser, and the median of refreshes."""
+def _await(port: int) -> None:
+    """Wait until the port answers: the stock server says that it listens before it does."""
+    for _ in range(600):
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=5):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"port {port} does not answer")
+
+
+def look(port: int, study: int, n_trials: int, pause_s: float) -> tuple[Seen, ...]:
+    """A view of a study's page right after the start, a first view after that by another browser, and the median of
+    refreshes."""
     page = (f"/dashboard/studies/{study}", "/static/bundle.js", "/api/meta", "/api/studies")
     api = f"/api/studies/{study}"
     whole = (*page, f"{api}?after=0", f"{api}/param_importances")
@@ -211,7 +224,7 @@ def compare(n_trials: int, n_reports: int, pause_s: float, say: Callable[[str], 
         for command, says in ((stock, r"Listening on http://[^:]+:(\d+)/"), (ours, r"http://127\.0\.0\.1:(\d+)/")):
             with served(command, says, folder) as port:
                 found.append(look(port, study, n_trials, pause_s))
-        for i, what in enumerate(("first view", "another browser's", "refresh")):
+        for i, what in enumerate(("view right after start", "first view", "refresh")):
             cells = "".join(f"{_cell(side[i]):>20}" for side in found)
             say(f"{what:24}{cells}")
 

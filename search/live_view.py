@@ -88,9 +88,10 @@ def _running_table(rows: Sequence[tuple[Snapshot, RunningTrial]], several: bool)
 def _ended_table(rows: Sequence[tuple[Snapshot, EndedTrial]], several: bool) -> Table:
     table = _table("ended last", several)
     table.add_column("state", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("ago", justify="right", no_wrap=True)
-    table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
+    # what is long gives way: the reason, not the numbers
+    table.add_column("score", justify="right", no_wrap=True, min_width=7)
+    table.add_column("ago", justify="right", no_wrap=True, min_width=6)
+    table.add_column("why", no_wrap=True, overflow="ellipsis")
     for snap, trial in rows:
         name = "failed" if trial.state == "fail" else trial.state
         state = Text(name, style=STATE_STYLES.get(trial.state, ""))

@@ -68,6 +68,19 @@ class ConstraintSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactSpec:
+    """Whose figures, sounds and configs are kept: those of so many of the best trials, and of the latest ones."""
+
+    best: int = 10
+    last: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("best", "last"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+
+
+@dataclass(frozen=True, slots=True)
 class StudySpec:
     """A search: one study for each of `models`.
 
@@ -94,6 +107,7 @@ class StudySpec:
     pruner: PrunerSpec = field(default_factory=PrunerSpec)
     budget: BudgetSpec = field(default_factory=BudgetSpec)
     constraints: ConstraintSpec = field(default_factory=ConstraintSpec)
+    artifacts: ArtifactSpec = field(default_factory=ArtifactSpec)
     deterministic: bool = False
     generation: int = 4
 

@@ -24,7 +24,7 @@ SPEC = "drivebeat:spec"
 FAMILY = "drivebeat:family"
 SPACE = "drivebeat:space"
 FINGERPRINT = "drivebeat:data_fingerprint"
-CHANGEABLE = {"budget", "enqueue"}
+CHANGEABLE = {"budget", "enqueue", "artifacts"}
 
 
 class StudyError(ConfigError):
@@ -47,7 +47,7 @@ class SearchStudy:
 
 def create(spec: StudySpec, storage: BaseStorage, engine: Engine) -> list[SearchStudy]:
     """The studies of `spec`, one per family, made where they are missing; an equal one is left as it is, but for
-    its budget and its enqueued points, which may change.
+    its budget, its enqueued points and how many artifacts it keeps, which may change.
 
     The data are read once, so that a study cannot be made on recordings that do not work. All families are checked
     before the first one is made. Raises StudyError where a study of that name has another space or other data,

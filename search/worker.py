@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data.config import DataConfig
 from data.corpus import Corpus, load
+from search.after import show_end
 from search.heart import Heart
 from search.ledger import Process, this_process
 from search.messages import after_trial, worker_failed, worker_stopped
@@ -259,6 +260,10 @@ def _finish(bench: _Bench, turn: Turn, outcome: TrialOutcome) -> bool:
     if held.outcome is not None and outcome.state == "failed":  # told in the place of workers that are dead
         worker_failed(bench.search, outcome, trial.number, switches, bench.say)
     bench.patiently(lambda: after_trial(bench.search, bench.engine, switches, bench.say))
+    artifacts = bench.place.store.artifacts
+    bench.patiently(
+        lambda: show_end(bench.search, bench.engine, trial._trial_id, artifacts, bench.corpus, bench.say)
+    )
     return True
 
 

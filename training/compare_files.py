@@ -71,10 +71,11 @@ def _cell(interval: Interval, digits: int, *, sign: str = "", bold: bool = False
 def method_lines(found: Comparison) -> list[str]:
     """How the intervals were made, and what to beware of, in sentences."""
     tells = found.n_recordings >= FEW_RECORDINGS
+    windows = f"{found.n_windows} windows of {found.n_recordings} clean recording{'s' * (found.n_recordings != 1)}"
+    bold = "; bold ones exclude zero, uncorrected for their number" if tells else ""
     lines = [
-        f"{found.split} mixture: {found.n_windows} windows of {found.n_recordings} clean recording"
-        f"{'s' * (found.n_recordings != 1)} at each SNR, data {found.fingerprint}. {interval_words(found)} Differences are paired by window, from "
-        f"{found.reference}{'; bold ones exclude zero, uncorrected for their number' * tells}."
+        f"{found.split} mixture: {windows} at each SNR, data {found.fingerprint}. {interval_words(found)} Differences "
+        f"are paired by window, from {found.reference}{bold}."
     ]
     if warning := few_recordings(found.n_recordings):
         lines.append(warning)

@@ -93,9 +93,11 @@ def test_a_snapshot_counts_what_is_finished_and_what_runs(bench: Any, make_spec:
     tell(search, 2)
     snap = snapshot(search, bench.engine)
     assert (snap.finished, snap.complete, snap.pruned, snap.failed, snap.budget) == (3, 2, 1, 1, 9)
-    assert snap.running == ("trial 4 epoch 2/3 +1.50",)
-    assert snap.recent[0].startswith("trial 3 fail")
-    assert "trial 2 pruned +0.500 behind the others after epoch 1" in snap.recent
+    (running,) = snap.running
+    assert (running.number, running.epoch, running.n_epochs, running.score) == (4, 2, 3, 1.5)
+    assert (snap.recent[0].number, snap.recent[0].state) == (3, "fail")
+    told = [(trial.number, trial.state, trial.score, trial.reason) for trial in snap.recent]
+    assert (2, "pruned", 0.5, "behind the others after epoch 1") in told
     assert plain_line(snap) == "tiny: 3/9 finished (2 complete, 1 pruned, 1 failed), best si_sdr_db +1.000 (trial 1)"
 
 

@@ -189,7 +189,7 @@ def test_neptune_takes_weights_only_where_switched_on(
     tracker.files(kept_files(tmp_path))
     tracker.finish({"si_sdr_db": 1.0})
     told = b"".join(path.read_bytes() for path in (tmp_path / ".neptune").rglob("*.log"))
-    assert (b"weights" in told) == switched_on
+    assert (b'"model", "weights"' in told) == switched_on
     assert b"figures" in told
 
 
