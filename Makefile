@@ -6,7 +6,7 @@ PYTHON ?= python3
 # uv does not read pip's find-links; this makes both agree where pip is set up with one.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: help env test test-slow check lint types layers demo compose-check format clean
+.PHONY: help env test test-slow check lint types layers demo best-known screenshots compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -54,6 +54,14 @@ demo: env ## recordings -> search -> best.yaml -> training -> table, figure, sou
 	$(BIN)/drivebeat train runs/demo/best.yaml -o runs/demo/final --epochs 30 --threads 2
 	$(BIN)/drivebeat evaluate runs/demo/final --threads 2
 	@echo "browse the trials: $(BIN)/drivebeat dashboard"
+
+screenshots: env ## pictures for docs/img, of a real study in a real browser (needs playwright and Chromium)
+	$(BIN)/python scripts/screenshots.py
+
+best-known: env ## retrain the best config known, on real recordings beside the checkout (25 minutes of one core)
+	$(BIN)/drivebeat data synth --out data/generated --seed 7 --minutes 0.34 --speeds 80,120 --sessions 99
+	$(BIN)/drivebeat train search/studies/best_known.yaml -o runs/best_known
+	$(BIN)/drivebeat evaluate runs/best_known
 
 compose-check: env ## the containers for real (root; Debian's docker.io, docker-compose, debootstrap, tini)
 	scripts/compose_check.sh

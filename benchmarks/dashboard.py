@@ -139,7 +139,7 @@ class Browser:
             headers = {"Accept-Encoding": "gzip, deflate"}
             if path in self.tags:
                 headers["If-None-Match"] = self.tags[path]
-            connection = HTTPConnection("127.0.0.1", self.port, timeout=120)
+            connection = HTTPConnection("127.0.0.1", self.port, timeout=600)
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             body = answer.read()

@@ -10,6 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from data.cache import Cache, Prepared, keep, open_cache
 from data.config import DataConfig, Source, SplitConfig
 from data.ecg import beats
 from data.filters import bandpass, resample
@@ -72,17 +73,18 @@ class _Found:
 
 
 def load(config: DataConfig) -> Corpus:
-    """Read and prepare all recordings of `config`.
+    """Read and prepare all recordings of `config`, or map what data.cache keeps of them: the result is the same.
 
     Raises DataError for anything that cannot be used: no file for a glob, a reader's complaint, a window longer
     than a recording, a recording in two roles or two splits, a split without recordings.
     """
-    found = [
-        _find_out(path, source, config, role)
-        for role, sources in (("clean", config.clean), ("noise", config.noise))
-        for source in sources
-        for path in find(source)
-    ]
+    with open_cache() as cache:
+        found = [
+            _find_out(path, source, config, role, cache)
+            for role, sources in (("clean", config.clean), ("noise", config.noise))
+            for source in sources
+            for path in find(source)
+        ]
     _refuse_repeats(found)
     found.sort(key=lambda f: f.digest)
     dealt = {role: _deal_role([f for f in found if f.role == role], config) for role in ("clean", "noise")}
@@ -121,13 +123,40 @@ def find(source: Source) -> list[Path]:
     return sorted(found)
 
 
-def _find_out(path: Path, source: Source, config: DataConfig, role: str) -> _Found:
-    recording = _read(path, source)
+def _find_out(path: Path, source: Source, config: DataConfig, role: str, cache: Cache | None) -> _Found:
+    ecg = _ecg_of(path, source)
+    # All that `_make` depends on, besides what the files hold.
+    settings = {
+        "variable": source.variable,
+        "stated_hz": source.rate_hz,
+        "layout": source.layout,
+        "channels": source.channels,
+        "rate_hz": config.rate_hz,
+        "band_hz": config.band_hz,
+        "level": config.level,
+        "n_channels": config.n_channels,
+        "role": role,
+    }
+    made = keep(cache, path, ecg, settings, lambda: _make(path, ecg, source, config, role))
+    _check_length(path, made.duration_s, config)  # once more: a kept one was made for another window, maybe
+    segment = Segment(made.signals, made.in_band, path, made.r_peaks_s)
+    return _Found(role, source, path, made.digest, made.heard, segment)
+
+
+def _make(path: Path, ecg: Path | None, source: Source, config: DataConfig, role: str) -> Prepared:
+    recording = _read(path, ecg, source)
+    _check_length(path, recording.duration_s, config)
     segment = _prepare(recording, config, role)
     rate = f"{recording.rate_hz}".encode()
     peaks = b"" if segment.r_peaks_s is None else segment.r_peaks_s.tobytes()
-    digest = _sha256(rate, *(row.data for row in recording.signals), peaks)
-    return _Found(role, source, path, digest, _sha256(rate, recording.signals[0].data), segment)
+    return Prepared(
+        signals=segment.signals,
+        in_band=segment.in_band,
+        r_peaks_s=segment.r_peaks_s,
+        duration_s=recording.duration_s,
+        digest=_sha256(rate, *(row.data for row in recording.signals), peaks),
+        heard=_sha256(rate, recording.signals[0].data),
+    )
 
 
 def _sha256(*parts: bytes | memoryview) -> str:
@@ -154,12 +183,16 @@ def _refuse_repeats(found: Sequence[_Found]) -> None:
                 )
 
 
-def _read(path: Path, source: Source) -> Recording:
-    ecg = None
-    if source.ecg is not None:
-        ecg = path.with_name(path.name.replace(source.ecg.replace, source.ecg.by))
-        if ecg == path:
-            raise DataError(f"{path}: its name does not hold {source.ecg.replace!r}, so its ECG cannot be found")
+def _ecg_of(path: Path, source: Source) -> Path | None:
+    if source.ecg is None:
+        return None
+    ecg = path.with_name(path.name.replace(source.ecg.replace, source.ecg.by))
+    if ecg == path:
+        raise DataError(f"{path}: its name does not hold {source.ecg.replace!r}, so its ECG cannot be found")
+    return ecg
+
+
+def _read(path: Path, ecg: Path | None, source: Source) -> Recording:
     recording = read(
         path,
         variable=source.variable,
@@ -181,13 +214,16 @@ def condition(recording: Recording, config: DataConfig) -> Signal:
     return bandpass(signals, config.rate_hz, *config.band_hz)
 
 
-def _prepare(recording: Recording, config: DataConfig, role: str) -> Segment:
-    if round(recording.duration_s * config.rate_hz) < config.window_samples:
+def _check_length(path: Path, duration_s: float, config: DataConfig) -> None:
+    if round(duration_s * config.rate_hz) < config.window_samples:
         raise DataError(
-            f"{recording.source}: {recording.duration_s:.2f} s is shorter than one window of {config.window_samples} "
-            f"samples ({config.window_samples / config.rate_hz:.2f} s at {config.rate_hz:g} Hz); leave it out or "
+            f"{path}: {duration_s:.2f} s is shorter than one window of {config.window_samples} samples "
+            f"({config.window_samples / config.rate_hz:.2f} s at {config.rate_hz:g} Hz); leave it out or "
             "lower window_samples"
         )
+
+
+def _prepare(recording: Recording, config: DataConfig, role: str) -> Segment:
     signals = condition(recording, config)
     in_band = signals[0] if config.band_hz is not None else bandpass(signals[0], config.rate_hz, *HEART_BAND_HZ)
     if config.level == "unit":

@@ -5,11 +5,14 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
 from wsgiref.types import WSGIApplication
 from wsgiref.util import setup_testing_defaults
 
 import waitress
 from optuna.artifacts._protocol import ArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import StorageInternalError
 from optuna_dashboard import wsgi
 from sqlalchemy.exc import SQLAlchemyError
@@ -68,8 +71,25 @@ def stock(storage: PageStorage, artifacts: ArtifactStore) -> WSGIApplication:
     """optuna-dashboard's own application."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what the dashboard's own imports use
-        application: WSGIApplication = wsgi(storage, artifact_store=artifacts)
+        application: WSGIApplication = wsgi(storage, artifact_store=_Forgiving(artifacts))
         return application
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Forgiving:
+    """A store in which what is gone already can be removed: else a study that keeps to its bounds cannot be deleted."""
+
+    artifacts: ArtifactStore
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        return self.artifacts.open_reader(artifact_id)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        self.artifacts.write(artifact_id, content_body)
+
+    def remove(self, artifact_id: str) -> None:
+        with contextlib.suppress(ArtifactNotFound, FileNotFoundError):
+            self.artifacts.remove(artifact_id)
 
 
 def _read_ahead(storage: PageStorage, application: WSGIApplication) -> None:

@@ -59,18 +59,19 @@ def _best(snap: Snapshot) -> str:
 def _pace(snap: Snapshot) -> str:
     if snap.over:
         return snap.over
+    left = f"{ago(snap.eta_s)} to go, " if snap.eta_s is not None else ""
     workers = f"{snap.n_workers} at work" if snap.n_workers else "no worker at work"
-    pace = f", {snap.last_hour} trial{'s' if snap.last_hour > 1 else ''} in the last hour" if snap.last_hour else ""
-    return workers + pace + (f", {ago(snap.eta_s)} to go" if snap.eta_s is not None else "")
+    pace = f", {snap.last_hour} in the last hour" if snap.last_hour else ""
+    return left + workers + pace
 
 
 def _running_table(rows: Sequence[tuple[Snapshot, RunningTrial]], several: bool) -> Table:
     hidden = len(rows) - SHOWN_RUNNING
     table = _table(f"running: {len(rows)}" + (f" (of which {SHOWN_RUNNING} are shown)" if hidden > 0 else ""), several)
-    table.add_column("worker", max_width=18, no_wrap=True, overflow="ellipsis")
-    table.add_column("device", max_width=13, no_wrap=True, overflow="ellipsis")
+    table.add_column("worker", max_width=14 if several else 18, no_wrap=True, overflow="ellipsis")
+    table.add_column("device", max_width=10 if several else 13, no_wrap=True, overflow="ellipsis")
     for heading in ("epoch", "score", "for"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=6)
     for snap, trial in rows[:SHOWN_RUNNING]:
         table.add_row(
             *([snap.name] if several else []),
@@ -87,7 +88,7 @@ def _running_table(rows: Sequence[tuple[Snapshot, RunningTrial]], several: bool)
 
 def _ended_table(rows: Sequence[tuple[Snapshot, EndedTrial]], several: bool) -> Table:
     table = _table("ended last", several)
-    table.add_column("state", no_wrap=True)
+    table.add_column("state", no_wrap=True, min_width=8)
     # what is long gives way: the reason, not the numbers
     table.add_column("score", justify="right", no_wrap=True, min_width=7)
     table.add_column("ago", justify="right", no_wrap=True, min_width=6)
@@ -103,8 +104,8 @@ def _ended_table(rows: Sequence[tuple[Snapshot, EndedTrial]], several: bool) -> 
 def _table(title: str, several: bool) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
     if several:
-        table.add_column("study", max_width=18, no_wrap=True, overflow="ellipsis")
-    table.add_column("trial", justify="right", no_wrap=True)
+        table.add_column("study", max_width=14, min_width=14, no_wrap=True, overflow="ellipsis")
+    table.add_column("trial", justify="right", no_wrap=True, min_width=5)
     return table
 
 

@@ -77,7 +77,8 @@ def test_the_dashboard_shows_studies_and_artifacts_and_keeps_its_port(
         assert addresses == {f"0100007F:{port:04X}"}
 
 
-def test_an_address_that_is_not_ours_is_told_in_one_line(drivebeat: Any) -> None:
+def test_an_address_that_is_not_ours_is_told_in_one_line(drivebeat: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIVEBEAT_DASHBOARD_PASSWORD", "hush-hush-hush")
     said = drivebeat("dashboard", "--host", "192.0.2.1", "--port", "0")
     assert said.code == 2
     assert said.err.count("\n") == 1

@@ -1,0 +1,73 @@
+"""What the dashboard reads: Optuna's cached storage without the notes of all trials, whose best trial is feasible.
+
+optuna-dashboard keeps the notes of trials with their study, and reads all of them whenever it wants anything of it.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.storages import BaseStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb import models
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine, not_, select
+
+from search.export import is_feasible
+from search.study_attributes import NOTE_OF_A_TRIAL, REMOVED
+
+
+class PageStorage(_CachedStorage):
+    """The storage for optuna-dashboard's own application."""
+
+    def __init__(self, opened: BaseStorage, engine: Engine) -> None:
+        if not isinstance(opened, _CachedStorage):
+            raise TypeError(f"{type(opened).__name__}: a storage of open_storage is needed")
+        super().__init__(opened._backend)
+        self.engine = engine
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """As Optuna's, without the notes of trials among the system attributes."""
+        directions: dict[int, list[StudyDirection]] = defaultdict(list)
+        attributes: dict[int, dict[str, Any]] = defaultdict(dict)
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            studies = connection.execute(
+                select(models.StudyModel.study_id, models.StudyModel.study_name).order_by(models.StudyModel.study_id)
+            ).all()
+            direction = models.StudyDirectionModel
+            for row in connection.execute(
+                select(direction.study_id, direction.direction).order_by(direction.study_id, direction.objective)
+            ):
+                directions[row[0]].append(row[1])
+            user = models.StudyUserAttributeModel
+            for study_id, key, value in connection.execute(select(user.study_id, user.key, user.value_json)):
+                attributes[study_id][key] = json.loads(value)
+            system: dict[int, dict[str, Any]] = defaultdict(dict)
+            model = models.StudySystemAttributeModel
+            lean = select(model.study_id, model.key, model.value_json).where(
+                not_(model.key.like(NOTE_OF_A_TRIAL)), not_(model.key.like(f"{REMOVED}%"))
+            )
+            for study_id, key, value in connection.execute(lean):
+                system[study_id][key] = json.loads(value)
+        return [
+            FrozenStudy(name, None, attributes[study_id], system[study_id], study_id, directions=directions[study_id])
+            for study_id, name in studies
+        ]
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        """The best feasible one. Raises ValueError where there is none."""
+        (direction,) = self.get_study_directions(study_id)
+        best = best_feasible(self.get_all_trials(study_id, deepcopy=False), direction)
+        if best is None:
+            raise ValueError("no trial is complete and feasible yet")
+        return best
+
+
+def best_feasible(trials: Sequence[FrozenTrial], direction: StudyDirection) -> FrozenTrial | None:
+    """The best complete trial that keeps its constraints, the earliest of equals; None where there is none."""
+    sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
+    good = [t for t in trials if t.state == TrialState.COMPLETE and t.values and is_feasible(t)]
+    return max(good, key=lambda t: (sign * t.values[0], -t.number), default=None)

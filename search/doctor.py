@@ -1,0 +1,266 @@
+"""Whether all is well on this machine, and how to mend what is not."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from packaging.requirements import Requirement
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import inspect, make_url
+from sqlalchemy.exc import ArgumentError
+
+from data.config import DataConfig
+from data.corpus import load
+from search.ledger import SCHEMA_VERSION, database_time
+from search.mounts import network_file_system
+from search.spec import read_spec
+from search.storage import masked, open_engine, open_storage
+from search.store import open_store
+from search.study import all_studies, select
+from search.tracking import tracking_of
+from training.switches import read_switches
+
+GIB = 1024**3
+LEAST_FREE, ENOUGH_FREE = 1 * GIB, 5 * GIB
+CLOCK_S = 5.0
+EXTRAS = {
+    "postgres": "psycopg",
+    "mysql": "pymysql",
+    "s3": "boto3",
+    "ray": "ray",
+    "slurm": "submitit",
+    "mlflow": "mlflow",
+    "tensorboard": "tensorboard",
+}
+STYLES = {"well": "green", "mind": "yellow", "broken": "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at and what was found. mend: what to do, "" where all is well.
+
+    state: "well"; "mind", where a search runs but may not run well; "broken", where it does not run.
+    """
+
+    name: str
+    state: Literal["well", "mind", "broken"]
+    found: str
+    mend: str = ""
+
+
+def examine(url: str, artifacts: str, study: str | None) -> list[Check]:
+    """All checks. url: of the database; study: a study in it, or a study file, whose recordings are read.
+
+    A check that itself fails is a finding, never an error.
+    """
+    looks: list[tuple[str, Callable[[], list[Check]]]] = [
+        ("python", lambda: [_python()]),
+        ("packages", lambda: [_packages(), _extras(url)]),
+        ("device", lambda: [_device(), _threads()]),
+        ("storage", lambda: _storage(url)),
+        ("artifacts", lambda: [_artifacts(artifacts)]),
+        ("disk", lambda: _disks(url, artifacts)),
+        ("trackers", lambda: _trackers(url)),
+    ]
+    if study is not None:
+        looks.append(("recordings", lambda: [_recordings(study, url)]))
+    checks = []
+    for name, look in looks:
+        try:
+            checks += look()
+        except Exception as error:  # whatever is wrong here is just what was asked for
+            checks.append(_broken(name, error))
+    return checks
+
+
+def _broken(name: str, error: Exception) -> Check:
+    found, _, mend = " ".join(str(error).split()).rpartition("; ")
+    return Check(name, "broken", found or mend or type(error).__name__, mend if found else "")
+
+
+def _python() -> Check:
+    return Check("python", "well", f"{platform.python_version()} at {sys.executable}")
+
+
+def _packages() -> Check:
+    wrong = []
+    for line in importlib.metadata.requires("drivebeat") or []:
+        needed = Requirement(line)
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            got = importlib.metadata.version(needed.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{needed.name} is not installed")
+            continue
+        if not needed.specifier.contains(got, prereleases=True):
+            wrong.append(f"{needed.name} is {got}, {needed.specifier} is needed")
+    if wrong:
+        return Check("packages", "broken", "; ".join(wrong), "pip install -c constraints.txt -e .")
+    shown = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "optuna", "sqlalchemy"))
+    return Check("packages", "well", shown)
+
+
+def _extras(url: str) -> Check:
+    here = [name for name, module in EXTRAS.items() if importlib.util.find_spec(module) is not None]
+    absent = [name for name in EXTRAS if name not in here]
+    found = f"installed: {', '.join(here) or 'none'}" + (f"; not: {', '.join(absent)}" if absent else "")
+    mend = f"where you need one: pip install 'drivebeat[{absent[0]}]'" if absent else ""
+    return Check("extras", "well", found, mend)
+
+
+def _device() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        free, total = torch.cuda.mem_get_info()
+        return Check("device", "well", f"cuda: {', '.join(names)}; {free / GIB:.1f} of {total / GIB:.1f} GiB free")
+    if shutil.which("nvidia-smi"):
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU only"
+        mend = "pip install torch --index-url https://download.pytorch.org/whl/cu126, or update the driver"
+        return Check(
+            "device", "mind", f"cpu, though there is an NVIDIA driver: torch {torch.__version__} is {built}", mend
+        )
+    return Check("device", "well", f"cpu; torch {torch.__version__} sees no CUDA device")
+
+
+def _threads() -> Check:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    if threads > cores:
+        return Check("threads", "mind", f"{threads} threads on {cores} cores", f"export OMP_NUM_THREADS={cores}")
+    return Check("threads", "well", f"{cores} CPU cores, {threads} threads")
+
+
+def _storage(url: str) -> list[Check]:
+    path = _sqlite_file(url)
+    if path is not None and not path.exists():
+        if kind := network_file_system(path):
+            mend = "put it on a local disk, or use postgresql://user@host/name"
+            return [Check("storage", "broken", f"{path} would be on a network file system ({kind})", mend)]
+        return [Check("storage", "well", f"{path} is not there yet", "drivebeat create STUDY.toml makes it")]
+    began = time.perf_counter()
+    storage, engine = open_storage(url), open_engine(url)
+    with engine.begin() as connection:
+        skew_s = database_time(connection) - time.time()
+    seconds = time.perf_counter() - began
+    n_studies = len(all_studies(storage))
+    counted = f"{n_studies} {'study' if n_studies == 1 else 'studies'}"
+    found = f"{masked(url)}: {counted}, tables of version {SCHEMA_VERSION}, opened in {seconds:.1f} s"
+    checks = [Check("storage", "well", found)]
+    if {"alembic_version", "experiments", "registered_models"} <= set(inspect(engine).get_table_names()):
+        mend = "give MLflow a database of its own; both keep the state of their tables in alembic_version"
+        checks.append(Check("storage", "mind", "MLflow's tables are in the studies' database", mend))
+    engine.dispose()
+    if abs(skew_s) > CLOCK_S:
+        mend = "set this machine's clock by NTP (timedatectl set-ntp true), or the database's"
+        checks.append(Check("clock", "mind", f"the database's is {skew_s:+.0f} s from this machine's", mend))
+    else:
+        checks.append(Check("clock", "well", f"within {CLOCK_S:g} s of the database's"))
+    return checks
+
+
+def _sqlite_file(url: str) -> Path | None:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
+def _artifacts(artifacts: str) -> Check:
+    if "://" not in artifacts and not Path(artifacts).exists():
+        return Check("artifacts", "well", f"{artifacts} is not there yet; the first worker makes it")
+    open_store(artifacts)
+    if "://" not in artifacts and not os.access(artifacts, os.W_OK):
+        return Check(
+            "artifacts", "broken", f"{artifacts} cannot be written", f"chown or chmod {artifacts}, or --artifacts"
+        )
+    return Check("artifacts", "well", artifacts)
+
+
+def _disks(url: str, artifacts: str) -> list[Check]:
+    folders = {"disk": Path(), "disk of artifacts": Path(artifacts) if "://" not in artifacts else Path()}
+    path = _sqlite_file(url)
+    folders["disk of the database"] = path.parent if path is not None else Path()
+    checks, seen = [], set[int]()
+    for name, folder in folders.items():
+        there = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
+        if (device := there.stat().st_dev) in seen:
+            continue
+        seen.add(device)
+        free = shutil.disk_usage(there).free
+        found = f"{free / GIB:.1f} GiB free at {there}"
+        mend = "make room: artifacts of old studies, runs/, or another disk by --artifacts"
+        if free < ENOUGH_FREE:
+            checks.append(Check(name, "broken" if free < LEAST_FREE else "mind", found, mend))
+        else:
+            checks.append(Check(name, "well", found))
+    return checks
+
+
+def _trackers(url: str) -> list[Check]:
+    switches = read_switches()
+    missing: list[str] = []
+    tracking = tracking_of(switches, url, missing=missing.append)
+    checks = [_broken("trackers", ValueError(line.removesuffix("; going on without it"))) for line in missing]
+    if not missing:
+        checks.append(Check("trackers", "well", f"of trials: {', '.join(tracking.names) or 'none'}"))
+    where = f"to {len(switches.message_urls)} address(es)" if switches.message_urls else "to nobody"
+    checks.append(Check("messages", "well", where))
+    if switches.only_first_batch:
+        mend = "unset ONLY_FIRST_BATCH (environment or .env) for results that mean something"
+        checks.append(Check("training", "mind", "ONLY_FIRST_BATCH is on: one step an epoch", mend))
+    return checks
+
+
+def _recordings(study: str, url: str) -> Check:
+    if study.endswith(".toml"):
+        config, wanted = read_spec(Path(study)).data, None
+    else:
+        search = select(study, open_storage(url))[0]
+        config, wanted = search.spec.data, search.fingerprint
+    return _read(config, wanted)
+
+
+def _read(config: DataConfig, wanted: str | None) -> Check:
+    corpus = load(config)
+    if wanted not in (None, corpus.fingerprint):
+        mend = "put the recordings back, or create a study of another name on these"
+        found = f"fingerprint {corpus.fingerprint}, but the study was made on {wanted}"
+        return Check("recordings", "broken", found, mend)
+    return Check("recordings", "well", f"readable, {corpus.n_channels} channel(s), fingerprint {corpus.fingerprint}")
+
+
+def checks_table(checks: Sequence[Check]) -> Table:
+    """A line a check and one for its mending, 80 columns wide."""
+    table = Table.grid(padding=(0, 2))
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for check in checks:
+        state = Text(check.state, style=STYLES[check.state])
+        table.add_row(check.name, state, Text(check.found))
+        if check.mend:
+            table.add_row("", "", Text(f"-> {check.mend}", style="" if check.state == "well" else "bold"))
+    return table
+
+
+def checks_document(checks: Sequence[Check]) -> dict[str, Any]:
+    """The checks as plain values."""
+    return {
+        "well": not any(check.state == "broken" for check in checks),
+        "checks": [asdict(check) for check in checks],
+    }

@@ -1,0 +1,160 @@
+"""The live view: what it tells of a search, within 80 columns, and as plain lines where nobody sees it."""
+
+import dataclasses
+import io
+import json
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from search.ledger import this_process
+from search.live import Best, EndedTrial, RunningTrial, Snapshot, snapshot
+from search.live_view import ended_line, plain_line, render
+from search.roster import Doing, enrol, note
+from search.slots import claim, release, set_trial
+from search.trial import RUN
+from search.turns import REASON
+from search.watch import PlainLines, watch
+
+RUNNING = RunningTrial(
+    12345, "4194304@a-very-long-host.example.org", "cuda:0 NVIDIA RTX 3090", 199, 200, -12.34, 7300.0
+)
+ENDED = EndedTrial(12344, "pruned", -12.34, 61.0, "behind the others after epoch 199, and some more words about it")
+SNAP = Snapshot(
+    name="a-study-with-quite-a-long-name-wave_unet_transformer",
+    metric="hr_within_5_bpm",
+    direction="maximize",
+    budget=100_000,
+    complete=90_000,
+    pruned=9_000,
+    failed=12,
+    running=(RUNNING,) * 40,
+    best_trial=Best(99_999, 0.123, 400.0),
+    recent=(ENDED,) * 5,
+    n_workers=40,
+    last_hour=1234,
+    eta_s=7300.0,
+    over="",
+)
+
+
+def drawn(*snaps: Snapshot) -> list[str]:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    console.print(render(snaps))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("n_studies", [1, 3])
+def test_the_view_fits_80_columns_and_30_lines_however_much_there_is(n_studies: int) -> None:
+    lines = drawn(*[SNAP] * n_studies)
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 30
+    text = "\n".join(lines)
+    for told in ("99000/100000", "+0.123 (trial 99999, 6 min ago)", "199/200", "-12.34", "12345", "running: ", "2 h"):
+        assert told in text
+
+
+def test_a_trial_that_has_lost_its_worker_is_shown_as_waiting_for_one() -> None:
+    lines = drawn(dataclasses.replace(SNAP, running=(dataclasses.replace(RUNNING, worker="", device=""),)))
+    assert any("waits for one" in line for line in lines)
+
+
+def begin(bench: Any, search: Any, score: float) -> Any:
+    """A claim and its trial, with one report."""
+    held = claim(bench.engine, search.name, this_process(), 30.0)
+    assert held is not None
+    trial = search.study.ask(fixed_distributions=dict(search.space.sampled))
+    trial.set_user_attr(RUN, "{}")
+    trial.report(score, 0)
+    set_trial(bench.engine, held, trial.number)
+    return held, trial
+
+
+def test_a_snapshot_knows_who_runs_a_trial_and_how_far_the_worker_is(bench: Any, make_spec: Any) -> None:
+    """The worker's own epoch counts where the database missed its reports."""
+    search = bench.create(make_spec(budget={"trials": 4}))
+    enrol(bench.engine, this_process(), "cpu", 30.0)
+    begin(bench, search, 0.5)
+    search.study.ask(fixed_distributions=dict(search.space.sampled))  # a stray: nobody's
+    with bench.engine.begin() as connection:
+        note(connection, this_process(), Doing("working", search.name, 0, 1, 0.75))
+    snap = snapshot(search, bench.engine)
+    held, stray = snap.running
+    assert (held.number, held.device, held.epoch, held.n_epochs, held.score) == (0, "cpu", 2, 3, 0.75)
+    assert held.worker.startswith(f"{this_process().pid}@")
+    assert (stray.worker, stray.epoch, stray.score) == ("", 0, None)
+    assert (snap.n_workers, snap.over) == (1, "")
+
+
+def test_ends_are_told_newest_first_with_their_reason(bench: Any, make_spec: Any) -> None:
+    search = bench.create(make_spec(budget={"trials": 2}))
+    held, trial = begin(bench, search, 0.5)
+    trial.set_user_attr(REASON, "behind the others after epoch 1")
+    search.study.tell(trial, state=TrialState.PRUNED)
+    release(bench.engine, held, "finished")
+    held, trial = begin(bench, search, 0.5)
+    search.study.tell(trial, 1.5)
+    release(bench.engine, held, "finished")
+    snap = snapshot(search, bench.engine)
+    assert [(t.number, t.state, t.score, t.reason) for t in snap.recent] == [
+        (1, "complete", 1.5, ""),
+        (0, "pruned", 0.5, "behind the others after epoch 1"),
+    ]
+    assert (snap.last_hour, snap.over) == (2, "its budget of 2 trials is spent")
+    assert snap.best_trial is not None and snap.best_trial.number == 1
+    json.dumps(dataclasses.asdict(snap), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "n_left", "eta_s"), [((0.0, 0.0), 10, 300.0), ((60.0, 30.0), 10, 255.0), ((600.0,), 1, 0.0)]
+)
+def test_the_time_to_go_is_what_is_left_of_the_budget_at_the_pace_of_the_last_trials(
+    elapsed_s: tuple[float, ...], n_left: int, eta_s: float
+) -> None:
+    """Trials of 60 s: two workers with 10 to go need 300 s; what they have done of theirs comes off."""
+    import datetime
+
+    import optuna
+
+    from search.live import _eta_s
+
+    began = datetime.datetime(2026, 1, 1)
+    done = optuna.trial.create_trial(value=0.0)
+    done.datetime_start, done.datetime_complete = began, began + datetime.timedelta(seconds=60)
+    running = [dataclasses.replace(RUNNING, seconds=seconds) for seconds in elapsed_s]
+    assert _eta_s(n_left, [done, done], running, None) == pytest.approx(eta_s)
+    assert _eta_s(n_left, [done], running, 7.0) == pytest.approx(min(eta_s, 7.0)), "its hours end before"
+    assert _eta_s(n_left, [], running, None) is None
+    assert _eta_s(n_left, [done], [dataclasses.replace(RUNNING, worker="")], None) is None
+
+
+def test_plain_lines_tell_every_end_once_and_where_the_search_is_now_and_then() -> None:
+    lines = PlainLines()
+    assert lines.new([SNAP], 0.0) == [plain_line(SNAP)], "what ended before the first look is old"
+    assert lines.new([SNAP], 1.0) == []
+    later = dataclasses.replace(SNAP, complete=90_001, recent=(dataclasses.replace(ENDED, number=7), ENDED))
+    assert lines.new([later], 2.0) == [ended_line(later, later.recent[0])]
+    assert lines.new([later], 12.0) == [plain_line(later)]
+
+
+def test_watch_tells_plain_lines_where_nobody_sees_it_and_ends_with_the_search(bench: Any, make_spec: Any) -> None:
+    search = bench.create(make_spec(budget={"trials": 1}))
+    held, trial = begin(bench, search, 0.5)
+    search.study.tell(trial, 1.5)
+    release(bench.engine, held, "finished")
+    console = Console(file=io.StringIO(), width=80)
+    watch([search], bench.engine, console)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == (
+        "tiny: 1/1 finished (1 complete, 0 pruned, 0 failed), best si_sdr_db +1.500 (trial 0)\n"
+    )
+
+
+def test_one_look_as_json(drivebeat: Any, study_file: Any) -> None:
+    assert drivebeat("create", str(study_file())).code == 0
+    (found,) = json.loads(drivebeat("watch", "tiny", "--once", "--json").out)
+    assert (found["name"], found["budget"], found["running"], found["best_trial"]) == ("tiny", 4, [], None)
+    assert drivebeat("watch", "tiny", "--json").err.startswith("drivebeat: ")
