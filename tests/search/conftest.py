@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -24,6 +25,15 @@ from search.spec import StudySpec, check
 from search.storage import open_engine, open_storage
 from search.study import SearchStudy, create
 from training.decode import decode
+
+
+@pytest.fixture(autouse=True)
+def _old_handlers() -> Iterator[None]:
+    """work() answers signals of its process; this one is pytest's."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

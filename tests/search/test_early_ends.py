@@ -1,7 +1,6 @@
 """Trials that end early of themselves: a collapsed one is pruned with that reason, a patient one is complete."""
 
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,6 @@ SILENT = {
     "weight_decay": 50.0,
     "decay": "none",
 }
-
-
-@pytest.fixture(autouse=True)
-def _old_handlers() -> Iterator[None]:
-    """work() answers signals of its process; this one is pytest's."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

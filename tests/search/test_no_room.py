@@ -1,7 +1,6 @@
 """Too little memory or disk: the trial ends with the reason, the worker goes on, and a study may learn from it."""
 
 import errno
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,15 +19,6 @@ from search.study import SearchStudy
 from search.telling import MEMORY, judged, tell
 from search.turns import next_turn
 from search.worker import WorkerError, work
-
-
-@pytest.fixture(autouse=True)
-def _old_handlers() -> Iterator[None]:
-    """work() answers signals of its process; this one is pytest's."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def host_allocation() -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,6 @@ from search.patience import is_starting, patiently
 from search.storage import StorageError, open_engine, open_storage
 from search.study import create
 from search.worker import work
-
-
-@pytest.fixture(autouse=True)
-def _old_handlers() -> Iterator[None]:
-    """work() answers signals of its process; this one is pytest's."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_a_worker_started_while_the_server_is_down_runs_when_it_is_up(

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,6 @@ DIVERGING = {
         "steps_per_epoch": 4,
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def _old_handlers() -> Iterator[None]:
-    """work() answers signals of its process; this one is pytest's."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
