@@ -119,7 +119,7 @@ def perform(job: Job) -> dict[str, object]:
         result["cpu_s"] = round(time.process_time() - began, 1)
         device = resolve_device("cpu")
         with arithmetic(run.fit.seed, device, 1):
-            model = run.model.build(corpus.n_channels)
+            model = run.build_model(corpus.n_channels)
             load_weights(model, folder / WEIGHTS)
             mixture = held_out(corpus.splits["test"], run.data, run.data.test)
             estimates = estimate_held_out(model, mixture, device, run.fit.batch_size)

@@ -3,8 +3,7 @@
 Blocks of attention, gated convolution and feed-forward (Gulati et al. 2020, arXiv:2005.08100, in the simple form of
 one feed-forward). Positions turn queries and keys (rotary: Su et al. 2021, arXiv:2104.09864), so attention sees how
 far apart two sounds are and not where in the window they lie: what beats are told by, at any window length. Bins
-outside the band are neither read nor written. What least squares leave of channel 0 (models.canceller) comes in as one
-more channel, so that the net need not learn what can be solved.
+outside the band are neither read nor written.
 """
 
 import math
@@ -18,7 +17,6 @@ from torch.nn import functional
 
 from models.attention import check_attention
 from models.base import DenoiserConfig, register
-from models.canceller import cancelled, check_filters, delayed
 from models.layers import check_counts, check_kernels, run_padded
 from models.spectrum import HOPS, check_frames, overlap_add, short_time, spectral_features
 
@@ -105,8 +103,7 @@ class Conformer(nn.Module):
         self.window_samples, self.hop = c.window_samples, c.window_samples // HOPS
         self.bins = slice(*c.bins)
         self.n_bins, self.direct = c.bins[1] - c.bins[0], c.direct
-        self.taps, self.spacing, self.ridge = c.taps, c.spacing, c.ridge
-        self.n_channels = n_channels + (c.taps > 0 and n_channels > 1)
+        self.n_channels = n_channels
         self.into = nn.Linear(3 * self.n_channels * self.n_bins, c.width)
         self.blocks = nn.Sequential(
             *(ConformerBlock(c.width, c.nhead, c.feed_forward, c.kernel, c.dropout) for _ in range(c.encoder_layers))
@@ -122,8 +119,7 @@ class Conformer(nn.Module):
 
     def denoise(self, noisy: Tensor) -> Tensor:
         """The net on a length that is a multiple of the hop; three hops at either end are not complete."""
-        heard = self.with_cancelled(noisy) if self.n_channels > noisy.shape[1] else noisy
-        spectra = short_time(heard, self.window_samples)
+        spectra = short_time(noisy, self.window_samples)
         in_band = spectra[..., self.bins]
         # One level for all channels, so that what references have in proportion to channel 0 stays.
         power = in_band.real.square() + in_band.imag.square()
@@ -133,15 +129,6 @@ class Conformer(nn.Module):
         kept = spectra.new_zeros(spectra[:, 0].shape)
         kept[..., self.bins] = self._estimate(in_band, level[:, 0], values)
         return overlap_add(kept, self.window_samples).unsqueeze(1)
-
-    def with_cancelled(self, noisy: Tensor) -> Tensor:
-        """[batch, 1 + channel, time]: what the references leave of channel 0 first."""
-        # Solving needs single precision.
-        with torch.autocast(noisy.device.type, enabled=False):
-            primary, references = noisy[:, :1].float(), noisy[:, 1:].float()
-            regressors = delayed(references, self.taps, self.spacing)
-            left = cancelled(primary, regressors, torch.ones_like(primary), self.ridge)
-        return torch.cat((left, noisy), dim=1)
 
     def _estimate(self, in_band: Tensor, level: Tensor, values: Tensor) -> Tensor:
         """complex[batch, frame, bin]: every channel through its mask, summed, and what is written outright."""
@@ -157,8 +144,7 @@ class ConformerConfig(DenoiserConfig):
 
     low, high: the frequencies that it reads and writes, as shares of the sampling rate: 20 and 62.5 Hz at 250 Hz;
     0.02 and 0.0625 are the same at 1 kHz. `direct`: beside masks on the channels, which can only shape what they
-    hold, the net may write spectra outright, as a sound that it knows from other beats. taps, spacing, ridge: of the
-    filters from each reference; +-64 ms take taps 17 with spacing 2 at 250 Hz and 8 at 1 kHz; taps 0 is without.
+    hold, the net may write spectra outright, as a sound that it knows from other beats.
     """
 
     window_samples: Annotated[int, CategoricalDistribution((32, 64, 128))] = 64
@@ -172,9 +158,6 @@ class ConformerConfig(DenoiserConfig):
     kernel: Annotated[int, CategoricalDistribution((5, 7, 11, 15))] = 7
     dropout: Annotated[float, FloatDistribution(0.0, 0.2)] = 0.0
     direct: Annotated[bool, CategoricalDistribution((False, True))] = True
-    taps: Annotated[int, CategoricalDistribution((0, 9, 17, 33))] = 17
-    spacing: int = 2
-    ridge: Annotated[float, FloatDistribution(1e-3, 3e-1, log=True)] = 3e-2
 
     def __post_init__(self) -> None:
         model, c = "conformer", self
@@ -186,8 +169,6 @@ class ConformerConfig(DenoiserConfig):
             )
         check_counts(model, width=c.width, encoder_layers=c.encoder_layers)
         check_kernels(model, kernel=c.kernel)
-        if c.taps:
-            check_filters(model, c.taps, c.spacing, c.ridge)
         check_attention(model, c.width, "width", c.nhead, c.feed_forward, c.dropout, "none")
         if c.width // c.nhead % 2:
             raise ValueError(

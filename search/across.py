@@ -138,7 +138,7 @@ def _seconds(trials: Sequence[FrozenTrial]) -> list[float]:
 
 
 def _size(run: RunConfig) -> int:
-    return n_parameters(run.model.build(run.data.n_channels))
+    return n_parameters(run.build_model(run.data.n_channels))
 
 
 def _latency_ms(run: RunConfig) -> float:

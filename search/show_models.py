@@ -14,7 +14,7 @@ from search.show import new_table, short, type_name
 from search.space import Parameter, describe, parameters
 from training.decode import pick
 
-SHARED = ("optimiser", "schedule", "fit", "augment")
+SHARED = ("optimiser", "schedule", "fit", "front", "augment")
 
 
 def show_models(console: Console, at: At = At()) -> None:  # noqa: B008 - a frozen value

@@ -17,6 +17,7 @@ from optuna.distributions import (
 
 from data.augment_config import AugmentConfig
 from models import DenoiserConfig
+from models.front import FrontConfig
 from objectives.losses import LossConfig
 from search.points import some_points
 from training.config import FitConfig
@@ -92,6 +93,7 @@ def _sections(model: type[DenoiserConfig], loss: type[LossConfig]) -> dict[str, 
         "optimiser": OptimiserConfig,
         "schedule": ScheduleConfig,
         "fit": FitConfig,
+        "front": FrontConfig,
         AUGMENT: AugmentConfig,
     }
 
@@ -182,8 +184,8 @@ def sample(trial: optuna.trial.BaseTrial, space: Space) -> dict[str, Any]:
 
 
 def sections(space: Space, params: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The config sections (model, loss, optimiser, schedule, fit) that `params` and the fixed values make; augment as
-    far as they name it, a table.
+    """The config sections (model, loss, optimiser, schedule, fit, front) that `params` and the fixed values make;
+    augment as far as they name it, a table.
 
     Raises ConfigError where a value is of the wrong type or cannot exist.
     """

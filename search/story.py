@@ -61,7 +61,7 @@ def _estimate_validation(run: RunConfig, corpus: Corpus, weights: Path) -> tuple
     """The validation mixture and the estimates of the model with `weights`: float32[snr, window, time]."""
     device = resolve_device(run.fit.device)
     with arithmetic(run.fit.seed, device, run.fit.threads, run.fit.precision):
-        model = run.model.build(corpus.n_channels)
+        model = run.build_model(corpus.n_channels)
         load_weights(model, weights)
         mixture = held_out(corpus.splits["validation"], run.data, run.data.validation)
         return mixture, estimate_held_out(model.to(device), mixture, device, run.fit.batch_size, run.fit.precision)

@@ -195,7 +195,7 @@ def _announce(trial: optuna.Trial, run: RunConfig, cost: _Cost) -> None:
 
 def _measure(run: RunConfig, limits: ConstraintSpec, corpus: Corpus) -> _Cost:
     with arithmetic(run.fit.seed, torch.device("cpu"), run.fit.threads):
-        model = run.model.build(corpus.n_channels)
+        model = run.build_model(corpus.n_channels)
         size = n_parameters(model)
         attributes: dict[str, float] = {"n_parameters": size}
         over: dict[str, float] = {}

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from optuna.distributions import CategoricalDistribution
+from torch import nn
 
 from data.config import DataConfig
 from models import DENOISERS, DenoiserConfig
+from models.front import FrontConfig
 from objectives.losses import LOSSES, LossConfig
 from training.decode import ConfigError, decode, decode_named, encode, near
 from training.documents import read_document, write_document
@@ -74,6 +76,11 @@ class RunConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     init: InitConfig = field(default_factory=InitConfig)
+    front: FrontConfig = field(default_factory=FrontConfig)
+
+    def build_model(self, n_channels: int) -> nn.Module:
+        """The denoiser with what is solved before it, weights drawn from torch's global generator."""
+        return self.front.build(self.model, n_channels)
 
 
 SECTIONS: dict[str, type] = {
@@ -82,6 +89,7 @@ SECTIONS: dict[str, type] = {
     "schedule": ScheduleConfig,
     "fit": FitConfig,
     "init": InitConfig,
+    "front": FrontConfig,
 }
 
 
@@ -91,8 +99,9 @@ def to_document(run: RunConfig) -> dict[str, Any]:
     Without a section `init` where the weights are drawn at random, as in every document of before there was one.
     """
     document = {"schema_version": SCHEMA_VERSION, **encode(run)}
-    if run.init == InitConfig():
-        del document["init"]
+    for section, default in (("init", InitConfig()), ("front", FrontConfig())):
+        if getattr(run, section) == default:
+            del document[section]
     document["model"] = {"name": run.model.name, **encode(run.model)}
     document["loss"] = {"name": run.loss.name, **encode(run.loss)}
     return document

@@ -73,7 +73,7 @@ def build_learner(run: RunConfig, n_channels: int, device: torch.device, *, begi
 
     Draws from torch's global generator. Raises CheckpointError where those weights do not fit.
     """
-    model = run.model.build(n_channels)
+    model = run.build_model(n_channels)
     if begins:
         initialise(model, run.init)
     model = model.to(device)

@@ -50,7 +50,7 @@ def describe_start(run: RunConfig, n_channels: int) -> str:
     if not run.init.weights:
         return ""
     with arithmetic(run.fit.seed, resolve_device("cpu"), run.fit.threads):
-        n_loaded, n_tensors = initialise(run.model.build(n_channels), run.init)
+        n_loaded, n_tensors = initialise(run.build_model(n_channels), run.init)
     chain = f", run {len(run.init.lineage) + 1} of a chain" if run.init.lineage else ""
     return f"starts from {run.init.weights}: {n_loaded} of {n_tensors} tensors{chain}"
 

@@ -150,7 +150,7 @@ def read_folder(folder: Path) -> RunConfig:
 def load_model(run: RunConfig, folder: Path) -> nn.Module:
     """The model of `run` with the weights in `folder`, on the CPU. Raises CheckpointError where they do not fit."""
     with arithmetic(run.fit.seed, resolve_device("cpu"), None):
-        model = run.model.build(run.data.n_channels)
+        model = run.build_model(run.data.n_channels)
     load_weights(model, folder / WEIGHTS)
     return model
 
