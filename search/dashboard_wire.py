@@ -82,7 +82,7 @@ def compressed(application: WSGIApplication) -> WSGIApplication:
             headers = _of_artifact(status, headers)
         kind = next((value for name, value in headers if name.lower() == "content-type"), "")
         names = {name.lower() for name, _ in headers}
-        text = kind.startswith(TEXT) and not names & {"content-encoding", "etag"} and not path.startswith("/artifacts/")
+        text = kind.startswith(TEXT) and "content-encoding" not in names and not path.startswith("/artifacts/")
         if environ["REQUEST_METHOD"] != "GET" or not status.startswith("200") or not text:
             start_response(status, headers)
             return body
@@ -102,10 +102,11 @@ def reply(
     start_response: StartResponse,
     headers: Sequence[tuple[str, str]],
 ) -> Iterable[bytes]:
-    """Answer 200 with `parts`, or 304 where the browser has them; Content-Length is put in place of any there was."""
+    """Answer 200 with `parts`, or 304 where the browser has them; length and tag replace any in `headers`."""
     plains = [part.plain if isinstance(part, Piece) else part for part in parts]
     tag = tag_of(plains)
-    kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
+    ours = {"content-length", "etag", "last-modified"}
+    kept = [(name, value) for name, value in headers if name.lower() not in ours]
     kept += [("ETag", tag), ("Cache-Control", "private, no-cache"), ("Vary", "Accept-Encoding")]
     if has_it(environ, tag):
         start_response("304 Not Modified", [row for row in kept if row[0].lower() != "content-type"])

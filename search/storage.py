@@ -13,8 +13,10 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from sqlalchemy import Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
+from search.idle import close_when_idle
+from search.lean_storage import LeanStorage
 from search.ledger import create_tables
 from search.locks import alone
 from search.mounts import network_file_system
@@ -44,8 +46,9 @@ def masked(url: str) -> str:
     return parsed.update_query_dict(secret).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
-def open_storage(url: str) -> BaseStorage:
-    """Optuna's storage on `url`, its schema and ours made if need be, behind Optuna's cache of finished trials.
+def open_storage(url: str, *, lean: bool = False) -> BaseStorage:
+    """Optuna's storage on `url`, its schema and ours made if need be: our own (search.lean_storage) with `lean` on
+    PostgreSQL and SQLite, else Optuna's RDBStorage behind its cache of finished trials.
 
     SQLite: WAL, a busy timeout and immediate transactions, without which parallel workers run trials twice.
     Raises StorageError in one line for a URL that is none, a database that does not answer, or a schema of another
@@ -60,6 +63,9 @@ def open_storage(url: str) -> BaseStorage:
             first = _checked(url, options)
             first.remove_session()
             first.engine.dispose()
+        if lean and engine.dialect.name in ("sqlite", "postgresql"):
+            engine.dispose()
+            return LeanStorage(partial(lean_engine, url))
         storage = RDBStorage(driver_url(url), engine_kwargs=options, skip_table_creation=True)
         _tune(storage.engine)
         engine.dispose()
@@ -89,6 +95,23 @@ def open_engine(url: str) -> Engine:
         engine = sqlalchemy.create_engine(parsed, **engine_options(url))
         _tune(engine)
         return engine
+
+
+def lean_engine(url: str) -> Engine:
+    """The engine of a LeanStorage on a database whose schema is made. On PostgreSQL it keeps one connection while it is
+    in use, and none once it was idle for a few seconds: a trial says things in bursts, and opening a connection
+    costs more than saying them.
+    """
+    options = engine_options(url)
+    if options.pop("poolclass", None) is None:
+        engine = sqlalchemy.create_engine(driver_url(url), **options)
+    else:
+        engine = sqlalchemy.create_engine(
+            driver_url(url), poolclass=QueuePool, pool_size=1, max_overflow=-1, pool_use_lifo=True, **options
+        )
+        close_when_idle(engine)
+    _tune(engine)
+    return engine
 
 
 @contextlib.contextmanager
@@ -206,6 +229,8 @@ def _tune(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: sqlalchemy.Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            return  # one statement at a time, which SQLite makes atomic by itself; reading waits for no writer
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     engine.dispose()  # connections made before the listeners stood do not count

@@ -102,7 +102,8 @@ def note_of(trial: FrozenTrial, study_id: int, *, cleared: bool = False) -> str:
 def _headline(trial: FrozenTrial) -> str:
     a = trial.user_attrs
     state = STATES.get(trial.state, "trained, being told" if BY_SNR in a else trial.state.name.lower())
-    words = [f"**{state}**" if trial.value is None else f"**{state}, score {trial.value:+.3f}**"]
+    value = trial.values[0] if trial.values else None  # of a pruned trial its last report
+    words = [f"**{state}**" if value is None else f"**{state}, score {value:+.3f}**"]
     if trial.last_step is not None:
         best = f" (best: {a['best_epoch'] + 1})" if isinstance(a.get("best_epoch"), int) else ""
         words.append(f"{trial.last_step + 1} epochs{best}")

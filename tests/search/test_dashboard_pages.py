@@ -35,7 +35,10 @@ def get(application: Any, path: str, query: str = "", **headers: str) -> tuple[i
     }
     said: list[Any] = []
     body = application(environ, lambda status, rows, exc_info=None: said.extend((status, rows)))
-    return int(said[0][:3]), dict(said[1]), b"".join(body)
+    whole = b"".join(body)
+    if hasattr(body, "close"):
+        body.close()
+    return int(said[0][:3]), dict(said[1]), whole
 
 
 @pytest.fixture
@@ -53,6 +56,7 @@ def study(bench: Any) -> optuna.Study:
                 intermediate_values={0: 0.123456789, 1: float("nan"), 2: float("-inf")},
                 user_attrs={"run": "{}" * 50, "device": "cpu", "n_parameters": 5},
                 constraints={"n_parameters": 1.0 if number == 7 else -1.0},
+                system_attrs={"artifacts:abc": json.dumps({"artifact_id": "abc", "filename": "a.wav"})},
             )
         )
     study.ask()

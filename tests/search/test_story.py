@@ -61,7 +61,7 @@ def test_a_note_tells_scores_cost_device_reason_and_where_figure_and_sounds_are(
     )
     conclude_note(search.study, bench.engine, trial._trial_id)
     note = get_note(trial)
-    assert note.startswith("**pruned**, 2 epochs (best: 2), 4,321 parameters, 75 s, on cpu of host")
+    assert note.startswith("**pruned, score -2.000**, 2 epochs (best: 2), 4,321 parameters, 75 s, on cpu of host")
     assert "**Why pruned**: behind the others after epoch 2" in note
     assert note.index("| -10 dB | -4.00 | - | - |") < note.index("| -5 dB | 1.23 | 0.50 | 25% |")
     assert f"](/artifacts/{search.study._study_id}/{trial._trial_id}/" in note
