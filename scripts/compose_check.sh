@@ -18,6 +18,7 @@ read -ra COMPOSE <<<"${COMPOSE:-docker-compose}"
 PYTHON=${PYTHON:-$ROOT/.venv/bin/python}
 TRIALS=12
 PORT=18080
+DOOR=open-sesame-1
 PARENT=drivebeat-check-$$
 
 say() { printf '%s  %s\n' "$(date +%T)" "$*"; }
@@ -69,6 +70,7 @@ copy_checkout() {
     chown 1234:1234 "$CHECKOUT"/{data/demo,runs}
     cat >"$CHECKOUT/.env" <<-EOF
 		POSTGRES_PASSWORD=p@ss/w:rd%20#1
+		DASHBOARD_PASSWORD=$DOOR
 		STUDY_FILE=search/studies/check.toml
 		STUDY=check
 		WORKER_THREADS=1
@@ -279,8 +281,9 @@ check_dashboard() {
         sleep 1
     done
     [[ $(state_of '{{.State.Health.Status}}' "$id") == healthy ]] || fail "the dashboard is not healthy"
-    inside curl -fsS "http://127.0.0.1:$PORT/dashboard/" | grep -i '<title>' >/dev/null || fail "no dashboard page"
-    inside curl -fsS "http://127.0.0.1:$PORT/api/studies" | grep '"check"' >/dev/null || fail "the dashboard has no study"
+    ! inside curl -fs "http://127.0.0.1:$PORT/dashboard/" >/dev/null || fail "the dashboard asks for no password"
+    inside curl -fsS -u "me:$DOOR" "http://127.0.0.1:$PORT/dashboard/" | grep -i '<title>' >/dev/null || fail "no dashboard page"
+    inside curl -fsS -u "me:$DOOR" "http://127.0.0.1:$PORT/api/studies" | grep '"check"' >/dev/null || fail "the dashboard has no study"
     ! inside curl -fs --max-time 5 "http://172.17.0.1:$PORT/dashboard/" >/dev/null ||
         fail "the dashboard answers on other addresses than 127.0.0.1"
     say "dashboard: healthy, shows the study, answers on 127.0.0.1 only"
@@ -290,8 +293,9 @@ check_rules() {
     ! compose run --rm -T --entrypoint touch worker data/raw/x 2>/dev/null || fail "recordings can be written to"
     [[ $(compose run --rm -T --entrypoint id worker -u 2>/dev/null) == 1000 ]] || fail "the worker runs as another user"
     ! POSTGRES_PASSWORD='' compose config -q 2>/dev/null || fail "an empty password is accepted"
+    ! DASHBOARD_PASSWORD='' compose config -q 2>/dev/null || fail "a dashboard without a password is accepted"
     # grep without -q reads to the end: a writer whose reader goes early fails under pipefail
-    POSTGRES_PASSWORD=x compose -f docker-compose.yml -f docker-compose.gpu.yml config |
+    POSTGRES_PASSWORD=x DASHBOARD_PASSWORD=x compose -f docker-compose.yml -f docker-compose.gpu.yml config |
         grep 'driver: nvidia' >/dev/null || fail "the GPU file does not reserve a GPU"
     say "rules: recordings read-only, user 1000, a password is required, the GPU file reserves a GPU"
 }
@@ -304,7 +308,7 @@ trap 'exit 130' INT TERM
 copy_checkout
 collect_wheels
 # .env speaks alone from here on: Compose lets the shell's variables win over it
-unset "${!PIP_@}" "${!DRIVEBEAT_@}" "${!STUDY@}" POSTGRES_PASSWORD DASHBOARD_PORT
+unset "${!PIP_@}" "${!DRIVEBEAT_@}" "${!STUDY@}" POSTGRES_PASSWORD "${!DASHBOARD_@}"
 start_engine
 make_base_images
 compose build 2>&1 | tee "$WORK/build.log" | grep -E '^Step|^Successfully' ||

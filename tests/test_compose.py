@@ -57,25 +57,26 @@ def test_both_files_keep_to_what_compose_1_29_and_2_read(name: str) -> None:
 
 
 def test_every_published_port_is_on_this_host_only() -> None:
-    """The dashboard has no login: a port without an address would be open to the network."""
+    """A port without an address would be open to the network, and passwords would cross it in plain HTTP."""
     published = [port for service in services(BASE).values() for port in service.get("ports", [])]
     assert published == ["127.0.0.1:${DASHBOARD_PORT:-8080}:8080"]
 
 
-def test_the_password_has_no_default_and_stands_in_no_url() -> None:
-    uses = re.findall(r"\$\{POSTGRES_PASSWORD[^}]*\}", text_of(BASE))
-    assert len(uses) == 2
-    assert all(use.startswith("${POSTGRES_PASSWORD:?") for use in uses)
+def test_the_passwords_have_no_default_and_stand_in_no_url() -> None:
+    for name, n_uses in (("POSTGRES_PASSWORD", 2), ("DASHBOARD_PASSWORD", 1)):
+        uses = re.findall(rf"\$\{{{name}[^}}]*\}}", text_of(BASE))
+        assert len(uses) == n_uses
+        assert all(use.startswith(f"${{{name}:?") for use in uses)
+        assert re.search(rf"^{name}=$", text_of(".env.example"), re.MULTILINE)
     assert "@postgres" in text_of(BASE)
     assert not re.search(r"://[^@\s]*:[^@\s]*@", text_of(BASE))
-    assert re.search(r"^POSTGRES_PASSWORD=$", text_of(".env.example"), re.MULTILINE)
 
 
 def test_the_servers_say_whether_they_are_healthy() -> None:
     """Over TCP for PostgreSQL: its socket answers before the database is made."""
     found = services(BASE)
     assert {"pg_isready", "-h", "127.0.0.1"} <= set(found["postgres"]["healthcheck"]["test"])
-    assert "http://127.0.0.1:8080/dashboard/" in found["dashboard"]["healthcheck"]["test"][-1]
+    assert "status == 401" in found["dashboard"]["healthcheck"]["test"][-1], "up, and its door is shut"
     assert all(
         {"interval", "timeout", "retries"} <= set(found[name]["healthcheck"]) for name in ("postgres", "dashboard")
     )
@@ -152,16 +153,17 @@ def test_build_arguments_are_those_the_dockerfile_takes_and_the_same_in_both_fil
 def test_the_example_names_every_variable_and_no_other() -> None:
     used = {name for file in (BASE, GPU) for name in VARIABLE.findall(text_of(file))}
     used |= {argument for argument in services(BASE)["init"]["build"]["args"] if "=" not in argument}
-    named = set(re.findall(r"^(?:# )?([A-Z0-9_]+)=(?!\$)", text_of(".env.example"), re.MULTILINE))
+    of_compose, _, _ = text_of(".env.example").partition("# Trackers and messages")
+    named = set(re.findall(r"^(?:# )?([A-Z0-9_]+)=(?!\$)", of_compose, re.MULTILINE))
     assert named - {"DRIVEBEAT_COMMIT"} == used - {"DRIVEBEAT_COMMIT"}
     assert "DRIVEBEAT_COMMIT=" in text_of(".env.example")
 
 
 def test_the_examples_values_are_the_defaults() -> None:
-    """Copying the example changes nothing but the password."""
+    """Copying the example changes nothing but the passwords."""
     defaults = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", text_of(BASE) + text_of(GPU)))
     told = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", text_of(".env.example"), re.MULTILINE))
-    assert {name: value for name, value in told.items() if name != "POSTGRES_PASSWORD"} == {
+    assert {name: value for name, value in told.items() if name not in ("POSTGRES_PASSWORD", "DASHBOARD_PASSWORD")} == {
         name: value for name, value in defaults.items() if name != "DRIVEBEAT_COMMIT"
     }
 

@@ -1,6 +1,7 @@
 """The API that the page uses: as the stock dashboard's, the best trial feasible; kept, compressed, tagged."""
 
 import gzip
+import io
 import json
 import zlib
 from pathlib import Path
@@ -30,6 +31,7 @@ def get(application: Any, path: str, query: str = "", **headers: str) -> tuple[i
         "SERVER_NAME": "x",
         "SERVER_PORT": "80",
         "wsgi.url_scheme": "http",
+        "wsgi.errors": io.StringIO(),
         "HTTP_ACCEPT_ENCODING": "",
         **{f"HTTP_{name}": value for name, value in headers.items()},
     }
@@ -155,7 +157,7 @@ def test_pages_are_compressed_and_artifacts_kept_by_the_browser(pages: tuple[Any
     assert b"<html" in gzip.decompress(body)
     assert "script-src 'self'" in headers["Content-Security-Policy"]
     assert get(pages[0], "/dashboard", ACCEPT_ENCODING="gzip", IF_NONE_MATCH=headers["ETag"])[0] == 304
-    missing = get(pages[0], "/artifacts/1/1/abc")
+    missing = get(pages[0], "/artifacts/1/1/abd")
     assert missing[0] == 404
     assert missing[1]["Content-Security-Policy"] == "sandbox"
 
