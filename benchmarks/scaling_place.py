@@ -25,8 +25,8 @@ from search.roster import Doing, note
 from search.slots import Lookout, claim, release, renew, settle
 from search.spec import run_of
 from search.storage import open_engine, open_storage
-from search.story import put_note
 from search.study import SearchStudy, load_study
+from search.trial_note import BY_SNR, TRAINED, put_note
 from search.turns import next_turn, sweep
 from training.config import to_document
 
@@ -119,7 +119,7 @@ class Worker:
             for i, name in enumerate(ARTIFACTS):
                 trial.storage.set_trial_system_attr(trial._trial_id, *artifact(i, name))
         with meter.at("note"):
-            put_note(trial, NOTE)
+            put_note(trial.storage, self.search.study._study_id, trial._trial_id, NOTE, TRAINED)
         with meter.at("end"):
             outcome = TrialOutcome("complete", draw.random(), EPOCHS)
             assert settle(self.engine, turn.held, outcome.encode())
@@ -182,6 +182,8 @@ def attributes_of(search: SearchStudy, params: Any) -> dict[str, Any]:
         "n_parameters": 12_345,
         "seconds": 123.4,
         "best_epoch": 9,
+        "model": search.space.model.name,
+        BY_SNR: {f"{snr:+g}": dict.fromkeys(scores, 1.2345) for snr in search.spec.data.validation.snrs_db},
         **dict.fromkeys((*scores, *by_snr), 1.2345),
     }
 

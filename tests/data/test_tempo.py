@@ -59,7 +59,7 @@ def test_tempos_begin_with_one_and_lie_within_the_change(change: float) -> None:
     tempos = tempos_within(change)
     assert tempos[0] == 1.0
     assert len(set(tempos)) == len(tempos) <= 17
-    assert all(abs(tempo - 1) <= change + 0.005 and tempo == round(tempo, 2) for tempo in tempos)
+    assert all(abs(tempo - 1) < change + 0.00501 and tempo == round(tempo, 2) for tempo in tempos)
     if change >= 0.01:
         assert min(tempos) < 1 < max(tempos)
 

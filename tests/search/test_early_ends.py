@@ -46,7 +46,7 @@ def test_it_is_pruned_at_the_second_silent_validation_with_that_reason(collapsed
 
 def test_its_note_and_drivebeat_show_tell_the_reason(collapsed: Any, bench: Any, drivebeat: Callable[..., Any]) -> None:
     (trial,) = collapsed.study.get_trials()
-    assert "**Collapsed**: output fell to silence" in (get_note(Trial(collapsed.study, trial._trial_id)) or "")
+    assert "output fell to silence" in (get_note(Trial(collapsed.study, trial._trial_id)) or "")
     said = drivebeat("show", "tiny", "--storage", bench.url)
     assert said.code == 0
     assert "trial 0 collapsed: output fell to silence" in said.out

@@ -13,9 +13,9 @@ from benchmarks.scaling_place import EPOCHS, Worker, attributes_of, closed, past
 from search.ledger import this_process
 from search.slots import progress
 from search.store import open_store
-from search.story import put_note
 from search.trial import Place as TrialPlace
 from search.trial import Watch, run_trial
+from search.trial_note import put_note
 from search.turns import next_turn
 
 
@@ -107,12 +107,12 @@ def test_a_note_is_written_without_reading_those_of_other_trials(one: Worker) ->
     """optuna_dashboard keeps the notes of all trials with the study; its save_note reads them all."""
     from optuna_dashboard import get_note
 
-    trial = one.search.study.ask()
+    trial, study_id = one.search.study.ask(), one.search.study._study_id
     with one.meter.at("few"):
-        put_note(trial, "one")
+        put_note(one.storage, study_id, trial._trial_id, "one", 1)
     for i in range(20):
-        one.storage.set_study_system_attr(one.search.study._study_id, f"dashboard:{i + 1000}:note_ver", 1)
+        one.storage.set_study_system_attr(study_id, f"dashboard:{i + 1000}:note_ver", 1)
     with one.meter.at("many"):
-        put_note(trial, "two " * 1000)  # longer than one attribute holds
+        put_note(one.storage, study_id, trial._trial_id, "two " * 1000, 2)  # longer than one attribute holds
     assert get_note(trial) == "two " * 1000
     assert one.meter.statements["many", "Optuna"] <= 2 * one.meter.statements["few", "Optuna"]
