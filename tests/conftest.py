@@ -5,6 +5,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share the cores; set before torch is imported
 
+os.environ.setdefault("DRIVEBEAT_CACHE", "")  # prepared recordings of tests are no use to anybody
+
 import pytest
 import torch
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "optuna", "sqlalchemy", "matplotlib", "scipy", "numpy", "pandas", "sklearn", "pydantic", "plotly")
+HEAVY = ("torch", "optuna", "sqlalchemy", "matplotlib", "scipy", "numpy", "pandas", "sklearn", "plotly")
 PROGRAM = """
 import json, sys
 from search.cli import main
