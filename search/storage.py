@@ -107,7 +107,13 @@ def lean_engine(url: str) -> Engine:
         engine = sqlalchemy.create_engine(driver_url(url), **options)
     else:
         engine = sqlalchemy.create_engine(
-            driver_url(url), poolclass=QueuePool, pool_size=1, max_overflow=-1, pool_use_lifo=True, **options
+            driver_url(url),
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=-1,
+            pool_reset_on_return=None,  # nothing is left open: autocommit, or a transaction that ends with its block
+            isolation_level="AUTOCOMMIT",
+            **options,
         )
         close_when_idle(engine)
     _tune(engine)

@@ -261,9 +261,7 @@ def _finish(bench: _Bench, turn: Turn, outcome: TrialOutcome) -> bool:
         worker_failed(bench.search, outcome, trial.number, switches, bench.say)
     bench.patiently(lambda: after_trial(bench.search, bench.engine, switches, bench.say))
     artifacts = bench.place.store.artifacts
-    bench.patiently(
-        lambda: show_end(bench.search, bench.engine, trial._trial_id, artifacts, bench.corpus, bench.say)
-    )
+    bench.patiently(lambda: show_end(bench.search, bench.engine, trial._trial_id, artifacts, bench.corpus, bench.say))
     return True
 
 

@@ -1,0 +1,95 @@
+"""One worker of benchmarks.storage, in a process of its own: it opens a storage and runs trials that train nothing."""
+
+import random
+import time
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import BaseStorage
+
+from search.lean_storage import LeanStorage, together
+from search.storage import driver_url, lean_engine
+
+N_PARAMS, N_REPORTS, STUDY = 6, 10, "benchmark"
+COSTS = Literal["trial_s", "trial_cpu_s", "report_s", "first_ask_s"]
+
+SAMPLERS = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
+PRUNERS = {
+    "median": optuna.pruners.MedianPruner,
+    "halving": partial(optuna.pruners.SuccessiveHalvingPruner, min_resource=1),
+    "hyperband": partial(optuna.pruners.HyperbandPruner, 1, N_REPORTS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """kind and address of the storage, and how many trials to run in it."""
+
+    kind: str
+    address: str
+    n_trials: int
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Seconds: of a trial, of the processor in it, of one report with should_prune, and of the first ask."""
+
+    trial_s: float
+    trial_cpu_s: float
+    report_s: float
+    first_ask_s: float
+
+
+def opened(kind: str, address: str) -> BaseStorage:
+    """A storage of `kind` at `address`, where its tables are made already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if kind == "ours":
+            return LeanStorage(partial(lean_engine, address))
+        if kind == "journal":
+            return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(address))
+        if kind == "grpc":
+            return optuna.storages.GrpcStorageProxy(host="localhost", port=int(address))
+        return optuna.storages.get_storage(driver_url(address))
+
+
+def loaded(storage: BaseStorage, sampler: str = "random", pruner: str = "median") -> optuna.Study:
+    """The benchmark's study in `storage`."""
+    return optuna.load_study(study_name=STUDY, storage=storage, sampler=SAMPLERS[sampler](), pruner=PRUNERS[pruner]())
+
+
+def run_trial(study: optuna.Study, reports: list[float] | None = None) -> None:
+    """One trial; the seconds of each report with should_prune are added to `reports`."""
+    trial = study.ask()
+    with together(study._storage, trial._trial_id):
+        for i in range(N_PARAMS):
+            trial.suggest_float(f"p{i}", 0.0, 1.0)
+    for step in range(N_REPORTS):
+        began = time.perf_counter()
+        trial.report(random.random(), step)
+        trial.should_prune()
+        if reports is not None:
+            reports.append(time.perf_counter() - began)
+    study.tell(trial, random.random())
+
+
+def measure(task: Task, barrier: Any) -> Costs:
+    """Open the storage, run one trial to get going, wait for the others, then run and time the rest."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = loaded(opened(task.kind, task.address))
+    began = time.perf_counter()
+    first = study.ask()
+    first_s = time.perf_counter() - began
+    study.tell(first, state=optuna.trial.TrialState.FAIL)
+    run_trial(study)
+    barrier.wait()
+    reports: list[float] = []
+    began, cpu_began = time.perf_counter(), time.process_time()
+    for _ in range(task.n_trials):
+        run_trial(study, reports)
+    took_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
+    study._storage.remove_session()
+    return Costs(took_s / task.n_trials, cpu_s / task.n_trials, sorted(reports)[len(reports) // 2], first_s)

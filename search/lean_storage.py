@@ -1,0 +1,270 @@
+"""An Optuna storage on Optuna's own tables that says little: increments are read, and each write is one statement.
+
+Stock Optuna, its CLI and its dashboard may use the same database at the same time. What stands apart from Optuna's
+RDBStorage, and why, is in docs/storage.md. PostgreSQL and SQLite; no heartbeats, for search.slots has leases.
+"""
+
+import contextlib
+import copy
+import threading
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Table
+
+from search import lean_writes as writes
+from search.lean_cache import Decoder, StudyCache
+from search.lean_reads import changed_trials, first_distribution, rows_after, rows_of
+from search.lean_studies import LeanStudies
+from search.lean_tables import SYSTEM, USER
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """What `together` keeps of one trial until its block ends."""
+
+    params: dict[str, writes.Param] = field(default_factory=dict)
+    user: dict[str, Any] = field(default_factory=dict)
+    system: dict[str, Any] = field(default_factory=dict)
+
+
+class _OfThread(threading.local):
+    """A trial that this thread made with its last call, and what it holds back."""
+
+    made: FrozenTrial | None = None
+    held: dict[int, _Held] | None = None
+
+
+class LeanStorage(LeanStudies):
+    """Optuna's storage over `connect()`, which makes an engine on a database that has Optuna's tables.
+
+    Errors of the database come as SQLAlchemy's own. May be shared by threads, pickled and carried over a fork.
+    """
+
+    def _begin_here(self) -> None:
+        super()._begin_here()
+        self._lock = threading.RLock()
+        self._decoder = Decoder()
+        self._studies: dict[int, StudyCache] = {}
+        self._study_of: dict[int, int] = {}
+        self._thread = _OfThread()
+
+    def _said(self) -> None:
+        self._thread.made = None
+
+    def _forget(self, study_id: int) -> None:
+        with self._lock:
+            super()._forget(study_id)
+            self._studies.pop(study_id, None)
+            for trial_id in [trial for trial, study in self._study_of.items() if study == study_id]:
+                del self._study_of[trial_id]
+
+    # trials: writing
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        with self._lock:
+            known = self._studies.get(study_id)
+            newest, n_known = (known.newest, len(known.heads)) if known else (0, 0)
+        alone = self.engine.dialect.name == "sqlite" and template_trial is None
+        with self._saying(whole=not alone) as connection:
+            added = writes.add_trial(connection, study_id, newest, n_known, template_trial)
+        if added is None:
+            raise KeyError(f"no study has the id {study_id}")
+        trial_id, number, began = added
+        self._study_of[trial_id] = study_id
+        if template_trial is None:
+            self._thread.made = FrozenTrial(number, TrialState.RUNNING, None, began, None, {}, {}, {}, {}, {}, trial_id)
+        return trial_id
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        study_id = self._study_of_trial(trial_id)
+        with self._lock:
+            cache = self._studies.get(study_id)
+            before = None if cache is None else cache.distributions.get(param_name)
+        if before is None:
+            with self._saying() as connection:
+                text = first_distribution(connection, study_id, param_name)
+            before = distribution if text is None else self._decoder.distribution(text)
+        try:
+            check_distribution_compatibility(before, distribution)
+        except ValueError:
+            self._refuse_finished(trial_id)
+            raise
+        with self._lock:
+            if (cache := self._studies.get(study_id)) is not None:
+                cache.distributions.setdefault(param_name, before)
+        param = (param_name, param_value_internal, distribution)
+        if (held := self._held(trial_id)) is not None:
+            held.params.setdefault(param_name, param)
+        else:
+            self._write(trial_id, lambda connection: writes.put_params(connection, trial_id, [param]))
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._let_go(trial_id)
+        self._write(trial_id, lambda connection: writes.put_report(connection, trial_id, step, intermediate_value))
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._set_trial_attr(USER, trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._set_trial_attr(SYSTEM, trial_id, key, value)
+
+    def _set_trial_attr(self, table: Table, trial_id: int, key: str, value: Any) -> None:
+        if (held := self._held(trial_id)) is not None:
+            (held.user if table is USER else held.system)[key] = value
+        else:
+            self._write(trial_id, lambda connection: writes.put_attributes(connection, table, trial_id, {key: value}))
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        self._let_go(trial_id)
+        begins = state == TrialState.RUNNING
+        whole = writes.takes_transaction(self.engine.dialect.name, values) or (begins and values is not None)
+        with self._saying(whole=whole) as connection:
+            moved = writes.put_state(connection, trial_id, state, None if begins else values)
+            if begins and values is not None:
+                writes.put_values(connection, trial_id, values)
+        if not moved:
+            self._refuse_finished(trial_id)
+        return moved
+
+    def _write(self, trial_id: int, write: Callable[[Connection], bool]) -> None:
+        with self._saying() as connection:
+            written = write(connection)
+        if not written:
+            self._refuse_finished(trial_id)
+
+    def _refuse_finished(self, trial_id: int) -> None:
+        """Say why nothing was written, as Optuna does. Raises KeyError, UpdateFinishedTrialError."""
+        trial = self._read(trial_id)
+        if trial.state.is_finished():
+            raise UpdateFinishedTrialError(f"trial {trial.number} has finished and cannot be changed")
+
+    # trials: several writes in one round trip (see together)
+
+    @contextlib.contextmanager
+    def holding(self, trial_id: int) -> Iterator[None]:
+        """Keep what the block sets of the trial in this thread, and write it when the block ends."""
+        thread = self._thread
+        if thread.held is not None and trial_id in thread.held:  # the outer block writes it
+            yield
+            return
+        thread.held = {**(thread.held or {}), trial_id: _Held()}
+        try:
+            yield
+        finally:
+            try:
+                self._let_go(trial_id)
+            finally:
+                del thread.held[trial_id]
+
+    def _held(self, trial_id: int) -> _Held | None:
+        return None if self._thread.held is None else self._thread.held.get(trial_id)
+
+    def _let_go(self, trial_id: int) -> None:
+        held = self._held(trial_id)
+        if held is None or not (held.params or held.user or held.system):
+            return
+        n_tables = sum(map(bool, (held.params, held.user, held.system)))
+        with self._saying(whole=n_tables > 1 or self.engine.dialect.name == "sqlite") as connection:
+            done = [writes.put_params(connection, trial_id, list(held.params.values()))] if held.params else []
+            for table, values in ((USER, held.user), (SYSTEM, held.system)):
+                done += [writes.put_attributes(connection, table, trial_id, values)] if values else []
+        held.params, held.user, held.system = {}, {}, {}
+        if not all(done):
+            self._refuse_finished(trial_id)
+
+    # trials: reading
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        made = self._thread.made
+        if made is not None and made._trial_id == trial_id:  # the call before this one made it
+            self._thread.made = None
+            return made
+        self._let_go(trial_id)
+        with self._lock:
+            cache = self._studies.get(self._study_of.get(trial_id, -1))
+            known = None if cache is None else cache.trials.get(trial_id)
+        return known if known is not None and known.state.is_finished() else self._read(trial_id)
+
+    def _read(self, trial_id: int) -> FrozenTrial:
+        with self._saying() as connection:
+            rows = rows_of(connection, trial_id)
+        if not rows:
+            raise KeyError(f"no trial has the id {trial_id}")
+        study_id, trial = self._decoder.whole(rows)
+        self._study_of[trial_id] = study_id
+        with self._lock:
+            if trial.state.is_finished() and (cache := self._studies.get(study_id)) is not None:
+                cache.keep(trial)
+        return trial
+
+    def _study_of_trial(self, trial_id: int) -> int:
+        if trial_id not in self._study_of:
+            self._read(trial_id)
+        return self._study_of[trial_id]
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        wanted = tuple(state for state in TrialState if states is None or state in states)
+        with self._lock:
+            cache = self._refreshed(study_id)
+            if asked := cache.to_read(wanted):
+                with self._saying() as connection:
+                    rows = rows_after(connection, asked)
+                cache.grow(asked, rows, self._decoder)
+            trials = cache.listed(wanted)
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
+        states = tuple(TrialState) if state is None else (state,) if isinstance(state, TrialState) else state
+        with self._lock:
+            return sum(head.state in states for head in self._refreshed(study_id).heads.values())
+
+    def _refreshed(self, study_id: int) -> StudyCache:
+        """The study's cache with the newest states of its trials. Raises KeyError. With the lock held."""
+        for trial_id in self._thread.held or {}:
+            self._let_go(trial_id)
+        while True:
+            cache = self._studies.get(study_id, StudyCache(""))
+            with self._saying() as connection:
+                rows = changed_trials(connection, study_id, cache.newest, list(cache.running), list(cache.waiting))
+            name = rows[0][0] if rows else None
+            if cache.name == name or study_id not in self._studies:
+                break
+            self._forget(study_id)  # deleted, and on SQLite perhaps another one made of the same id
+        if name is None:
+            raise KeyError(f"no study has the id {study_id}")
+        cache.name = name
+        self._studies[study_id] = cache
+        cache.learn(rows)
+        self._study_of |= {row[1]: study_id for row in rows if row[1] is not None}
+        return cache
+
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        with self._lock:
+            ids = list(self._refreshed(study_id).heads)
+        if not 0 <= trial_number < len(ids):
+            raise KeyError(f"the study with the id {study_id} has no trial {trial_number}")
+        return ids[trial_number]
+
+
+@contextlib.contextmanager
+def together(storage: BaseStorage, trial_id: int) -> Iterator[None]:
+    """What the block sets of the trial (params, attributes) is written when it ends, in one round trip a table.
+
+    Reading trials in the block writes it first, so that nothing is ever read without it. On other storages each is
+    written at once, as ever. Raises, at the block's end, what the writes would have raised.
+    """
+    if isinstance(storage, LeanStorage):
+        with storage.holding(trial_id):
+            yield
+    else:
+        yield
