@@ -25,8 +25,8 @@ from sqlalchemy import (
     func,
     literal,
     null,
-    or_,
     select,
+    true,
     union_all,
 )
 
@@ -87,21 +87,18 @@ def first_distribution(connection: Connection, study_id: int, name: str) -> str 
 @cache
 def _changed(dialect: str) -> Select[Any]:
     c = TRIALS.c
-    news = or_(
-        c.trial_id > bindparam("newest", type_=Integer),
-        and_(_among(c.trial_id, "running", dialect), c.state != TrialState.RUNNING),
-        and_(_among(c.trial_id, "waiting", dialect), c.state != TrialState.WAITING),
-    )
-    found = select(c.study_id, c.trial_id, c.number, c.state, c.datetime_start, c.datetime_complete).where(
-        c.study_id == bindparam("study", type_=Integer), news
-    )
-    new = found.subquery("news")
-    n = new.c
+    # SQLite would walk through all trials of the study by their index, though few come after the newest one known
+    study = c.study_id + 0 if dialect == "sqlite" else c.study_id
+    new = and_(c.trial_id > bindparam("newest", type_=Integer), study == bindparam("study", type_=Integer))
+    ran = and_(_among(c.trial_id, "running", dialect), c.state != TrialState.RUNNING)
+    waited = and_(_among(c.trial_id, "waiting", dialect), c.state != TrialState.WAITING)
+    columns = (c.trial_id, c.number, c.state, c.datetime_start, c.datetime_complete)
+    news = union_all(*(select(*columns).where(which) for which in (new, ran, waited))).subquery("news")
     return (
-        select(STUDIES.c.study_name, n.trial_id, n.number, n.state, n.datetime_start, n.datetime_complete)
-        .select_from(STUDIES.outerjoin(new, n.study_id == STUDIES.c.study_id))
+        select(STUDIES.c.study_name, *news.c)
+        .select_from(STUDIES.outerjoin(news, true()))
         .where(STUDIES.c.study_id == bindparam("study", type_=Integer))
-        .order_by(n.trial_id)
+        .order_by(news.c.trial_id)
     )
 
 

@@ -120,6 +120,12 @@ def lean_engine(url: str) -> Engine:
     return engine
 
 
+def engine_of(storage: BaseStorage) -> Engine:
+    """The engine that a storage of open_storage speaks through."""
+    engine: Engine = storage.engine if isinstance(storage, LeanStorage) else storage._backend.engine  # type: ignore[attr-defined]
+    return engine
+
+
 @contextlib.contextmanager
 def explained(url: str) -> Iterator[None]:
     """Turn errors of the database at `url` into one line that says what to do."""

@@ -1,0 +1,23 @@
+"""The storage benchmark runs, and its counts are what they are said to be; no time is asserted."""
+
+import re
+
+import pytest
+
+from benchmarks.storage import main
+
+
+def test_statements_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--quick", "--database", "sqlite", "--only", "statements"])
+    found = re.search(r"^\| random \| median \| (\d+) \| (\d+) \|$", capsys.readouterr().out, re.MULTILINE)
+    assert found is not None
+    assert int(found[2]) <= 30 < int(found[1])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_every_kind_of_storage_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--quick", "--database", "sqlite", "--only", "first", "--only", "cpu"])
+    said = capsys.readouterr().out
+    assert "| finished | stock | grpc | journal | ours |" in said
+    assert len(re.findall(r"^\| 20 \|( [\d.]+ (?:ms|x) \|){4}$", said, re.MULTILINE)) == 2
