@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -271,7 +272,8 @@ def _say(row: Row, place: Place, as_json: bool) -> None:
         held = "held" if row.ok else "BROKEN"
         print(f"| {row.promise} | {row.done} | {row.result} | {place.database}: {held} |", flush=True)
     if not row.ok:
-        print(words(place)[-6000:], file=sys.stderr, flush=True)
+        unusual = re.sub(r"^trial \d+ (complete|pruned) .*\n", "", words(place), flags=re.MULTILINE)
+        print(unusual[-6000:], file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -87,18 +87,29 @@ def exactly_once(place: Place, quick: bool) -> Row:
     ran = Counter(match[1] for match in re.finditer(r"^trial (\d+) complete", words(place), re.MULTILINE))
     once = sum(count == 1 for count in ran.values())
     rates = {trial.params["learning_rate"] for trial in found}
+    asked_for = {point["learning_rate"] for point in points}
+    n_complete = states(place, search)["COMPLETE"]
     locked = len(re.findall("locked|deadlock", words(place)))
     return Row(
         f"exactly once: {n_points} enqueued points, {n_workers} workers",
         f"the dashboard polled every 0.5 s ({polls} times)",
-        f"{once} ran once, {len(ran) - once} oftener, {locked} lock errors, {errors} failed polls",
+        f"{once} ran once, {len(ran) - once} oftener, {locked} lock errors, {errors} failed polls"
+        + _unlike("trials", len(found), n_points)
+        + _unlike("of the points' values", len(rates & asked_for), n_points)
+        + _unlike("complete", n_complete, n_points)
+        + _unlike("workers ended with 0", codes.count(0), n_workers),
         once == len(ran) == len(found) == len(rates) == n_points
-        and rates == {point["learning_rate"] for point in points}
-        and states(place, search)["COMPLETE"] == n_points
+        and rates == asked_for
+        and n_complete == n_points
         and locked == errors == 0
         and polls > 0
         and set(codes) == {0},
     )
+
+
+def _unlike(what: str, found: int, wanted: int) -> str:
+    """Said of a number only where it is not what it should be."""
+    return "" if found == wanted else f", {found} {what} instead of {wanted}"
 
 
 def _dashboard(place: Place, port: int) -> subprocess.Popen[bytes]:

@@ -82,16 +82,15 @@ def plan(paths: Sequence[Path], families: Sequence[str], seconds: float, n_seeds
     return jobs
 
 
-def with_budget(job: Job, corpus: Corpus) -> RunConfig:
-    """The job's run with as many steps as its seconds hold."""
-    _cpu_s(job.run, corpus, 1)  # what a process pays once
-    short, long = (_cpu_s(job.run, corpus, n_steps) for n_steps in (FEW, MANY))
+def with_budget(run: RunConfig, seconds: float, corpus: Corpus, epochs: int = EPOCHS) -> RunConfig:
+    """`run` with as many steps, in `epochs`, as that many seconds of one thread hold."""
+    _cpu_s(run, corpus, 1)  # what a process pays once
+    short, long = (_cpu_s(run, corpus, n_steps) for n_steps in (FEW, MANY))
     step_s = max(1e-4, (long - short) / (MANY - FEW))
     validation_s = max(0.0, short - FEW * step_s)
-    n_steps = max(1, int((job.seconds - EPOCHS * validation_s) / step_s / EPOCHS))
-    return dataclasses.replace(
-        job.run, fit=dataclasses.replace(job.run.fit, epochs=EPOCHS, steps_per_epoch=n_steps, patience=None)
-    )
+    n_steps = max(1, int((seconds - epochs * validation_s) / step_s / epochs))
+    fit = dataclasses.replace(run.fit, epochs=epochs, steps_per_epoch=n_steps, patience=None)
+    return dataclasses.replace(run, fit=fit)
 
 
 def _cpu_s(run: RunConfig, corpus: Corpus, n_steps: int) -> float:
@@ -107,7 +106,7 @@ def _cpu_s(run: RunConfig, corpus: Corpus, n_steps: int) -> float:
 def perform(job: Job) -> dict[str, object]:
     """Train and score one job; what came of it."""
     corpus = load(job.run.data)
-    run = with_budget(job, corpus)
+    run = with_budget(job.run, job.seconds, corpus)
     result: dict[str, object] = {"key": job.key, "label": job.label, "family": job.family, "seed": job.seed}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

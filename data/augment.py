@@ -14,7 +14,16 @@ from torch import Generator, Tensor
 from data.augment_config import AugmentConfig
 from data.config import DataConfig
 from data.corpus import HEART_BAND_HZ, Split
-from data.disturbance import bumps, engine_lines, mixed_with_next, reference_gains, uniform, wander, wander_basis
+from data.disturbance import (
+    FLUTTER_KNOT_S,
+    bumps,
+    engine_lines,
+    mixed_with_next,
+    reference_gains,
+    uniform,
+    wander,
+    wander_basis,
+)
 from data.noise_source import TINY, NoiseSource
 from data.response import filtered, octaves_from_centre, resonance_response, tilt_response
 from data.tempo import TempoWindows, tempo_windows, tempos_within
@@ -25,7 +34,7 @@ MIX_DB = 6.0
 RESONANCE_BEYOND = 2**0.25  # how far outside the band a resonance may lie
 LEAST_Q, MOST_Q = 1.0, 6.0
 # Chances that a window takes: clean and each reference once a group, noise every time.
-N_CLEAN, N_REFERENCE, N_NOISE = 6, 2, 11
+N_CLEAN, N_REFERENCE, N_NOISE = 6, 2, 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +72,7 @@ class Augmenter:
     hearts: clean windows with context, at every tempo. alone: no clean recording has anything in its references.
     before, extra: samples of context ahead of a window, and in all. frequency_hz, octaves: float32[bin] of the FFT of
     a window with context. band_gain: float32[bin] of a window's own FFT where recordings are not band-passed, else
-    None. knots: float32[knot, time], see wander_basis.
+    None. knots, fast_knots: float32[knot, time] of swell and flutter, see wander_basis.
     """
 
     config: AugmentConfig
@@ -79,6 +88,7 @@ class Augmenter:
     octaves: Tensor
     band_gain: Tensor | None
     knots: Tensor
+    fast_knots: Tensor
 
     def plan(self, clean_starts: Tensor, noise: Windows, noise_starts: Tensor, generator: Generator) -> Plan:
         """For clean windows and windows of `noise` that begin, without context, at these starts.
@@ -136,9 +146,13 @@ class Augmenter:
             level = (power / second_power.clamp_min(TINY)).sqrt() * 10 ** (_either(chance[6], MIX_DB) / 20)
             level = torch.where(chance[7] < config.noise_mix, level, 0.0)
             noise.addcmul_(source.draw(plan.second_starts, second_power, generator), level[:, None, None])
-        if config.noise_swell_db > 0:
-            spread = chance[8, :, None] * (config.noise_swell_db * math.log(10) / 20)
-            noise.mul_(torch.exp(wander((len(noise),), self.knots, generator) * spread)[:, None])
+        for most_db, drawn, basis in (
+            (config.noise_swell_db, chance[8], self.knots),
+            (config.noise_flutter_db, chance[11], self.fast_knots),
+        ):
+            if most_db > 0:
+                spread = drawn[:, None] * (most_db * math.log(10) / 20)
+                noise.mul_(torch.exp(wander((len(noise),), basis, generator) * spread)[:, None])
         if config.engine_lines_db > 0 or config.bumps_per_minute > 0:
             self._disturb(noise, source, chance[9], generator)
         response = self._sensor(chance[2:6], config.noise_tilt_db_per_octave, config.noise_resonance_db)
@@ -216,6 +230,7 @@ def augmenter(split: Split, config: DataConfig, band_gain: Tensor, device: torch
         octaves=octaves_from_centre(frequency_hz, band_hz),
         band_gain=None if config.band_hz is not None else band_gain,
         knots=wander_basis(window + extra, config.rate_hz).to(device),
+        fast_knots=wander_basis(window + extra, config.rate_hz, FLUTTER_KNOT_S).to(device),
     )
 
 

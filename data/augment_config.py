@@ -19,6 +19,7 @@ MOST: Mapping[str, float] = MappingProxyType(
         "polarity": 1.0,
         "noise_mix": 1.0,
         "noise_swell_db": 20.0,
+        "noise_flutter_db": 20.0,
         "engine_lines_db": 40.0,
         "bumps_per_minute": 120.0,
         "reference_dropout": 1.0,
@@ -42,6 +43,8 @@ class AugmentConfig:
     polarity: probability that the clean window, and independently the noise window, is turned upside down.
     noise_mix: probability that the noise is the sum of two noise windows, their levels within 6 dB.
     noise_swell_db: standard deviation of the noise's level, which wanders from second to second.
+    noise_flutter_db: the same of a level that wanders from tenth to tenth of a second: joints of rails, paving, which a
+    randomiser of phases smears over the window.
     engine_lines_db: by how much up to three harmonic lines, each wandering by 1 to 3 %, raise the noise's power.
     bumps_per_minute: mean number of bumps, each a pair of ringing bursts 200 to 400 ms apart as of two axles.
     reference_dropout: probability that a reference channel is silent throughout the window.
@@ -58,6 +61,7 @@ class AugmentConfig:
     polarity: Annotated[float, FloatDistribution(0.0, 0.5)] = 0.0
     noise_mix: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.0
     noise_swell_db: Annotated[float, FloatDistribution(0.0, 8.0)] = 0.0
+    noise_flutter_db: Annotated[float, FloatDistribution(0.0, 8.0)] = 0.0
     engine_lines_db: Annotated[float, FloatDistribution(0.0, 15.0)] = 0.0
     bumps_per_minute: Annotated[float, FloatDistribution(0.0, 20.0)] = 0.0
     reference_dropout: Annotated[float, FloatDistribution(0.0, 0.5)] = 0.0

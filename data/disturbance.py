@@ -10,7 +10,8 @@ from torch import Generator, Tensor
 
 from data.noise_source import TINY
 
-KNOT_S = 1.0
+SWELL_KNOT_S = 1.0
+FLUTTER_KNOT_S = 0.1
 N_LINES = 3
 LEAST_WANDER, MOST_WANDER = 0.01, 0.03
 LINE_SPREAD_DB = 12.0
@@ -27,9 +28,9 @@ def uniform(shape: tuple[int, ...], generator: Generator, device: torch.device) 
     return torch.rand(shape, generator=generator, device=generator.device).to(device)
 
 
-def wander_basis(n_samples: int, rate_hz: float) -> Tensor:
-    """Hats float32[knot, time], KNOT_S apart, scaled so that their sum with normal weights has variance 1 anywhere."""
-    at = torch.arange(n_samples, dtype=torch.float64) / (KNOT_S * rate_hz)
+def wander_basis(n_samples: int, rate_hz: float, knot_s: float = SWELL_KNOT_S) -> Tensor:
+    """Hats float32[knot, time], knot_s apart, scaled so that their sum with normal weights has variance 1 anywhere."""
+    at = torch.arange(n_samples, dtype=torch.float64) / (knot_s * rate_hz)
     knots = torch.arange(math.ceil(float(at[-1])) + 1, dtype=torch.float64)
     hats = (1 - (at - knots[:, None]).abs()).clamp_min(0)
     return (hats / hats.square().sum(0).sqrt()).float()
@@ -136,7 +137,10 @@ def _phasor(phase: Tensor) -> Tensor:
 
 def mixed_with_next(references: Tensor, share: Tensor) -> Tensor:
     """References [window, reference, time] of which `share` [window] of the power is the next window's, the last one's
-    the first's. Each keeps its own power, and shares with channel 0 what the rest of it did."""
+    the first's. Each keeps its own power, and shares with channel 0 what the rest of it did. A window alone has no next
+    one and stays as it is."""
+    if len(references) == 1:
+        return references
     other = references.roll(-1, dims=0)
     power, other_power = (x.square().mean(-1, keepdim=True) for x in (references, other))
     other = other * (power / other_power.clamp_min(TINY)).sqrt()

@@ -33,6 +33,7 @@ EVERYTHING = AugmentConfig(
     polarity=0.5,
     noise_mix=0.5,
     noise_swell_db=6.0,
+    noise_flutter_db=6.0,
     engine_lines_db=10.0,
     bumps_per_minute=20.0,
     reference_dropout=0.3,

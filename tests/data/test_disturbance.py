@@ -133,3 +133,10 @@ def test_references_mixed_with_the_next_windows_keep_their_power_and_lose_what_t
     torch.testing.assert_close(alike, (1 - share).sqrt()[:, None].expand(9, 2), atol=0.03, rtol=0)
     torch.testing.assert_close(mixed.square().mean(-1), references.square().mean(-1), rtol=0.05, atol=0)
     assert torch.equal(mixed[0], references[0])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_references_of_a_window_alone_stay_as_they_are(share: float) -> None:
+    """Mixed with itself it would gain a power of up to 2: sqrt(1 - s) + sqrt(s) is over 1."""
+    references = torch.randn(1, 2, 100, generator=seeded())
+    assert torch.equal(mixed_with_next(references, torch.tensor([share])), references)

@@ -122,6 +122,16 @@ def test_enqueued_points_run_first_once_and_are_not_drawn_again(bench: Any, make
     assert len(tried) == len(set(tried)) == 6
 
 
+def test_enqueued_points_a_hair_apart_all_run_and_made_again_add_none(bench: Any, make_spec: Any) -> None:
+    rates = [0.001, 0.001 * (1 + 1e-9), 0.001 * (1 + 1e-6)]
+    spec = make_spec(enqueue=[{"width": 8, "learning_rate": rate} for rate in rates], budget={"trials": 3})
+    bench.create(spec)
+    again = bench.create(spec)
+    assert [trial.system_attrs["fixed_params"]["learning_rate"] for trial in again.study.trials] == rates
+    turns = run_side_by_side(bench.url, "tiny")
+    assert sorted(turn.params["learning_rate"] for turn in turns) == rates
+
+
 def test_a_point_that_cannot_exist_is_not_proposed(bench: Any, make_spec: Any) -> None:
     """nhead must divide levels x width."""
     spec = make_spec(
