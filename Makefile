@@ -6,7 +6,7 @@ PYTHON ?= python3
 # uv does not read pip's find-links; this makes both agree where pip is set up with one.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: help env test test-slow check lint types layers demo best-known screenshots compose-check format clean
+.PHONY: help env browser test test-slow check lint types layers demo best-known screenshots compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,10 +24,16 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 	fi
 	@touch $@
 
+browser: ## Chromium for the browser's test and the pictures: found, or Debian's installed (root)
+	@python3 scripts/chromium.py >/dev/null 2>&1 || { \
+		[ -z "$$DRIVEBEAT_CHROMIUM" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; \
+	python3 scripts/chromium.py
+
 test: env ## the test suite, but for the slow tests
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-slow: env ## the slow tests: worker processes killed, clusters, outages, whole recordings
+test-slow: env ## the slow tests: a browser, worker processes killed, clusters, outages, whole recordings
 	$(BIN)/python -m pytest -q -m slow
 
 lint: env ## ruff: format and lint
@@ -55,10 +61,10 @@ demo: env ## recordings -> search -> best.yaml -> training -> table, figure, sou
 	$(BIN)/drivebeat evaluate runs/demo/final --threads 2
 	@echo "browse the trials: $(BIN)/drivebeat dashboard"
 
-screenshots: env ## pictures for docs/img, of a real study in a real browser (needs playwright and Chromium)
-	$(BIN)/python scripts/screenshots.py
+screenshots: env browser ## pictures for docs/img, of a real study in a real browser
+	$(BIN)/python -m scripts.screenshots
 
-best-known: env ## retrain the best config known, on real recordings beside the checkout (25 minutes of one core)
+best-known: env ## retrain the best config known, on real recordings beside the checkout (70 minutes of one core)
 	$(BIN)/drivebeat data synth --out data/generated --seed 7 --minutes 0.34 --speeds 80,120 --sessions 99
 	$(BIN)/drivebeat train search/studies/best_known.yaml -o runs/best_known
 	$(BIN)/drivebeat evaluate runs/best_known

@@ -43,8 +43,8 @@ from benchmarks.chaos_place import (
     work,
 )
 from benchmarks.postgres import private_postgres
+from search.checkpoints import checkpoint_folder
 from search.slots import LEASE_S
-from search.store import checkpoint_folder
 from search.study import SearchStudy
 from search.turns import RESUMED, WORKER
 from training.checkpoint import CheckpointError, load_checkpoint

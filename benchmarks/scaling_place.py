@@ -19,12 +19,13 @@ from optuna.storages._rdb import models
 from sqlalchemy import Engine, event, insert
 
 from benchmarks.chaos_place import Place, make, spec_of
+from search.lean_storage import together
 from search.ledger import SLOTS, Process, this_process
 from search.outcome import TrialOutcome
 from search.roster import Doing, note
 from search.slots import Lookout, claim, release, renew, settle
 from search.spec import run_of
-from search.storage import open_engine, open_storage
+from search.storage import engine_of, open_engine, open_storage
 from search.study import SearchStudy, load_study
 from search.trial_note import BY_SNR, TRAINED, put_note
 from search.turns import next_turn, sweep
@@ -64,8 +65,8 @@ class Meter:
         """Count what is said on `engine`."""
 
         @event.listens_for(engine, "before_cursor_execute")
-        def _said(*_: Any) -> None:
-            self.statements[self.phase, whose] += 1
+        def _said(connection: Any, cursor: Any, words: str, *_: Any) -> None:
+            self.statements[self.phase, whose] += 1 + words.count(";")  # two may travel in one message
 
         @event.listens_for(engine, "connect")
         def _connected(*_: Any) -> None:
@@ -107,7 +108,7 @@ class Worker:
         if turn is None:
             return False
         trial = turn.trial
-        with meter.at("attributes"):
+        with meter.at("attributes"), together(trial.storage, trial._trial_id):
             for name, value in attributes_of(self.search, turn.params).items():
                 trial.set_user_attr(name, value)
         for epoch in range(self.search.spec.epochs):
@@ -115,7 +116,7 @@ class Worker:
                 trial.report(draw.random(), epoch)
             with meter.at("prune"):
                 trial.should_prune()
-        with meter.at("attributes"):
+        with meter.at("attributes"), together(trial.storage, trial._trial_id):
             for i, name in enumerate(ARTIFACTS):
                 trial.storage.set_trial_system_attr(trial._trial_id, *artifact(i, name))
         with meter.at("note"):
@@ -157,7 +158,7 @@ def study(place: Place, name: str, sampler: str = "tpe", n_trials: int = 1_000_0
 def worker(url: str, name: str, number: int = 0, shared: Open | None = None) -> Worker:
     """A new worker of the study `name`, its meter on. shared: where its open connections are counted too."""
     storage, engine, meter = open_storage(url), open_engine(url), Meter(shared or Open())
-    meter.watch(storage._backend.engine, "Optuna")  # type: ignore[attr-defined]
+    meter.watch(engine_of(storage), "Optuna")
     meter.watch(engine, "ours")
     process = dataclasses.replace(this_process(), name=f"simulated-{number}")
     return Worker(load_study(name, storage), storage, engine, process, Lookout(LEASE_S / 3), meter)
@@ -166,9 +167,8 @@ def worker(url: str, name: str, number: int = 0, shared: Open | None = None) -> 
 def closed(someone: Worker) -> None:
     """End its connections."""
     someone.engine.dispose()
-    backend = someone.storage._backend  # type: ignore[attr-defined]
-    backend.remove_session()
-    backend.engine.dispose()
+    someone.storage.remove_session()
+    engine_of(someone.storage).dispose()
 
 
 def attributes_of(search: SearchStudy, params: Any) -> dict[str, Any]:

@@ -1,82 +1,156 @@
-"""What a storage costs a trial: `python -m benchmarks.storage [--quick] [--only TABLE] [--database ...]`.
+"""What a storage costs a trial: `python -m benchmarks.storage [--quick] [--only TABLE] [--database ...] [--minutes M]`.
 
 Ours (search.lean_storage) against Optuna's: RDBStorage behind its cache as create_study makes it, the gRPC proxy in
 front of that, and a journal file. A trial has 6 params and 10 reports and trains nothing. Counts are exact; times are
-medians of interleaved rounds in one run, and are to be read by their ratios. docs/storage.md has the results.
+medians over rounds in which the kinds take turns, all in one run, and are to be read by their ratios. A cell that the
+minutes did not suffice for says "-". docs/benchmarks.md has the results.
 """
 
 import argparse
+import dataclasses
 import multiprocessing
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from benchmarks.postgres import private_postgres
 from benchmarks.storage_place import Place, kinds_here, statements_of
-from benchmarks.storage_worker import COSTS, Task, measure
+from benchmarks.storage_worker import Costs, Task, measure
 
-Table = tuple[str, Sequence[str], list[list[str]]]
 SEARCHES = (("random", "median"), ("tpe", "median"), ("random", "halving"), ("random", "hyperband"))
+PATIENCE_S = 600.0
+BEFORE = 20  # finished trials beside those that run
+N_TRIALS = 8  # over all workers of a cell, two each at least; ours take N_MORE times as many, to last as long
+N_MORE = 6
 
 
-def statements(place: Place, quick: bool) -> Table:
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A study with so many trials finished and running before, and workers side by side in it."""
+
+    n_finished: int
+    n_running: int
+    n_workers: int
+
+    @property
+    def dear(self) -> bool:
+        """Whether Optuna's storages take minutes in it: measured once, and of theirs the stock one only."""
+        return self.n_finished * self.n_workers > 20_000 or self.n_running > 100
+
+
+Measured = dict[tuple[Cell, str], list[Costs]]
+Row = Sequence[str]
+
+
+def cells(quick: bool) -> list[Cell]:
+    """What is measured, the dearest last."""
+    finished, workers, running = (
+        ((0, 20), (1, 2), (0, 4)) if quick else ((0, 1_000, 10_000), (1, 4, 16), (0, 16, 64, 256))
+    )
+    found = [Cell(n, 0, w) for n in finished for w in workers] + [Cell(BEFORE, n, 1) for n in running]
+    return sorted(dict.fromkeys(found), key=lambda cell: (cell.dear, cell.n_finished * cell.n_workers))
+
+
+def measured(place: Place, wanted: Sequence[Cell], n_rounds: int, until_s: float) -> Measured:
+    """Costs by cell and kind: rounds over all cells, in each of which the kinds take turns, until time.monotonic() is
+    until_s."""
+    found: Measured = {}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.storage_worker"])
+    with ExitStack() as stack:
+        made: dict[tuple[str, int, int], str] = {}
+        for i in range(n_rounds):
+            for cell in wanted:
+                for kind in kinds_here(place):
+                    if time.monotonic() > until_s or (cell.dear and (i > 0 or kind not in ("stock", "ours"))):
+                        continue
+                    which = (kind, cell.n_finished, cell.n_running)
+                    if which not in made:
+                        made[which] = stack.enter_context(place.made(*which))
+                    n_trials = max(2, N_TRIALS // cell.n_workers) * (N_MORE if kind == "ours" else 1)
+                    task = Task(kind, made[which], n_trials)
+                    found.setdefault((cell, kind), []).extend(_side_by_side(context, task, cell.n_workers))
+    return found
+
+
+def _side_by_side(context: multiprocessing.context.ForkServerContext, task: Task, n_workers: int) -> Iterator[Costs]:
+    """The costs of each of n_workers processes that do `task` at the same time. Raises EOFError where one fails."""
+    barrier, ends, processes = context.Barrier(n_workers, timeout=PATIENCE_S), [], []
+    for _ in range(n_workers):
+        here, there = context.Pipe(duplex=False)
+        process = context.Process(target=measure, args=(task, barrier, there), daemon=True)
+        process.start()
+        there.close()
+        ends.append(here)
+        processes.append(process)
+    yield from [end.recv() for end in ends]
+    for process in processes:
+        process.join()
+
+
+def statements(place: Place, quick: bool) -> list[Row]:
     """Statements of one trial by sampler and pruner, once a few are finished."""
-    rows = []
+    rows: list[Row] = [("sampler", "pruner", "stock", "ours")]
     for sampler, pruner in SEARCHES[: 1 if quick else None]:
-        found = [str(statements_of(place, kind, sampler, pruner)) for kind in ("stock", "ours")]
-        rows.append([sampler, pruner, *found])
-    return "Statements of one trial", ("sampler", "pruner", "stock", "ours"), rows
+        rows.append(
+            (sampler, pruner, *(str(statements_of(place, kind, sampler, pruner)) for kind in ("stock", "ours")))
+        )
+    return rows
 
 
-def trials(place: Place, quick: bool) -> Table:
-    """Trials a second, against stock, by finished trials and workers; random sampling, median pruning."""
-    rows = []
-    for n_finished in (0, 20) if quick else (0, 1_000, 10_000):
-        for n_workers in (1, 2) if quick else (1, 4, 16):
-            costs = _costs(place, n_finished, 0, n_workers, 1 if quick else 3, "trial_s")
-            rows.append([f"{n_finished:,}", str(n_workers), *_faster(place, costs)])
-    return "Trials a second, against stock", ("finished", "workers", *kinds_here(place)), rows
+def trials(kinds: Sequence[str], found: Measured) -> list[Row]:
+    """Seconds a trial takes with stock, and how many times the trials a second of that the others make."""
+    return _by_cell(kinds, found, lambda costs: costs.trial_s)
 
 
-def cpu(place: Place, quick: bool) -> Table:
-    """A worker's own processor time a trial, against stock: what other work on the machine disturbs least."""
-    rows = []
-    for n_finished in (0, 20) if quick else (0, 1_000, 10_000):
-        costs = _costs(place, n_finished, 0, 1, 1 if quick else 5, "trial_cpu_s")
-        rows.append([f"{n_finished:,}", *_faster(place, costs)])
-    return "Trials per second of a worker's processor, against stock", ("finished", *kinds_here(place)), rows
+def cpu(kinds: Sequence[str], found: Measured) -> list[Row]:
+    """The same of a worker's own processor alone, which what else the machine does disturbs least."""
+    return _by_cell(kinds, found, lambda costs: costs.trial_cpu_s)
 
 
-def running(place: Place, quick: bool) -> Table:
-    """Time of report and should_prune beside trials of 100 reports that run; the first row in milliseconds."""
-    rows: list[list[str]] = []
-    base: dict[str, float] = {}
-    for n_running in (0, 4) if quick else (0, 16, 64, 256):
-        costs = _costs(place, 20, n_running, 1, 1 if quick else 5, "report_s")
-        base = base or costs
-        cells = [_against(costs[kind], base[kind], n_running == 0) for kind in kinds_here(place)]
-        rows.append([str(n_running), *cells])
-    return "Time of report + should_prune by trials that run", ("running", *kinds_here(place)), rows
+def _by_cell(kinds: Sequence[str], found: Measured, cost: Callable[[Costs], float]) -> list[Row]:
+    rows = [
+        (f"{cell.n_finished:,}", str(cell.n_workers), *_ratios(kinds, found, cell, cost))
+        for cell in _cells_of(found)
+        if cell.n_running == 0
+    ]
+    return [("finished", "workers", *kinds), *rows]
 
 
-def first(place: Place, quick: bool) -> Table:
-    """Time of a new worker's first ask."""
-    rows = []
-    for n_finished in (20,) if quick else (1_000, 10_000):
-        costs = _costs(place, n_finished, 0, 1, 1 if quick else 3, "first_ask_s")
-        rows.append([f"{n_finished:,}", *(_milliseconds(costs[kind]) for kind in kinds_here(place))])
-    return "A new worker's first ask", ("finished", *kinds_here(place)), rows
+def running(kinds: Sequence[str], found: Measured) -> list[Row]:
+    """Processor time of report and should_prune beside trials of 100 reports that run, against that beside none."""
+    rows: list[Row] = [("running", *kinds)]
+    for cell in (cell for cell in _cells_of(found) if cell.n_finished == BEFORE and cell.n_workers == 1):
+        base = dataclasses.replace(cell, n_running=0)
+        shown = []
+        for kind in kinds:
+            here, there = (_median(found, c, kind, lambda c: c.report_cpu_s) for c in (cell, base))
+            shown.append(
+                "-" if here is None or there is None else _ms(here) if cell == base else f"{here / there:.1f} x"
+            )
+        rows.append((str(cell.n_running), *shown))
+    return rows
 
 
-TABLES: dict[str, Callable[[Place, bool], Table]] = {
-    "statements": statements,
-    "cpu": cpu,
-    "trials": trials,
-    "running": running,
-    "first": first,
+def first(kinds: Sequence[str], found: Measured) -> list[Row]:
+    """Processor time of a new worker's first ask, random sampling."""
+    rows: list[Row] = [("finished", *kinds)]
+    for cell in (cell for cell in _cells_of(found) if cell.n_workers == 1 and cell.n_running == 0):
+        costs = (_median(found, cell, kind, lambda c: c.first_ask_cpu_s) for kind in kinds)
+        rows.append((f"{cell.n_finished:,}", *("-" if cost is None else _ms(cost) for cost in costs)))
+    return rows
+
+
+TABLES: dict[str, tuple[str, Callable[[Sequence[str], Measured], list[Row]]]] = {
+    "trials": ("Trials a second, against stock", trials),
+    "cpu": ("Trials a second of a worker's processor, against stock", cpu),
+    "running": ("Processor time of report + should_prune by trials that run", running),
+    "first": ("Processor time of a new worker's first ask", first),
 }
 
 
@@ -84,52 +158,58 @@ def main(arguments: Sequence[str]) -> None:
     """Print the tables in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", choices=TABLES, action="append", help="a table; may be given again")
+    parser.add_argument("--only", choices=("statements", *TABLES), action="append", help="a table; may be given again")
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
+    parser.add_argument("--minutes", type=float, default=14.0, help="for all databases together")
     options = parser.parse_args(arguments)
+    names, began = options.only or ("statements", *TABLES), time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drivebeat-storage-")))
         places = []
-        if options.database in ("sqlite", "both"):
-            places.append(Place("SQLite", folder, None))
         if options.database in ("postgresql", "both"):
             places.append(Place("PostgreSQL", folder, stack.enter_context(private_postgres())))
-        for place in places:
-            for name in options.only or TABLES:
-                title, head, rows = TABLES[name](place, options.quick)
-                print(f"\n{title} ({place.database})\n")
-                lines = [list(head), ["---"] * len(head), *rows]
-                print("\n".join("| " + " | ".join(line) + " |" for line in lines), flush=True)
+        if options.database in ("sqlite", "both"):
+            places.append(Place("SQLite", folder, None))
+        for i, place in enumerate(places):
+            if "statements" in names:
+                _print(f"Statements of one trial ({place.database})", statements(place, options.quick))
+            wanted = [] if names == ["statements"] else cells(options.quick)
+            if names == ["running"]:
+                wanted = [cell for cell in wanted if cell.n_finished == BEFORE]
+            until_s = began + 60.0 * options.minutes * (i + 1) / len(places)
+            found = measured(place, wanted, 1 if options.quick else 3, until_s)
+            for name, (title, table) in TABLES.items():
+                if name in names:
+                    _print(f"{title} ({place.database})", table(kinds_here(place), found))
 
 
-def _costs(
-    place: Place, n_finished: int, n_running: int, n_workers: int, n_rounds: int, cost: COSTS
-) -> dict[str, float]:
-    """The median cost by kind, over rounds in which the kinds take turns."""
-    found: dict[str, list[float]] = {kind: [] for kind in kinds_here(place)}
-    with ExitStack() as stack:
-        addresses = {kind: stack.enter_context(place.made(kind, n_finished, n_running)) for kind in found}
-        for _ in range(n_rounds):
-            for kind, address in addresses.items():
-                task = Task(kind, address, max(1, 8 // n_workers))
-                context = multiprocessing.get_context("spawn")
-                with context.Manager() as manager, context.Pool(n_workers) as pool:
-                    barrier = manager.Barrier(n_workers)
-                    done = pool.starmap(measure, [(task, barrier)] * n_workers, chunksize=1)
-                found[kind] += [getattr(one, cost) for one in done]
-    return {kind: median(values) for kind, values in found.items()}
+def _print(title: str, rows: Sequence[Row]) -> None:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    print(f"\n{title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines), flush=True)
 
 
-def _faster(place: Place, costs: dict[str, float]) -> list[str]:
-    return [_against(costs["stock"], costs[kind], kind == "stock", costs[kind]) for kind in kinds_here(place)]
+def _cells_of(found: Measured) -> list[Cell]:
+    return sorted({cell for cell, _ in found}, key=lambda cell: (cell.n_finished, cell.n_running, cell.n_workers))
 
 
-def _against(cost: float, base: float, is_base: bool, shown: float | None = None) -> str:
-    return _milliseconds(cost if shown is None else shown) if is_base else f"{cost / base:.1f} x"
+def _median(found: Measured, cell: Cell, kind: str, cost: Callable[[Costs], float]) -> float | None:
+    costs = found.get((cell, kind))
+    return median(map(cost, costs)) if costs else None
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.1f} ms"
+def _ratios(kinds: Sequence[str], found: Measured, cell: Cell, cost: Callable[[Costs], float]) -> Iterator[str]:
+    """The first kind's cost, then how many times cheaper each other one is."""
+    base = _median(found, cell, kinds[0], cost)
+    for kind in kinds:
+        mine = _median(found, cell, kind, cost)
+        if mine is None or base is None:
+            yield "-"
+        else:
+            yield _ms(mine) if kind == kinds[0] else f"{base / mine:.1f} x"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.2f} ms"
 
 
 if __name__ == "__main__":

@@ -159,6 +159,10 @@ class DataConfig:
         """From the first to the last sample of a group of training windows."""
         return self.window_samples + (self.batch_offsets - 1) * self.offset_samples
 
+    def batch_windows(self, batch_size: int) -> int:
+        """Windows in a training batch of `batch_size`: rounded down to whole groups, but at least one group."""
+        return max(batch_size // self.batch_offsets, 1) * self.batch_offsets
+
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:

@@ -119,7 +119,7 @@ class Mixture:
         noises = self._surrogate(generator) if self.per_epoch else self.noise
         source = self.source or self._source(noises, "none")
         # Drawn for the whole epoch at once: a step then costs its arithmetic and little else.
-        batch_size = max(batch_size // self.config.batch_offsets, 1) * self.config.batch_offsets
+        batch_size = self.config.batch_windows(batch_size)
         n = n_steps * batch_size
         starts = self._starts(n, generator)
         noise_starts = self._pair(starts, generator)

@@ -4,94 +4,45 @@ Each loss is a frozen config with `build()`; the table LOSSES at the foot has th
 float32 at least, whatever precision the model ran in.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import Annotated, ClassVar
 
-import torch
 import torch.nn.functional as F
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from torch import Tensor, nn
+from torch import nn
 
+from objectives.loss_parts import Loss, WeightedSum, require
+from objectives.loss_parts import LossConfig as LossConfig
 from objectives.spectral import MultiResolutionStft
 from objectives.waveform import level_penalty, negative_si_sdr, peak_weighted_l1
 from objectives.wavelet import MorletL1, geometric_scales
 
 
-class Loss(nn.Module):
-    """A function of (estimate, clean) as a module; shapes must agree, as broadcasting hides mistakes."""
-
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, estimate: Tensor, clean: Tensor) -> Tensor:
-        """Scalar loss of two Tensor[batch, 1, time]; raises ValueError where the shapes differ."""
-        if estimate.shape != clean.shape:
-            raise ValueError(
-                f"estimate has shape {tuple(estimate.shape)} and clean {tuple(clean.shape)};"
-                " both must be the same [batch, 1, time]"
-            )
-        dtype = torch.promote_types(estimate.dtype, torch.float32)
-        return self.function(estimate.to(dtype), clean.to(dtype))
-
-
-class WeightedSum(nn.Module):
-    """Sum of weight times term; a term of weight 0 is left out, so that it costs no time."""
-
-    def __init__(self, *terms: tuple[float, Callable[[Tensor, Tensor], Tensor]]) -> None:
-        super().__init__()
-        self.terms = [(weight, term) for weight, term in terms if weight]
-        # Modules must be known as such, or their buffers would not follow `.to(device)`.
-        self.parts = nn.ModuleList(term for _, term in self.terms if isinstance(term, nn.Module))
-
-    def forward(self, estimate: Tensor, clean: Tensor) -> Tensor:
-        """Scalar of two Tensor[batch, 1, time]."""
-        return torch.stack([weight * term(estimate, clean) for weight, term in self.terms]).sum()
-
-
-@dataclass(frozen=True, slots=True)
-class LossConfig:
-    """What every loss's config is: a frozen value that knows its name and builds its module."""
-
-    name: ClassVar[str]
-
-    def build(self) -> nn.Module:
-        """Make the module: (estimate, clean), both Tensor[batch, 1, time], to a scalar."""
-        raise NotImplementedError(f"{type(self).__name__} must define build()")
-
-
-def _require(config: LossConfig, name: str, holds: bool, allowed: str) -> None:
-    # A comparison with NaN is false, so NaN is refused wherever `holds` is a comparison.
-    if not holds:
-        raise ValueError(f"{config.name}: {name} is {getattr(config, name)}; {allowed} is needed")
-
-
 def _check_l1(config: "NegSiSdrConfig | AntiCollapseConfig | MrStftConfig") -> None:
     _check_peak_weight(config)
-    _require(config, "l1_weight", 0.0 < config.l1_weight < inf, "a positive number")
+    require(config, "l1_weight", 0.0 < config.l1_weight < inf, "a positive number")
 
 
 def _check_peak_weight(
     config: "PeakL1Config | NegSiSdrConfig | AntiCollapseConfig | MrStftConfig | CombinedConfig",
 ) -> None:
     holds = 0.0 <= config.peak_weight <= 1.0
-    _require(config, "peak_weight", holds, "a number from 0 (plain L1) to 1 (peaks only)")
+    require(config, "peak_weight", holds, "a number from 0 (plain L1) to 1 (peaks only)")
 
 
 def _check_scales(config: "CwtConfig | CombinedConfig") -> None:
     smallest, largest = config.smallest_scale, config.largest_scale
-    _require(config, "smallest_scale", 1.0 <= smallest < inf, "a scale of 1 sample or more")
-    _require(config, "largest_scale", smallest <= largest <= 4096, f"a scale from smallest_scale ({smallest}) to 4096")
-    _require(config, "n_scales", 1 <= config.n_scales <= 1024, "a count from 1 to 1024")
+    require(config, "smallest_scale", 1.0 <= smallest < inf, "a scale of 1 sample or more")
+    require(config, "largest_scale", smallest <= largest <= 4096, f"a scale from smallest_scale ({smallest}) to 4096")
+    require(config, "n_scales", 1 <= config.n_scales <= 1024, "a count from 1 to 1024")
 
 
 def _check_windows(config: "MrStftConfig | CombinedConfig") -> None:
     n = config.shortest_stft_samples
-    _require(config, "shortest_stft_samples", 4 <= n <= 4096 and n % 4 == 0, "a multiple of 4 from 4 to 4096")
-    _require(config, "n_resolutions", 1 <= config.n_resolutions <= 8, "a count from 1 to 8")
+    require(config, "shortest_stft_samples", 4 <= n <= 4096 and n % 4 == 0, "a multiple of 4 from 4 to 4096")
+    require(config, "n_resolutions", 1 <= config.n_resolutions <= 8, "a count from 1 to 8")
 
 
 def _morlet(config: "CwtConfig | CombinedConfig") -> MorletL1:
@@ -123,7 +74,7 @@ class SmoothL1Config(LossConfig):
     beta: Annotated[float, FloatDistribution(0.001, 1.0, log=True)] = 0.1
 
     def __post_init__(self) -> None:
-        _require(self, "beta", 0.0 < self.beta < inf, "a positive amplitude")
+        require(self, "beta", 0.0 < self.beta < inf, "a positive amplitude")
 
     def build(self) -> nn.Module:
         return Loss(partial(F.smooth_l1_loss, beta=self.beta))
@@ -190,7 +141,7 @@ class AntiCollapseConfig(LossConfig):
 
     def __post_init__(self) -> None:
         _check_l1(self)
-        _require(self, "level_weight", 0.0 <= self.level_weight < inf, "a number from 0 up")
+        require(self, "level_weight", 0.0 <= self.level_weight < inf, "a number from 0 up")
 
     def build(self) -> nn.Module:
         l1 = partial(peak_weighted_l1, peak_weight=self.peak_weight)
@@ -214,7 +165,7 @@ class CwtConfig(LossConfig):
 
     def __post_init__(self) -> None:
         holds = 0.0 <= self.alpha <= 1.0
-        _require(self, "alpha", holds, "a number from 0 (waveform only) to 1 (wavelet only)")
+        require(self, "alpha", holds, "a number from 0 (waveform only) to 1 (wavelet only)")
         _check_scales(self)
 
     def build(self) -> nn.Module:
@@ -270,7 +221,7 @@ class CombinedConfig(LossConfig):
         _check_peak_weight(self)
         weights = ("l1_weight", "si_sdr_weight", "cwt_weight", "stft_weight")
         for weight in weights:
-            _require(self, weight, 0.0 <= getattr(self, weight) < inf, "a number from 0 up")
+            require(self, weight, 0.0 <= getattr(self, weight) < inf, "a number from 0 up")
         if not any(getattr(self, weight) for weight in weights):
             raise ValueError(f"{self.name}: {', '.join(weights)} are all 0; at least one above 0 is needed")
         _check_scales(self)

@@ -3,15 +3,13 @@
     make screenshots
 
 Generates recordings, searches two families on them with two workers (some minutes on two cores), serves the dashboard
-and photographs its pages in headless Chromium into docs/img/. Needs the package playwright and a Chromium: the one at
-DRIVEBEAT_CHROMIUM, else chromium on the PATH, else playwright's own.
+and photographs its pages in headless Chromium (scripts/chromium.py) into docs/img/.
 """
 
 import argparse
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,11 +19,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from scripts.chromium import NoChromium, find_chromium, headless_chromium
+
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "img"
 NAME, FAMILIES = "cabin", ("wave_unet_transformer", "conv_transformer")
-SIZE = {"width": 1280, "height": 900}
+SIZE = {"width": 1280, "height": 1010}  # the four plots of a study
 SETTLE_MS = 4000  # figures of the dashboard draw themselves after the page has loaded
+PATIENCE_MS = 120_000
+WATCHED = "watch.svg"
 
 STUDY = f"""
 name = "{NAME}"
@@ -58,18 +62,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where the study is made, or lies already")
     folder: Path | None = parser.parse_args().folder
-    if shutil.which("chromium") is None and "DRIVEBEAT_CHROMIUM" not in os.environ:
-        print("no chromium on the PATH: taking playwright's own (playwright install chromium)")
+    try:
+        find_chromium()
+    except NoChromium as error:  # before minutes of searching
+        sys.exit(str(error))
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
-        watched = "" if (place / "studies.db").exists() else search(place)
+        if not (place / "studies.db").exists():
+            search(place)
         drivebeat(place, "report", NAME, "-o", "report.html", "--threads", "1")
         IMAGES.mkdir(parents=True, exist_ok=True)
-        with dashboard(place) as address, browser() as chromium:
+        with dashboard(place) as address, headless_chromium() as chromium:
             photograph(chromium, address, place)
-            if watched:
-                photograph_terminal(chromium, watched)
+            photograph_terminal(chromium, (place / WATCHED).read_text(encoding="utf-8"))
     print(f"{IMAGES}: {', '.join(sorted(path.name for path in IMAGES.glob('shot_*.png')))}")
 
 
@@ -85,21 +91,20 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path}
 
 
-def search(folder: Path) -> str:
-    """Recordings, studies, search; the SVG of what `drivebeat watch` shows half way."""
+def search(folder: Path) -> None:
+    """Recordings, studies, search; what `drivebeat watch` shows on the way goes to watch.svg."""
     synth = ("--seed", "1", "--minutes", "1", "--sessions", "5", "--speeds", "80,120")
     drivebeat(folder, "data", "synth", "--out", "data/demo", *synth)
     (folder / "study.toml").write_text(STUDY.replace("'", '"'), encoding="utf-8")
     drivebeat(folder, "create", "study.toml")
     launch = [sys.executable, "-m", "search.cli", "launch", NAME, "--workers", "2"]
     with subprocess.Popen(launch, cwd=folder, env=environment()) as launched:
-        watched = ""
         while launched.poll() is None:
-            watched = terminal(folder) or watched
+            if watched := terminal(folder):
+                (folder / WATCHED).write_text(watched, encoding="utf-8")
             time.sleep(5)
     if launched.returncode:
         sys.exit(f"the search ended with exit code {launched.returncode}")
-    return watched
 
 
 def terminal(folder: Path) -> str:
@@ -136,61 +141,57 @@ def dashboard(folder: Path) -> Iterator[str]:
                     yield found[0]
                     break
             else:
-                sys.exit("the dashboard ended before it listened")
+                raise RuntimeError("the dashboard ended before it listened")
         finally:
             served.terminate()
 
 
-@contextmanager
-def browser() -> Iterator[Any]:
-    """A headless Chromium."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        sys.exit("screenshots need playwright: pip install playwright")
-    with sync_playwright() as playwright:
-        path = os.environ.get("DRIVEBEAT_CHROMIUM") or shutil.which("chromium")
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 def photograph(chromium: Any, address: str, folder: Path) -> None:
-    """Study list, study, trial with figure and player, comparison, report."""
+    """Study list, study with its plots and note, trial with figure and players, report with its comparison."""
     from search.export import best_of
     from search.storage import open_storage
     from search.study import select
 
-    studies = select(NAME, open_storage(f"sqlite:///{folder}/studies.db"))
-    best, trial = best_of(studies)
-    numbers = [study.study._study_id for study in studies]
-    pages = {
-        "study_list": address,
-        "study": f"{address}studies/{best.study._study_id}",
-        "trial": f"{address}studies/{best.study._study_id}/trials?numbers={trial.number}",
-        "comparison": f"{address}compare-studies?ids={','.join(map(str, numbers))}",
-        "report": f"file://{folder.resolve()}/report.html",
-    }
+    best, trial = best_of(select(NAME, open_storage(f"sqlite:///{folder}/studies.db")))
+    study, report = f"{address}studies/{best.study._study_id}", f"file://{folder.resolve()}/report.html"
     page = chromium.new_context(viewport=SIZE, color_scheme="light").new_page()
-    for name, where in pages.items():
-        page.goto(where)
-        page.wait_for_timeout(SETTLE_MS)
-        page.screenshot(path=str(IMAGES / f"shot_{name}.png"))
-        if name == "trial":  # the players stand below what fits the window
-            players = page.locator("audio")
-            if players.count():
-                players.first.scroll_into_view_if_needed()
-                page.wait_for_timeout(SETTLE_MS // 4)
-                page.screenshot(path=str(IMAGES / "shot_trial_sounds.png"))
+    page.set_default_timeout(PATIENCE_MS)
+
+    def take(name: str, where: str = "", below: str = "") -> None:
+        """`where` from its top, or from `below` (a selector) on; "": the page that is open."""
+        if where:
+            page.goto(where, wait_until="networkidle")
+            page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth)")
+            page.wait_for_timeout(SETTLE_MS)
+        if below:
+            scroll = "found => { found.style.scrollMarginTop = '110px'; found.scrollIntoView({block: 'start'}) }"
+            page.locator(below).first.evaluate(scroll)  # the dashboard's own bar lies over the page's top
+            page.wait_for_timeout(SETTLE_MS)
+        shrink(page.screenshot(), IMAGES / f"shot_{name}.png")
+
+    take("study_list", address)
+    take("study", study)
+    take("study_plots", below="text=Best trials beside the classical rows")
+    take("study_note", f"{study}/note")
+    take("trial", f"{study}/trials?numbers={trial.number}")
+    take("trial_sounds", below="text=User Attributes")
+    take("report", report)
+    take("comparison", below="#scores-by-snr")
 
 
 def photograph_terminal(chromium: Any, svg: str) -> None:
-    """What `drivebeat watch` shows, as PNG."""
+    """What `drivebeat watch` showed, as PNG."""
     page = chromium.new_context(viewport={"width": 1000, "height": 700}, device_scale_factor=1).new_page()
     page.set_content(f'<body style="margin:0">{svg}</body>')
-    page.locator("svg").first.screenshot(path=str(IMAGES / "shot_watch.png"))
+    shrink(page.locator("svg").first.screenshot(), IMAGES / "shot_watch.png")
+
+
+def shrink(png: bytes, path: Path) -> None:
+    """Write the picture in at most 256 colours, a third of its bytes."""
+    with Image.open(io.BytesIO(png)) as picture:
+        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()

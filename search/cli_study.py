@@ -237,8 +237,18 @@ def export_command(
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it (.yaml or .json).")
     ] = Path("best.yaml"),
     storage: Storage = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="K", help="Train the best K again under three other seeds; the best mean is written."
+        ),
+    ] = None,
+    runs: Annotated[Path, typer.Option(metavar="FOLDER", help="Where --confirm trains.")] = Path("runs/confirm"),
 ) -> None:
-    """Write the best feasible trial as one document that rebuilds and trains the model."""
+    """Write the best feasible trial as one document that rebuilds and trains the model.
+
+    --confirm goes on where it was interrupted; given several times at once, the trainings are shared out.
+    """
     from search.export import check_ending, export
     from search.storage import explained, open_storage, storage_url
     from search.study import select
@@ -246,6 +256,14 @@ def export_command(
     check_ending(output)
     url = storage_url(storage)
     with explained(url):
-        search, trial = export(select(study, open_storage(url)), output)
-    typer.echo(f"{output}: trial {trial.number} of {search.name}, {search.spec.metric} {trial.value:+.3f}")
+        searches = select(study, open_storage(url))
+        if confirm is None:
+            search, trial = export(searches, output)
+            typer.echo(f"{output}: trial {trial.number} of {search.name}, {search.spec.metric} {trial.value:+.3f}")
+        else:
+            from search.confirm import confirm as confirmed
+            from search.confirm import export_confirmed, in_words
+
+            best = export_confirmed(confirmed(searches, confirm, runs, typer.echo), output)
+            typer.echo(f"{output}: {in_words(best)}")
     typer.echo(f"next: drivebeat train {output} -o runs/{study}")

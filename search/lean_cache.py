@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.lean_reads import HEAD, NO_MARKS, Marks
+from search.lean_reads import HEAD, NO_MARKS, Marks, Since
+from search.lean_rungs import Rungs
 from search.lean_tables import number_of, to_local
 
 
@@ -119,7 +120,7 @@ def bare(trial_id: int, head: Head) -> FrozenTrial:
 class StudyCache:
     """What is known of one study. heads: of all its trials up to `newest`, by trial_id, in order. trials: those whose
     rows were read, whole where they are finished, up to their `marks` where they are not. unread: finished ones
-    whose rows were not asked for yet.
+    whose rows were not asked for yet. rungs: what complete trials reported, once somebody has asked for that.
     """
 
     name: str
@@ -131,13 +132,30 @@ class StudyCache:
     trials: dict[int, FrozenTrial] = field(default_factory=dict)
     marks: dict[int, Marks] = field(default_factory=dict)
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
+    rungs: Rungs | None = None
     _listed: dict[tuple[TrialState, ...], list[FrozenTrial]] = field(default_factory=dict)
+
+    def since(self) -> Since:
+        """Where changed_trials is to go on from."""
+        return Since(self.newest, self.running, self.waiting, self.rungs is not None)
+
+    def complete(self) -> list[int]:
+        """The trial_ids of complete trials."""
+        return [trial_id for trial_id, head in self.heads.items() if head.state == TrialState.COMPLETE]
 
     def learn(self, changed: Iterable[Any]) -> None:
         """Take in what changed_trials found; one that has finished is to be read whole, once."""
-        for _, trial_id, number, state, began, ended in changed:
-            if trial_id is None:
+        done: set[int] = set()
+        reports: list[tuple[int, int, float]] = []
+        last = None
+        for _, trial_id, number, state, began, ended, step, value, kind, *_ in changed:
+            if step is not None:
+                reports.append((trial_id, step, number_of(value, kind)))
+            if trial_id is None or trial_id == last:
                 continue
+            last = trial_id
+            if state == TrialState.COMPLETE:
+                done.add(trial_id)
             self.heads[trial_id] = Head(number, state, began, ended)
             self.newest = max(self.newest, trial_id)
             self.running.discard(trial_id)
@@ -153,7 +171,10 @@ class StudyCache:
                 if known is not None:
                     known = self.trials[trial_id] = copy.copy(known)
                     known.state, known.datetime_start = state, to_local(began)
+        if last is not None:
             self._listed.clear()
+        if self.rungs is not None:
+            self.rungs.add(done, reports)
 
     def keep(self, trial: FrozenTrial) -> None:
         """Take in a finished trial that was read whole, so that it is not read again."""
@@ -166,7 +187,9 @@ class StudyCache:
 
     def to_read(self, states: tuple[TrialState, ...]) -> dict[int, Marks]:
         """Trials in `states` whose rows are missing, or may have grown, with the marks to read from."""
-        wanted = {trial_id: NO_MARKS for trial_id in self.unread if self.heads[trial_id].state in states}
+        wanted: dict[int, Marks] = {}
+        if any(state.is_finished() for state in states):
+            wanted = {trial_id: NO_MARKS for trial_id in self.unread if self.heads[trial_id].state in states}
         for state, ids in ((TrialState.RUNNING, self.running), (TrialState.WAITING, self.waiting)):
             if state in states:
                 wanted |= {trial_id: self.marks.get(trial_id, NO_MARKS) for trial_id in ids}
@@ -200,6 +223,9 @@ class StudyCache:
         return list(found)
 
     def _in(self, states: tuple[TrialState, ...]) -> Iterator[FrozenTrial]:
-        for trial_id, head in self.heads.items():
-            if head.state in states:
-                yield self.trials[trial_id]
+        if any(state.is_finished() for state in states):
+            yield from (self.trials[trial_id] for trial_id, head in self.heads.items() if head.state in states)
+        else:  # few among thousands
+            known = ((TrialState.RUNNING, self.running), (TrialState.WAITING, self.waiting))
+            ids = (trial_id for state, its in known if state in states for trial_id in its)
+            yield from (self.trials[trial_id] for trial_id in sorted(ids))

@@ -1,9 +1,9 @@
 """What the lean storage reads: one statement for what changed of a study's trials, one for their rows."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from optuna.trial import TrialState
 from sqlalchemy import (
@@ -24,37 +24,60 @@ from sqlalchemy import (
     column,
     func,
     literal,
+    literal_column,
     null,
     select,
     true,
     union_all,
 )
 
-from search.lean_tables import OF_A_TRIAL, PARAMS, REPORTS, STUDIES, SYSTEM, TRIALS, USER, VALUES
+from search.lean_statements import putting_report
+from search.lean_tables import OF_A_TRIAL, PARAMS, REPORTS, STUDIES, SYSTEM, TRIALS, USER, VALUES, number_of
 
 Marks = tuple[int, int, int, int, int]  # the newest row known of a trial in each of OF_A_TRIAL
 NO_MARKS: Marks = (0, 0, 0, 0, 0)
 HEAD = -1  # the kind of a row that holds the trial itself; others are places in OF_A_TRIAL
+LAST_ID = "2147483647"  # of an INTEGER key
 _MARKS = ("params", "values", "reports", "user", "system")
 
 
-def changed_trials(
-    connection: Connection, study_id: int, newest: int, running: Sequence[int], waiting: Sequence[int]
-) -> Sequence[Any]:
-    """(study_name, trial_id, number, state, datetime_start, datetime_complete) of the study's trials after `newest`,
-    and of those in `running` and `waiting` that are so no more, by trial_id; one row with trial_id None where there
-    are none, and no row where there is no such study. One statement.
+class Since(NamedTuple):
+    """What is known of a study: its trials up to `newest`, of which these run and wait. judged: whether the reports of
+    trials that have become complete are wanted with them.
+    """
+
+    newest: int
+    running: Collection[int]
+    waiting: Collection[int]
+    judged: bool
+
+
+def changed_trials(connection: Connection, study_id: int, since: Since) -> Sequence[Any]:
+    """(study_name, trial_id, number, state, datetime_start, datetime_complete, step, value, kind) of the study's trials
+    after `newest`, and of those that ran and waited and do so no more, by trial_id; one row with trial_id None where
+    there are none, and no row where there is no such study. One statement.
+
+    step, value, kind: with `judged`, a row for each report of a trial that is complete; else None.
     """
     dialect = connection.dialect.name
-    return connection.execute(
-        _changed(dialect),
-        {
-            "study": study_id,
-            "newest": newest,
-            "running": _list(dialect, running),
-            "waiting": _list(dialect, waiting),
-        },
-    ).all()
+    return connection.execute(_changed(dialect), _asked(dialect, study_id, since)).all()
+
+
+def report_and_changed(
+    connection: Connection, report: Mapping[str, Any], study_id: int, since: Since
+) -> tuple[bool, Sequence[Any]]:
+    """Set an intermediate value (see lean_writes.report_row) and read changed_trials as they were just before, in one
+    statement, which only PostgreSQL has; whether it was set, and those rows.
+    """
+    rows = connection.execute(_changed_beside_report(), {**report, **_asked("postgresql", study_id, since)}).all()
+    return bool(rows) and rows[0][-1] == 1, rows
+
+
+def reports_of(connection: Connection, trial_ids: Collection[int]) -> Iterator[tuple[int, int, float]]:
+    """(trial_id, step, value) of every report of these trials. One statement."""
+    dialect = connection.dialect.name
+    for trial_id, step, value, kind in connection.execute(_reports(dialect), {"trials": _list(dialect, trial_ids)}):
+        yield trial_id, step, number_of(value, kind)
 
 
 def rows_after(connection: Connection, marks: Mapping[int, Marks]) -> Sequence[Any]:
@@ -89,17 +112,48 @@ def _changed(dialect: str) -> Select[Any]:
     c = TRIALS.c
     # SQLite would walk through all trials of the study by their index, though few come after the newest one known
     study = c.study_id + 0 if dialect == "sqlite" else c.study_id
-    new = and_(c.trial_id > bindparam("newest", type_=Integer), study == bindparam("study", type_=Integer))
+    # a range with two ends, of which PostgreSQL expects few rows without knowing them: its plan is made once and kept
+    newer = and_(c.trial_id > bindparam("newest", type_=Integer), c.trial_id <= literal_column(LAST_ID))
+    new = and_(newer, study == bindparam("study", type_=Integer))
     ran = and_(_among(c.trial_id, "running", dialect), c.state != TrialState.RUNNING)
     waited = and_(_among(c.trial_id, "waiting", dialect), c.state != TrialState.WAITING)
     columns = (c.trial_id, c.number, c.state, c.datetime_start, c.datetime_complete)
     news = union_all(*(select(*columns).where(which) for which in (new, ran, waited))).subquery("news")
+    r = REPORTS.c
+    judged = and_(
+        r.trial_id == news.c.trial_id,
+        news.c.state == TrialState.COMPLETE,
+        bindparam("judged", type_=Integer) == 1,
+    )
     return (
-        select(STUDIES.c.study_name, *news.c)
-        .select_from(STUDIES.outerjoin(news, true()))
+        select(STUDIES.c.study_name, *news.c, r.step, r.intermediate_value, cast(r.intermediate_value_type, String))
+        .select_from(STUDIES.outerjoin(news, true()).outerjoin(REPORTS, judged))
         .where(STUDIES.c.study_id == bindparam("study", type_=Integer))
         .order_by(news.c.trial_id)
     )
+
+
+@cache
+def _changed_beside_report() -> Select[Any]:
+    put = putting_report("postgresql").returning(REPORTS.c.trial_id).cte("put")
+    return _changed("postgresql").add_columns(select(func.count()).select_from(put).scalar_subquery())
+
+
+@cache
+def _reports(dialect: str) -> Select[Any]:
+    c = REPORTS.c
+    asked = _among(c.trial_id, "trials", dialect)
+    return select(c.trial_id, c.step, c.intermediate_value, cast(c.intermediate_value_type, String)).where(asked)
+
+
+def _asked(dialect: str, study_id: int, since: Since) -> dict[str, Any]:
+    return {
+        "study": study_id,
+        "newest": since.newest,
+        "running": _list(dialect, since.running),
+        "waiting": _list(dialect, since.waiting),
+        "judged": int(since.judged),
+    }
 
 
 @cache
@@ -188,8 +242,9 @@ def _among(key: ColumnElement[int], name: str, dialect: str) -> ColumnElement[bo
     """Whether `key` is in the list given as `name`: one parameter, however long it is."""
     if dialect == "sqlite":
         return key.in_(select(func.json_each(bindparam(name, type_=String)).table_valued("value").c.value))
-    return key == any_(bindparam(name, type_=ARRAY(Integer)))
+    return key == any_(cast(bindparam(name, type_=String), ARRAY(Integer)))
 
 
-def _list(dialect: str, ids: Sequence[int]) -> Any:
-    return json.dumps(list(ids)) if dialect == "sqlite" else list(ids)
+def _list(dialect: str, ids: Collection[int]) -> str:
+    inner = ",".join(map(str, ids))
+    return f"[{inner}]" if dialect == "sqlite" else f"{{{inner}}}"

@@ -7,8 +7,8 @@ RDBStorage, and why, is in docs/storage.md. PostgreSQL and SQLite; no heartbeats
 import contextlib
 import copy
 import threading
+import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
@@ -19,25 +19,11 @@ from sqlalchemy import Connection, Table
 
 from search import lean_writes as writes
 from search.lean_cache import Decoder, StudyCache
-from search.lean_reads import changed_trials, first_distribution, rows_after, rows_of
+from search.lean_reads import changed_trials, first_distribution, report_and_changed, reports_of, rows_after, rows_of
+from search.lean_rungs import Rungs
 from search.lean_studies import LeanStudies
 from search.lean_tables import SYSTEM, USER
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """What `together` keeps of one trial until its block ends."""
-
-    params: dict[str, writes.Param] = field(default_factory=dict)
-    user: dict[str, Any] = field(default_factory=dict)
-    system: dict[str, Any] = field(default_factory=dict)
-
-
-class _OfThread(threading.local):
-    """A trial that this thread made with its last call, and what it holds back."""
-
-    made: FrozenTrial | None = None
-    held: dict[int, _Held] | None = None
+from search.lean_thread import FRESH_S, Held, OfThread
 
 
 class LeanStorage(LeanStudies):
@@ -52,10 +38,10 @@ class LeanStorage(LeanStudies):
         self._decoder = Decoder()
         self._studies: dict[int, StudyCache] = {}
         self._study_of: dict[int, int] = {}
-        self._thread = _OfThread()
+        self._thread = OfThread()
 
     def _said(self) -> None:
-        self._thread.made = None
+        self._thread.made = self._thread.asked = None
 
     def _forget(self, study_id: int) -> None:
         with self._lock:
@@ -70,8 +56,7 @@ class LeanStorage(LeanStudies):
         with self._lock:
             known = self._studies.get(study_id)
             newest, n_known = (known.newest, len(known.heads)) if known else (0, 0)
-        alone = self.engine.dialect.name == "sqlite" and template_trial is None
-        with self._saying(whole=not alone) as connection:
+        with self._saying(whole=template_trial is not None) as connection:
             added = writes.add_trial(connection, study_id, newest, n_known, template_trial)
         if added is None:
             raise KeyError(f"no study has the id {study_id}")
@@ -108,7 +93,22 @@ class LeanStorage(LeanStudies):
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         self._let_go(trial_id)
-        self._write(trial_id, lambda connection: writes.put_report(connection, trial_id, step, intermediate_value))
+        cache = self._studies.get(self._study_of.get(trial_id, -1))
+        if cache is None or cache.rungs is None or self.engine.dialect.name == "sqlite":
+            self._write(trial_id, lambda connection: writes.put_report(connection, trial_id, step, intermediate_value))
+        else:  # a pruner that looks at rungs will ask next what has changed
+            self._report_and_ask(self._study_of[trial_id], writes.report_row(trial_id, step, intermediate_value))
+
+    def _report_and_ask(self, study_id: int, row: dict[str, Any]) -> None:
+        with self._lock:
+            cache = self._studies.get(study_id, StudyCache(""))
+            with self._saying() as connection:
+                written, rows = report_and_changed(connection, row, study_id, cache.since())
+            if rows and rows[0][0] == cache.name:
+                self._learn(study_id, cache, rows)
+                self._thread.asked = study_id, time.monotonic()
+        if not written:
+            self._refuse_finished(row["trial"])
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._set_trial_attr(USER, trial_id, key, value)
@@ -155,7 +155,7 @@ class LeanStorage(LeanStudies):
         if thread.held is not None and trial_id in thread.held:  # the outer block writes it
             yield
             return
-        thread.held = {**(thread.held or {}), trial_id: _Held()}
+        thread.held = {**(thread.held or {}), trial_id: Held()}
         try:
             yield
         finally:
@@ -164,7 +164,7 @@ class LeanStorage(LeanStudies):
             finally:
                 del thread.held[trial_id]
 
-    def _held(self, trial_id: int) -> _Held | None:
+    def _held(self, trial_id: int) -> Held | None:
         return None if self._thread.held is None else self._thread.held.get(trial_id)
 
     def _let_go(self, trial_id: int) -> None:
@@ -235,7 +235,7 @@ class LeanStorage(LeanStudies):
         while True:
             cache = self._studies.get(study_id, StudyCache(""))
             with self._saying() as connection:
-                rows = changed_trials(connection, study_id, cache.newest, list(cache.running), list(cache.waiting))
+                rows = changed_trials(connection, study_id, cache.since())
             name = rows[0][0] if rows else None
             if cache.name == name or study_id not in self._studies:
                 break
@@ -243,10 +243,32 @@ class LeanStorage(LeanStudies):
         if name is None:
             raise KeyError(f"no study has the id {study_id}")
         cache.name = name
+        self._learn(study_id, cache, rows)
+        return cache
+
+    def _learn(self, study_id: int, cache: StudyCache, rows: Sequence[Any]) -> None:
         self._studies[study_id] = cache
         cache.learn(rows)
         self._study_of |= {row[1]: study_id for row in rows if row[1] is not None}
-        return cache
+
+    @contextlib.contextmanager
+    def rungs(self, study_id: int) -> Iterator[Rungs]:
+        """What the study's complete trials reported, for one pruner's decision; nobody else looks in the block.
+
+        As it is now, or as it was when this thread's last call told a report, if that was within FRESH_S. Raises
+        KeyError.
+        """
+        with self._lock:
+            asked, cache = self._thread.asked, self._studies.get(study_id)
+            self._thread.asked = None
+            if cache is None or asked is None or asked[0] != study_id or time.monotonic() - asked[1] > FRESH_S:
+                cache = self._refreshed(study_id)
+            if cache.rungs is None:
+                rungs, done = Rungs(), cache.complete()
+                with self._saying() as connection:
+                    rungs.add(done, reports_of(connection, done))
+                cache.rungs = rungs
+            yield cache.rungs
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         with self._lock:

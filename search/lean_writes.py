@@ -76,9 +76,13 @@ def add_trial(
     """Add a trial; (trial_id, number, local start), or None where there is no such study.
 
     newest, n_known: the newest trial known of the study, and how many there are up to it; numbers follow from there.
-    On PostgreSQL, and with a template, in a transaction: its first statement locks the study, as Optuna does.
+    Numbers have no gaps, for the study is locked first on PostgreSQL, as Optuna does. With a template in a
+    transaction, else at once.
     """
     began = datetime.now() if template is None else template.datetime_start
+    if connection.dialect.name != "sqlite" and template is None:
+        made = _add_at_once(connection, study_id, newest, n_known, to_utc(began))
+        return None if made is None else (*made, began)
     if connection.dialect.name != "sqlite":
         lock = (
             select(STUDIES.c.study_id).where(STUDIES.c.study_id == bindparam("study")).with_for_update(key_share=True)
@@ -102,6 +106,22 @@ def add_trial(
     if template is not None:
         _add_rows(connection, trial_id, template)
     return trial_id, number, began
+
+
+def _add_at_once(
+    connection: Connection, study_id: int, newest: int, n_known: int, began: datetime | None
+) -> tuple[int, int] | None:
+    """Lock the study and add a running trial to it, in one message: two statements that PostgreSQL takes for one
+    transaction, and of which the second sees what was committed before the lock was had.
+    """
+    words = statements.ADDING_AT_ONCE.format(study=int(study_id), newest=int(newest), n_known=int(n_known), began=began)
+    result = connection.exec_driver_sql(words, execution_options={"no_parameters": True})
+    cursor = result.cursor
+    assert cursor is not None
+    cursor.nextset()
+    found: tuple[int, int] | None = cursor.fetchone()
+    result.close()
+    return found
 
 
 def put_params(connection: Connection, trial_id: int, params: Sequence[Param]) -> bool:
@@ -128,9 +148,14 @@ def put_attributes(connection: Connection, table: Table, trial_id: int, values: 
 
 def put_report(connection: Connection, trial_id: int, step: int, value: float) -> bool:
     """Set an intermediate value of an unfinished trial; False where it has finished, or there is none."""
-    number, kind = stored_report(value)
-    row = {"trial": trial_id, "at": step, "amount": number, "kind": kind}
+    row = report_row(trial_id, step, value)
     return connection.execute(statements.putting_report(connection.dialect.name), row).rowcount == 1
+
+
+def report_row(trial_id: int, step: int, value: float) -> dict[str, Any]:
+    """The parameters of the statement that sets an intermediate value."""
+    number, kind = stored_report(value)
+    return {"trial": trial_id, "at": step, "amount": number, "kind": kind}
 
 
 def put_values(connection: Connection, trial_id: int, values: Sequence[float]) -> None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from search.report_facts import MixtureFact, StudyFact, TrialFact, best_so_far
-from training.compare_files import BOUND, GREY, LINE_COLOURS, title_of
+from training.compare_files import BOUND, GREY, LINE_COLOURS, draw_intervals, title_of
 
 BEST, PRUNED = LINE_COLOURS[0], GREY
 MANY = 1500  # points from which on a figure holds a bitmap of them
@@ -103,19 +103,8 @@ def draw_snr(mixture: MixtureFact) -> Figure:
     if classical is not None:
         for method, style in _shown_classical(mixture):
             values = [classical.line(method, "si_sdr_db", snr_db).value for snr_db in classical.snrs_db]
-            reach = np.array([[v.mean - v.low for v in values], [v.high - v.mean for v in values]])
-            axis.errorbar(
-                classical.snrs_db,
-                [v.mean for v in values],
-                yerr=np.maximum(np.nan_to_num(reach), 0),
-                color=GREY,
-                linestyle=style,
-                linewidth=1.4,
-                capsize=3,
-                marker="s",
-                markersize=3.5,
-                label=f"{method} (bound)" if method == BOUND else method,
-            )
+            label = f"{method} (bound)" if method == BOUND else method
+            draw_intervals(axis, classical.snrs_db, values, colour=GREY, label=label, style=style, marker="s")
     for i, study in enumerate(mixture.studies):
         at = study.result.si_sdr_db
         if at:

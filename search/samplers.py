@@ -10,6 +10,7 @@ import optuna
 
 from search.accepted import Accept, AcceptedPoints
 from search.points import MAX_LISTED, Distributions, axis
+from search.pruners import ForecastPruner, LeadersPruner
 from training.decode import ConfigError
 
 
@@ -29,20 +30,27 @@ class SamplerSpec:
 class PrunerSpec:
     """name: see PRUNERS. startup_trials: complete trials before anything is pruned; warmup_epochs: epochs that are
     never pruned; percentile: the best share kept (percentile); reduction_factor: one in so many goes on (hyperband,
-    halving); patience: epochs without progress (patient, which then asks the median)."""
+    halving); patience: epochs without progress (patient, which then asks the median); leaders: the best trials that a
+    trial is held against (leaders); chance: to become the best, below which a trial ends (forecast)."""
 
-    name: Literal["hyperband", "median", "percentile", "halving", "patient", "none"] = "median"
+    name: Literal["hyperband", "median", "percentile", "halving", "patient", "leaders", "forecast", "none"] = "median"
     startup_trials: int = 5
     warmup_epochs: int = 2
     percentile: float = 50.0
     reduction_factor: int = 3
     patience: int = 3
+    leaders: int = 3
+    chance: float = 0.05
 
     def __post_init__(self) -> None:
         if self.reduction_factor < 2 or self.patience < 0 or self.startup_trials < 0 or self.warmup_epochs < 0:
             raise ValueError("pruner: reduction_factor is at least 2, the other counts at least 0")
         if not 0 <= self.percentile <= 100:
             raise ValueError(f"percentile is {self.percentile}; 0 to 100 is needed")
+        if self.leaders < 1:
+            raise ValueError(f"leaders is {self.leaders}; at least 1 is needed")
+        if not 0 <= self.chance < 1:
+            raise ValueError(f"chance is {self.chance}; from 0 (nothing is pruned) to below 1 is needed, 0.05 say")
 
 
 def build_sampler(
@@ -148,6 +156,14 @@ def _patient(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:
         return optuna.pruners.PatientPruner(_median(spec, epochs), patience=spec.patience)
 
 
+def _leaders(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:
+    return LeadersPruner(spec.leaders, startup_trials=spec.startup_trials, warmup_epochs=spec.warmup_epochs)
+
+
+def _forecast(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:
+    return ForecastPruner(spec.chance, startup_trials=spec.startup_trials, warmup_epochs=spec.warmup_epochs)
+
+
 def _none(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
@@ -158,5 +174,7 @@ PRUNERS: dict[str, Callable[[PrunerSpec, int], optuna.pruners.BasePruner]] = {
     "percentile": _percentile,
     "halving": _halving,
     "patient": _patient,
+    "leaders": _leaders,
+    "forecast": _forecast,
     "none": _none,
 }

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -46,9 +47,9 @@ def masked(url: str) -> str:
     return parsed.update_query_dict(secret).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
-def open_storage(url: str, *, lean: bool = False) -> BaseStorage:
-    """Optuna's storage on `url`, its schema and ours made if need be: our own (search.lean_storage) with `lean` on
-    PostgreSQL and SQLite, else Optuna's RDBStorage behind its cache of finished trials.
+def open_storage(url: str, *, lean: bool = True) -> BaseStorage:
+    """Optuna's storage on `url`, its schema and ours made if need be: our own (search.lean_storage) on PostgreSQL and
+    SQLite; without `lean`, and on MySQL and MariaDB, Optuna's RDBStorage behind its cache of finished trials.
 
     SQLite: WAL, a busy timeout and immediate transactions, without which parallel workers run trials twice.
     Raises StorageError in one line for a URL that is none, a database that does not answer, or a schema of another
@@ -117,7 +118,16 @@ def lean_engine(url: str) -> Engine:
         )
         close_when_idle(engine)
     _tune(engine)
+    if engine.dialect.name == "postgresql":
+        event.listen(engine, "connect", _plan_once)
     return engine
+
+
+def _plan_once(connection: Any, record: object) -> None:
+    """Planning the lean storage's statements takes PostgreSQL longer than doing them, and one plan serves them all."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET plan_cache_mode = force_generic_plan")
+    connection.commit()
 
 
 def engine_of(storage: BaseStorage) -> Engine:

@@ -1,67 +1,15 @@
-"""Where artifacts and checkpoints lie: a folder that the workers share, or a bucket (search.store_s3). The contract.
+"""Where artifacts and checkpoints lie: a folder that the workers share, or a bucket (search.store_s3)."""
 
-A store hands out, for one trial, a folder on this machine to train in and three verbs about the checkpoint there.
-Whoever takes a trial on from another worker gets the newest valid checkpoint, here or in the bucket.
-"""
-
-import contextlib
-import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-import torch
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts._protocol import ArtifactStore
 
-from training.checkpoint import CheckpointError, load_checkpoint
-from training.decode import ConfigError
-from training.trainer import CHECKPOINT
-
-LATEST, PREVIOUS = "checkpoint.latest.pt", "checkpoint.previous.pt"
-
-Say = Callable[[str], None]
-
-
-class StoreError(ConfigError):
-    """A store that cannot be used as it was named."""
-
-
-class Checkpoints(Protocol):
-    """The checkpoints of one trial. folder: on this machine, where it trains."""
-
-    @property
-    def folder(self) -> Path: ...
-
-    def restore(self) -> int:
-        """Before a trial goes on: put the newest valid checkpoint, with its weights, where training looks for one.
-
-        Returns how many epochs are in it; 0 where there is none, and training starts anew. A damaged one is said and
-        passed over: it costs an epoch or the trial's time, not the trial.
-        """
-
-    def keep(self, n_epochs: int) -> None:
-        """After an epoch: keep its checkpoint, of `n_epochs` in all, and the one before; older ones go.
-
-        A store that does not answer is said, once, and costs no trial.
-        """
-
-    def forget(self) -> None:
-        """Remove the checkpoints of a trial that is finished, here and in the store."""
-
-
-class Store(Protocol):
-    """artifacts: Optuna's store of figures, sounds and configs; its `write` raises OSError where it cannot."""
-
-    @property
-    def artifacts(self) -> ArtifactStore: ...
-
-    def of(self, study: str, number: int, say: Say) -> Checkpoints:
-        """The checkpoints of trial `number` of `study`."""
+from search.checkpoints import Checkpoints, Say, Store, StoreError, checkpoint_folder, keep, restore
 
 
 def open_store(place: str | os.PathLike[str]) -> Store:
@@ -115,44 +63,3 @@ class FolderCheckpoints:
 
     def forget(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def checkpoint_folder(folder: Path, study: str, number: int) -> Path:
-    """Where trial `number` keeps its checkpoint and weights; any worker that sees `folder` can take it on."""
-    return folder / "checkpoints" / study / str(number)
-
-
-def keep(folder: Path) -> None:
-    """Keep the checkpoint in `folder` and the one before it, as links that cost no space but the second.
-
-    Where the file system knows no links there is only the newest one.
-    """
-    with contextlib.suppress(OSError):
-        if (folder / LATEST).exists():
-            (folder / LATEST).replace(folder / PREVIOUS)
-        os.link(folder / CHECKPOINT, folder / LATEST)
-
-
-def restore(folder: Path, say: Say) -> int:
-    """Put the newest valid checkpoint in `folder` where training looks for one; how many epochs are in it, else 0."""
-    current = folder / CHECKPOINT
-    if not current.exists() and not (folder / PREVIOUS).exists():
-        return 0
-    for candidate in (current, folder / PREVIOUS):
-        try:
-            n_epochs = epochs_in(candidate)
-        except (CheckpointError, RuntimeError) as error:
-            if candidate.exists():
-                say(f"{error}; going on without it")
-                candidate.unlink()
-            continue
-        if candidate != current:
-            candidate.replace(current)
-        (folder / LATEST).unlink(missing_ok=True)
-        return n_epochs
-    return 0
-
-
-def epochs_in(path: Path) -> int:
-    """How many epochs the checkpoint has behind it. Raises CheckpointError where it is missing or damaged."""
-    return len(json.loads(load_checkpoint(path, torch.device("cpu"))["reports"]))

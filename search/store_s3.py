@@ -20,7 +20,7 @@ import torch
 from optuna.artifacts import Boto3ArtifactStore
 
 from data.files import atomic
-from search.store import LATEST, PREVIOUS, Checkpoints, Say, StoreError, checkpoint_folder, keep, restore
+from search.checkpoints import LATEST, PREVIOUS, Checkpoints, Say, StoreError, checkpoint_folder, keep, restore
 from training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from training.trainer import CHECKPOINT, WEIGHTS
 

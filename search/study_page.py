@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from optuna.trial import TrialState
-from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA, split_plot_data
 from sqlalchemy import Engine
 
 from data.corpus import Corpus
@@ -16,10 +15,11 @@ from search.space import describe
 from search.study import SearchStudy
 from search.study_attributes import system_attributes
 from search.study_plots import Classical, Plot, learning_curves, ranked, score_by_cost, score_by_snr, workers_over_time
-from search.trial_note import replace_note
+from search.trial_note import replace_note, split_text
 from training.evaluate import classical_rows, score_rows
 
 CLASSICAL_ROWS = "drivebeat:classical"
+PLOT_DATA = "dashboard:plot_data:"  # where optuna_dashboard keeps plots; importing it would cost a worker a second
 
 
 def draw_page(search: SearchStudy, engine: Engine, corpus: Corpus) -> None:
@@ -54,12 +54,12 @@ def study_note(search: SearchStudy, engine: Engine) -> str:
         limits.append(f"at most {spec.constraints.max_latency_ms:g} ms a window")
     parts = [
         f"**{search.study.direction.name.lower()} {spec.metric}** of {search.space.model.name} on the validation "
-        f"mixture, mean over {', '.join(f'{snr:+g}' for snr in spec.data.validation.snrs_db)} dB; loss {spec.loss}, "
-        f"{spec.epochs} epochs, sampler {spec.sampler.name}, pruner {spec.pruner.name}"
+        f"mixture, mean over {', '.join(f'{snr:+g}' if snr else '0' for snr in spec.data.validation.snrs_db)} dB; "
+        f"loss {spec.loss}, {spec.epochs} epochs, sampler {spec.sampler.name}, pruner {spec.pruner.name}"
         + (f"; {' and '.join(limits)}" if limits else ""),
         f"{state.finished} of {state.budget} trials finished: {counts[TrialState.COMPLETE]} complete, "
-        f"{counts[TrialState.PRUNED]} pruned (of them or the failed {n_infeasible} infeasible), "
-        f"{counts[TrialState.FAIL]} failed",
+        f"{counts[TrialState.PRUNED]} pruned, {counts[TrialState.FAIL]} failed"
+        + (f"; {n_infeasible} of them over a limit (infeasible)" if n_infeasible else ""),
     ]
     if best is None or best.value is None:
         parts.append("No complete, feasible trial yet.")
@@ -99,8 +99,8 @@ def _classical(search: SearchStudy, engine: Engine, corpus: Corpus) -> Classical
 def _put_plot(search: SearchStudy, engine: Engine, name: str, plot: Plot) -> None:
     """As optuna_dashboard.save_plotly_graph_object, which wants the figure of a library and reads all notes."""
     study_id, storage = search.study._study_id, search.study._storage
-    prefix = f"{SYSTEM_ATTR_PLOT_DATA}{name}:"
-    parts = split_plot_data(json.dumps(plot, separators=(",", ":")), prefix)
+    prefix = f"{PLOT_DATA}{name}:"
+    parts = split_text(json.dumps(plot, separators=(",", ":")), prefix)
     there = system_attributes(engine, study_id, f"{prefix}%")
     for key, value in {**dict.fromkeys(there, ""), **parts}.items():
         if there.get(key) != value:

@@ -6,6 +6,7 @@ Each holds at most some hundred points, whatever the study's size: the page fetc
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import cycle
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -13,8 +14,13 @@ from optuna.trial import FrozenTrial, TrialState
 from search.across import SI_SDR_AT
 from search.export import is_feasible
 
-N_BEST, N_CURVES, N_POINTS, N_BARS = 5, 40, 500, 300
+N_CURVES, N_POINTS, N_BARS = 40, 500, 300
 COLOURS = {"complete": "#1f7a5c", "pruned": "#c2410c", "failed": "#8a8f98", "running": "#2563eb"}
+OF_TRIALS = ("#1f7a5c", "#2563eb", "#c2410c", "#9333ea", "#b8860b")  # best first; readable on white and on black
+OF_CLASSICAL = "#8a8f98"
+OF_WORDS, FAINT, CLEAR = "#7c8594", "rgba(128,128,128,0.3)", "rgba(0,0,0,0)"
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
+CALLED = {"wiener": "wiener (noise known)", "oracle": "oracle mask (bound)"}
 Plot = dict[str, Any]
 Classical = Mapping[str, Mapping[str, float]]
 
@@ -30,12 +36,16 @@ def score_by_snr(best: Sequence[FrozenTrial], classical: Classical) -> Plot:
 
     classical: method -> SNR such as "-10" -> dB.
     """
-    lines = [(name, dict(by_snr), "dash" if name == "oracle" else "dot", 1.5) for name, by_snr in classical.items()]
-    for trial in best[:N_BEST]:
+    lines: list[tuple[str, dict[str, Any], dict[str, Any], str]] = []
+    for trial, colour in zip(best, OF_TRIALS, strict=False):
         own = {k.removeprefix(SI_SDR_AT): v for k, v in trial.user_attrs.items() if k.startswith(SI_SDR_AT)}
-        lines.append((f"trial {trial.number}", own, "solid", 2.5))
+        line = {"color": colour, "width": 1.5 if lines else 3}
+        lines.append((f"trial {trial.number}", own, line, "circle"))
+    for (name, by_snr), symbol in zip(classical.items(), cycle(SYMBOLS), strict=False):
+        line = {"color": OF_CLASSICAL, "width": 1, "dash": "dash" if name == "oracle" else "dot"}
+        lines.append((CALLED.get(name, name), dict(by_snr), line, symbol))
     data = []
-    for name, by_snr, dash, width in lines:
+    for name, by_snr, line, symbol in lines:
         points = sorted((float(snr), _short(value)) for snr, value in by_snr.items() if math.isfinite(value))
         if points:
             data.append(
@@ -45,7 +55,8 @@ def score_by_snr(best: Sequence[FrozenTrial], classical: Classical) -> Plot:
                     "name": name,
                     "x": [x for x, _ in points],
                     "y": [y for _, y in points],
-                    "line": {"dash": dash, "width": width},
+                    "line": line,
+                    "marker": {"symbol": symbol, "size": 6},
                 }
             )
     return _plot("Best trials beside the classical rows", "SNR of the mixture, dB", "SI-SDR, dB", data)
@@ -154,10 +165,15 @@ def _short(value: float) -> float:
 
 
 def _plot(title: str, x: str, y: str, data: list[dict[str, Any]], x_type: str = "linear") -> Plot:
+    grid = {"gridcolor": FAINT, "zerolinecolor": FAINT}
     layout = {
         "title": {"text": title, "font": {"size": 15}},
-        "xaxis": {"title": {"text": x}, "type": x_type},
-        "yaxis": {"title": {"text": y}},
+        "xaxis": {"title": {"text": x}, "type": x_type, **grid},
+        "yaxis": {"title": {"text": y}, **grid},
+        # the page is white or nearly black, as its reader likes it: what lies below shines through
+        "font": {"color": OF_WORDS},
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
         "margin": {"t": 50, "b": 50, "l": 60, "r": 20},
     }
     return {"data": data, "layout": layout}

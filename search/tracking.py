@@ -7,7 +7,8 @@ from pathlib import Path
 
 from training.decode import ConfigError
 from training.switches import Switches
-from training.trackers import Outages, Place, Trackers, build_trackers, chosen
+from training.tracker import Outages, Place
+from training.trackers import Trackers, build_trackers, chosen
 from training.trackers_mlflow import refuse_shared
 
 LOGGER = logging.getLogger("drivebeat.trackers")

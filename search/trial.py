@@ -15,10 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data.corpus import Corpus
 from objectives.cost import latency_ms, n_parameters
+from search.checkpoints import Checkpoints, Store
+from search.lean_storage import together
 from search.outcome import TrialOutcome
 from search.patience import is_away, patiently
 from search.spec import ConstraintSpec, run_of
-from search.store import Checkpoints, Store
 from search.story import tell_story
 from search.study import SearchStudy
 from search.tracking import Tracking, kept
@@ -27,7 +28,7 @@ from training.config import RunConfig, from_document, to_document
 from training.decode import ConfigError
 from training.device import arithmetic, resolve_device
 from training.report import EpochReport
-from training.trackers import Tracker
+from training.tracker import Tracker
 from training.trainer import TrainingFailed, train
 
 T = TypeVar("T")
@@ -97,7 +98,7 @@ def run_trial(turn: Turn, search: SearchStudy, corpus: Corpus, place: Place, wat
     watch.patiently(lambda: trial.set_user_attr("seconds", round(time.monotonic() - began, 1)))
     note = ""
     try:
-        watch.patiently(lambda: tell_story(trial, run, corpus, checkpoints.folder, place.store.artifacts, last))
+        watch.patiently(lambda: _tell_story(trial, run, corpus, checkpoints, place, last))
     except OSError as error:  # a full disk costs the pictures, not the result
         note = f"artifacts are missing: {error}"
     sinks.files(kept(checkpoints.folder))
@@ -174,6 +175,13 @@ def _tell_kept(trial: optuna.Trial, kept: list[EpochReport]) -> None:
         kept.pop(0)
 
 
+def _tell_story(
+    trial: optuna.Trial, run: RunConfig, corpus: Corpus, checkpoints: Checkpoints, place: Place, last: EpochReport
+) -> None:
+    with together(trial.storage, trial._trial_id):
+        tell_story(trial, run, corpus, checkpoints.folder, place.store.artifacts, last)
+
+
 @dataclass(frozen=True, slots=True)
 class _Cost:
     """What a model costs, by how much it is over each limit (feasible <= 0), and the first limit broken in words."""
@@ -185,12 +193,13 @@ class _Cost:
 
 def _announce(trial: optuna.Trial, run: RunConfig, cost: _Cost) -> None:
     """Store the whole run before training, so that even a killed trial says what it was and can be taken on."""
-    trial.set_user_attr(RUN, json.dumps(to_document(run)))
-    trial.set_user_attr("device", str(resolve_device(run.fit.device)))
-    for name, value in cost.attributes.items():
-        trial.set_user_attr(name, value)
-    for name, value in cost.over.items():
-        trial.set_constraint(name, value)
+    with together(trial.storage, trial._trial_id):
+        for name, value in cost.over.items():
+            trial.set_constraint(name, value)
+        trial.set_user_attr(RUN, json.dumps(to_document(run)))
+        trial.set_user_attr("device", str(resolve_device(run.fit.device)))
+        for name, value in cost.attributes.items():
+            trial.set_user_attr(name, value)
 
 
 def _measure(run: RunConfig, limits: ConstraintSpec, corpus: Corpus) -> _Cost:

@@ -8,7 +8,6 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from optuna_dashboard._note import note_str_key_prefix, note_ver_key, split_body
 from sqlalchemy import Engine
 
 from search.study_attributes import system_attributes
@@ -18,6 +17,25 @@ from training.sound import PITCH_FACTOR
 BY_SNR = "scores_by_snr"
 ARTIFACT = "artifacts:"
 TRAINED, TOLD, CLEARED = 1, 2, 3  # a note's version says who wrote it; a person's edit makes it one more
+ATTRIBUTE_LENGTH = 2045  # of optuna_dashboard: no attribute is longer
+
+
+def note_ver_key(trial_id: int | None) -> str:
+    """Where optuna_dashboard keeps a note's version; importing it for this would cost a worker a second."""
+    return "dashboard:note_ver" if trial_id is None else f"dashboard:{trial_id}:note_ver"
+
+
+def note_str_key_prefix(trial_id: int | None) -> str:
+    """Where it keeps the text: in parts, their number behind this."""
+    return "dashboard:note_str:" if trial_id is None else f"dashboard:{trial_id}:note_str:"
+
+
+def split_text(text: str, prefix: str) -> dict[str, str]:
+    """`text` in attributes named `prefix` and a number, none longer than it allows."""
+    starts = range(0, len(text), ATTRIBUTE_LENGTH)
+    return {f"{prefix}{i}": text[start : start + ATTRIBUTE_LENGTH] for i, start in enumerate(starts)}
+
+
 SHOWN = {
     "si_sdr_db": ("SI-SDR dB", ".2f"),
     "event_f1": (f"event F1 (±{1000 * EVENT_TOLERANCE_S:.0f} ms)", ".2f"),
@@ -32,7 +50,8 @@ def put_note(storage: BaseStorage, study_id: int, trial_id: int | None, body: st
 
     As optuna_dashboard.save_note, which reads the notes of all the study's trials, twice, to write one.
     """
-    for key, value in {**split_body(body, trial_id), note_ver_key(trial_id): version}.items():
+    text: dict[str, str | int] = {**split_text(body, note_str_key_prefix(trial_id))}
+    for key, value in {**text, note_ver_key(trial_id): version}.items():
         storage.set_study_system_attr(study_id, key, value)
 
 
@@ -47,7 +66,7 @@ def replace_note(
     there = system_attributes(engine, study_id, f"{text}%", counter)
     if version is not None and int(there.get(counter, 0)) >= version:
         return False
-    parts = split_body(body, trial_id)
+    parts = split_text(body, note_str_key_prefix(trial_id))
     for key in there.keys() - parts.keys() - {counter}:
         storage.set_study_system_attr(study_id, key, "")
     put_note(storage, study_id, trial_id, body, version or int(there.get(counter, 0)) + 1)
@@ -86,7 +105,8 @@ def note_of(trial: FrozenTrial, study_id: int, *, cleared: bool = False) -> str:
         )
     if "run.yaml" in files:
         parts.append(
-            f"The resolved config: [run.yaml]({place}/{files['run.yaml']}); train it: `drivebeat train run.yaml`"
+            f"The resolved config: [run.yaml]({place}/{files['run.yaml']}) (to download under Artifacts); train it: "
+            f"`drivebeat train run.yaml -o runs/trial-{trial.number}`"
         )
     if cleared:
         parts.append(
@@ -130,7 +150,7 @@ def _table(by_snr: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     for snr, scores in sorted(by_snr.items(), key=lambda row: float(row[0])):
         cells = " | ".join(_cell(scores.get(name), SHOWN[name][1]) for name in names)
-        lines.append(f"| {snr} dB | {cells} |")
+        lines.append(f"| {'0' if float(snr) == 0 else snr} dB | {cells} |")
     return "\n".join(lines)
 
 

@@ -10,6 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from search.accepted import Accept
+from search.lean_pruners import quick
+from search.lean_storage import together
 from search.ledger import Process
 from search.locks import alone
 from search.outcome import TrialOutcome
@@ -58,6 +60,7 @@ def next_turn(search: SearchStudy, engine: Engine, process: Process, lease_s: fl
             return None
         study = past_of(search, engine, held.slot) if search.spec.deterministic else search.study
         assert study is not None, "a slot is given only after its past has ended"
+        study.pruner = quick(study.pruner)
         study.sampler = build_sampler(search.spec.sampler, distributions, search.spec.seed, held.slot, accept=accept)
         number = held.trial
         if number is None and held.token > 1:  # whoever held the slot before may have died having just asked
@@ -75,8 +78,10 @@ def next_turn(search: SearchStudy, engine: Engine, process: Process, lease_s: fl
             if not set_trial(engine, held, trial.number):
                 return None  # nobody's now, it is found as a stray
         if not trial.storage.get_trial(trial._trial_id).state.is_finished():
-            trial.set_user_attr(WORKER, process.name)
-            return Turn(held, trial, sample(trial, search.space))
+            with together(trial.storage, trial._trial_id):
+                trial.set_user_attr(WORKER, process.name)
+                params = sample(trial, search.space)
+            return Turn(held, trial, params)
         return Turn(held, trial, {})
 
 

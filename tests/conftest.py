@@ -1,7 +1,10 @@
 """What all tests share: one thread per process, and the real recordings where a checkout has them beside it."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share the cores; set before torch is imported
 
@@ -21,3 +24,26 @@ def realdata() -> Path:
     if not REALDATA.is_dir():
         pytest.skip(f"no real recordings at {REALDATA} (set DRIVEBEAT_REALDATA)")
     return REALDATA
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[..., tuple[int, dict[str, str], bytes]]:
+    """Asks a WSGI application for its status, headers and body.
+
+    (application, path="/", method="GET", query="", **headers), names of headers as WSGI has them, without HTTP_.
+    """
+
+    def answer(
+        application: Any, path: str = "/", method: str = "GET", query: str = "", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query}
+        environ |= {f"HTTP_{name}": value for name, value in headers.items()}
+        setup_testing_defaults(environ)
+        said: list[Any] = []
+        body = application(environ, lambda status, rows, exc_info=None: said.extend((status, rows)))
+        whole = b"".join(body)
+        if hasattr(body, "close"):
+            body.close()
+        return int(said[0][:3]), dict(said[1]), whole
+
+    return answer

@@ -34,6 +34,12 @@ def keys_of(value: object) -> set[str]:
     return set()
 
 
+def passed_on(service: dict[str, Any]) -> set[str]:
+    """Variables that a service has where the one who starts it has them."""
+    environment = service.get("environment", {})
+    return {name for name, value in environment.items() if value is None}
+
+
 def lines_that_run(name: str) -> list[str]:
     """A Dockerfile's instructions, continued lines joined, comments left out."""
     kept = [line for line in text_of(name).splitlines() if line and not line.startswith("#")]
@@ -153,6 +159,7 @@ def test_build_arguments_are_those_the_dockerfile_takes_and_the_same_in_both_fil
 def test_the_example_names_every_variable_and_no_other() -> None:
     used = {name for file in (BASE, GPU) for name in VARIABLE.findall(text_of(file))}
     used |= {argument for argument in services(BASE)["init"]["build"]["args"] if "=" not in argument}
+    used |= {name for service in services(BASE).values() for name in passed_on(service)}
     of_compose, _, _ = text_of(".env.example").partition("# Trackers and messages")
     named = set(re.findall(r"^(?:# )?([A-Z0-9_]+)=(?!\$)", of_compose, re.MULTILINE))
     assert named - {"DRIVEBEAT_COMMIT"} == used - {"DRIVEBEAT_COMMIT"}
@@ -166,6 +173,14 @@ def test_the_examples_values_are_the_defaults() -> None:
     assert {name: value for name, value in told.items() if name not in ("POSTGRES_PASSWORD", "DASHBOARD_PASSWORD")} == {
         name: value for name, value in defaults.items() if name != "DRIVEBEAT_COMMIT"
     }
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_bucket_and_the_caches_reach_every_service_that_may_need_them(name: str) -> None:
+    """Only where they are set: an empty DRIVEBEAT_CACHE means no cache, an empty AWS_ENDPOINT_URL no address."""
+    wanted = {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "DRIVEBEAT_SCRATCH", "DRIVEBEAT_CACHE"}
+    assert wanted <= passed_on(services(BASE)[name])
+    assert services(BASE)[name]["environment"]["DRIVEBEAT_ARTIFACTS"] == "${ARTIFACTS:-/app/artifacts}"
 
 
 def test_the_default_study_file_holds_the_default_study() -> None:

@@ -75,6 +75,6 @@ def _output(report: EpochReport) -> Output:
 
 
 def _is_judged(run: RunConfig, report: EpochReport) -> bool:
-    n_steps = report.n_windows // run.fit.batch_size
+    n_steps = report.n_windows // run.data.batch_windows(run.fit.batch_size)
     warmup = run.optimiser.warmup_share * report.n_epochs * n_steps
     return report.output_db is not None and (report.epoch + 1) * n_steps >= max(GRACE_STEPS, warmup)

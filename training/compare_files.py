@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ def draw_values(axis: Axes, found: Comparison, score: str, methods: list[str], c
     for i, method in enumerate(methods):
         values = [found.line(method, score, snr_db).value for snr_db in found.snrs_db]
         strong = method == found.reference
-        _bars(
+        draw_intervals(
             axis,
             _spread(found, i, len(methods)),
             values,
@@ -188,7 +188,7 @@ def _draw_differences(
     for i, method in enumerate(methods):
         found_differences = [found.line(method, score, snr_db).difference for snr_db in found.snrs_db]
         values = [d for d in found_differences if d is not None]
-        _bars(axis, _spread(found, i, len(methods)), values, colour=colours.get(method, GREY), label=method)
+        draw_intervals(axis, _spread(found, i, len(methods)), values, colour=colours.get(method, GREY), label=method)
     axis.axhline(0, color=colours[found.reference], linewidth=1.6, zorder=1)
     _finish(axis, found)
 
@@ -199,16 +199,18 @@ def _spread(found: Comparison, i: int, n: int) -> list[float]:
     return [snr_db + 0.25 * step_db * ((i + 0.5) / n - 0.5) for snr_db in found.snrs_db]
 
 
-def _bars(
+def draw_intervals(
     axis: Axes,
-    at: list[float],
-    values: list[Interval],
+    at: Sequence[float],
+    values: Sequence[Interval],
     *,
     colour: str,
     label: str,
     width: float = 1.3,
     style: str = "-",
+    marker: str = "o",
 ) -> None:
+    """A line through the means of `values` over `at`, in the order of `at`, with their intervals as bars."""
     order = np.argsort(at)
     means = np.array([v.mean for v in values])[order]
     reach = np.array([[v.mean - v.low for v in values], [v.high - v.mean for v in values]])[:, order]
@@ -222,7 +224,7 @@ def _bars(
         linestyle=style,
         elinewidth=1.2,
         capsize=2.5,
-        marker="o",
+        marker=marker,
         markersize=4,
     )
 

@@ -2,22 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from data.files import atomic
 from objectives.heart import detect_events
 
+if TYPE_CHECKING:  # slow to import, and a worker trains before it draws
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 Samples = NDArray[np.float32]
 COLOURS = {"noisy": "#8a8f98", "clean": "#1f7a5c", "estimate": "#c2410c"}
 
 
-def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
     """Write `figure` as PNG, atomically; no window, no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     FigureCanvasAgg(figure)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
@@ -25,6 +29,8 @@ def save(figure: Figure, path: Path, dpi: int = 110) -> None:
 
 def draw_window(noisy: Samples, clean: Samples, estimate: Samples, rate_hz: float, title: str, path: Path) -> None:
     """One window [time] as three traces on one clock, S1 and S2 marked, and the estimate's spectrogram."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 7.2), layout="constrained", dpi=110)
     axes = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1, 1, 1.1))
     time_s = np.arange(len(clean)) / rate_hz
@@ -45,7 +51,7 @@ def draw_window(noisy: Samples, clean: Samples, estimate: Samples, rate_hz: floa
     save(figure, path)
 
 
-def _spectrogram(axis: Axes, signal: Samples, rate_hz: float) -> None:
+def _spectrogram(axis: "Axes", signal: Samples, rate_hz: float) -> None:
     window = max(16, int(0.25 * rate_hz))
     hop = max(1, window // 16)
     padded = np.pad(signal, window // 2)
@@ -70,6 +76,8 @@ def draw_scores(
     rows: Mapping[str, Sequence[float]], snrs_db: Sequence[float], label: str, path: Path, highlight: str
 ) -> None:
     """A score against the input SNR: one line for each method, `highlight` the strong one."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7.5, 5), layout="constrained", dpi=110)
     axis = figure.subplots()
     for name, values in rows.items():

@@ -36,7 +36,8 @@ from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_in
 from training.report import EpochReport
 from training.scores import SCORES
 from training.switches import Switches
-from training.trackers import Place, Tracker, build_trackers
+from training.tracker import Place, Tracker
+from training.trackers import build_trackers
 from training.trainer import WEIGHTS, train
 
 SHOWN_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from training.config import RunConfig, to_document
 from training.decode import ConfigError
 from training.report import EpochReport
-from training.trackers import Place, Tracker, curves
+from training.tracker import Place, Tracker, curves
 
 EXPERIMENT = "drivebeat"
 KEY, STUDY = "drivebeat.key", "drivebeat.study"

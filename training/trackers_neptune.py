@@ -8,7 +8,7 @@ from typing import Any
 
 from training.config import RunConfig, to_document
 from training.report import EpochReport
-from training.trackers import Place, Tracker, curves
+from training.tracker import Place, Tracker, curves
 
 LOGGER = logging.getLogger("drivebeat.trackers")
 # Its own tries go on for a minute where nobody answers.

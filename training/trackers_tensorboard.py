@@ -13,7 +13,7 @@ import yaml
 
 from training.config import RunConfig, to_document
 from training.report import EpochReport
-from training.trackers import Place, Tracker, curves
+from training.tracker import Place, Tracker, curves
 
 FOLDER = "tensorboard"
 

@@ -36,10 +36,11 @@ class TrainingFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """What an epoch's steps came to: the mean loss and the mean in-band SNR of the mixtures."""
+    """What an epoch's steps came to: the mean loss, the mean in-band SNR of the mixtures, and the windows drawn."""
 
     loss: float
     snr_db: float
+    n_windows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ def _fit_epoch(
     # a model that is trained otherwise than by its estimate, a diffusion say, brings its own loss (models.base)
     own_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = getattr(model, "training_loss", None)
     total, snr_total = torch.zeros((), device=device), torch.zeros((), device=device)
+    n_windows = 0  # counted, for the mixture rounds a batch to whole groups
     for step, batch in enumerate(batches):
         if check_stop is not None:
             check_stop()
@@ -130,11 +132,12 @@ def _fit_epoch(
                 loss = criterion(model(batch.noisy).float(), batch.clean)
         total += loss.detach()
         snr_total += batch.snr_db.mean()
+        n_windows += len(batch.noisy)
         # Reading the loss waits for the device, so not at every step.
         if (step % SYNC_STEPS == 0 or step == n_steps - 1) and not math.isfinite(total.item()):
             raise TrainingFailed(f"loss is not finite in epoch {epoch}, by step {step} (learning rate too high?)")
         learner.step(run, loss, epoch * n_steps + step, fit.epochs * n_steps)
-    return _Fitted(total.item() / n_steps, snr_total.item() / n_steps if gain > 0 else math.inf)
+    return _Fitted(total.item() / n_steps, snr_total.item() / n_steps if gain > 0 else math.inf, n_windows)
 
 
 def _loss_at(run: RunConfig, epoch: int) -> LossConfig:
@@ -188,7 +191,7 @@ def _report(
         gain=gain_at(run.schedule, epoch, fit.epochs),
         peak_share=peak_share_at(run.schedule, epoch, fit.epochs),
         snr_db=fitted.snr_db,
-        n_windows=n_steps * fit.batch_size,
+        n_windows=fitted.n_windows,
         seconds=seconds,
         precision=fit.precision,
         output_db=validated.output.output_db,

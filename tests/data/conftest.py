@@ -1,4 +1,4 @@
-"""Writers of small sample files, one for each layout that the readers know, by the formats' own libraries."""
+"""Sample files, one for each layout that the readers know, written by the formats' own libraries; small corpora."""
 
 import warnings
 from collections.abc import Callable
@@ -12,6 +12,10 @@ import pytest
 import scipy.io
 import soundfile
 from numpy.typing import NDArray
+
+from data.config import DataConfig, Source
+from data.corpus import Segment, Split
+from data.filters import bandpass
 
 Floats = NDArray[np.float64]
 
@@ -116,13 +120,7 @@ LAYOUTS = (
         lambda path, x, ecg: save_mat73(path, {"data": _columns(x, ecg)}),
         has_ecg=True,
     ),
-    Layout(
-        "240517_column",
-        ".mat",
-        ("ch1z",),
-        1000.0,
-        lambda path, x, _: scipy.io.savemat(path, {"HS_data": x.T}),
-    ),
+    Layout("240517_column", ".mat", ("ch1z",), 1000.0, lambda path, x, _: scipy.io.savemat(path, {"HS_data": x.T})),
     Layout("240517_row", ".mat", ("ch1z",), 1000.0, lambda path, x, _: scipy.io.savemat(path, {"Noise_data": x})),
     Layout("240517_v73", ".mat", ("ch1z",), 1000.0, lambda path, x, _: save_mat73(path, {"Noise_data": x.T})),
     Layout(
@@ -132,13 +130,7 @@ LAYOUTS = (
         1000.0,
         lambda path, x, _: scipy.io.savemat(path, {"HS_data": x.reshape(16, -1)}),
     ),
-    Layout(
-        "240826_v73",
-        ".mat",
-        ("ch1z",),
-        1000.0,
-        lambda path, x, _: save_mat73(path, {"data": x.reshape(16, -1)}),
-    ),
+    Layout("240826_v73", ".mat", ("ch1z",), 1000.0, lambda path, x, _: save_mat73(path, {"data": x.reshape(16, -1)})),
     Layout(
         "240826_with_ecg",
         ".mat",
@@ -257,22 +249,48 @@ def mat73() -> Callable[[Path, dict[str, NDArray[Any]]], None]:
     return save_mat73
 
 
-@pytest.fixture
-def ecg_like() -> Callable[..., Floats]:
-    """Makes an ECG with R peaks at the given seconds: QRS complexes, P and T waves, a wandering base."""
+def swelling(
+    seed: int, *, n_samples: int = 4000, n_channels: int = 1, banded: bool = True, level: float = 1.0
+) -> Segment:
+    """Noise with a swelling level and a strong slow drift, which the band-pass takes away."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(n_samples) / 500.0
+    swell = 0.1 + np.abs(np.sin(time_s))
+    wide = rng.standard_normal((n_channels, n_samples)) * swell + 20 * np.sin(2 * np.pi * 0.9 * time_s)
+    in_band = bandpass(wide, 500.0, 25.0, 55.0)
+    signals = (in_band if banded else wide.astype(np.float32)) * np.float32(level)
+    heard = in_band[0] * np.float32(level)
+    for array in (signals, heard):
+        array.setflags(write=False)
+    return Segment(signals, heard, Path(f"{seed}.npz"), np.arange(0.3, n_samples / 500.0, 0.4))
 
-    def make(r_peaks_s: Floats, rate_hz: float, duration_s: float, noise: float = 0.02) -> Floats:
-        time_s = np.arange(round(duration_s * rate_hz)) / rate_hz
-        ecg = 0.2 * np.sin(2 * np.pi * 0.25 * time_s)
-        for r_peak_s in r_peaks_s:
-            for delay_s, width_s, height in (
-                (-0.16, 0.025, 0.12),
-                (-0.028, 0.009, -0.15),
-                (0.0, 0.011, 1.0),
-                (0.03, 0.01, -0.2),
-                (0.28, 0.05, 0.25),
-            ):
-                ecg += height * np.exp(-0.5 * ((time_s - r_peak_s - delay_s) / width_s) ** 2)
-        return ecg + noise * np.random.default_rng(3).standard_normal(time_s.size)
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., DataConfig]:
+    """Makes the DataConfig of swelling recordings: 500 Hz, 25-55 Hz, windows of 512 samples, stride 32."""
+
+    def make(**options: Any) -> DataConfig:
+        chosen: dict[str, Any] = {"rate_hz": 500.0, "window_samples": 512, "stride_samples": 32} | options
+        return DataConfig(clean=(Source(("c",)),), noise=(Source(("n",)),), **chosen)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_segment() -> Callable[..., Segment]:
+    """Makes a swelling recording at 500 Hz: (seed, n_samples=, n_channels=, banded=, level=)."""
+    return swelling
+
+
+@pytest.fixture(scope="session")
+def make_split() -> Callable[..., Split]:
+    """Makes two swelling recordings of either kind: (banded=True, n_channels=1)."""
+
+    def make(banded: bool = True, n_channels: int = 1) -> Split:
+        made = [
+            swelling(seed, n_samples=n, banded=banded, n_channels=n_channels)
+            for seed, n in ((1, 4000), (2, 3000), (3, 4000), (4, 2500))
+        ]
+        return Split(tuple(made[:2]), tuple(made[2:]))
 
     return make

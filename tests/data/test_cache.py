@@ -263,24 +263,6 @@ def test_beyond_the_limit_those_go_that_were_not_used_for_longest(
     assert_equal(load(config), plain)
 
 
-@pytest.mark.parametrize("text", ["much", "0", "-1", "nan"])
-def test_a_limit_that_is_no_positive_number_is_refused(
-    config: DataConfig, cache: Path, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    monkeypatch.setenv("DRIVEBEAT_CACHE_GB", text)
-    with pytest.raises(DataError, match=f"DRIVEBEAT_CACHE_GB is '{text}'; a positive number is needed"):
-        load(config)
-
-
-def test_the_folder_is_that_of_the_xdg_base_directories(
-    config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("DRIVEBEAT_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    load(config)
-    assert len(list((tmp_path / "xdg" / "drivebeat" / "prepared").glob("*.npy"))) == 6
-
-
 def test_a_changed_ecg_file_changes_what_is_found(tmp_path: Path, config: DataConfig, cache: Path) -> None:
     rng = np.random.default_rng(0)
     for i in range(3):
@@ -295,13 +277,3 @@ def test_a_changed_ecg_file_changes_what_is_found(tmp_path: Path, config: DataCo
     late = np.roll(ecg, 60)
     write_npz(Recording(late, RATE_HZ, ("ECG",), tmp_path / "r"), tmp_path / "r2_ECG.npz")
     assert load(config).fingerprint != before.fingerprint
-
-
-def test_temporary_files_of_dead_writers_are_removed(config: DataConfig, cache: Path) -> None:
-    (cache / "prepared").mkdir(parents=True)
-    dead, living = cache / "prepared" / ".dead.1.npy", cache / "prepared" / ".living.2.npy"
-    for place in (dead, living):
-        place.write_bytes(b"half")
-    os.utime(dead, (1e9, 1e9))
-    load(config)
-    assert not dead.exists() and living.exists()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data.augment_config import AugmentConfig
 from data.band_noise import thin_out
-from data.config import DataConfig, HeldOutConfig, Source
+from data.config import DataConfig, HeldOutConfig
 from data.corpus import Segment, Split
 from data.filters import bandpass
 from data.mixture import band_gain, held_out
@@ -23,44 +23,13 @@ RATE_HZ = 500.0
 WINDOW = 512
 BAND_HZ = (25.0, 55.0)
 CPU = torch.device("cpu")
+MakeConfig = Callable[..., DataConfig]
+MakeSegment = Callable[..., Segment]
+MakeSplit = Callable[..., Split]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def config(**options: Any) -> DataConfig:
-    chosen: dict[str, Any] = {"rate_hz": RATE_HZ, "window_samples": WINDOW, "stride_samples": 32} | options
-    return DataConfig(clean=(Source(("c",)),), noise=(Source(("n",)),), **chosen)
-
-
-def segment(
-    seed: int, *, n_samples: int = 4000, n_channels: int = 1, banded: bool = True, level: float = 1.0
-) -> Segment:
-    """Noise with a swelling level and a strong slow drift, which the band-pass takes away."""
-    rng = np.random.default_rng(seed)
-    time_s = np.arange(n_samples) / RATE_HZ
-    swell = 0.1 + np.abs(np.sin(time_s))
-    wide = rng.standard_normal((n_channels, n_samples)) * swell + 20 * np.sin(2 * np.pi * 0.9 * time_s)
-    in_band = bandpass(wide, RATE_HZ, *BAND_HZ)
-    signals = (in_band if banded else wide.astype(np.float32)) * np.float32(level)
-    heard = in_band[0] * np.float32(level)
-    for array in (signals, heard):
-        array.setflags(write=False)
-    return Segment(signals, heard, Path(f"{seed}.npz"), np.arange(0.3, n_samples / RATE_HZ, 0.4))
-
-
-def split(banded: bool = True, n_channels: int = 1) -> Split:
-    return Split(
-        (
-            segment(1, banded=banded, n_channels=n_channels),
-            segment(2, n_samples=3000, banded=banded, n_channels=n_channels),
-        ),
-        (
-            segment(3, banded=banded, n_channels=n_channels),
-            segment(4, n_samples=2500, banded=banded, n_channels=n_channels),
-        ),
-    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -101,18 +70,18 @@ def test_power_and_peak_tables_are_those_of_each_window(n_samples: int, window: 
     np.testing.assert_array_equal(peak[: len(views)], np.abs(views).max(axis=1))
 
 
-def test_a_faint_recording_keeps_its_digits_beside_a_loud_one() -> None:
+def test_a_faint_recording_keeps_its_digits_beside_a_loud_one(make_segment: MakeSegment) -> None:
     """Raw levels of two sensors may lie 160 dB apart."""
-    loud, faint = segment(1, level=1e6), segment(2, level=1e-2)
+    loud, faint = make_segment(1, level=1e6), make_segment(2, level=1e-2)
     windows = cut((loud, faint), WINDOW, 100, CPU)
     last = int(windows.starts[-1])
     expected = float(np.mean(faint.in_band[last - 4000 : last - 4000 + WINDOW].astype(np.float64) ** 2))
     assert float(windows.power[last]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_dropouts_are_left_out() -> None:
+def test_dropouts_are_left_out(make_segment: MakeSegment) -> None:
     """Brought to a stated SNR, a dead stretch would be amplified rounding errors."""
-    whole = segment(1, n_samples=6000)
+    whole = make_segment(1, n_samples=6000)
     signals, heard = whole.signals.copy(), whole.in_band.copy()
     signals[:, 2000:4000] = heard[2000:4000] = 0
     windows = cut((Segment(signals, heard, Path("x")),), WINDOW, 1, CPU)
@@ -138,15 +107,17 @@ def plan(**options: Any) -> HeldOutConfig:
         {"batch_offsets": 3, "offset_samples": 50},
     ],
 )
-def test_the_held_out_mixture_ignores_what_shapes_training(change: dict[str, Any]) -> None:
+def test_the_held_out_mixture_ignores_what_shapes_training(
+    change: dict[str, Any], make_config: MakeConfig, make_split: MakeSplit
+) -> None:
     """A score that moved with a sampled parameter could be won by it. Gain and batch size are not even arguments."""
-    usual, changed = (held_out(split(), data, plan()) for data in (config(), config(**change)))
+    usual, changed = (held_out(make_split(), data, plan()) for data in (make_config(), make_config(**change)))
     for field in ("noisy", "clean", "noise", "reference_bpm", "recording"):
         np.testing.assert_array_equal(getattr(usual, field), getattr(changed, field))
 
 
-def test_held_out_snrs_are_exact_and_parts_add_up() -> None:
-    mixture = held_out(split(n_channels=3), config(), plan())
+def test_held_out_snrs_are_exact_and_parts_add_up(make_config: MakeConfig, make_split: MakeSplit) -> None:
+    mixture = held_out(make_split(n_channels=3), make_config(), plan())
     power = np.mean(mixture.clean.astype(np.float64) ** 2, axis=-1)
     for i, snr_db in enumerate(mixture.snrs_db):
         measured_db = 10 * np.log10(power / np.mean(mixture.noise[i].astype(np.float64) ** 2, axis=-1))
@@ -155,27 +126,29 @@ def test_held_out_snrs_are_exact_and_parts_add_up() -> None:
     assert mixture.noisy.shape == (3, 12, 3, WINDOW)
 
 
-def test_held_out_arrays_are_read_only_and_seeded() -> None:
-    one, other = held_out(split(), config(), plan()), held_out(split(), config(), plan(seed=1))
+def test_held_out_arrays_are_read_only_and_seeded(make_config: MakeConfig, make_split: MakeSplit) -> None:
+    one, other = held_out(make_split(), make_config(), plan()), held_out(make_split(), make_config(), plan(seed=1))
     with pytest.raises(ValueError, match="read-only"):
         one.noisy[0] = 0
     np.testing.assert_array_equal(one.clean, other.clean)
     assert not np.array_equal(one.noise, other.noise)
 
 
-def test_held_out_heart_rates_come_from_the_window_s_own_r_peaks() -> None:
+def test_held_out_heart_rates_come_from_the_window_s_own_r_peaks(
+    make_config: MakeConfig, make_segment: MakeSegment
+) -> None:
     """The two clean recordings beat at 150 and at 100 per minute."""
-    fast, slow = segment(1), dataclasses.replace(segment(2), r_peaks_s=np.arange(0.1, 8.0, 0.6))
-    blind = dataclasses.replace(segment(5), r_peaks_s=None)
-    mixture = held_out(Split((fast, slow, blind), (segment(3),)), config(window_samples=1000), plan())
+    fast, slow = make_segment(1), dataclasses.replace(make_segment(2), r_peaks_s=np.arange(0.1, 8.0, 0.6))
+    blind = dataclasses.replace(make_segment(5), r_peaks_s=None)
+    mixture = held_out(Split((fast, slow, blind), (make_segment(3),)), make_config(window_samples=1000), plan())
     expected = np.array([150.0, 100.0, np.nan])[mixture.recording]
     np.testing.assert_allclose(mixture.reference_bpm, expected)
     assert set(mixture.recording) == {0, 1, 2}
 
 
-def test_the_band_gain_is_the_filter_that_recordings_pass() -> None:
+def test_the_band_gain_is_the_filter_that_recordings_pass(make_config: MakeConfig) -> None:
     tone: Callable[[float], np.ndarray[Any, Any]] = lambda hz: np.sin(2 * np.pi * hz * np.arange(5000) / RATE_HZ)  # noqa: E731
-    data = config()
+    data = make_config()
     for frequency_hz in (20.0, 25.0, 40.0, 55.0, 80.0):
         x = tone(frequency_hz).astype(np.float32)
         filtered = bandpass(x, RATE_HZ, *BAND_HZ)[2000:3000]
@@ -184,9 +157,9 @@ def test_the_band_gain_is_the_filter_that_recordings_pass() -> None:
 
 
 @pytest.mark.parametrize("n_channels", [1, 3])
-def test_band_noise_keeps_magnitudes_in_the_band_and_nothing_else(n_channels: int) -> None:
+def test_band_noise_keeps_magnitudes_in_the_band_and_nothing_else(n_channels: int, make_config: MakeConfig) -> None:
     """Thinned or not, the surrogate has its window's spectrum where the band-pass lets something through."""
-    data = config(rate_hz=1000.0, window_samples=2048)
+    data = make_config(rate_hz=1000.0, window_samples=2048)
     wide = np.random.default_rng(0).standard_normal((n_channels, 20_000))
     signals = bandpass(wide, 1000.0, *BAND_HZ)
     windows = cut((Segment(signals, signals[0], Path("n")),), 2048, 1, CPU)

@@ -21,6 +21,8 @@ from benchmarks.postgres import Postgres, private_postgres
 from data.corpus import Corpus, load
 from data.synthetic import SynthConfig, synthesise
 from search.cli import main
+from search.ledger import Process, create_tables, set_budget
+from search.slots import Claim, claim
 from search.spec import StudySpec, check
 from search.storage import open_engine, open_storage
 from search.study import SearchStudy, create
@@ -168,6 +170,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     """A fresh SQLite database."""
     opened = Bench(f"sqlite:///{tmp_path}/studies.db")
     yield opened
+    opened.storage.remove_session()
     opened.engine.dispose()
 
 
@@ -176,7 +179,30 @@ def bench_of_each(empty_url: str) -> Iterator[Bench]:
     """A fresh database of each kind."""
     opened = Bench(empty_url)
     yield opened
+    opened.storage.remove_session()
     opened.engine.dispose()
+
+
+@pytest.fixture
+def engine(empty_url: str) -> Iterator[Engine]:
+    """A database of each kind with our tables and the budget of a study "tiny", three trials."""
+    opened = open_engine(empty_url)
+    create_tables(opened)
+    set_budget(opened, "tiny", 3, None)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def take(engine: Engine) -> Callable[..., Claim]:
+    """Gives a process the next slot of the study in `engine`."""
+
+    def taken(process: Process, lease_s: float = 30.0) -> Claim:
+        held = claim(engine, "tiny", process, lease_s)
+        assert held is not None
+        return held
+
+    return taken
 
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]

@@ -1,8 +1,8 @@
 """The door: nobody without a password but on this machine, nothing changed by readers or foreign pages."""
 
 import base64
-import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from optuna.artifacts import FileSystemArtifactStore
 from search.dashboard import build, stock
 from search.dashboard_door import Passwords, behind_door, check_open, find_passwords, is_loopback
 from search.dashboard_storage import PageStorage
+from search.storage import open_storage
 from training.decode import ConfigError
 
+Ask = Callable[..., tuple[int, dict[str, str], bytes]]
 BOTH = Passwords("the-full-one", "the-reading-one")
 
 # What optuna-dashboard 0.21 answers to. Look at one more before it is let in here: does a GET change anything?
@@ -56,38 +58,28 @@ ROUTES = {
 }
 
 
-def knock(
-    application: Any, method: str = "GET", path: str = "/", password: str | None = None, **headers: str
-) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of one request; header names as WSGI has them, without HTTP_."""
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": method,
-        "PATH_INFO": path,
-        "QUERY_STRING": "",
-        "SERVER_NAME": "server",
-        "SERVER_PORT": "8080",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": "127.0.0.1:8080",
-        "wsgi.input": io.BytesIO(),
-        "wsgi.errors": io.StringIO(),
-        "wsgi.url_scheme": "http",
-        **{f"HTTP_{name}": value for name, value in headers.items()},
-    }
-    if password is not None:
-        environ["HTTP_AUTHORIZATION"] = "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
-    said: list[Any] = []
-    body = application(environ, lambda status, rows, exc_info=None: said.extend((status, rows)))
-    whole = b"".join(body)
-    if hasattr(body, "close"):
-        body.close()
-    return int(said[0][:3]), dict(said[1]), whole
+@pytest.fixture(scope="session")
+def knock(ask: Ask) -> Ask:
+    """Asks at 127.0.0.1:8080, by a password or without: (application, method, path, password, **headers)."""
+
+    def answer(
+        application: Any, method: str = "GET", path: str = "/", password: str | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        if password is not None:
+            headers["AUTHORIZATION"] = "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
+        return ask(application, path, method, **({"HOST": "127.0.0.1:8080"} | headers))
+
+    return answer
 
 
 @pytest.fixture
 def parts(bench: Any, make_spec: Any, tmp_path: Path) -> tuple[Any, Any]:
     """The application behind no door yet, and optuna-dashboard's own in it, over a database with a study."""
     bench.create(make_spec())
-    storage, artifacts = PageStorage(bench.storage, bench.engine), FileSystemArtifactStore(str(tmp_path))
+    storage, artifacts = (
+        PageStorage(open_storage(bench.url, lean=False), bench.engine),
+        FileSystemArtifactStore(str(tmp_path)),
+    )
     return build(storage, artifacts), stock(storage, artifacts)
 
 
@@ -108,7 +100,7 @@ def test_the_installed_dashboard_has_the_routes_that_were_looked_at(parts: tuple
     assert {f"{method} {rule}" for method, rule, _ in routes_of(parts[1])} == ROUTES
 
 
-def test_without_a_password_every_route_answers_401(parts: tuple[Any, Any]) -> None:
+def test_without_a_password_every_route_answers_401(parts: tuple[Any, Any], knock: Ask) -> None:
     door = behind_door(parts[0], BOTH)
     walked = routes_of(parts[1])
     assert len(walked) >= len(ROUTES)
@@ -122,7 +114,9 @@ def test_without_a_password_every_route_answers_401(parts: tuple[Any, Any]) -> N
         assert knock(door, AUTHORIZATION=header)[0] == 401
 
 
-def test_who_may_only_read_is_refused_every_change_and_nothing_else(parts: tuple[Any, Any], bench: Any) -> None:
+def test_who_may_only_read_is_refused_every_change_and_nothing_else(
+    parts: tuple[Any, Any], bench: Any, knock: Ask
+) -> None:
     door = behind_door(parts[0], BOTH)
     for method, rule, path in routes_of(parts[1]):
         status, _, _ = knock(door, method, path, "the-reading-one", HOST="dash.lab:8080", ACCEPT_ENCODING="gzip")
@@ -135,7 +129,7 @@ def test_who_may_only_read_is_refused_every_change_and_nothing_else(parts: tuple
     assert len(bench.storage.get_all_studies()) == 1
 
 
-def test_the_full_password_may_change_and_so_may_this_machine(parts: tuple[Any, Any], bench: Any) -> None:
+def test_the_full_password_may_change_and_so_may_this_machine(parts: tuple[Any, Any], bench: Any, knock: Ask) -> None:
     assert knock(behind_door(parts[0], Passwords()), "DELETE", "/api/studies/7")[0] != 403
     status, _, _ = knock(behind_door(parts[0], BOTH), "DELETE", "/api/studies/1", "the-full-one", HOST="dash.lab")
     assert status == 204
@@ -160,7 +154,7 @@ def test_the_full_password_may_change_and_so_may_this_machine(parts: tuple[Any, 
     ],
 )
 def test_a_foreign_page_changes_nothing(
-    passwords: Passwords, headers: dict[str, str], refused: bool, parts: tuple[Any, Any]
+    passwords: Passwords, headers: dict[str, str], refused: bool, parts: tuple[Any, Any], knock: Ask
 ) -> None:
     door = behind_door(parts[0], passwords)
     status, _, _ = knock(door, "DELETE", "/api/studies/7", passwords.full, **headers)
@@ -181,7 +175,7 @@ def test_a_foreign_page_changes_nothing(
     ],
 )
 def test_without_a_password_a_name_that_is_not_this_machine_is_refused(
-    host: str, answers: bool, parts: tuple[Any, Any]
+    host: str, answers: bool, parts: tuple[Any, Any], knock: Ask
 ) -> None:
     """A page that has its own name point at 127.0.0.1 would be of the same origin."""
     door = behind_door(parts[0], Passwords())

@@ -1,9 +1,9 @@
 """The API that the page uses: as the stock dashboard's, the best trial feasible; kept, compressed, tagged."""
 
 import gzip
-import io
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +18,11 @@ from optuna.trial import TrialState, create_trial
 from search.dashboard import build, stock
 from search.dashboard_storage import PageStorage
 from search.dashboard_wire import gzipped, piece, takes_gzip
+from search.storage import open_storage
 from search.study_attributes import REMOVED
 from search.trial_note import put_note
 
-
-def get(application: Any, path: str, query: str = "", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body."""
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": "GET",
-        "PATH_INFO": path,
-        "QUERY_STRING": query,
-        "SERVER_NAME": "x",
-        "SERVER_PORT": "80",
-        "wsgi.url_scheme": "http",
-        "wsgi.errors": io.StringIO(),
-        "HTTP_ACCEPT_ENCODING": "",
-        **{f"HTTP_{name}": value for name, value in headers.items()},
-    }
-    said: list[Any] = []
-    body = application(environ, lambda status, rows, exc_info=None: said.extend((status, rows)))
-    whole = b"".join(body)
-    if hasattr(body, "close"):
-        body.close()
-    return int(said[0][:3]), dict(said[1]), whole
+Ask = Callable[..., tuple[int, dict[str, str], bytes]]
 
 
 @pytest.fixture
@@ -68,12 +50,15 @@ def study(bench: Any) -> optuna.Study:
 @pytest.fixture
 def pages(bench: Any, study: optuna.Study, tmp_path: Path) -> tuple[Any, Any]:
     """Ours, and optuna-dashboard's own over the plain storage."""
-    storage, artifacts = PageStorage(bench.storage, bench.engine), FileSystemArtifactStore(str(tmp_path))
+    storage, artifacts = (
+        PageStorage(open_storage(bench.url, lean=False), bench.engine),
+        FileSystemArtifactStore(str(tmp_path)),
+    )
     return build(storage, artifacts), stock(bench.storage, artifacts)
 
 
-def test_the_best_trial_shown_is_never_an_infeasible_one(pages: tuple[Any, Any], study: optuna.Study) -> None:
-    answer = json.loads(get(pages[0], "/api/studies/1", "after=0")[2])
+def test_the_best_trial_shown_is_never_an_infeasible_one(pages: tuple[Any, Any], study: optuna.Study, ask: Ask) -> None:
+    answer = json.loads(ask(pages[0], "/api/studies/1", query="after=0")[2])
     assert [trial["number"] for trial in answer["best_trials"]] == [6]
     assert [trial["constraints"] for trial in answer["trials"]][6:8] == [
         [-1.0],
@@ -81,11 +66,13 @@ def test_the_best_trial_shown_is_never_an_infeasible_one(pages: tuple[Any, Any],
     ]  # the page's plots tell them apart
     only = optuna.create_study(storage=study._storage, study_name="none is good", direction="minimize")
     only.add_trial(create_trial(value=0.0, constraints={"memory": 1.0}))
-    assert json.loads(get(pages[0], "/api/studies/2")[2])["best_trials"] == []
+    assert json.loads(ask(pages[0], "/api/studies/2")[2])["best_trials"] == []
 
 
-def test_the_answer_is_the_stock_one_but_for_digits_constraints_and_long_attributes(pages: tuple[Any, Any]) -> None:
-    ours, theirs = (json.loads(get(application, "/api/studies/1", "after=2")[2]) for application in pages)
+def test_the_answer_is_the_stock_one_but_for_digits_constraints_and_long_attributes(
+    pages: tuple[Any, Any], ask: Ask
+) -> None:
+    ours, theirs = (json.loads(ask(application, "/api/studies/1", query="after=2")[2]) for application in pages)
     assert ours.keys() == theirs.keys()
     assert [trial["number"] for trial in ours["trials"]] == list(range(2, 9))
     for mine, stock_trial in zip(ours["trials"], theirs["trials"], strict=True):
@@ -103,15 +90,39 @@ def test_the_answer_is_the_stock_one_but_for_digits_constraints_and_long_attribu
     assert {row["key"] for row in ours["union_user_attrs"]} == {"device", "n_parameters"}
 
 
+def test_a_study_made_from_a_file_hides_its_long_documents_and_shows_the_short_ones(
+    bench: Any, make_spec: Any, ask: Ask
+) -> None:
+    """The file's JSON on one line has no place on a page; the study's note tells what stands in it."""
+    search = bench.create(make_spec())
+    shown = build(PageStorage(open_storage(bench.url, lean=False), bench.engine), FileSystemArtifactStore("."))
+    answer = json.loads(ask(shown, f"/api/studies/{search.study._study_id}")[2])
+    assert {row["key"] for row in answer["user_attrs"]} == {"drivebeat:family", "drivebeat:data_fingerprint"}
+
+
+def test_a_study_that_is_deleted_leaves_nothing_for_the_next_one_of_its_id(
+    bench: Any, study: optuna.Study, ask: Ask
+) -> None:
+    """SQLite gives its id, and the ids of its trials, again."""
+    storage = PageStorage(open_storage(bench.url, lean=False), bench.engine)
+    shown = build(storage, FileSystemArtifactStore("."))
+    assert len(json.loads(ask(shown, "/api/studies/1")[2])["trials"]) == 9
+    storage.delete_study(1)
+    again = optuna.create_study(storage=bench.storage, study_name="mixed", direction="maximize")
+    again.add_trial(create_trial(value=2.5))
+    assert again._study_id == 1, "the case that this is about"
+    assert [trial["values"] for trial in json.loads(ask(shown, "/api/studies/1")[2])["trials"]] == [[2.5]]
+
+
 def test_what_happens_after_an_answer_is_in_the_next_one(
-    pages: tuple[Any, Any], study: optuna.Study, bench: Any
+    pages: tuple[Any, Any], study: optuna.Study, bench: Any, ask: Ask
 ) -> None:
     """A trial goes on, a finished one gets another note, one loses its artifacts; the tag changes each time."""
     running = study.get_trials()[-1]
-    tags = {get(pages[0], "/api/studies/1")[1]["ETag"]}
+    tags = {ask(pages[0], "/api/studies/1")[1]["ETag"]}
 
     def seen() -> dict[str, Any]:
-        status, headers, body = get(pages[0], "/api/studies/1")
+        status, headers, body = ask(pages[0], "/api/studies/1")
         assert (status, headers["ETag"] in tags) == (200, False)
         tags.add(headers["ETag"])
         found: dict[str, Any] = json.loads(body)
@@ -127,12 +138,12 @@ def test_what_happens_after_an_answer_is_in_the_next_one(
     assert seen()["trials"][0]["artifacts"] == []
     study.tell(running.number, 100.0)
     assert [trial["number"] for trial in seen()["best_trials"]] == [8]
-    unchanged = get(pages[0], "/api/studies/1", IF_NONE_MATCH=get(pages[0], "/api/studies/1")[1]["ETag"])
+    unchanged = ask(pages[0], "/api/studies/1", IF_NONE_MATCH=ask(pages[0], "/api/studies/1")[1]["ETag"])
     assert (unchanged[0], unchanged[2]) == (304, b"")
 
 
 def test_many_trials_come_whole_from_any_number_on(
-    pages: tuple[Any, Any], bench: Any, monkeypatch: pytest.MonkeyPatch
+    pages: tuple[Any, Any], bench: Any, monkeypatch: pytest.MonkeyPatch, ask: Ask
 ) -> None:
     """Across the borders of what is compressed together, at first and again; gzip and plain alike."""
     block = 5
@@ -141,23 +152,26 @@ def test_many_trials_come_whole_from_any_number_on(
     large.add_trials([create_trial(value=float(i)) for i in range(2 * block + 3)])
     for after in (0, 1, block - 1, block, 2 * block, 2 * block + 2, 2 * block + 3, 10**6):
         for headers in ({}, {"ACCEPT_ENCODING": "gzip, deflate, br"}):
-            _, said, body = get(pages[0], "/api/studies/2", f"after={after}", **headers)
+            _, said, body = ask(pages[0], "/api/studies/2", query=f"after={after}", **headers)
             plain = gzip.decompress(body) if said.get("Content-Encoding") == "gzip" else body
             assert [t["number"] for t in json.loads(plain)["trials"]] == list(range(after, 2 * block + 3))
 
 
-def test_a_wrong_question_is_answered_as_by_the_stock_one(pages: tuple[Any, Any]) -> None:
+def test_a_wrong_question_is_answered_as_by_the_stock_one(pages: tuple[Any, Any], ask: Ask) -> None:
     for path, query in (("/api/studies/99", ""), ("/api/studies/1", "after=-1"), ("/api/studies/x", "")):
-        assert get(pages[0], path, query)[0] == get(pages[1], path, query)[0] != 200
+        assert ask(pages[0], path, query=query)[0] == ask(pages[1], path, query=query)[0] != 200
 
 
-def test_pages_are_compressed_and_artifacts_kept_by_the_browser(pages: tuple[Any, Any], tmp_path: Path) -> None:
-    _, headers, body = get(pages[0], "/dashboard", ACCEPT_ENCODING="gzip")
+def test_pages_are_compressed_and_artifacts_kept_by_the_browser(
+    pages: tuple[Any, Any], tmp_path: Path, ask: Ask
+) -> None:
+    _, headers, body = ask(pages[0], "/dashboard", ACCEPT_ENCODING="gzip")
     assert headers["Content-Encoding"] == "gzip"
     assert b"<html" in gzip.decompress(body)
+    assert b"<style>a:not([class])" in gzip.decompress(body), "links of notes are seen on a dark page"
     assert "script-src 'self'" in headers["Content-Security-Policy"]
-    assert get(pages[0], "/dashboard", ACCEPT_ENCODING="gzip", IF_NONE_MATCH=headers["ETag"])[0] == 304
-    missing = get(pages[0], "/artifacts/1/1/abd")
+    assert ask(pages[0], "/dashboard", ACCEPT_ENCODING="gzip", IF_NONE_MATCH=headers["ETag"])[0] == 304
+    missing = ask(pages[0], "/artifacts/1/1/abd")
     assert missing[0] == 404
     assert missing[1]["Content-Security-Policy"] == "sandbox"
 

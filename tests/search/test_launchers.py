@@ -1,31 +1,20 @@
-"""Launchers: who runs where, who is started again, and the same search by each of them."""
+"""Launchers: who runs where, who is started again, what is refused."""
 
-import inspect
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.trial import TrialState
 
 import search.seats
-from search.cli_study import work_command
-from search.launch_local import N_WORKERS, LocalSeat, Slot, local_workers, slots, visible_gpus
+from search.launch_local import N_WORKERS, Slot, slots, visible_gpus
 from search.launch_ray import gpu_share, ray_workers
 from search.launch_slurm import parameters, slurm_workers
 from search.launchers import GAVE_UP, MAX_RESTARTS, STEADY_S, launcher, revive, watch
-from search.roster import workers
 from search.seats import LOST, Launch, LaunchError, Seat, last_line_of, pairs
-from search.study import SearchStudy
 
 POSTGRES = "postgresql://me:hush@host/studies"
 
@@ -165,25 +154,6 @@ def test_a_worker_that_lives_is_done_or_gave_up_is_left_alone(code: int | None) 
     assert watched[0].at_work == (code is None)
 
 
-def test_local_workers_are_stopped_in_order_on_leaving_whatever_happens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = (
-        "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *a: sys.exit(0))\n"
-        "print('up', flush=True)\n"
-        "time.sleep(50)"
-    )
-    monkeypatch.setattr(search.seats, "work_command", lambda launch, threads: [sys.executable, "-c", program])
-    seats: list[LocalSeat] = []
-    with pytest.raises(KeyboardInterrupt), local_workers(a_launch(tmp_path)) as started:
-        seats.extend(started)
-        wait_for(lambda: all(seat.last_line() == "up" for seat in seats))
-        assert [seat.exit_code() for seat in seats] == [None, None]
-        raise KeyboardInterrupt
-    assert [seat.exit_code() for seat in seats] == [0, 0]
-
-
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
@@ -253,97 +223,3 @@ def test_slurm_options_reach_submitit_by_its_names(partition: str) -> None:
 def test_bad_slurm_options_are_told(option: str, words: str) -> None:
     with pytest.raises(LaunchError, match=words):
         parameters(pairs([option]))
-
-
-# --- the same search by each ----------------------------------------------------------------------------------------
-
-
-def wait_for(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def launch_by(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "search.cli", "launch", "tiny", "--workers", "2", "--artifacts", "artifacts"]
-    return subprocess.run(
-        [*command, "--storage", f"sqlite:///{folder}/studies.db", *options],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=170,
-        check=False,
-    )
-
-
-def finished(study: SearchStudy) -> list[tuple[float, float]]:
-    trials = study.study.get_trials()
-    assert all(trial.state == TrialState.COMPLETE for trial in trials)
-    return sorted((trial.params["learning_rate"], trial.value) for trial in trials)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("options", [("--launcher", "ray"), ("--launcher", "slurm", "--slurm", "cluster=local")])
-def test_ray_and_slurm_run_a_search_to_its_end_like_local_processes(
-    options: tuple[str, ...], bench: Any, make_spec: Any, tmp_path: Path
-) -> None:
-    study = bench.create(make_spec(budget={"trials": 2}))
-    done = launch_by(tmp_path, *options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "its budget of 2 trials is spent" in done.stdout
-    assert len(finished(study)) == 2
-    assert {row.doing.state for row in workers(bench.engine)} == {"stopped"}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_a_preempted_slurm_job_gives_its_trial_back_and_is_requeued(
-    bench: Any, make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SIGUSR2 to the job becomes the worker's SIGTERM; a new worker in the same job goes on from the checkpoint."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    study = bench.create(make_spec(epochs=150, budget={"trials": 1}))
-    wanted = a_launch(tmp_path, url=bench.url, n_workers=1, slurm={"cluster": "local"})
-    with slurm_workers(wanted) as (seat,):
-        wait_for(lambda: any(trial.intermediate_values for trial in study.study.get_trials()))
-        controller = seat.job._process.pid
-        (task,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
-        os.kill(int(task), signal.SIGUSR2)
-        wait_for(lambda: seat.exit_code() is not None, 120)
-        assert seat.exit_code() == 0, seat.last_line()
-    (trial,) = study.study.get_trials()
-    assert trial.state == TrialState.COMPLETE
-    assert trial.user_attrs["resumed"] == 1
-    assert sorted(trial.intermediate_values) == list(range(150))
-    states = sorted(row.doing.state for row in workers(bench.engine))
-    assert states == ["stopped", "stopped"]
-
-
-# --- Kubernetes -----------------------------------------------------------------------------------------------------
-
-
-def test_the_kubernetes_manifest_runs_workers_in_parallel_with_the_url_from_a_secret_and_a_shared_volume() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text(encoding="utf-8")
-    claim, job = yaml.safe_load_all(text.partition("```yaml\n")[2].partition("```")[0])
-    assert (claim["kind"], claim["spec"]["accessModes"]) == ("PersistentVolumeClaim", ["ReadWriteMany"])
-    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
-    assert job["spec"]["parallelism"] > 1
-    assert "completions" not in job["spec"], "a work queue: each pod ends when the budget is spent"
-    pod = job["spec"]["template"]["spec"]
-    assert pod["restartPolicy"] in ("OnFailure", "Never")
-    assert pod["terminationGracePeriodSeconds"] >= search.seats.STOP_PATIENCE_S
-    (worker,) = pod["containers"]
-    environment = {entry["name"]: entry for entry in worker["env"]}
-    assert environment["DRIVEBEAT_STORAGE"]["valueFrom"]["secretKeyRef"] == {"name": "drivebeat", "key": "storage"}
-    volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    mounts = {mount["mountPath"]: mount["name"] for mount in worker["volumeMounts"]}
-    assert worker["args"][0] == "work"
-    artifacts = worker["args"][worker["args"].index("--artifacts") + 1]
-    assert volumes[mounts[artifacts]]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-    threads = worker["args"][worker["args"].index("--threads") + 1]
-    assert threads == environment["OMP_NUM_THREADS"]["value"] == worker["resources"]["limits"]["cpu"]
-    options = {f"--{name}" for name in inspect.signature(work_command).parameters}
-    assert {argument for argument in worker["args"] if argument.startswith("--")} <= options

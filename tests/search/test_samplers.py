@@ -184,13 +184,14 @@ def test_a_pruner_ends_the_bad_and_lets_the_best_go_on(name: str) -> None:
         kind = "good" if number % 2 == 0 else "bad"
         trial = study.ask()
         for epoch in range(epochs):
-            trial.report(epoch + number if kind == "good" else -epoch - number, epoch)
+            value = epoch + number if kind == "good" else -epoch - number
+            trial.report(value, epoch)
             if epoch + 1 < epochs and trial.should_prune():
                 pruned[kind].append(epoch)
                 study.tell(trial, state=TrialState.PRUNED)
                 break
         else:
-            study.tell(trial, 1.0)
+            study.tell(trial, value)
     assert len(pruned["good"]) <= (6 if name in ("hyperband", "halving") else 0), pruned
     if name == "none":
         assert not pruned["bad"]

@@ -58,7 +58,7 @@ def test_it_measures_postgresql_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(PostgreSQL)" in said
     for table in ("trial_user_attributes", "trial_params", "drivebeat_slots"):
         assert re.search(rf"^\| {table} \| [\d,]+ \|$", said, re.MULTILINE), said
-    assert re.search(r"^\| connections opened \| [1-9]\d* \| [1-9]\d* \|$", said, re.MULTILINE), said
+    assert re.search(r"^\| connections opened \| \d+ \| [1-9]\d* \|$", said, re.MULTILINE), said
 
 
 def test_simulated_trials_spend_the_budget_and_no_more(one: Worker) -> None:

@@ -38,3 +38,32 @@ def loaded_by(*words: str) -> set[str]:
 @pytest.mark.parametrize("words", [["--help"], ["work", "--help"], ["data", "--help"]], ids=" ".join)
 def test_help_imports_none_of_the_heavy_libraries(words: list[str]) -> None:
     assert loaded_by(*words) & set(HEAVY) == set()
+
+
+@pytest.mark.parametrize("trial_id", [None, 3])
+def test_notes_and_plots_are_kept_where_the_dashboard_looks_for_them(trial_id: int | None) -> None:
+    """Its names are written out in search, so that a worker need not import it; an upgrade that moves them is seen."""
+    from optuna_dashboard import _custom_plot_data, _note
+
+    from search.study_page import PLOT_DATA
+    from search.trial_note import ATTRIBUTE_LENGTH, note_str_key_prefix, note_ver_key, split_text
+
+    body = "a note's text, " * 500
+    assert len(body) > 2 * ATTRIBUTE_LENGTH
+    assert note_ver_key(trial_id) == _note.note_ver_key(trial_id)
+    assert split_text(body, note_str_key_prefix(trial_id)) == _note.split_body(body, trial_id)
+    assert PLOT_DATA == _custom_plot_data.SYSTEM_ATTR_PLOT_DATA
+    assert split_text(body, PLOT_DATA) == _custom_plot_data.split_plot_data(body, PLOT_DATA)
+
+
+def test_a_worker_imports_neither_the_dashboard_nor_what_draws() -> None:
+    program = "import sys, search.worker; print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not [name for name in ("optuna_dashboard", "matplotlib", "sklearn", "plotly") if f"'{name}'" in done.stdout]

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy
 
 from search.locks import alone
-from search.storage import StorageError, masked, open_engine, open_storage, storage_url
+from search.storage import StorageError, engine_of, masked, open_engine, open_storage, storage_url
 
 CROWD = Path(__file__).with_name("crowd.py")
 
@@ -62,7 +62,7 @@ def test_the_lock_lets_one_process_in_at_a_time(empty_url: str, tmp_path: Path) 
 def test_sqlite_is_tuned_for_many_writers(tmp_path: Path) -> None:
     """WAL, a busy timeout, and transactions that take the write lock when they begin."""
     url = f"sqlite:///{tmp_path}/studies.db"
-    for engine in (open_storage(url)._backend.engine, open_engine(url)):  # type: ignore[attr-defined]
+    for engine in (engine_of(open_storage(url)), open_engine(url)):
         began: list[str] = []
         sqlalchemy.event.listen(engine, "before_cursor_execute", lambda *a, began=began: began.append(a[2]))
         with engine.begin() as connection:
@@ -123,7 +123,7 @@ def test_a_database_that_cannot_be_used_is_told_in_one_line(url: str, words: str
 def test_a_file_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
     """Root writes everywhere, so that root tries it as nobody."""
     url = f"sqlite:///{tmp_path}/studies.db"
-    open_storage(url)._backend.engine.dispose()  # type: ignore[attr-defined]
+    open_storage(url).remove_session()
     for path in tmp_path.iterdir():
         path.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
     tmp_path.chmod(0o555)

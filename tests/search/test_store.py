@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from search.store import checkpoint_folder, epochs_in, keep, open_store, restore
+from search.checkpoints import checkpoint_folder, epochs_in, keep, restore
+from search.store import open_store
 from training.checkpoint import save_checkpoint
 from training.trainer import CHECKPOINT
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from optuna.artifacts.exceptions import ArtifactNotFound
 
+from search.checkpoints import Checkpoints, Store, checkpoint_folder, epochs_in
 from search.ledger import this_process
 from search.outcome import TrialOutcome
-from search.store import Checkpoints, Store, checkpoint_folder, epochs_in, open_store
+from search.store import open_store
 from search.trial import Place, Watch, run_trial
 from search.turns import next_turn
 from training.checkpoint import save_checkpoint

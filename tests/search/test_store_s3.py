@@ -16,8 +16,9 @@ import boto3
 import pytest
 
 from search import store_s3
+from search.checkpoints import StoreError
 from search.slots import progress
-from search.store import StoreError, open_store
+from search.store import open_store
 from search.store_s3 import BucketStore
 from search.turns import RESUMED
 from tests.search.test_store_contract import quiet, train_epochs

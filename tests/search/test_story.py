@@ -55,7 +55,11 @@ def test_a_note_tells_scores_cost_device_reason_and_where_figure_and_sounds_are(
     bench: Any, make_spec: Any, end: End
 ) -> None:
     search = bench.create(make_spec())
-    by_snr = {"-5": {"si_sdr_db": 1.234, "event_f1": 0.5, "hr_within_5_bpm": 0.25}, "-10": {"si_sdr_db": -4.0}}
+    by_snr = {
+        "+0": {"si_sdr_db": 3.0},
+        "-5": {"si_sdr_db": 1.234, "event_f1": 0.5, "hr_within_5_bpm": 0.25},
+        "-10": {"si_sdr_db": -4.0},
+    }
     trial = end(
         search, None, TrialState.PRUNED, reason="behind the others after epoch 2", best_epoch=1, **{BY_SNR: by_snr}
     )
@@ -64,6 +68,7 @@ def test_a_note_tells_scores_cost_device_reason_and_where_figure_and_sounds_are(
     assert note.startswith("**pruned, score -2.000**, 2 epochs (best: 2), 4,321 parameters, 75 s, on cpu of host")
     assert "**Why pruned**: behind the others after epoch 2" in note
     assert note.index("| -10 dB | -4.00 | - | - |") < note.index("| -5 dB | 1.23 | 0.50 | 25% |")
+    assert "| 0 dB | 3.00 | - | - |" in note
     assert f"](/artifacts/{search.study._study_id}/{trial._trial_id}/" in note
     assert f"| width | {trial.params['width']} |" in note
 
@@ -151,6 +156,9 @@ def test_the_studys_page_has_a_note_and_plots_and_is_drawn_once_a_minute(
     figures = {name: plotly.io.from_json(text) for name, text in plots.items()}  # validates each
     names = [trace.name for trace in figures["1-snr"].data]
     assert {"nlms", "identity", "trial 2", "trial 0"} <= set(names)
+    looks = [(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in figures["1-snr"].data]
+    assert len(set(looks)) == len(looks), "no two lines look alike"
+    assert {figure.layout.paper_bgcolor for figure in figures.values()} == {"rgba(0,0,0,0)"}, "on a dark page too"
     assert "x" in json.loads(plots["2-curves"])["data"][1]["marker"]["symbol"]  # where trial 1 was pruned
 
     again = end(search, 9.0)

@@ -10,7 +10,8 @@ from search.tracking import tracking_of
 from search.worker import work
 from training.decode import ConfigError
 from training.switches import Switches
-from training.trackers import TRACKERS, Tracker
+from training.tracker import Tracker
+from training.trackers import TRACKERS
 
 
 def test_a_worker_s_trials_are_told_to_its_trackers(

@@ -1,12 +1,18 @@
 """A tiny corpus of generated recordings and tiny runs, quick enough to train in a test."""
 
+import dataclasses
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import pytest
+import soundfile
 import torch
+from rich.console import Console
+from safetensors.torch import load_file
 
 from data.arrays import write_npz
 from data.config import DataConfig, HeldOutConfig, Source
@@ -18,7 +24,9 @@ from models.autoencoder import AutoencoderConfig
 from objectives.losses import NegSiSdrConfig
 from training.config import FitConfig, RunConfig
 from training.optimiser import OptimiserConfig
+from training.report import EpochReport
 from training.schedule import ScheduleConfig
+from training.trainer import WEIGHTS, train
 
 RATE_HZ = 250.0
 Clean = Callable[..., Recording]
@@ -112,3 +120,77 @@ def identity() -> torch.nn.Module:
 def heart() -> Clean:
     """Makes a recording of heart sounds: (seed, path, seconds=, rate_hz=, bpm=)."""
     return heart_sound
+
+
+@pytest.fixture(scope="session")
+def reports() -> Callable[[RunConfig, Corpus, Path], list[EpochReport]]:
+    """Trains a run in a folder and gives its reports without the seconds, which no two runs share."""
+
+    def of(run: RunConfig, corpus: Corpus, folder: Path) -> list[EpochReport]:
+        return [dataclasses.replace(report, seconds=0.0) for report in train(run, corpus, folder)]
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def weights() -> Callable[[Path], dict[str, torch.Tensor]]:
+    """The best weights in a run's folder."""
+    return lambda folder: load_file(folder / WEIGHTS)
+
+
+@pytest.fixture(scope="session")
+def equal() -> Callable[[dict[str, torch.Tensor], dict[str, torch.Tensor]], bool]:
+    """Whether two sets of weights have the same names and bits."""
+    return lambda a, b: a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="session")
+def quiet() -> Callable[[], Console]:
+    """Makes a console that shows nobody what it is told."""
+    return lambda: Console(file=StringIO(), width=100)
+
+
+@pytest.fixture(scope="session")
+def said() -> Callable[[Console], str]:
+    """All that a console of `quiet` was told."""
+
+    def of(console: Console) -> str:
+        assert isinstance(console.file, StringIO)
+        return console.file.getvalue()
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def make_report() -> Callable[[int], EpochReport]:
+    """Makes the report of an epoch of two."""
+
+    def report(epoch: int) -> EpochReport:
+        return EpochReport(
+            epoch=epoch,
+            n_epochs=2,
+            loss=1.5,
+            score=-0.5,
+            by_snr={"-5": -1.0, "+0": 0.0},
+            best_score=None if epoch == 0 else -0.5,
+            best_epoch=None if epoch == 0 else epoch,
+            learning_rate=1e-3,
+            gain=1.0,
+            peak_share=1.0,
+            snr_db=-3.0,
+            n_windows=8,
+            seconds=0.1,
+        )
+
+    return report
+
+
+@pytest.fixture
+def kept_files(tmp_path: Path) -> list[Path]:
+    """A figure, a sound and weights, as a run leaves them."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    matplotlib.image.imsave(kept / "window.png", np.zeros((4, 6, 3)))
+    soundfile.write(kept / "noisy.wav", np.zeros(100, np.float32), 1000)
+    (kept / "weights.safetensors").write_bytes(b"weights")
+    return sorted(kept.iterdir())

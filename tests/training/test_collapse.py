@@ -229,6 +229,16 @@ def test_reports_of_before_there_was_a_measure_are_not_judged(make_run: MakeRun)
     assert collapse_of(run, two, one) == ""
 
 
+@pytest.mark.parametrize(("n_steps", "caught"), [(100, True), (99, False)])
+def test_steps_are_counted_by_the_windows_that_a_batch_really_has(
+    make_run: MakeRun, n_steps: int, caught: bool
+) -> None:
+    """Batches of 4 in groups of 3 have 3 windows; the first of both epochs must end after 100 steps or more."""
+    run = make_run(batch_size=4, data=dataclasses.replace(make_run().data, batch_offsets=3, offset_samples=64))
+    silent = [dataclasses.replace(r, n_windows=3 * n_steps) for r in reports(run, (-60.0, 0.0), (-60.0, 0.0))]
+    assert bool(collapse_of(run, silent[1], silent[0])) == caught
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     db=st.floats(-39.9, 100),

@@ -1,7 +1,6 @@
 """The moving average of weights: its closed form, what it judges and keeps, and that it resumes to the bit."""
 
 import copy
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,16 +19,9 @@ from training.schedule import ScheduleConfig
 from training.trainer import CHECKPOINT, WEIGHTS, train
 
 MakeRun = Callable[..., RunConfig]
+Reports = Callable[..., list[EpochReport]]
+Equal = Callable[[dict[str, torch.Tensor], dict[str, torch.Tensor]], bool]
 CPU = torch.device("cpu")
-
-
-def reports(run: RunConfig, corpus: Corpus, folder: Path) -> list[EpochReport]:
-    """All reports, without the seconds, which no two runs share."""
-    return [dataclasses.replace(report, seconds=0.0) for report in train(run, corpus, folder)]
-
-
-def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_decay_warms_up_by_its_formula_and_stays_at_its_value() -> None:
@@ -72,7 +64,7 @@ def test_the_average_is_the_weighted_sum_of_all_weights_and_buffers() -> None:
 
 
 @pytest.mark.parametrize("name", DENOISERS)
-def test_every_denoiser_can_be_averaged(name: str) -> None:
+def test_every_denoiser_can_be_averaged(name: str, equal: Equal) -> None:
     """An average with itself is itself, to the bit, whatever the buffers a model has; the model is left as it was."""
     torch.manual_seed(0)
     model = DENOISERS[name]().build(1)
@@ -86,7 +78,7 @@ def test_every_denoiser_can_be_averaged(name: str) -> None:
 
 
 def test_training_is_the_same_with_and_without_an_average_but_another_model_is_judged_and_kept(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports, equal: Equal
 ) -> None:
     plain, averaged = make_run(), make_run(ema_decay=0.9)
     one, other = reports(plain, corpus, tmp_path / "plain"), reports(averaged, corpus, tmp_path / "averaged")
@@ -97,7 +89,9 @@ def test_training_is_the_same_with_and_without_an_average_but_another_model_is_j
     assert "averaged" not in states[0]
 
 
-def test_the_weights_on_disk_are_the_averaged_ones(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+def test_the_weights_on_disk_are_the_averaged_ones(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports, equal: Equal
+) -> None:
     run = make_run(ema_decay=0.9, epochs=1)
     reports(run, corpus, tmp_path)
     state = load_checkpoint(tmp_path / CHECKPOINT, CPU)
@@ -108,7 +102,7 @@ def test_the_weights_on_disk_are_the_averaged_ones(make_run: MakeRun, corpus: Co
 
 @pytest.mark.parametrize("n_done", [1, 2, 3])
 def test_stopped_after_any_epoch_and_resumed_is_bit_equal(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, n_done: int
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, n_done: int, reports: Reports, equal: Equal
 ) -> None:
     run = make_run(epochs=4, steps_per_epoch=2, ema_decay=0.95, schedule=ScheduleConfig(gain=1.5, gain_ramp_share=0.5))
     whole = reports(run, corpus, tmp_path / "whole")

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -25,20 +24,13 @@ from training.runs import train_to_folder
 from training.trainer import CHECKPOINT, WEIGHTS, train
 
 MakeRun = Callable[..., RunConfig]
+Quiet = Callable[[], Console]
+Said = Callable[[Console], str]
 CPU = torch.device("cpu")
 
 
-def quiet() -> Console:
-    return Console(file=StringIO(), width=100)
-
-
-def said(console: Console) -> str:
-    assert isinstance(console.file, StringIO)
-    return console.file.getvalue()
-
-
 @pytest.fixture
-def parent(make_run: MakeRun, tmp_path: Path) -> Path:
+def parent(make_run: MakeRun, tmp_path: Path, quiet: Quiet) -> Path:
     """The folder of a tiny run, trained."""
     folder = tmp_path / "runs" / "a"
     train_to_folder(make_run(), folder, {}, [], quiet())
@@ -59,7 +51,9 @@ def test_the_moving_average_begins_there_too(make_run: MakeRun, parent: Path) ->
     assert all(torch.equal(learner.averaged.state_dict()[name], kept[name]) for name in kept)
 
 
-def test_a_chain_tells_its_whole_ancestry(make_run: MakeRun, parent: Path, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_chain_tells_its_whole_ancestry(
+    make_run: MakeRun, parent: Path, corpus: Corpus, tmp_path: Path, quiet: Quiet
+) -> None:
     """a -> b -> c: c's own document names both, with what was trained, on what, how well, and which weights."""
     b = start_from(make_run(seed=1), parent, partial=False)
     train_to_folder(b, tmp_path / "runs" / "b", {}, [], quiet())
@@ -89,7 +83,9 @@ def test_a_run_without_such_weights_has_the_document_of_old(run: RunConfig) -> N
     assert from_document(document, "here").init == InitConfig()
 
 
-def test_changed_weights_are_refused(make_run: MakeRun, parent: Path, corpus: Corpus, tmp_path: Path) -> None:
+def test_changed_weights_are_refused(
+    make_run: MakeRun, parent: Path, corpus: Corpus, tmp_path: Path, quiet: Quiet
+) -> None:
     run = start_from(make_run(), parent, partial=False)
     save_weights(run.model.build(1), parent / WEIGHTS)
     with pytest.raises(
@@ -114,7 +110,7 @@ def test_a_run_under_way_no_longer_needs_the_weights_it_began_with(
 
 
 def test_weights_of_another_model_are_refused_by_the_first_tensor(
-    make_run: MakeRun, parent: Path, tmp_path: Path
+    make_run: MakeRun, parent: Path, tmp_path: Path, quiet: Quiet
 ) -> None:
     wider = make_run(model=AutoencoderConfig(levels=2, width=8, kernel=5, norm="batch"))
     run = start_from(wider, parent, partial=False)
@@ -125,7 +121,9 @@ def test_weights_of_another_model_are_refused_by_the_first_tensor(
     assert not (tmp_path / "b").exists()
 
 
-def test_partial_takes_what_fits_and_says_how_many(make_run: MakeRun, parent: Path, tmp_path: Path) -> None:
+def test_partial_takes_what_fits_and_says_how_many(
+    make_run: MakeRun, parent: Path, tmp_path: Path, quiet: Quiet, said: Said
+) -> None:
     """Pretrained on one channel, then with a reference: only the layer that sees the channels begins anew."""
     source = dataclasses.replace(make_run().data.noise[0], channels=("z", "x"))
     data = dataclasses.replace(make_run().data, noise=(source,), validation=HeldOutConfig(2, (0.0,)))
@@ -157,7 +155,7 @@ def test_a_bare_weights_file_has_no_more_than_its_own_sum(make_run: MakeRun, tmp
 
 
 def test_a_hand_written_run_that_names_weights_gets_their_sum_and_lineage(
-    make_run: MakeRun, parent: Path, tmp_path: Path
+    make_run: MakeRun, parent: Path, tmp_path: Path, quiet: Quiet
 ) -> None:
     run = dataclasses.replace(make_run(seed=3), init=InitConfig(weights=str(parent)))
     train_to_folder(run, tmp_path / "b", {}, [], quiet())

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,13 @@ from training.runs import evaluate_folder, override, train_to_folder
 from training.trainer import CHECKPOINT, train
 
 MakeRun = Callable[..., RunConfig]
+Reports = Callable[..., list[EpochReport]]
+Quiet = Callable[[], Console]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def reports(run: RunConfig, corpus: Corpus, folder: Path) -> list[EpochReport]:
-    """All reports, without the seconds, which no two runs share."""
-    return [dataclasses.replace(report, seconds=0.0) for report in train(run, corpus, folder)]
-
-
-def quiet() -> Console:
-    return Console(file=StringIO(), width=100)
-
-
 def test_precision_is_fp32_unless_asked_for_and_every_report_says_it(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports
 ) -> None:
     assert FitConfig().precision == "fp32"
     for precision in ("fp32", "bf16"):
@@ -44,7 +36,7 @@ def test_precision_is_fp32_unless_asked_for_and_every_report_says_it(
 
 
 def test_fp32_computes_in_fp32_throughout(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reports: Reports
 ) -> None:
     """And bf16 does not: the products of the forward pass are seen where they are made."""
     seen: dict[str, set[torch.dtype]] = {"fp32": set(), "bf16": set()}
@@ -64,7 +56,7 @@ def test_fp32_computes_in_fp32_throughout(
 
 @pytest.mark.parametrize("precision", ["fp16", "tf32"])
 def test_a_precision_that_only_cuda_has_is_refused_on_the_cpu_before_anything_is_written(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, precision: str
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, precision: str, quiet: Quiet
 ) -> None:
     run = make_run(precision=precision, device="cpu")
     for begin in (
@@ -76,7 +68,7 @@ def test_a_precision_that_only_cuda_has_is_refused_on_the_cpu_before_anything_is
     assert not (tmp_path / "r").exists()
 
 
-def test_a_run_trained_in_fp16_is_judged_on_the_cpu_in_fp32(make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_run_trained_in_fp16_is_judged_on_the_cpu_in_fp32(make_run: MakeRun, tmp_path: Path, quiet: Quiet) -> None:
     folder = tmp_path / "r"
     run = make_run(epochs=1)
     train_to_folder(run, folder, {}, [], quiet())
@@ -123,7 +115,7 @@ def test_tf32_is_on_for_tf32_alone_and_restored(precision: str) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp16", "tf32", "bf16"])
 def test_every_precision_trains_on_cuda_near_fp32(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, precision: str
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, precision: str, reports: Reports
 ) -> None:
     plain, other = (reports(make_run(precision=p, device="cuda"), corpus, tmp_path / p) for p in ("fp32", precision))
     assert other[-1].score == pytest.approx(plain[-1].score, abs=1.5)

@@ -1,6 +1,5 @@
 """Ways to train: early stopping, pretraining on clean signals, checkpoints of earlier versions."""
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -26,16 +25,9 @@ from training.schedule import ScheduleConfig
 from training.trainer import CHECKPOINT, train
 
 MakeRun = Callable[..., RunConfig]
+Reports = Callable[..., list[EpochReport]]
+Quiet = Callable[[], Console]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-def reports(run: RunConfig, corpus: Corpus, folder: Path) -> list[EpochReport]:
-    """All reports, without the seconds, which no two runs share."""
-    return [dataclasses.replace(report, seconds=0.0) for report in train(run, corpus, folder)]
-
-
-def quiet() -> Console:
-    return Console(file=StringIO(), width=100)
 
 
 @pytest.fixture
@@ -50,7 +42,7 @@ def deal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_a_run_ends_after_as_many_epochs_without_a_better_score_as_it_has_patience(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, deal: Callable[..., None]
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, deal: Callable[..., None], reports: Reports
 ) -> None:
     """A better score begins the count anew; an equal one does not."""
     deal(1.0, 0.5, 2.0, 2.0, 1.9, 5.0)
@@ -63,7 +55,7 @@ def test_a_run_ends_after_as_many_epochs_without_a_better_score_as_it_has_patien
 
 
 def test_a_stopped_run_tells_the_same_reports_again_and_stays_stopped(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, deal: Callable[..., None]
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, deal: Callable[..., None], reports: Reports
 ) -> None:
     deal(1.0, 0.0)  # and not one more
     run = make_run(epochs=4, steps_per_epoch=1, patience=1, schedule=ScheduleConfig(gain_ramp="none"))
@@ -74,7 +66,7 @@ def test_a_stopped_run_tells_the_same_reports_again_and_stays_stopped(
 
 
 def test_a_run_cut_on_its_way_to_the_stop_stops_at_the_same_epoch(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, deal: Callable[..., None]
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, deal: Callable[..., None], reports: Reports
 ) -> None:
     run = make_run(epochs=6, steps_per_epoch=1, patience=2, schedule=ScheduleConfig(gain_ramp="none"))
     deal(1.0, 0.5, 0.4)
@@ -87,7 +79,7 @@ def test_a_run_cut_on_its_way_to_the_stop_stops_at_the_same_epoch(
 
 
 def test_patience_begins_where_the_ramps_end(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, deal: Callable[..., None]
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, deal: Callable[..., None], reports: Reports
 ) -> None:
     """On easy mixtures scores fall as they harden; that is no reason to stop."""
     deal(9.0, 8.0, 7.0, 1.0, 0.5)
@@ -98,7 +90,7 @@ def test_patience_begins_where_the_ramps_end(
 
 
 def test_the_folder_s_owner_is_told_why_training_ended(
-    make_run: MakeRun, tmp_path: Path, deal: Callable[..., None]
+    make_run: MakeRun, tmp_path: Path, deal: Callable[..., None], quiet: Quiet
 ) -> None:
     deal(1.0, 0.0)
     console = quiet()
@@ -126,7 +118,7 @@ def test_at_gain_0_the_mixture_is_the_clean_signal(make_run: MakeRun, corpus: Co
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("model", ["identity", "autoencoder"])
 def test_pretraining_at_gain_0_is_finite_under_every_loss(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, model: str, loss: str
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, model: str, loss: str, reports: Reports
 ) -> None:
     """For the identity every loss is at its least, where a ratio may have nothing to divide by."""
     config = DENOISERS[model](**({"levels": 2, "width": 4} if model == "autoencoder" else {}))
@@ -136,7 +128,9 @@ def test_pretraining_at_gain_0_is_finite_under_every_loss(
     assert all(math.isfinite(value) for value in report.by_snr.values())
 
 
-def test_an_infinite_training_snr_goes_through_checkpoint_and_history(make_run: MakeRun, tmp_path: Path) -> None:
+def test_an_infinite_training_snr_goes_through_checkpoint_and_history(
+    make_run: MakeRun, tmp_path: Path, quiet: Quiet
+) -> None:
     """Without noise the SNR is infinite, for which JSON has no number: null."""
     run = make_run(epochs=2, schedule=ScheduleConfig(gain=0.0))
     train_to_folder(run, tmp_path / "r", {}, ["jsonl"], quiet())
@@ -146,7 +140,7 @@ def test_an_infinite_training_snr_goes_through_checkpoint_and_history(make_run: 
     assert [report["snr_db"] for report in stored] == [math.inf, math.inf]
 
 
-def test_pretrained_on_clean_signals_then_trained_on_noise(make_run: MakeRun, tmp_path: Path) -> None:
+def test_pretrained_on_clean_signals_then_trained_on_noise(make_run: MakeRun, tmp_path: Path, quiet: Quiet) -> None:
     """The notes' way, as two runs of one chain."""
     before = make_run(schedule=ScheduleConfig(gain=0.0))
     train_to_folder(before, tmp_path / "a", {}, [], quiet())
@@ -156,7 +150,7 @@ def test_pretrained_on_clean_signals_then_trained_on_noise(make_run: MakeRun, tm
 
 
 def test_a_checkpoint_of_before_these_fields_goes_on(
-    run: RunConfig, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunConfig, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reports: Reports
 ) -> None:
     """What an earlier version wrote lacks fields that have a default since: the run and its reports are the same."""
     whole = reports(run, corpus, tmp_path / "whole")

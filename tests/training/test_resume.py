@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import training.progress
 from data.corpus import Corpus
@@ -19,25 +18,22 @@ from training.schedule import ScheduleConfig
 from training.trainer import CHECKPOINT, WEIGHTS, train
 
 MakeRun = Callable[..., RunConfig]
-
-
-def reports(run: RunConfig, corpus: Corpus, folder: Path) -> list[EpochReport]:
-    """All reports, without the seconds, which no two runs share."""
-    return [dataclasses.replace(report, seconds=0.0) for report in train(run, corpus, folder)]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / WEIGHTS)
-
-
-def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+Reports = Callable[..., list[EpochReport]]
+Weights = Callable[[Path], dict[str, torch.Tensor]]
+Equal = Callable[[dict[str, torch.Tensor], dict[str, torch.Tensor]], bool]
 
 
 @pytest.mark.parametrize("model", ["autoencoder", "wave_unet_transformer"])
 @pytest.mark.parametrize("n_done", [1, 2, 3, 4])
 def test_stopped_after_any_epoch_and_resumed_is_bit_equal(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, n_done: int, model: str
+    make_run: MakeRun,
+    corpus: Corpus,
+    tmp_path: Path,
+    n_done: int,
+    model: str,
+    reports: Reports,
+    weights: Weights,
+    equal: Equal,
 ) -> None:
     """With batch norm or dropout, momentum, decay and both ramps: all of it is in the checkpoint or in the epoch."""
     small: dict[str, dict[str, Any]] = {
@@ -71,7 +67,13 @@ def test_a_finished_run_only_tells_its_reports_again(run: RunConfig, corpus: Cor
 
 
 def test_a_kill_between_weights_and_checkpoint_does_no_harm(
-    run: RunConfig, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunConfig,
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reports: Reports,
+    weights: Weights,
+    equal: Equal,
 ) -> None:
     whole = reports(run, corpus, tmp_path / "whole")
     save, n_saved = training.progress.save_checkpoint, 0
@@ -117,7 +119,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(run: RunConfig, corpus: Cor
 
 
 def test_check_stop_is_asked_before_every_step_and_ends_the_run(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports
 ) -> None:
     """What it raises comes through; the epochs done before are kept and the run can be resumed."""
     run, n_asked = make_run(steps_per_epoch=5), 0

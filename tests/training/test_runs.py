@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +20,25 @@ from training.config import RunConfig, read_run_with_provenance, write_run
 from training.decode import ConfigError
 from training.optimiser import OptimiserConfig
 from training.runs import apply_folder, evaluate_folder, override, train_to_folder
-from training.trackers import TRACKERS, Tracker
+from training.tracker import Tracker
+from training.trackers import TRACKERS
 from training.trainer import CHECKPOINT, WEIGHTS, TrainingFailed
 
 MakeRun = Callable[..., RunConfig]
+Quiet = Callable[[], Console]
+Said = Callable[[Console], str]
 Heart = Callable[..., Recording]
 
 
-def quiet() -> Console:
-    return Console(file=StringIO(), width=100)
-
-
-def said(console: Console) -> str:
-    assert isinstance(console.file, StringIO)
-    return console.file.getvalue()
-
-
 @pytest.fixture
-def trained(run: RunConfig, tmp_path: Path) -> Path:
+def trained(run: RunConfig, tmp_path: Path, quiet: Quiet) -> Path:
     """The folder of the tiny run, trained."""
     folder = tmp_path / "runs" / "tiny"
     train_to_folder(run, folder, {"study": "s"}, ["jsonl"], quiet())
     return folder
 
 
-def test_training_leaves_all_that_the_next_one_needs(run: RunConfig, tmp_path: Path) -> None:
+def test_training_leaves_all_that_the_next_one_needs(run: RunConfig, tmp_path: Path, quiet: Quiet, said: Said) -> None:
     console = quiet()
     best = train_to_folder(run, tmp_path / "r", {"study": "s", "trial": 1}, ["jsonl"], console)
     names = {path.name for path in (tmp_path / "r").iterdir()}
@@ -57,14 +50,14 @@ def test_training_leaves_all_that_the_next_one_needs(run: RunConfig, tmp_path: P
     assert "epoch 3/3" in said(console)
 
 
-def test_training_again_changes_nothing_and_keeps_the_provenance(run: RunConfig, trained: Path) -> None:
+def test_training_again_changes_nothing_and_keeps_the_provenance(run: RunConfig, trained: Path, quiet: Quiet) -> None:
     before = {path.name: path.read_bytes() for path in trained.iterdir()}
     again = train_to_folder(run, trained, {"study": "another"}, ["jsonl"], quiet())
     assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
     assert again == json.loads((trained / "history.jsonl").read_text().splitlines()[-1])["best_score"]
 
 
-def test_a_folder_with_another_run_is_refused_and_left_alone(make_run: MakeRun, trained: Path) -> None:
+def test_a_folder_with_another_run_is_refused_and_left_alone(make_run: MakeRun, trained: Path, quiet: Quiet) -> None:
     before = {path.name: path.read_bytes() for path in trained.iterdir()}
     with pytest.raises(ConfigError, match="holds another run; choose another folder with -o"):
         train_to_folder(make_run(seed=1), trained, {}, ["jsonl"], quiet())
@@ -80,7 +73,7 @@ def test_a_folder_with_another_run_is_refused_and_left_alone(make_run: MakeRun, 
     ],
 )
 def test_what_cannot_begin_leaves_no_folder(
-    make_run: MakeRun, tmp_path: Path, change: dict[str, Any], trackers: list[str], error: type[Exception]
+    make_run: MakeRun, tmp_path: Path, change: dict[str, Any], trackers: list[str], error: type[Exception], quiet: Quiet
 ) -> None:
     if change.get("data") == "missing":
         source = dataclasses.replace(make_run().data.clean[0], files=(str(tmp_path / "none*.npz"),))
@@ -90,14 +83,16 @@ def test_what_cannot_begin_leaves_no_folder(
     assert not (tmp_path / "r").exists()
 
 
-def test_other_recordings_than_the_search_s_are_told_of(run: RunConfig, tmp_path: Path) -> None:
+def test_other_recordings_than_the_search_s_are_told_of(
+    run: RunConfig, tmp_path: Path, quiet: Quiet, said: Said
+) -> None:
     console = quiet()
     train_to_folder(run, tmp_path / "r", {"data_fingerprint": "0" * 16}, ["jsonl"], console)
     assert "are not those of the search (0000000000000000)" in " ".join(said(console).split())
 
 
 def test_trackers_hear_how_a_training_ended(
-    make_run: MakeRun, run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_run: MakeRun, run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: Quiet
 ) -> None:
     heard: list[dict[str, Any]] = []
 
@@ -121,7 +116,7 @@ def test_override_replaces_what_is_given(run: RunConfig) -> None:
     assert (changed.fit.epochs, changed.fit.threads, changed.data) == (9, run.fit.threads, run.data)
 
 
-def test_evaluation_writes_table_pictures_and_sounds(run: RunConfig, trained: Path) -> None:
+def test_evaluation_writes_table_pictures_and_sounds(run: RunConfig, trained: Path, quiet: Quiet, said: Said) -> None:
     console = quiet()
     rows = evaluate_folder(trained, None, trained / "evaluation", "test", 1, console)
     assert {row.method for row in rows} == {*CLASSICAL, "autoencoder"}
@@ -143,7 +138,7 @@ def test_evaluation_writes_table_pictures_and_sounds(run: RunConfig, trained: Pa
     assert ours == pytest.approx(best["by_snr"], abs=1e-6), "the weights on disk are those of the best epoch"
 
 
-def test_evaluation_on_other_data(run: RunConfig, trained: Path, tmp_path: Path) -> None:
+def test_evaluation_on_other_data(run: RunConfig, trained: Path, tmp_path: Path, quiet: Quiet) -> None:
     held_out = dataclasses.replace(run.data, test=dataclasses.replace(run.data.test, snrs_db=(3.0,)))
     write_run(dataclasses.replace(run, data=held_out), tmp_path / "other.yaml")
     rows = evaluate_folder(trained, tmp_path / "other.yaml", tmp_path / "out", "test", 1, quiet())
@@ -158,7 +153,7 @@ def test_evaluation_on_other_data(run: RunConfig, trained: Path, tmp_path: Path)
     ],
 )
 def test_evaluation_on_data_of_another_kind_is_refused(
-    run: RunConfig, trained: Path, tmp_path: Path, change: dict[str, Any], rule: str
+    run: RunConfig, trained: Path, tmp_path: Path, change: dict[str, Any], rule: str, quiet: Quiet
 ) -> None:
     """A model fed signals of another rate scores badly in silence."""
     write_run(dataclasses.replace(run, data=dataclasses.replace(run.data, **change)), tmp_path / "other.yaml")
@@ -167,7 +162,7 @@ def test_evaluation_on_data_of_another_kind_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_evaluation_refuses_what_is_no_run_no_split_no_data(trained: Path, tmp_path: Path) -> None:
+def test_evaluation_refuses_what_is_no_run_no_split_no_data(trained: Path, tmp_path: Path, quiet: Quiet) -> None:
     with pytest.raises(ConfigError, match="not a run's folder"):
         evaluate_folder(tmp_path, None, tmp_path / "out", "test", 1, quiet())
     with pytest.raises(ConfigError, match="--split is 'train'; test or validation"):
@@ -177,7 +172,7 @@ def test_evaluation_refuses_what_is_no_run_no_split_no_data(trained: Path, tmp_p
         evaluate_folder(trained, tmp_path / "a.yaml", tmp_path / "out", "test", 1, quiet())
 
 
-def test_weights_of_another_config_are_refused(trained: Path, tmp_path: Path) -> None:
+def test_weights_of_another_config_are_refused(trained: Path, tmp_path: Path, quiet: Quiet) -> None:
     save_weights(DENOISERS["autoencoder"](levels=3, width=8).build(1), trained / WEIGHTS)  # type: ignore[call-arg]
     with pytest.raises(CheckpointError, match="does not fit the config"):
         evaluate_folder(trained, None, tmp_path / "out", "test", 1, quiet())

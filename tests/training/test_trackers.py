@@ -4,86 +4,62 @@ import dataclasses
 import json
 import logging
 import math
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import matplotlib.image
-import numpy as np
 import pytest
-import soundfile
 
 from training.config import RunConfig
 from training.decode import ConfigError
 from training.report import EpochReport
 from training.switches import Switches
-from training.trackers import TRACKERS, Outages, Place, Tracker, Trackers, build_trackers, chosen, curves
+from training.tracker import Outages, Tracker, curves
+from training.trackers import TRACKERS, Trackers, build_trackers, chosen
 
+MakeReport = Callable[[int], EpochReport]
 # What neptune's dependencies warn of when they are imported: jsonschema.RefResolver, pkg_resources and the like.
 OLD_NEPTUNE = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-def report(epoch: int) -> EpochReport:
-    return EpochReport(
-        epoch=epoch,
-        n_epochs=2,
-        loss=1.5,
-        score=-0.5,
-        by_snr={"-5": -1.0, "+0": 0.0},
-        best_score=None if epoch == 0 else -0.5,
-        best_epoch=None if epoch == 0 else epoch,
-        learning_rate=1e-3,
-        gain=1.0,
-        peak_share=1.0,
-        snr_db=-3.0,
-        n_windows=8,
-        seconds=0.1,
-    )
-
-
-def kept_files(folder: Path) -> list[Path]:
-    """A figure, a sound and weights, as a run leaves them."""
-    kept = folder / "kept"
-    kept.mkdir()
-    matplotlib.image.imsave(kept / "window.png", np.zeros((4, 6, 3)))
-    soundfile.write(kept / "noisy.wav", np.zeros(100, np.float32), 1000)
-    (kept / "weights.safetensors").write_bytes(b"weights")
-    return sorted(kept.iterdir())
 
 
 @OLD_NEPTUNE
 @pytest.mark.parametrize("name", [name for name in TRACKERS if name not in ("mlflow", "stdout")])
 def test_every_tracker_takes_a_whole_run(
-    name: str, run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    name: str,
+    run: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    make_report: MakeReport,
+    kept_files: list[Path],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     trackers = build_trackers([name], tmp_path / "run")
     with caplog.at_level(logging.WARNING, "drivebeat.trackers"):
         trackers.start(run, "name")
         for epoch in range(2):
-            trackers.report(report(epoch))
-        trackers.files(kept_files(tmp_path))
+            trackers.report(make_report(epoch))
+        trackers.files(kept_files)
         trackers.finish({"si_sdr_db": -0.5, "end": "finished"})
     assert not [record for record in caplog.records if record.name == "drivebeat.trackers"], "left out on its way"
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != tmp_path / "kept"]
     assert written
 
 
-def test_history_is_a_line_of_json_for_each_epoch_and_begins_anew(run: RunConfig, tmp_path: Path) -> None:
+def test_history_is_a_line_of_json_for_each_epoch_and_begins_anew(
+    run: RunConfig, tmp_path: Path, make_report: MakeReport
+) -> None:
     """A resumed run tells its earlier reports again; they must not stand twice."""
     for n_epochs in (1, 2):
         tracker = build_trackers(["jsonl"], tmp_path)
         tracker.start(run, "name")
         for epoch in range(n_epochs):
-            tracker.report(report(epoch))
+            tracker.report(make_report(epoch))
     lines = (tmp_path / "history.jsonl").read_text().splitlines()
-    assert [EpochReport(**json.loads(line)) for line in lines] == [report(0), report(1)]
+    assert [EpochReport(**json.loads(line)) for line in lines] == [make_report(0), make_report(1)]
 
 
-def test_history_stays_json_where_a_number_is_infinite(tmp_path: Path) -> None:
-    odd = dataclasses.replace(report(0), score=math.inf, by_snr={"-5": math.inf, "+0": 1.0})
+def test_history_stays_json_where_a_number_is_infinite(tmp_path: Path, make_report: MakeReport) -> None:
+    odd = dataclasses.replace(make_report(0), score=math.inf, by_snr={"-5": math.inf, "+0": 1.0})
     build_trackers(["jsonl"], tmp_path).report(odd)
 
     def refuse(name: str) -> None:
@@ -117,14 +93,14 @@ class Noted(Tracker):
 
 @pytest.mark.parametrize("raises_at", ["start", "report", "finish"])
 def test_a_tracker_that_raises_is_told_of_once_and_left_out(
-    raises_at: str, run: RunConfig, caplog: pytest.LogCaptureFixture
+    raises_at: str, run: RunConfig, caplog: pytest.LogCaptureFixture, make_report: MakeReport
 ) -> None:
     bad, good = Noted(raises_at), Noted()
     trackers = Trackers([bad, good])
     with caplog.at_level(logging.WARNING, "drivebeat.trackers"):
         trackers.start(run, "name")
-        trackers.report(report(0))
-        trackers.report(report(1))
+        trackers.report(make_report(0))
+        trackers.report(make_report(1))
         trackers.finish({})
     assert good.told == ["start", "report", "report", "finish"]
     assert bad.told == good.told[: good.told.index(raises_at) + 1]
@@ -140,10 +116,10 @@ def test_an_interrupt_is_not_swallowed(run: RunConfig) -> None:
         Trackers([Interrupted()]).start(run, "name")
 
 
-def test_the_base_tracker_does_nothing(run: RunConfig) -> None:
+def test_the_base_tracker_does_nothing(run: RunConfig, make_report: MakeReport) -> None:
     tracker = Tracker()
     tracker.start(run, "name")
-    tracker.report(report(0))
+    tracker.report(make_report(0))
     tracker.finish({})
 
 
@@ -152,84 +128,16 @@ def test_an_unknown_tracker_is_named_with_the_near_one(tmp_path: Path) -> None:
         build_trackers(["neptun"], tmp_path)
 
 
-@OLD_NEPTUNE
-def test_neptune_writes_below_the_current_folder_without_network(
-    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_tensorboard_holds_every_curve_once_after_a_resumed_run(
+    run: RunConfig, tmp_path: Path, make_report: MakeReport
 ) -> None:
-    """Its service is gone; any attempt to reach a host fails the test."""
-    import socket
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("neptune reached for the network")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.chdir(tmp_path)
-    tracker = TRACKERS["neptune"](Place(tmp_path / "run"))
-    tracker.start(run, "name")
-    tracker.report(report(0))
-    tracker.finish({"si_sdr_db": 1.0})
-    assert list((tmp_path / ".neptune" / "offline").rglob("*.log"))
-
-
-def test_neptune_is_imported_only_when_it_is_used() -> None:
-    code = "import sys, training.runs; assert 'neptune' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-
-
-@OLD_NEPTUNE
-@pytest.mark.parametrize("switched_on", [False, True])
-def test_neptune_takes_weights_only_where_switched_on(
-    switched_on: bool, run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    tracker = TRACKERS["neptune"](Place(tmp_path / "run", Switches(neptune_weights=switched_on)))
-    tracker.start(run, "name")
-    tracker.files(kept_files(tmp_path))
-    tracker.finish({"si_sdr_db": 1.0})
-    told = b"".join(path.read_bytes() for path in (tmp_path / ".neptune").rglob("*.log"))
-    assert (b'"model", "weights"' in told) == switched_on
-    assert b"figures" in told
-
-
-@OLD_NEPTUNE
-def test_an_online_neptune_that_fails_is_told_once_and_the_run_is_kept_offline(
-    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    import neptune
-
-    real, modes = neptune.init_run, []
-
-    def init_run(mode: str, **options: Any) -> Any:
-        modes.append(mode)
-        if mode != "offline":
-            raise ConnectionError(f"no answer with {options['api_token']}")
-        return real(mode=mode, **options)
-
-    monkeypatch.setattr(neptune, "init_run", init_run)
-    monkeypatch.chdir(tmp_path)
-    place = Place(tmp_path / "run", Switches(neptune_project="lab/heart", neptune_token="hush-hush"))
-    with caplog.at_level(logging.WARNING, "drivebeat.trackers"):
-        for _ in range(2):  # the second run of a process does not wait for it again
-            tracker = build_trackers(["neptune"], place)
-            tracker.start(run, "name")
-            tracker.finish({"si_sdr_db": 1.0})
-    assert modes == ["async", "offline", "offline"]
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "drivebeat.trackers"]
-    assert "lab/heart cannot be reached" in line
-    assert "hush" not in line
-    assert list((tmp_path / ".neptune" / "offline").rglob("*.log"))
-
-
-def test_tensorboard_holds_every_curve_once_after_a_resumed_run(run: RunConfig, tmp_path: Path) -> None:
     """A run that goes on tells its earlier epochs again."""
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     for n_epochs in (1, 2):
         tracker = build_trackers(["tensorboard"], tmp_path)
         tracker.start(run, "name")
         for epoch in range(n_epochs):
-            tracker.report(report(epoch))
+            tracker.report(make_report(epoch))
         tracker.finish({"si_sdr_db": -0.5})
     found = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     scalars = {tag: [event.step for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
@@ -238,17 +146,19 @@ def test_tensorboard_holds_every_curve_once_after_a_resumed_run(run: RunConfig, 
     assert scalars["validation/best_score"] == [1]
 
 
-def test_stdout_is_a_line_an_epoch(run: RunConfig, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_stdout_is_a_line_an_epoch(
+    run: RunConfig, capsys: pytest.CaptureFixture[str], tmp_path: Path, make_report: MakeReport
+) -> None:
     tracker = build_trackers(["stdout"], tmp_path)
     tracker.start(run, "demo 3")
-    tracker.report(report(1))
+    tracker.report(make_report(1))
     assert capsys.readouterr().out == ("demo 3: epoch 2/2 loss 1.5000 si_sdr_db -0.500 (-5 dB -1.000, +0 dB +0.000)\n")
 
 
-def test_curves_hold_finite_numbers_only() -> None:
+def test_curves_hold_finite_numbers_only(make_report: MakeReport) -> None:
     """At gain 0 the mixture's SNR is infinite; trackers differ in what they make of that."""
-    assert "training/snr_db" not in curves(dataclasses.replace(report(0), snr_db=math.inf))
-    assert curves(report(0))["training/snr_db"] == -3.0
+    assert "training/snr_db" not in curves(dataclasses.replace(make_report(0), snr_db=math.inf))
+    assert curves(make_report(0))["training/snr_db"] == -3.0
 
 
 def test_a_tracker_that_failed_is_not_tried_again_by_the_next_run_of_the_process(run: RunConfig) -> None:

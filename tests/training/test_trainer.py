@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import training.trainer
 from data.config import HeldOutConfig
@@ -19,37 +18,31 @@ from training.config import RunConfig
 from training.optimiser import OptimiserConfig
 from training.report import EpochReport
 from training.schedule import ScheduleConfig, ramps_end
-from training.trainer import CHECKPOINT, WEIGHTS, TrainingFailed, train
+from training.trainer import CHECKPOINT, TrainingFailed, train
 
 MakeRun = Callable[..., RunConfig]
+Reports = Callable[..., list[EpochReport]]
+Weights = Callable[[Path], dict[str, torch.Tensor]]
+Equal = Callable[[dict[str, torch.Tensor], dict[str, torch.Tensor]], bool]
 
 
-def reports(run: RunConfig, corpus: Corpus, folder: Path) -> list[EpochReport]:
-    """All reports, without the seconds, which no two runs share."""
-    return [dataclasses.replace(report, seconds=0.0) for report in train(run, corpus, folder)]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / WEIGHTS)
-
-
-def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def test_the_same_run_twice_gives_identical_numbers(run: RunConfig, corpus: Corpus, tmp_path: Path) -> None:
+def test_the_same_run_twice_gives_identical_numbers(
+    run: RunConfig, corpus: Corpus, tmp_path: Path, reports: Reports, weights: Weights, equal: Equal
+) -> None:
     assert reports(run, corpus, tmp_path / "a") == reports(run, corpus, tmp_path / "b")
     assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 
-def test_the_caller_s_random_state_decides_nothing(run: RunConfig, corpus: Corpus, tmp_path: Path) -> None:
+def test_the_caller_s_random_state_decides_nothing(
+    run: RunConfig, corpus: Corpus, tmp_path: Path, reports: Reports
+) -> None:
     torch.manual_seed(1)
     one = reports(run, corpus, tmp_path / "a")
     torch.manual_seed(2)
     assert reports(run, corpus, tmp_path / "b") == one
 
 
-def test_another_seed_gives_another_run(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+def test_another_seed_gives_another_run(make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports) -> None:
     one, other = (reports(make_run(seed=seed), corpus, tmp_path / str(seed)) for seed in (0, 1))
     assert one[0].loss != other[0].loss
 
@@ -113,7 +106,9 @@ def test_a_score_without_any_reference_ends_the_run_with_that_reason(
         list(train(make_run(score="hr_error_bpm"), corpus, tmp_path))
 
 
-def test_identity_has_nothing_to_train_and_still_runs(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+def test_identity_has_nothing_to_train_and_still_runs(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports
+) -> None:
     """Its SI-SDR is the SNR of the mixtures: -5 and 0 dB."""
     run = make_run(model=DENOISERS["identity"](), epochs=2)
     whole = reports(run, corpus, tmp_path)
@@ -122,7 +117,9 @@ def test_identity_has_nothing_to_train_and_still_runs(make_run: MakeRun, corpus:
     assert reports(run, corpus, tmp_path) == whole
 
 
-def test_the_score_is_free_of_gain_and_peak_weight(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+def test_the_score_is_free_of_gain_and_peak_weight(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports
+) -> None:
     """What shapes training must not move the yardstick: with the same weights the score is the same."""
     model = DENOISERS["identity"]()
     got = [
@@ -136,7 +133,7 @@ def test_the_score_is_free_of_gain_and_peak_weight(make_run: MakeRun, corpus: Co
     assert got[0][0].loss != got[1][0].loss
 
 
-def test_a_few_epochs_improve_the_score(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_few_epochs_improve_the_score(make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports) -> None:
     run = make_run(
         epochs=6,
         steps_per_epoch=25,
@@ -151,7 +148,9 @@ def test_a_few_epochs_improve_the_score(make_run: MakeRun, corpus: Corpus, tmp_p
     assert got[-1].loss < got[0].loss
 
 
-def test_best_weights_are_chosen_only_after_the_ramps_end(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+def test_best_weights_are_chosen_only_after_the_ramps_end(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports
+) -> None:
     schedule = ScheduleConfig(gain=1.5, gain_ramp_share=0.5, peak_ramp_share=0.75)
     run = make_run(epochs=4, schedule=schedule)
     got = reports(run, corpus, tmp_path)
@@ -163,7 +162,7 @@ def test_best_weights_are_chosen_only_after_the_ramps_end(make_run: MakeRun, cor
 
 
 def test_the_best_epoch_is_that_of_the_best_score_and_its_weights_are_kept(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Weights, equal: Equal
 ) -> None:
     """Scores are dealt here: the second of four eligible epochs is the best, a NaN-free tie goes to the first."""
     dealt = iter([1.0, 3.0, 3.0, 2.0])
@@ -187,7 +186,7 @@ def test_a_score_to_minimise_keeps_its_least(
 
 
 def test_progressive_peak_weight_reaches_the_loss(
-    make_run: MakeRun, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reports: Reports
 ) -> None:
     built: list[float] = []
     build = PeakL1Config.build
@@ -204,7 +203,7 @@ def test_progressive_peak_weight_reaches_the_loss(
     assert [report.peak_share for report in got] == [0.0, 0.5, 1.0, 1.0]
 
 
-def test_reports_say_what_was_done(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+def test_reports_say_what_was_done(make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports) -> None:
     """Mean SNR of training mixtures at gain 1 (0 dB) lowered by nothing; learning rate of the last step."""
     schedule = ScheduleConfig(gain=2.0, gain_ramp="none", gain_spread_db=0.0)
     (report,) = reports(make_run(epochs=1, schedule=schedule), corpus, tmp_path)
@@ -216,13 +215,28 @@ def test_reports_say_what_was_done(make_run: MakeRun, corpus: Corpus, tmp_path: 
     assert list(report.by_snr) == ["-5", "+0"]
 
 
-def test_bf16_runs_on_the_cpu_and_comes_out_near_fp32(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("batch_size", "in_a_batch"), [(4, 3), (6, 6), (2, 3)])
+def test_the_reported_windows_are_those_drawn(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, batch_size: int, in_a_batch: int, reports: Reports
+) -> None:
+    """Batches are rounded down to whole groups of data.batch_offsets, here 3, but have at least one."""
+    data = dataclasses.replace(make_run().data, batch_offsets=3, offset_samples=64)
+    run = make_run(data=data, epochs=1, steps_per_epoch=2, batch_size=batch_size)
+    (report,) = reports(run, corpus, tmp_path)
+    assert report.n_windows == 2 * in_a_batch
+
+
+def test_bf16_runs_on_the_cpu_and_comes_out_near_fp32(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports
+) -> None:
     fp32, bf16 = (reports(make_run(precision=p, epochs=2), corpus, tmp_path / p) for p in ("fp32", "bf16"))
     assert bf16[-1].score != fp32[-1].score
     assert bf16[-1].score == pytest.approx(fp32[-1].score, abs=1.0)
 
 
-def test_references_reach_the_model(make_run: MakeRun, corpus: Corpus, tmp_path: Path) -> None:
+def test_references_reach_the_model(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports, weights: Weights
+) -> None:
     """With two channels in the data the model has two inputs and trains."""
     data = make_run().data
     noise = dataclasses.replace(data.noise[0], channels=("z", "x"))
