@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 # uv does not read pip's find-links; this makes both agree where pip is set up with one.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+UV := $(shell command -v uv 2>/dev/null)
+INSTALL = $(if $(UV),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check) -c constraints.txt
 
-.PHONY: help env browser test test-slow check lint types layers demo best-known screenshots compose-check format clean
+.PHONY: help env mlflow browser test test-slow check lint types layers demo best-known screenshots compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -15,14 +17,12 @@ env: $(VENV)/.stamp ## make the environment
 
 $(VENV)/.stamp: pyproject.toml constraints.txt
 	@rm -rf $(VENV)
-	@if command -v uv >/dev/null 2>&1; then \
-		uv venv --quiet --python $(PYTHON) $(VENV) && \
-		uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
-	else \
-		$(PYTHON) -m venv $(VENV) && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
-	fi
+	@$(if $(UV),uv venv --quiet --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+	@$(INSTALL) -e '.[dev]'
 	@touch $@
+
+mlflow: env ## MLflow (850 MB), for its tracker's test against a real server
+	@$(BIN)/python -c "import mlflow" 2>/dev/null || $(INSTALL) -e '.[dev,mlflow]'
 
 browser: ## Chromium for the browser's test and the pictures: found, or Debian's installed (root)
 	@python3 scripts/chromium.py >/dev/null 2>&1 || { \

@@ -54,14 +54,16 @@ def create_command(
 
     Made again, a study takes over a changed budget and new enqueued points; anything else that differs is refused.
     """
+    from data.corpus import load
     from search.spec import read_spec
     from search.storage import explained, open_engine, open_storage, storage_url
     from search.study import create
 
     url = storage_url(storage)
     spec = read_spec(file, deterministic=deterministic)
+    fingerprint = load(spec.data).fingerprint  # first: recordings that do not work leave no database behind
     with explained(url):
-        for search in create(spec, open_storage(url), open_engine(url)):
+        for search in create(spec, open_storage(url), open_engine(url), fingerprint):
             typer.echo(f"study {search.name}: {len(search.space.sampled)} parameters, {spec.budget.trials} trials")
     typer.echo(f"next: drivebeat launch {spec.name} --workers 2")
 

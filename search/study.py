@@ -45,15 +45,15 @@ class SearchStudy:
         return self.study.study_name
 
 
-def create(spec: StudySpec, storage: BaseStorage, engine: Engine) -> list[SearchStudy]:
+def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: str | None = None) -> list[SearchStudy]:
     """The studies of `spec`, one per family, made where they are missing; an equal one is left as it is, but for
     its budget, its enqueued points and how many artifacts it keeps, which may change.
 
-    The data are read once, so that a study cannot be made on recordings that do not work. All families are checked
-    before the first one is made. Raises StudyError where a study of that name has another space or other data,
+    The data are read once, here or by who knows their fingerprint, so that a study cannot be made on recordings that do
+    not work. All families are checked before the first one is made. Raises StudyError where a study of that name has another space or other data,
     saying what differs.
     """
-    fingerprint = load(spec.data).fingerprint
+    fingerprint = fingerprint or load(spec.data).fingerprint
     spaces = {name: space_of(spec, family) for family, name in study_names(spec).items()}
     with alone(engine, "create"):
         existing = set(optuna.get_all_study_names(storage))

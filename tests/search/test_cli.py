@@ -181,6 +181,7 @@ def test_a_recording_that_cannot_be_used_is_told_in_one_line(
     line = refused("create", str(file))
     assert "clean.wav" in line
     assert any(word in line for word in words.split("|")), line
+    assert not list(tmp_path.rglob("*.db*")), "nothing is left behind"
 
 
 def test_a_mat_file_without_the_variable_says_which_there_are(refused: Callable[..., str], tmp_path: Path) -> None:
