@@ -80,6 +80,9 @@ def check_samples(samples: NDArray[np.generic], what: str) -> None:
     n_bad = int(np.size(samples) - np.count_nonzero(np.isfinite(samples)))
     if n_bad:
         first = int(np.flatnonzero(~np.isfinite(samples))[0])
-        raise DataError(f"{what}: {n_bad} of {np.size(samples)} samples are NaN or infinite, the first at {first}")
+        raise DataError(
+            f"{what}: {n_bad} of {np.size(samples)} samples are NaN or infinite, the first at {first}; "
+            "cut the recording there, or fill the gap"
+        )
     if np.size(samples) and np.min(samples) == np.max(samples):
         raise DataError(f"{what}: constant ({samples.flat[0]}); is the sensor connected?")

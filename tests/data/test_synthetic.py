@@ -202,7 +202,7 @@ def test_layout_240219_is_the_same_recording_at_32_khz() -> None:
         ({"speeds_kmh": (30, 30)}, "give each speed once"),
         ({"minutes": 0}, r"minutes is 0; 0\.1 to 60 is allowed"),
         ({"minutes": float("nan")}, "minutes is nan"),
-        ({"sessions": 0}, "sessions is 0; 1 to 99 is allowed"),
+        ({"sessions": 0}, "sessions is 0; 1 to 999 is allowed"),
         ({"seed": -1}, "seed is -1"),
         ({"v73": True}, "v73 goes with layout 240219 only"),
     ],
