@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from benchmarks.quality import OURS, QUICK, table
+from data.synthetic import SynthConfig, synthesise
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,6 +37,7 @@ def test_the_data_path_benchmark_runs() -> None:
 
 @pytest.mark.slow
 def test_the_quality_benchmark_scores_ours_the_labs_and_the_classical_on_the_same_windows(tmp_path: Path) -> None:
+    synthesise(SynthConfig(seed=3, minutes=0.5, speeds_kmh=(80,), sessions=4), tmp_path)
     few = {"n_windows": 4, "snrs_db": [-5.0, 0.0]}
     document = {
         "schema_version": 1,
@@ -43,8 +45,8 @@ def test_the_quality_benchmark_scores_ours_the_labs_and_the_classical_on_the_sam
             "rate_hz": 250.0,
             "window_samples": 1280,
             "stride_samples": 8,
-            "clean": [{"files": ["data/demo/s0*/stop.wav"], "channels": ["ch1"]}],
-            "noise": [{"files": ["data/demo/s0*/80km.wav"], "channels": ["ch1", "ch2"]}],
+            "clean": [{"files": [f"{tmp_path}/s0*/stop.wav"], "channels": ["ch1"]}],
+            "noise": [{"files": [f"{tmp_path}/s0*/80km.wav"], "channels": ["ch1", "ch2"]}],
             "validation": few,
             "test": few,
         },
