@@ -50,8 +50,8 @@ def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: s
     its budget, its enqueued points and how many artifacts it keeps, which may change.
 
     The data are read once, here or by who knows their fingerprint, so that a study cannot be made on recordings that do
-    not work. All families are checked before the first one is made. Raises StudyError where a study of that name has another space or other data,
-    saying what differs.
+    not work. All families are checked before the first one is made. Raises StudyError where a study of that name has
+    another space or other data, saying what differs.
     """
     fingerprint = fingerprint or load(spec.data).fingerprint
     spaces = {name: space_of(spec, family) for family, name in study_names(spec).items()}
