@@ -86,6 +86,7 @@ def test_a_machine_without_chromium_is_told_how_to_get_it(monkeypatch: pytest.Mo
         find_chromium()
 
 
-def test_ci_installs_chromium_before_it_runs_the_slow_tests() -> None:
+@pytest.mark.parametrize("what", ["browser", "mlflow"])
+def test_ci_installs_what_slow_tests_need_before_it_runs_them(what: str) -> None:
     lines = (Path(__file__).parents[2] / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-    assert lines.index("make browser") < lines.index("make test-slow")
+    assert lines.index(f"make {what}") < lines.index("make test-slow")
