@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from benchmarks.families import EPOCHS, with_budget
 from data.config import DataConfig, Source
-from data.corpus import load
+from data.corpus import Corpus, load
 from data.mixture import HeldOut, held_out
 from models.autoencoder import AutoencoderConfig
 from models.base import DenoiserConfig
@@ -148,7 +148,7 @@ def perform(job: Job) -> str:
             model = run.build_model(corpus.n_channels)
             load_weights(model, folder / WEIGHTS)
             for split in SPLITS:
-                mixture = mixture_of(run.data, split)
+                mixture = mixture_of(corpus, run.data, split)
                 estimates = estimate_held_out(model, mixture, device, run.fit.batch_size)
                 kept |= scores_of(mixture, estimates, split)
     with job.path.with_suffix(".part").open("wb") as file:
@@ -157,9 +157,9 @@ def perform(job: Job) -> str:
     return f"{job.name}: {(run.fit.steps_per_epoch or 0) * run.fit.epochs} steps of {run.fit.batch_size}"
 
 
-def mixture_of(data: DataConfig, split: str) -> HeldOut:
+def mixture_of(corpus: Corpus, data: DataConfig, split: str) -> HeldOut:
     """The held-out mixture of a split."""
-    return held_out(load(data).splits[split], data, data.test if split == "test" else data.validation)
+    return held_out(corpus.splits[split], data, data.test if split == "test" else data.validation)
 
 
 def scores_of(mixture: HeldOut, estimates: NDArray[np.float32], split: str) -> dict[str, NDArray[Any]]:
@@ -212,8 +212,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in pool.imap_unordered(perform, [job for job in wanted if not job.path.exists()]):
             print(line, file=sys.stderr, flush=True)
     results: dict[str, dict[str, NDArray[Any]]] = {job.name: dict(np.load(job.path)) for job in wanted}
+    corpus = load(ours.data)
     for split in SPLITS:
-        mixture = mixture_of(ours.data, split)
+        mixture = mixture_of(corpus, ours.data, split)
         for method, estimates in classical_rows(mixture, ours.data.band_hz).items():
             results.setdefault(method, {}).update(scores_of(mixture, estimates, split))
     for split in SPLITS:

@@ -1,7 +1,7 @@
 """What the dashboard reads: Optuna's cached storage without the notes of all trials, whose best trial is feasible.
 
 optuna-dashboard keeps the notes of trials with their study, and reads all of them whenever it wants anything of it.
-Trials are read by search.lean_storage, which takes a tenth of the time that Optuna's objects do.
+Trials are read by search.lean_storage: fewer objects on the way, and increments instead of whole studies.
 """
 
 import json

@@ -18,7 +18,7 @@ from optuna.distributions import (
 from data.augment_config import AugmentConfig
 from models import DenoiserConfig
 from models.front import FrontConfig
-from objectives.losses import LossConfig
+from objectives.loss_parts import LossConfig
 from search.points import some_points
 from training.config import FitConfig
 from training.decode import ConfigError, decode, near

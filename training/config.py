@@ -12,7 +12,8 @@ from torch import nn
 from data.config import DataConfig
 from models import DENOISERS, DenoiserConfig
 from models.front import FrontConfig
-from objectives.losses import LOSSES, LossConfig
+from objectives.loss_parts import LossConfig
+from objectives.losses import LOSSES
 from training.decode import ConfigError, decode, decode_named, encode, near
 from training.documents import read_document, write_document
 from training.initial import InitConfig

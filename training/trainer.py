@@ -12,7 +12,7 @@ import torch
 
 from data.corpus import Corpus
 from data.mixture import HeldOut, Mixture, held_out
-from objectives.losses import LossConfig
+from objectives.loss_parts import LossConfig
 from training.checkpoint import CHECKPOINT as CHECKPOINT
 from training.checkpoint import WEIGHTS as WEIGHTS
 from training.checkpoint import save_weights
