@@ -27,6 +27,7 @@ from data.disturbance import (
 from data.noise_source import TINY, NoiseSource
 from data.response import filtered, octaves_from_centre, resonance_response, tilt_response
 from data.tempo import TempoWindows, tempo_windows, tempos_within
+from data.weights import Odds
 from data.windows import Windows, moved
 
 CONTEXT_S = 0.25
@@ -90,7 +91,9 @@ class Augmenter:
     knots: Tensor
     fast_knots: Tensor
 
-    def plan(self, clean_starts: Tensor, noise: Windows, noise_starts: Tensor, generator: Generator) -> Plan:
+    def plan(
+        self, clean_starts: Tensor, noise: Windows, noise_starts: Tensor, noise_odds: Odds, generator: Generator
+    ) -> Plan:
         """For clean windows and windows of `noise` that begin, without context, at these starts.
 
         Clean windows of a group (see data.config.DataConfig) come from one sensor at one tempo.
@@ -102,7 +105,7 @@ class Augmenter:
         return Plan(
             self.hearts.at(clean_starts, _whole(of_sensor[0], len(self.hearts.tempos))),
             moved(noise, noise_starts, self.extra),
-            moved(noise, noise.starts[_whole(of_noise[0], len(noise.starts))], self.extra),
+            moved(noise, noise.starts[noise_odds.pick(of_noise[0])], self.extra),
             of_sensor[:N_CLEAN],
             of_noise,
             of_sensor[N_CLEAN:].view(N_REFERENCE, n_references, n),

@@ -1,5 +1,6 @@
 """What a run learns from and is scored on: recordings, how they are cut, split and mixed."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -34,6 +35,8 @@ class Source:
     variable, rate_hz, layout: passed to the reader where a file does not say them itself.
     ecg: the file that holds the ECG, if it is another one.
     use: "split" lets the split decide; "train", "validation" or "test" pins all of them.
+    weight: how often training draws a second of these recordings, beside a second of the others: 5 lets an hour of real
+    ones count as much as five of generated ones. Validation and test windows do not heed it.
     """
 
     files: tuple[str, ...]
@@ -43,6 +46,7 @@ class Source:
     layout: str = "auto"
     ecg: EcgRule | None = None
     use: Use = "split"
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -50,6 +54,10 @@ class Source:
         if len(set(self.channels)) != len(self.channels):
             raise ValueError(f"channels: {', '.join(self.channels)}; each may be named once")
         _check_choice("use", self.use, get_args(Use))
+        if not 0 < self.weight < math.inf:
+            raise ValueError(
+                f"weight is {self.weight}; a positive number is needed (to leave recordings out, unlist them)"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,8 @@ class DataConfig:
             raise ValueError(
                 f"batch_offsets is {self.batch_offsets} and offset_samples {self.offset_samples}; at least 1 is needed"
             )
+        if self.pairing == "index" and len({source.weight for source in self.noise}) > 1:
+            raise ValueError('pairing "index" takes noise by its time, and heeds no weight; use pairing "random"')
         _check_choice("randomiser", self.randomiser, get_args(Randomiser))
         _check_choice("randomise_per", self.randomise_per, ("window", "epoch"))
         _check_choice("pairing", self.pairing, ("random", "index"))

@@ -28,12 +28,14 @@ class Segment:
     signals: read-only float32[channel, time] at the config's rate; channel 0 is the one to clean.
     in_band: read-only float32[time], channel 0 in the heart's band: what SNRs are measured on.
     r_peaks_s: seconds from the stretch's start; None where the recording has neither annotation nor ECG.
+    weight: how often training draws a second of it, see data.config.Source.
     """
 
     signals: Signal
     in_band: Signal
     source: Path
     r_peaks_s: NDArray[np.float64] | None = None
+    weight: float = 1.0
 
     @property
     def n_samples(self) -> int:
@@ -139,7 +141,7 @@ def _find_out(path: Path, source: Source, config: DataConfig, role: str, cache: 
     }
     made = keep(cache, path, ecg, settings, lambda: _make(path, ecg, source, config, role))
     _check_length(path, made.duration_s, config)  # once more: a kept one was made for another window, maybe
-    segment = Segment(made.signals, made.in_band, path, made.r_peaks_s)
+    segment = Segment(made.signals, made.in_band, path, made.r_peaks_s, source.weight)
     return _Found(role, source, path, made.digest, made.heard, segment)
 
 
@@ -289,4 +291,5 @@ def _slice(segment: Segment, start: int, stop: int, rate_hz: float) -> Segment:
     peaks = segment.r_peaks_s
     if peaks is not None:
         peaks = peaks[(peaks >= start / rate_hz) & (peaks < stop / rate_hz)] - start / rate_hz
-    return Segment(frozen(segment.signals[:, start:stop]), frozen(segment.in_band[start:stop]), segment.source, peaks)
+    signals, in_band = segment.signals[:, start:stop], segment.in_band[start:stop]
+    return replace(segment, signals=frozen(signals), in_band=frozen(in_band), r_peaks_s=peaks)

@@ -22,6 +22,7 @@ from data.ecg import heart_rate_bpm
 from data.noise import surrogate
 from data.noise_source import TINY, NoiseSource, noise_source
 from data.response import filtered
+from data.weights import odds_of
 from data.windows import Windows, cut, group_heads, running_peak, widened
 
 _D = TypeVar("_D", bound=np.generic)
@@ -84,6 +85,8 @@ class Mixture:
         self.heads = self.clean.starts
         if config.batch_offsets > 1:
             self.heads = group_heads(self.clean, config.batch_offsets, config.offset_samples)
+        self.head_odds = odds_of(split.clean, self.heads)
+        self.noise_odds = odds_of(split.noise, self.noise.starts)
         self.clean_peak = torch.from_numpy(running_peak([s.signals[0] for s in split.clean], window)).to(device)
         self.augmenter = augmenter(split, config, band_gain(window, config).to(device), device)
         self.per_epoch = config.randomise_per == "epoch" and config.randomiser != "none"
@@ -110,6 +113,8 @@ class Mixture:
     ) -> Iterator[Batch]:
         """`n_steps` batches: clean windows without repetition while they last, noise at any offset.
 
+        Where recordings differ in weight (data.config.Source), windows are drawn by it, with repetition.
+
         Each window's gain is `gain` lowered by up to `spread_db` (uniform in dB). With `per_window` the noise window
         is first brought to the clean window's in-band power, so that a gain of g is an SNR of -20 log10 g dB exactly;
         without, levels stay as the recordings have them (the lab's way). A window keeps its in-band power when it is
@@ -132,7 +137,9 @@ class Mixture:
         if per_window:
             gains = gains * ratio.sqrt()
         snr_db = 10 * (ratio.clamp_min(TINY).log10() - gains.square().clamp_min(TINY).log10())
-        plan = self.augmenter.plan(starts, self.noise, noise_starts, generator) if self.augmenter is not None else None
+        plan = None
+        if self.augmenter is not None:
+            plan = self.augmenter.plan(starts, self.noise, noise_starts, self.noise_odds, generator)
         for step in range(n_steps):
             now = slice(step * batch_size, (step + 1) * batch_size)
             # Nothing here holds on to a batch, so that the next one finds its memory still in the cache.
@@ -157,6 +164,8 @@ class Mixture:
         return (heads[:, None] + offsets).flatten()
 
     def _order(self, n: int, generator: torch.Generator) -> Tensor:
+        if self.head_odds.sums is not None:
+            return self.head_odds.pick(torch.rand(n, generator=generator, device=self.device))
         passes = -(-n // len(self.heads))
         drawn = [torch.randperm(len(self.heads), generator=generator, device=self.device) for _ in range(passes)]
         return torch.cat(drawn)[:n]
@@ -165,6 +174,10 @@ class Mixture:
         n = len(self.noise.starts)
         if self.config.pairing == "index":
             return self.noise.starts[starts % n]
+        if self.noise_odds.sums is not None:
+            return self.noise.starts[
+                self.noise_odds.pick(torch.rand(len(starts), generator=generator, device=self.device))
+            ]
         return self.noise.starts[torch.randint(n, (len(starts),), generator=generator, device=self.device)]
 
     def _source(self, noise: Windows, kind: str) -> NoiseSource:
