@@ -19,7 +19,7 @@ from optuna.storages._rdb import models
 from sqlalchemy import Engine, event, insert
 
 from benchmarks.chaos_place import Place, make, spec_of
-from search.lean_storage import together
+from search.lean_together import together
 from search.ledger import SLOTS, Process, this_process
 from search.outcome import TrialOutcome
 from search.roster import Doing, note

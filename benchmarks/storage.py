@@ -22,7 +22,13 @@ from benchmarks.postgres import private_postgres
 from benchmarks.storage_place import Place, kinds_here, statements_of
 from benchmarks.storage_worker import Costs, Task, measure
 
-SEARCHES = (("random", "median"), ("tpe", "median"), ("random", "halving"), ("random", "hyperband"))
+SEARCHES = (
+    ("random", "median"),
+    ("tpe", "median"),
+    ("random", "forecast"),
+    ("random", "halving"),
+    ("random", "hyperband"),
+)
 PATIENCE_S = 600.0
 BEFORE = 20  # finished trials beside those that run
 N_TRIALS = 8  # over all workers of a cell, two each at least; ours take N_MORE times as many, to last as long

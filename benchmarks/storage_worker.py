@@ -11,7 +11,9 @@ import optuna
 from optuna.storages import BaseStorage
 
 from search.lean_pruners import quick
-from search.lean_storage import LeanStorage, together
+from search.lean_storage import LeanStorage
+from search.lean_together import together
+from search.pruners import ForecastPruner
 from search.storage import driver_url, lean_engine
 
 N_PARAMS, N_REPORTS, STUDY = 6, 10, "benchmark"
@@ -19,6 +21,7 @@ N_PARAMS, N_REPORTS, STUDY = 6, 10, "benchmark"
 SAMPLERS = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
 PRUNERS = {
     "median": optuna.pruners.MedianPruner,
+    "forecast": partial(ForecastPruner, chance=0.05, startup_trials=5, warmup_epochs=2),
     "halving": partial(optuna.pruners.SuccessiveHalvingPruner, min_resource=1),
     "hyperband": partial(optuna.pruners.HyperbandPruner, 1, N_REPORTS),
 }

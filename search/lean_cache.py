@@ -120,7 +120,8 @@ def bare(trial_id: int, head: Head) -> FrozenTrial:
 class StudyCache:
     """What is known of one study. heads: of all its trials up to `newest`, by trial_id, in order. trials: those whose
     rows were read, whole where they are finished, up to their `marks` where they are not. unread: finished ones
-    whose rows were not asked for yet. rungs: what complete trials reported, once somebody has asked for that.
+    whose rows were not asked for yet. rungs: what complete trials reported, once somebody has asked for that. pruned: a
+    pruner asks after each report.
     """
 
     name: str
@@ -133,6 +134,7 @@ class StudyCache:
     marks: dict[int, Marks] = field(default_factory=dict)
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
     rungs: Rungs | None = None
+    pruned: bool = False
     _listed: dict[tuple[TrialState, ...], list[FrozenTrial]] = field(default_factory=dict)
 
     def since(self) -> Since:

@@ -13,7 +13,6 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Table
 
@@ -94,9 +93,9 @@ class LeanStorage(LeanStudies):
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         self._let_go(trial_id)
         cache = self._studies.get(self._study_of.get(trial_id, -1))
-        if cache is None or cache.rungs is None or self.engine.dialect.name == "sqlite":
+        if cache is None or not cache.pruned or self.engine.dialect.name == "sqlite":
             self._write(trial_id, lambda connection: writes.put_report(connection, trial_id, step, intermediate_value))
-        else:  # a pruner that looks at rungs will ask next what has changed
+        else:  # a pruner will ask next what has changed
             self._report_and_ask(self._study_of[trial_id], writes.report_row(trial_id, step, intermediate_value))
 
     def _report_and_ask(self, study_id: int, row: dict[str, Any]) -> None:
@@ -215,13 +214,21 @@ class LeanStorage(LeanStudies):
     ) -> list[FrozenTrial]:
         wanted = tuple(state for state in TrialState if states is None or state in states)
         with self._lock:
-            cache = self._refreshed(study_id)
-            if asked := cache.to_read(wanted):
-                with self._saying() as connection:
-                    rows = rows_after(connection, asked)
-                cache.grow(asked, rows, self._decoder)
-            trials = cache.listed(wanted)
+            trials = self._listed(self._refreshed(study_id), wanted)
         return copy.deepcopy(trials) if deepcopy else trials
+
+    def complete_trials(self, study_id: int) -> list[FrozenTrial]:
+        """The study's complete trials for one pruner's decision, as new as `rungs` has them. Raises KeyError."""
+        with self._lock:
+            return self._listed(self._recent(study_id), (TrialState.COMPLETE,))
+
+    def _listed(self, cache: StudyCache, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
+        """What `cache` holds in `states`, rows that are missing read first. With the lock held."""
+        if asked := cache.to_read(states):
+            with self._saying() as connection:
+                rows = rows_after(connection, asked)
+            cache.grow(asked, rows, self._decoder)
+        return cache.listed(states)
 
     def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
         states = tuple(TrialState) if state is None else (state,) if isinstance(state, TrialState) else state
@@ -254,15 +261,9 @@ class LeanStorage(LeanStudies):
     @contextlib.contextmanager
     def rungs(self, study_id: int) -> Iterator[Rungs]:
         """What the study's complete trials reported, for one pruner's decision; nobody else looks in the block.
-
-        As it is now, or as it was when this thread's last call told a report, if that was within FRESH_S. Raises
-        KeyError.
-        """
+        Raises KeyError."""
         with self._lock:
-            asked, cache = self._thread.asked, self._studies.get(study_id)
-            self._thread.asked = None
-            if cache is None or asked is None or asked[0] != study_id or time.monotonic() - asked[1] > FRESH_S:
-                cache = self._refreshed(study_id)
+            cache = self._recent(study_id)
             if cache.rungs is None:
                 rungs, done = Rungs(), cache.complete()
                 with self._saying() as connection:
@@ -270,23 +271,19 @@ class LeanStorage(LeanStudies):
                 cache.rungs = rungs
             yield cache.rungs
 
+    def _recent(self, study_id: int) -> StudyCache:
+        """The study's cache for a pruner: as it is now, or as it was when this thread's last call told a report, if
+        that was within FRESH_S. Raises KeyError. With the lock held."""
+        asked, cache = self._thread.asked, self._studies.get(study_id)
+        self._thread.asked = None
+        if cache is None or asked is None or asked[0] != study_id or time.monotonic() - asked[1] > FRESH_S:
+            cache = self._refreshed(study_id)
+        cache.pruned = True
+        return cache
+
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         with self._lock:
             ids = list(self._refreshed(study_id).heads)
         if not 0 <= trial_number < len(ids):
             raise KeyError(f"the study with the id {study_id} has no trial {trial_number}")
         return ids[trial_number]
-
-
-@contextlib.contextmanager
-def together(storage: BaseStorage, trial_id: int) -> Iterator[None]:
-    """What the block sets of the trial (params, attributes) is written when it ends, in one round trip a table.
-
-    Reading trials in the block writes it first, so that nothing is ever read without it. On other storages each is
-    written at once, as ever. Raises, at the block's end, what the writes would have raised.
-    """
-    if isinstance(storage, LeanStorage):
-        with storage.holding(trial_id):
-            yield
-    else:
-        yield

@@ -1,9 +1,11 @@
 """Pruners of our own, for any Optuna study: they read complete trials and the one they judge, and write nothing."""
 
+import abc
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import optuna
@@ -17,7 +19,31 @@ Row = tuple[float, float, float, float]
 N_FEATURES = 3
 
 
-class LeadersPruner(optuna.pruners.BasePruner):
+class PrunerOfComplete(optuna.pruners.BasePruner, abc.ABC):
+    """Decides from complete trials and the one it judges; nothing before `startup_trials` trials are complete, nor in
+    the first `warmup_epochs` epochs."""
+
+    def __init__(self, startup_trials: int, warmup_epochs: int) -> None:
+        self._startup_trials = startup_trials
+        self._warmup_epochs = warmup_epochs
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        return self.prune_given(study, trial, lambda: study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+    def prune_given(self, study: optuna.Study, trial: FrozenTrial, read: Callable[[], Sequence[FrozenTrial]]) -> bool:
+        """The same with complete trials read by `read`."""
+        step = trial.last_step
+        if step is None or step < self._warmup_epochs:
+            return False
+        complete = read()
+        return len(complete) >= self._startup_trials and self._ends(study, trial, step, complete)
+
+    @abc.abstractmethod
+    def _ends(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
+        """Whether `trial`, which reported `step` last, should end, past all warm-ups."""
+
+
+class LeadersPruner(PrunerOfComplete):
     """Ends a trial that lags behind the best trials as they were at the same epoch.
 
     The bar at an epoch is what the worst of the `n_leaders` best complete trials had reached by then, each by its best
@@ -31,17 +57,10 @@ class LeadersPruner(optuna.pruners.BasePruner):
     def __init__(self, n_leaders: int, startup_trials: int, warmup_epochs: int) -> None:
         if n_leaders < 1:
             raise ValueError(f"n_leaders is {n_leaders}; at least 1 is needed")
+        super().__init__(max(1, startup_trials), warmup_epochs)
         self._n_leaders = n_leaders
-        self._startup_trials = startup_trials
-        self._warmup_epochs = warmup_epochs
 
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        step = trial.last_step
-        if step is None or step < self._warmup_epochs:
-            return False
-        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if len(complete) < max(1, self._startup_trials):
-            return False
+    def _ends(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
         sign = _sign(study)
         leaders = heapq.nlargest(self._n_leaders, complete, key=lambda one: sign * float(one.value or 0.0))
         reached = [_best_by(one.intermediate_values, step, sign) for one in leaders]
@@ -50,7 +69,7 @@ class LeadersPruner(optuna.pruners.BasePruner):
         return math.isnan(mine) or mine < bar
 
 
-class ForecastPruner(optuna.pruners.BasePruner):
+class ForecastPruner(PrunerOfComplete):
     """Ends a trial whose chance to beat the best complete one is below `chance`.
 
     The end is forecast by least squares from the score now and what was gained since half as many epochs, over
@@ -63,33 +82,40 @@ class ForecastPruner(optuna.pruners.BasePruner):
     """
 
     def __init__(self, chance: float, startup_trials: int, warmup_epochs: int, n_near: int = 30) -> None:
+        super().__init__(startup_trials, warmup_epochs)
         self._chance = chance
-        self._startup_trials = startup_trials
-        self._warmup_epochs = warmup_epochs
         self._n_near = n_near
-        # (study, step) -> number of a complete trial -> what it had by then: such a trial changes no more
-        self._known: dict[tuple[str, int], dict[int, Row | None]] = defaultdict(dict)
+        self._known: dict[tuple[str, int], _Known] = defaultdict(_Known)  # by study and step
 
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        step = trial.last_step
-        if step is None or step < self._warmup_epochs:
-            return False
+    def _ends(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
         sign = _sign(study)
         now = _features(trial.intermediate_values, step, sign)
         if now is None:
             return True
-        known = self._known[study.study_name, step]
-        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        for one in complete:
-            if one.number not in known:
-                known[one.number] = _row(one, step, sign)
-        others = np.array([row for one in complete if (row := known[one.number]) is not None])
+        others = self._known[study.study_name, step].with_all(complete, step, sign)
         if len(others) < max(self._startup_trials, N_FEATURES + 2):
             return False
         rows, ends = others[:, :N_FEATURES], others[:, N_FEATURES]
         if now[1] >= rows[:, 1].max():
             return False
         return _chance_to_reach(float(ends.max()), now, rows, ends, self._n_near) < self._chance
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    """What complete trials had by one step: such a trial changes no more, so each is looked through once."""
+
+    numbers: set[int] = field(default_factory=set)
+    rows: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, N_FEATURES + 1)))
+
+    def with_all(self, complete: Sequence[FrozenTrial], step: int, sign: float) -> NDArray[np.float64]:
+        """float64[trial, feature and end] of all `complete` trials that have both."""
+        new = [trial for trial in complete if trial.number not in self.numbers]
+        if new:
+            self.numbers.update(trial.number for trial in new)
+            rows = [row for trial in new if (row := _row(trial, step, sign)) is not None]
+            self.rows = np.concatenate([self.rows, np.array(rows).reshape(-1, N_FEATURES + 1)])
+        return self.rows
 
 
 def _chance_to_reach(

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from data.corpus import Corpus
 from objectives.cost import latency_ms, n_parameters
 from search.checkpoints import Checkpoints, Store
-from search.lean_storage import together
+from search.lean_together import together
 from search.outcome import TrialOutcome
 from search.patience import is_away, patiently
 from search.spec import ConstraintSpec, run_of

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from search.accepted import Accept
 from search.lean_pruners import quick
-from search.lean_storage import together
+from search.lean_together import together
 from search.ledger import Process
 from search.locks import alone
 from search.outcome import TrialOutcome

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 
 import search.lean_storage
 from search.lean_pruners import quick
-from search.lean_storage import LeanStorage, together
+from search.lean_storage import LeanStorage
+from search.lean_together import together
 from search.storage import open_storage
 
 

@@ -18,7 +18,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from search.lean_storage import LeanStorage, together
+from search.lean_storage import LeanStorage
+from search.lean_together import together
 from search.storage import open_storage
 
 UNIT = FloatDistribution(0.0, 1.0)

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 
 from search.lean_pruners import QuickPercentile, quick
 from search.lean_rungs import Rungs
+from search.pruners import ForecastPruner, LeadersPruner
 from search.storage import open_storage
 
 RANDOM = optuna.samplers.RandomSampler
@@ -33,11 +34,15 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
     "hyperband": lambda: optuna.pruners.HyperbandPruner(1, 4, 2),
     "patient": lambda: optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(n_startup_trials=1), patience=1),
+    "leaders": lambda: LeadersPruner(1, startup_trials=1, warmup_epochs=0),
+    "forecast": lambda: ForecastPruner(0.4, startup_trials=1, warmup_epochs=0),
     "threshold": lambda: optuna.pruners.ThresholdPruner(lower=0.0, upper=2.0),
 }
 VALUE = st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.5, -1.0, math.nan, math.inf, -math.inf])
 # those that look at rungs are tried where a report and what changed are one statement, too
-CASES = [(name, "sqlite") for name in PRUNERS] + [(name, "postgresql") for name in ("median", "percentile", "patient")]
+CASES = [(name, "sqlite") for name in PRUNERS] + [
+    (name, "postgresql") for name in ("median", "percentile", "patient", "forecast")
+]
 # what happens next: (which of two workers, which of its acts, a value, a step)
 ACT = st.tuples(st.integers(0, 1), st.sampled_from(["report", "report", "tell"]), VALUE, st.integers(0, 3))
 
