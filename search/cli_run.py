@@ -114,6 +114,9 @@ def apply_command(
     rate_hz: Annotated[float | None, typer.Option(help="Where the file does not say its rate.")] = None,
     layout: Annotated[str, typer.Option(help="Of a .mat: auto, 240219, 240517, 240826 or generic.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    window_s: Annotated[
+        float | None, typer.Option(help="Seconds of the windows it is cut into; as in training, or longer.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -127,7 +130,7 @@ def apply_command(
 
     names = tuple(channels.split(",")) if channels else None
     source = read(recording, variable=variable, rate_hz=rate_hz, layout=layout, channels=names)
-    n_samples = apply_folder(folder, source, output, device, Console(quiet=quiet or as_json))
+    n_samples = apply_folder(folder, source, output, device, window_s, Console(quiet=quiet or as_json))
     if as_json:
         told = {"output": str(output), "samples": n_samples, "rate_hz": source.rate_hz, "seconds": source.duration_s}
         typer.echo(json.dumps(told))

@@ -29,21 +29,29 @@ def apply(
     data: DataConfig,
     device: torch.device,
     batch_size: int = 16,
+    window_s: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """The estimate of a recording: float32[time] at the recording's own rate and length, in its own amplitude.
 
     The signal is conditioned as in training, cut into windows that overlap by a quarter, estimated `batch_size`
-    windows at a time and cross-faded; outside the cross-fades the output is exactly the window's estimate. progress:
-    told after every batch how many windows are done, and of how many.
+    windows at a time and cross-faded; outside the cross-fades the output is exactly the window's estimate. window_s:
+    seconds of a window, those of training where None; a model whose attention knows distances only (conformer) gains
+    from more. progress: told after every batch how many windows are done, and of how many.
 
-    Raises DataError for a recording too short to be resampled or band-passed (about 0.1 s).
+    Raises ConfigError for windows shorter than those of training, DataError for a recording too short to be
+    resampled or band-passed (about 0.1 s).
     """
+    window = data.window_samples if window_s is None else round(window_s * data.rate_hz)
+    if window < data.window_samples:
+        raise ConfigError(
+            f"window_s is {window_s:g}; at least the {data.window_samples / data.rate_hz:g} s of training are needed"
+        )
     try:
         signals = condition(recording, data)
     except DataError as error:
         raise DataError(f"{recording.source}: {recording.duration_s:.4f} s cannot be conditioned ({error})") from error
-    estimate = overlap_add(model, signals, data.window_samples, device, batch_size, progress)
+    estimate = overlap_add(model, signals, window, device, batch_size, progress)
     n_samples = recording.signals.shape[1]
     back = resample(estimate[None], data.rate_hz, recording.rate_hz)[0]
     # There and back rounds the length; up to half a sample of the lower rate is then missing at the end.

@@ -33,7 +33,7 @@ from training.evaluate import (
     write_table,
 )
 from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
-from training.report import EpochReport
+from training.report import EpochReport, shown_snr
 from training.scores import SCORES
 from training.switches import Switches
 from training.tracker import Place, Tracker
@@ -217,7 +217,7 @@ def score_table(rows: Sequence[Row], score: str, highlight: str) -> Table:
     table = Table(title=f"{score}{unit}", title_justify="left")
     table.add_column("method")
     for snr_db in snrs_db:
-        table.add_column(f"{snr_db:+g} dB", justify="right")
+        table.add_column(f"{shown_snr(snr_db)} dB", justify="right")
     table.add_column("mean", justify="right")
     falling = SCORES[score].direction == "minimize"
     for method in sorted(means, key=lambda m: means[m], reverse=falling):
@@ -240,12 +240,17 @@ def rows_document(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def apply_folder(
-    folder: Path, recording: Recording, output: Path, device_name: str, console: Console | None = None
+    folder: Path,
+    recording: Recording,
+    output: Path,
+    device_name: str,
+    window_s: float | None = None,
+    console: Console | None = None,
 ) -> int:
     """Clean `recording` with the run in `folder` and write the estimate; the number of samples written.
 
-    Raises ConfigError for a folder, an output or a number of channels that will not do, DataError for a recording
-    that is too short.
+    Raises ConfigError for a folder, an output, a number of channels or a window that will not do, DataError for a
+    recording that is too short.
     """
     run = read_folder(folder)
     check_output(output, recording)
@@ -269,6 +274,7 @@ def apply_folder(
             used,
             run.data,
             device,
+            window_s=window_s,
             progress=lambda done, total: advance(100 * done // total, f"cleaning: {done} of {total} windows"),
         )
     write_estimate(estimate, recording, output)

@@ -94,6 +94,24 @@ def test_at_the_model_s_own_rate_identity_gives_the_conditioned_signal_exactly(
     np.testing.assert_allclose(estimate, condition(recording, data)[0], atol=1e-6)
 
 
+def test_longer_windows_are_taken_and_shorter_ones_than_in_training_refused(data: DataConfig, heart: Heart) -> None:
+    """A model sees as much at once as window_s says."""
+    seen: list[int] = []
+
+    class Looking(nn.Module):
+        def forward(self, noisy: Tensor) -> Tensor:
+            seen.append(noisy.shape[-1])
+            return noisy[:, :1]
+
+    recording = heart(0, Path("a.npz"), seconds=12.0)
+    trained_s = data.window_samples / data.rate_hz
+    for window_s in (None, trained_s, 2 * trained_s):
+        apply(Looking(), recording, data, CPU, window_s=window_s)
+    assert sorted(set(seen)) == [data.window_samples, 2 * data.window_samples]
+    with pytest.raises(ConfigError, match=r"window_s is .*; at least the .* s of training"):
+        apply(Looking(), recording, data, CPU, window_s=0.5 * trained_s)
+
+
 def test_amplitude_in_is_amplitude_out(data: DataConfig, heart: Heart) -> None:
     """A model sees windows scaled to its own range; what leaves is in the recording's unit."""
     recording = heart(0, Path("a.npz"), seconds=10.0)
