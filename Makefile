@@ -16,6 +16,7 @@ help: ## list the targets
 env: $(VENV)/.stamp ## make the environment
 
 $(VENV)/.stamp: pyproject.toml constraints.txt
+	@echo "making the environment in $(VENV): 2.5 GB, some minutes"
 	@rm -rf $(VENV)
 	@$(if $(UV),uv venv --quiet --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
 	@$(INSTALL) -e '.[dev]'

@@ -1,8 +1,9 @@
-"""The dashboard beside the stock one: `python -m benchmarks.dashboard [--quick]`.
+"""The dashboard beside the stock one: `python -m benchmarks.dashboard [--quick] [--postgres]`.
 
-A study of 10,000 trials of 10 reports in SQLite, served by `optuna-dashboard URL` and by `drivebeat dashboard`, each in
-a process of its own, asked for what a browser asks for: the study's page when it is first seen, and its refresh. Bytes
-are those of the bodies over the wire.
+A study of 10,000 trials of 10 reports in SQLite, or on a PostgreSQL server of its own, served by `optuna-dashboard URL`
+and by `drivebeat dashboard`, each in a process of its own, asked for what a browser asks for: the study's page when it
+is first seen, and its refresh. Bytes are those of the bodies over the wire. The server's processor time stands beside
+each: on a busy machine it is the one to read.
 """
 
 import argparse
@@ -33,9 +34,10 @@ from optuna.distributions import (
     distribution_to_json,
 )
 from optuna.storages._rdb import models
-from sqlalchemy import insert
+from sqlalchemy import insert, make_url
 
-from search.storage import open_engine, open_storage
+from benchmarks.postgres import private_postgres
+from search.storage import driver_url, open_engine, open_storage
 
 REPOSITORY = Path(__file__).parents[1]
 SPACE: dict[str, BaseDistribution] = {
@@ -51,9 +53,10 @@ PAUSE_S = 11.0  # the stock dashboard answers from memory for ten seconds
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one way of looking at the page took: seconds, and bytes over the wire."""
+    """What one way of looking at the page took: seconds, those of the server's processor, bytes over the wire."""
 
     seconds: float
+    cpu_s: float
     n_bytes: int
 
 
@@ -128,13 +131,13 @@ def _points(rng: np.random.Generator, n: int) -> dict[str, Any]:
 class Browser:
     """One connection that asks as a browser does: compressed, and again only for what has changed."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, server: int) -> None:
+        self.port, self.server = port, server
         self.tags: dict[str, str] = {}
 
     def see(self, *paths: str) -> Seen:
         """Fetch `paths` one after the other."""
-        began, n_bytes = time.perf_counter(), 0
+        began, cpu_s, n_bytes = time.perf_counter(), _cpu_s(self.server), 0
         for path in paths:
             headers = {"Accept-Encoding": "gzip, deflate"}
             if path in self.tags:
@@ -151,12 +154,21 @@ class Browser:
             if tag := answer.headers["ETag"]:
                 self.tags[path] = tag
             n_bytes += len(body)
-        return Seen(time.perf_counter() - began, n_bytes)
+        return Seen(time.perf_counter() - began, _cpu_s(self.server) - cpu_s, n_bytes)
+
+
+def _cpu_s(process: int) -> float:
+    """Processor seconds that a process has had (proc(5): fields 14 and 15); NaN where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
-def served(command: Sequence[str], says: str, folder: Path) -> Iterator[int]:
-    """Run a server until it says its port; yield that."""
+def served(command: Sequence[str], says: str, folder: Path) -> Iterator[tuple[int, int]]:
+    """Run a server until it says its port; yield that and its process."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
     server = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -169,7 +181,7 @@ def served(command: Sequence[str], says: str, folder: Path) -> Iterator[int]:
             if found := re.search(says, line):
                 port = int(found[1])
                 _await(port)
-                yield port
+                yield port, server.pid
                 return
         raise RuntimeError(f"{' '.join(command)}: {''.join(heard)}")
     finally:
@@ -186,47 +198,57 @@ def _await(port: int) -> None:
     raise RuntimeError(f"port {port} does not answer")
 
 
-def look(port: int, study: int, n_trials: int, pause_s: float) -> tuple[Seen, ...]:
+def look(port: int, server: int, study: int, n_trials: int, pause_s: float) -> tuple[Seen, ...]:
     """A view of a study's page right after the start, a first view after that by another browser, and the median of
     refreshes."""
     page = (f"/dashboard/studies/{study}", "/static/bundle.js", "/api/meta", "/api/studies")
     api = f"/api/studies/{study}"
     whole = (*page, f"{api}?after=0", f"{api}/param_importances")
-    browser = Browser(port)
+    browser = Browser(port, server)
     first = browser.see(*whole)
-    second = Browser(port).see(*whole)
+    second = Browser(port, server).see(*whole)
     refreshes = []
     for _ in range(REFRESHES):
         time.sleep(pause_s)
         refreshes.append(browser.see(f"{api}?after={n_trials}"))
-    return first, second, Seen(median(r.seconds for r in refreshes), max(r.n_bytes for r in refreshes))
+    refresh = Seen(
+        *(median(column) for column in zip(*((r.seconds, r.cpu_s, r.n_bytes) for r in refreshes), strict=True))
+    )
+    return first, second, refresh
 
 
-def compare(n_trials: int, n_reports: int, pause_s: float, say: Callable[[str], None] = print) -> None:
-    """Print the table."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        url = f"sqlite:///{folder}/studies.db"
-        study = fill(url, n_trials, n_reports)
-        # both take a free port: 0 is told to the stock one through the same option
-        stock = [
-            str(Path(sys.executable).parent / "optuna-dashboard"),
-            url,
-            "--server",
-            "wsgiref",
-            "--port",
-            str(_free_port()),
-        ]
-        ours = [sys.executable, "-m", "search.cli", "dashboard", "--storage", url, "--port", "0"]
-        say(f"{n_trials:,} trials of {n_reports} reports, SQLite, one browser over loopback")
-        say(f"{'':24}{'stock':>20}{'drivebeat':>20}")
-        found = []
-        for command, says in ((stock, r"Listening on http://[^:]+:(\d+)/"), (ours, r"http://127\.0\.0\.1:(\d+)/")):
-            with served(command, says, folder) as port:
-                found.append(look(port, study, n_trials, pause_s))
-        for i, what in enumerate(("view right after start", "first view", "refresh")):
-            cells = "".join(f"{_cell(side[i]):>20}" for side in found)
-            say(f"{what:24}{cells}")
+def compare(
+    url: str, folder: Path, n_trials: int, n_reports: int, pause_s: float, say: Callable[[str], None] = print
+) -> None:
+    """Fill the empty database at `url` and print the table; the servers run in `folder`."""
+    study = fill(url, n_trials, n_reports)
+    stock = [
+        str(Path(sys.executable).parent / "optuna-dashboard"),
+        driver_url(url),
+        "--server",
+        "wsgiref",
+        "--port",
+        str(_free_port()),
+    ]
+    ours = [sys.executable, "-m", "search.cli", "dashboard", "--storage", url, "--port", "0"]
+    say(f"{n_trials:,} trials of {n_reports} reports, {make_url(url).get_backend_name()}, one browser over loopback")
+    say(f"{'':24}{'stock':>34}{'drivebeat':>34}")
+    found = []
+    for command, says in ((stock, r"Listening on http://[^:]+:(\d+)/"), (ours, r"http://127\.0\.0\.1:(\d+)/")):
+        with served(command, says, folder) as (port, server):
+            found.append(look(port, server, study, n_trials, pause_s))
+    for i, what in enumerate(("view right after start", "first view", "refresh")):
+        say(f"{what:24}" + "".join(f"{_cell(side[i]):>34}" for side in found))
+
+
+@contextlib.contextmanager
+def database(folder: Path, on_postgres: bool) -> Iterator[str]:
+    """The URL of an empty database."""
+    if not on_postgres:
+        yield f"sqlite:///{folder}/studies.db"
+        return
+    with private_postgres() as server:
+        yield server.url
 
 
 def _free_port() -> int:
@@ -238,7 +260,7 @@ def _free_port() -> int:
 
 
 def _cell(seen: Seen) -> str:
-    return f"{seen.seconds:.2f} s {seen.n_bytes / 1e6:.2f} MB"
+    return f"{seen.seconds:.2f} s ({seen.cpu_s:.2f} cpu) {seen.n_bytes / 1e6:.2f} MB"
 
 
 def main() -> None:
@@ -247,11 +269,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="200 trials, no pauses: does it run at all?")
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--reports", type=int, default=10)
+    parser.add_argument("--postgres", action="store_true", help="PostgreSQL instead of SQLite")
     asked = parser.parse_args()
-    if asked.quick:
-        compare(200, 3, 0.0)
-    else:
-        compare(asked.trials, asked.reports, PAUSE_S)
+    with tempfile.TemporaryDirectory() as name, database(Path(name), asked.postgres) as url:
+        if asked.quick:
+            compare(url, Path(name), 200, 3, 0.0)
+        else:
+            compare(url, Path(name), asked.trials, asked.reports, PAUSE_S)
 
 
 if __name__ == "__main__":

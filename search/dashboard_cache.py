@@ -1,13 +1,10 @@
 """The API's answer about one study, made of parts that are kept: 10,000 trials in a blink.
 
 A finished trial never changes but for its note and for artifacts that were removed, so its JSON is made once, and
-a thousand of them in a row are compressed once. The page's numbers have fewer digits than the database's, which halves
-what goes over the wire; the CSV and the export have them all.
+a thousand of them in a row are compressed once.
 """
 
-import copy
 import json
-import math
 import re
 import threading
 from collections.abc import Iterable, Sequence
@@ -20,29 +17,22 @@ from optuna.distributions import BaseDistribution
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from optuna_dashboard._importance import param_importance_cache, param_importance_cache_lock
 from optuna_dashboard._inmemory_cache import _CachedExtraStudyProperty
 from optuna_dashboard._pareto_front import get_pareto_front_trials
-from optuna_dashboard._serializer import (
-    serialize_attrs,
-    serialize_distribution,
-    serialize_frozen_trial,
-    serialize_study_detail,
-)
+from optuna_dashboard._serializer import serialize_attrs, serialize_study_detail
 from optuna_dashboard.preferential._study import _SYSTEM_ATTR_PREFERENTIAL_STUDY
 
 from search.dashboard_storage import PageStorage, best_feasible
+from search.dashboard_trial import HIDDEN, TrialWriter
 from search.dashboard_wire import Piece, piece, reply
 from search.export import is_feasible
 from search.study import SPACE, SPEC
 from search.study_attributes import NOTE_TEXT, NOTE_VERSION, REMOVED, notes_by_trial, system_attributes, trial_of_key
-from search.trial import RUN
-from search.trial_note import BY_SNR
 
-DETAIL = re.compile(r"/api/studies/(\d+)/?")
+OF_STUDY = re.compile(r"/api/studies/(\d{1,9})(/.*)?")
 BLOCK = 1024  # trials that are compressed together
 FEW = 20
-REPORT_DIGITS, PARAM_DIGITS, VALUE_DIGITS = 4, 6, 6
-HIDDEN = frozenset({RUN, BY_SNR})  # long documents: the artifact run.yaml and the note show them
 HIDDEN_OF_STUDY = frozenset({SPEC, SPACE})  # `drivebeat show` and the study's note show them
 
 
@@ -58,12 +48,14 @@ class _Told:
 
 @dataclass(slots=True, eq=False)
 class _Page:
-    """What is kept of one study."""
+    """What is kept of one study, `study` by its identity in the storage."""
 
+    study: object
     lock: threading.Lock = field(default_factory=threading.Lock)
     told: dict[int, _Told] = field(default_factory=dict)
     blocks: dict[int, tuple[tuple[_Told, ...], Piece]] = field(default_factory=dict)
     extra: _CachedExtraStudyProperty = field(default_factory=_CachedExtraStudyProperty)
+    shapes: dict[tuple[Any, ...], tuple[BaseDistribution, ...]] = field(default_factory=dict)  # kept: ids are of these
 
 
 class StudyPages:
@@ -75,25 +67,37 @@ class StudyPages:
         self._lock = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        asked = DETAIL.fullmatch(environ.get("PATH_INFO", ""))
+        asked = OF_STUDY.fullmatch(environ.get("PATH_INFO", ""))
+        page = self._page(int(asked[1])) if asked else None
+        if asked is None or page is None:
+            return self._rest(environ, start_response)
         after = parse_qs(environ.get("QUERY_STRING", "")).get("after", ["0"])[0]
-        if environ["REQUEST_METHOD"] != "GET" or asked is None or not after.isascii() or not after.isdigit():
+        whole = environ["REQUEST_METHOD"] == "GET" and asked[2] in (None, "/")
+        if not whole or not after.isascii() or not after.isdigit():
             return self._rest(environ, start_response)
         study = next((s for s in self._storage.get_all_studies() if s._study_id == int(asked[1])), None)
         if study is None or study.system_attrs.get(_SYSTEM_ATTR_PREFERENTIAL_STUDY):
             return self._rest(environ, start_response)
-        with self._lock:
-            page = self._pages.setdefault(study._study_id, _Page())
         with page.lock:
             parts = self._detail(study, page, int(after))
         return reply(parts, environ, start_response, [("Content-Type", "application/json")])
 
+    def _page(self, study_id: int) -> _Page | None:
+        """The study's page: an empty one where the study is another one than before; None: no such study."""
+        study = self._storage.identity(study_id)
+        if study is None:
+            return None
+        with self._lock:
+            page = self._pages.get(study_id)
+            if page is None or page.study is not study:
+                page = self._pages[study_id] = _Page(study)
+                _forget_importances(study_id, self._rest)
+        return page
+
     def _detail(self, study: FrozenStudy, page: _Page, after: int) -> list[Piece]:
         trials = self._storage.get_all_trials(study._study_id, deepcopy=False)
         fresh = self._refresh(study._study_id, page, trials)
-        if fresh:
-            page.extra.update(fresh)
-            page.extra._union_user_attrs = {k: v for k, v in page.extra._union_user_attrs.items() if k not in HIDDEN}
+        _learn(page, fresh)
         told = [page.told[trial.number] for trial in trials]
         texts = [json.dumps(_rest_of(study, trials, page), separators=(",", ":")).encode()]
         texts = [b'{"trials":[', b'],"best_trials":[' + b",".join(_best(study, trials, page)) + b"]," + texts[0][1:]]
@@ -110,13 +114,42 @@ class StudyPages:
         patterns = [f"dashboard:{i}:note_str:%" for i in changed] if len(changed) <= FEW else [NOTE_TEXT]
         notes = notes_by_trial(system_attributes(engine, study_id, *patterns)) if changed else {}
         known = {t.number for t in stale if (was := page.told.get(t.number)) is not None and was.trial is t}
+        writer = TrialWriter(study_id)
         for trial in stale:
             version = versions.get(trial._trial_id, 0)
             note = {f"dashboard:{trial._trial_id}:note_ver": version, **notes.get(trial._trial_id, {})}
             gone = trial._trial_id in removed
-            text = _trial_json(study_id, trial, note if version else {}, gone)
+            text = writer.json_of(trial, note if version else {}, gone)
             page.told[trial.number] = _Told(trial, version, gone, text)
         return [trial for trial in stale if trial.number not in known]
+
+
+def _forget_importances(study_id: int, application: WSGIApplication) -> None:
+    """optuna-dashboard keeps them by the study's id and the number of complete trials."""
+    with param_importance_cache_lock:
+        for key in [key for key in param_importance_cache if key.startswith(f"{study_id}:")]:
+            del param_importance_cache[key]
+    if (trials := getattr(application, "_inmemory_cache", None)) is not None:
+        trials.clear()
+
+
+def _learn(page: _Page, fresh: Iterable[FrozenTrial]) -> None:
+    """Take in what the page says of all trials together. One that has what another one had of it adds nothing."""
+    new = []
+    for trial in fresh:
+        shape = (
+            trial.state == TrialState.FAIL,
+            bool(trial.intermediate_values),
+            tuple((name, id(distribution)) for name, distribution in trial._distributions.items()),
+            tuple((name, type(value)) for name, value in trial._user_attrs.items()),
+        )
+        if shape not in page.shapes:
+            page.shapes[shape] = tuple(trial._distributions.values())
+            new.append(trial)
+    if new:
+        page.extra._cursor = -1  # it would leave out trials before the newest one that it saw running
+        page.extra.update(new)
+        page.extra._union_user_attrs = {k: v for k, v in page.extra._union_user_attrs.items() if k not in HIDDEN}
 
 
 def _holds(told: _Told | None, trial: FrozenTrial, versions: dict[int, int], removed: set[int]) -> bool:
@@ -177,39 +210,3 @@ def _rest_of(study: FrozenStudy, trials: Sequence[FrozenTrial], page: _Page) -> 
     detail["user_attrs"] = serialize_attrs({k: v for k, v in study.user_attrs.items() if k not in HIDDEN_OF_STUDY})
     detail["plotly_graph_objects"].sort(key=lambda row: row["id"])
     return {name: value for name, value in detail.items() if name not in ("trials", "best_trials")}
-
-
-def _trial_json(study_id: int, trial: FrozenTrial, note: dict[str, Any], removed: bool) -> bytes:
-    # what there is much of, params and reports, is told here: the stock serialiser takes three times as long for them
-    rest = copy.copy(trial)
-    rest._params, rest._distributions, rest.intermediate_values = {}, {}, {}
-    told: dict[str, Any] = serialize_frozen_trial(study_id, rest, note)
-    told["params"] = [_param(name, value, trial.distributions[name]) for name, value in trial.params.items()]
-    told["intermediate_values"] = [
-        {"step": step, "value": _rounded(value, REPORT_DIGITS) if math.isfinite(value) else str(value)}
-        for step, value in sorted(trial.intermediate_values.items())
-    ]
-    # where Optuna 5 keeps them, which the serialiser does not know
-    told["constraints"] = list(trial.constraints.values())
-    told["user_attrs"] = serialize_attrs({k: v for k, v in trial.user_attrs.items() if k not in HIDDEN})
-    if removed:
-        told["artifacts"] = []
-    if "values" in told:
-        told["values"] = [_rounded(value, VALUE_DIGITS) for value in told["values"]]
-    return json.dumps(told, separators=(",", ":")).encode()
-
-
-def _param(name: str, value: Any, distribution: BaseDistribution) -> dict[str, Any]:
-    inner = distribution.to_internal_repr(value)
-    return {
-        "name": name,
-        "param_internal_value": _rounded(inner, PARAM_DIGITS) if isinstance(value, float) else inner,
-        "param_external_value": str(_rounded(value, PARAM_DIGITS)),
-        "param_external_pytyp": str(type(value)),
-        "distribution": serialize_distribution(distribution),
-    }
-
-
-def _rounded(value: Any, digits: int) -> Any:
-    """A float to so many significant digits; "inf", "nan" and integers as they are."""
-    return float(f"{value:.{digits}g}") if isinstance(value, float) else value

@@ -10,7 +10,8 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 LEVEL = 6
-ONCE_LEVEL = 9  # of what is kept
+# of a study's trials: a third of what level 9 takes, 5 % larger; few long matches in numbers, so Huffman for the rest
+TRIALS_LEVEL, TRIALS_STRATEGY = 7, zlib.Z_FILTERED
 LEAST_BYTES = 1000
 TEXT = ("application/json", "text/", "application/javascript", "image/svg")
 # what notes are made of has no class of its own: a browser's own blue is lost on a dark page, and columns touch
@@ -31,7 +32,7 @@ class Piece:
 
 def piece(plain: bytes) -> Piece:
     """`plain`, compressed."""
-    packer = zlib.compressobj(ONCE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packer = zlib.compressobj(TRIALS_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, strategy=TRIALS_STRATEGY)
     return Piece(plain, packer.compress(plain) + packer.flush(zlib.Z_FULL_FLUSH))
 
 

@@ -10,6 +10,7 @@ from search.report_plots import draw_cost, draw_progress, draw_snr, pareto_front
 from training.compare import COMPARED_SCORES, Comparison, Estimates, compare
 from training.compare_files import BOUND, draw_comparison, few_recordings, interval_words, method_lines, title_of
 from training.intervals import Interval
+from training.report import shown_snr
 from training.scores import SCORES
 
 
@@ -84,7 +85,7 @@ def mixture_section(mixture: MixtureFact, *, several: bool) -> Section:
 
 
 def _by_snr(study: StudyFact) -> str:
-    return ", ".join(f"{value:.1f} at {snr} dB" for snr, value in study.result.si_sdr_db.items())
+    return ", ".join(f"{value:.1f} at {shown_snr(float(snr))} dB" for snr, value in study.result.si_sdr_db.items())
 
 
 def _trials_beside_classical(mixture: MixtureFact) -> Grid:
@@ -102,7 +103,11 @@ def _trials_beside_classical(mixture: MixtureFact) -> Grid:
         rows.append((f"{study.name}, trial {study.best.number}", *cells, *means))
     if mixture.classical is not None:
         rows += [_classical_row(mixture.classical, method, snrs) for method in mixture.classical.methods]
-    head = ("", *(f"SI-SDR at {snr} dB" for snr in snrs), *(f"{title_of(score)}, mean" for score in COMPARED_SCORES))
+    head = (
+        "",
+        *(f"SI-SDR at {shown_snr(float(snr))} dB" for snr in snrs),
+        *(f"{title_of(score)}, mean" for score in COMPARED_SCORES),
+    )
     return Grid("Best trials beside classical methods on the same windows; intervals in brackets.", head, tuple(rows))
 
 
@@ -185,7 +190,7 @@ def _run_grid(found: Comparison, score: str) -> Grid:
                 _interval(difference, digits, sign="+") if difference is not None else "",
             )
         )
-    head = ("", *(f"{snr_db:+g} dB" for snr_db in found.snrs_db), "mean", f"less {found.reference}")
+    head = ("", *(f"{shown_snr(snr_db)} dB" for snr_db in found.snrs_db), "mean", f"less {found.reference}")
     return Grid(f"{title_of(score)}, with 95 % intervals.", head, tuple(rows))
 
 

@@ -19,6 +19,7 @@ from search.show import short, type_name
 from search.space import describe, parameters
 from training.compare import Estimates
 from training.evaluate import write_showcase
+from training.report import shown_snr
 from training.sound import PITCH_FACTOR
 
 BEST_SHOWN = 5
@@ -171,7 +172,7 @@ def data_section(by_letter: Sequence[MixtureFact]) -> Section:
                 f"{data.window_samples} samples ({data.window_samples / data.rate_hz:.2f} s), level {data.level}. "
                 f"Recordings without a pinned use are split {split.train:g}/{split.validation:g}/{split.test:g} "
                 f"(train/validation/test) by seed {split.seed}. Validation mixture: {plan.n_windows} windows at "
-                f"{', '.join(f'{snr_db:+g}' for snr_db in plan.snrs_db)} dB, seed {plan.seed}."
+                f"{', '.join(map(shown_snr, plan.snrs_db))} dB, seed {plan.seed}."
             )
         )
         sources = [("clean", s) for s in data.clean] + [("noise", s) for s in data.noise]

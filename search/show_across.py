@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.across import Across, StudyResult
+from training.report import shown_snr
 
 
 def show_across(found: Across, console: Console) -> None:
@@ -20,7 +21,7 @@ def show_across(found: Across, console: Console) -> None:
         box=SIMPLE_HEAD, pad_edge=False, padding=0, highlight=False
     )  # seven columns have to fit 80 characters
     table.add_column("study", overflow="fold")
-    by_snr = "SI-SDR dB at\n" + " ".join(f"{snr:>5}" for snr in snrs)
+    by_snr = "SI-SDR dB at\n" + " ".join(f"{shown_snr(float(snr)):>5}" for snr in snrs)
     for heading in ("trials\nc/p/f", "best", by_snr, "par.", "ms", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in found.results:

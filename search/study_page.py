@@ -17,6 +17,7 @@ from search.study_attributes import system_attributes
 from search.study_plots import Classical, Plot, learning_curves, ranked, score_by_cost, score_by_snr, workers_over_time
 from search.trial_note import replace_note, split_text
 from training.evaluate import classical_rows, score_rows
+from training.report import shown_snr
 
 CLASSICAL_ROWS = "drivebeat:classical"
 PLOT_DATA = "dashboard:plot_data:"  # where optuna_dashboard keeps plots; importing it would cost a worker a second
@@ -54,7 +55,7 @@ def study_note(search: SearchStudy, engine: Engine) -> str:
         limits.append(f"at most {spec.constraints.max_latency_ms:g} ms a window")
     parts = [
         f"**{search.study.direction.name.lower()} {spec.metric}** of {search.space.model.name} on the validation "
-        f"mixture, mean over {', '.join(f'{snr:+g}' if snr else '0' for snr in spec.data.validation.snrs_db)} dB; "
+        f"mixture, mean over {', '.join(map(shown_snr, spec.data.validation.snrs_db))} dB; "
         f"loss {spec.loss}, {spec.epochs} epochs, sampler {spec.sampler.name}, pruner {spec.pruner.name}"
         + (f"; {' and '.join(limits)}" if limits else ""),
         f"{state.finished} of {state.budget} trials finished: {counts[TrialState.COMPLETE]} complete, "

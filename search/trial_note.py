@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from search.study_attributes import system_attributes
+from training.report import shown_snr
 from training.scores import EVENT_TOLERANCE_S
 from training.sound import PITCH_FACTOR
 
@@ -150,7 +151,7 @@ def _table(by_snr: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     for snr, scores in sorted(by_snr.items(), key=lambda row: float(row[0])):
         cells = " | ".join(_cell(scores.get(name), SHOWN[name][1]) for name in names)
-        lines.append(f"| {'0' if float(snr) == 0 else snr} dB | {cells} |")
+        lines.append(f"| {shown_snr(float(snr))} dB | {cells} |")
     return "\n".join(lines)
 
 

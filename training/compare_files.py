@@ -17,6 +17,7 @@ from data.files import atomic
 from training.compare import Comparison, Line
 from training.figure import COLOURS, save
 from training.intervals import CONFIDENCE, FEW_RECORDINGS, Interval
+from training.report import shown_snr
 from training.scores import SCORES
 
 CSV_FILE, FIGURE_FILE = "compare.csv", "compare.png"
@@ -41,7 +42,7 @@ def comparison_table(found: Comparison, score: str) -> Table:
     """
     table = Table(title=title_of(score), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("", overflow="fold")
-    for heading in (*(f"{snr_db:+g} dB" for snr_db in found.snrs_db), "mean"):
+    for heading in (*(f"{shown_snr(snr_db)} dB" for snr_db in found.snrs_db), "mean"):
         table.add_column(heading, justify="right", no_wrap=True)
     columns = (*found.snrs_db, None)
     digits = 1 if SCORES[score].unit == "dB" else 2

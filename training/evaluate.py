@@ -13,6 +13,7 @@ from data.files import atomic
 from data.mixture import HeldOut
 from models.classical import CLASSICAL, ClassicalInput
 from training.figure import draw_scores, draw_window
+from training.report import shown_snr
 from training.scores import SCORES, heard, windows_at
 from training.sound import write_sound
 
@@ -107,7 +108,7 @@ def write_showcase(mixture: HeldOut, estimates: NDArray[np.float32], title: str,
     noisy, clean, estimate = heard(traces, mixture)
     score = float(SCORES["si_sdr_db"].values(windows_at(mixture, estimates, snr))[window])
     picture = folder / "window.png"
-    caption = f"{title}: mixture at {mixture.snrs_db[snr]:+g} dB, estimate at {score:+.1f} dB SI-SDR"
+    caption = f"{title}: mixture at {shown_snr(mixture.snrs_db[snr])} dB, estimate at {score:+.1f} dB SI-SDR"
     draw_window(noisy, clean, estimate, mixture.rate_hz, caption, picture)
     paths = [picture]
     for name, signal in (("noisy", noisy), ("clean", clean), ("estimate", estimate)):

@@ -39,3 +39,8 @@ class EpochReport:
     def last(self) -> bool:
         """Whether the run ends with this epoch."""
         return bool(self.stopped) or self.epoch + 1 == self.n_epochs
+
+
+def shown_snr(snr_db: float) -> str:
+    """An SNR in dB as people read it: -5, 0, +5. The keys of by_snr say +0."""
+    return f"{snr_db:+g}" if snr_db else "0"

@@ -13,7 +13,7 @@ from typing import Any
 
 from training.config import RunConfig
 from training.decode import ConfigError, pick
-from training.report import EpochReport
+from training.report import EpochReport, shown_snr
 from training.switches import Switches, mask
 from training.tracker import Outages, Place, Tracker
 
@@ -53,7 +53,7 @@ class StdoutTracker(Tracker):
         self._name, self._score = name, run.fit.score
 
     def report(self, report: EpochReport) -> None:
-        by_snr = ", ".join(f"{snr} dB {value:+.3f}" for snr, value in report.by_snr.items())
+        by_snr = ", ".join(f"{shown_snr(float(snr))} dB {value:+.3f}" for snr, value in report.by_snr.items())
         print(
             f"{self._name}: epoch {report.epoch + 1}/{report.n_epochs} loss {report.loss:.4f} "
             f"{self._score} {report.score:+.3f} ({by_snr})",

@@ -158,7 +158,12 @@ def test_many_trials_come_whole_from_any_number_on(
 
 
 def test_a_wrong_question_is_answered_as_by_the_stock_one(pages: tuple[Any, Any], ask: Ask) -> None:
-    for path, query in (("/api/studies/99", ""), ("/api/studies/1", "after=-1"), ("/api/studies/x", "")):
+    for path, query in (
+        ("/api/studies/99", ""),
+        (f"/api/studies/{10**30}", ""),
+        ("/api/studies/1", "after=-1"),
+        ("/api/studies/x", ""),
+    ):
         assert ask(pages[0], path, query=query)[0] == ask(pages[1], path, query=query)[0] != 200
 
 

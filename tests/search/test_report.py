@@ -166,6 +166,7 @@ def test_the_page_tells_what_was_searched_and_what_came_of_it(full: Made) -> Non
     ):
         assert words in text, words
     assert STORAGE in text
+    assert "SI-SDR at 0 dB" in text and "+0 dB" not in text
 
 
 def test_the_configuration_to_copy_is_the_exported_one(full: Made) -> None:

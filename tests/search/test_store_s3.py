@@ -14,12 +14,18 @@ from typing import Any
 
 import boto3
 import pytest
+from optuna.artifacts import upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import Trial
+from optuna_dashboard import get_note
 
 from search import store_s3
-from search.checkpoints import StoreError
+from search.checkpoints import Store, StoreError
+from search.keeping import clear_others
 from search.slots import progress
 from search.store import open_store
 from search.store_s3 import BucketStore
+from search.study import SearchStudy
 from search.turns import RESUMED
 from tests.search.test_store_contract import quiet, train_epochs
 from training.trainer import CHECKPOINT
@@ -84,6 +90,63 @@ def test_removing_and_writing_while_the_service_is_away_raise_nothing_that_a_tri
     with pytest.raises(OSError, match=r"Could not connect|connect"), (tmp_path / "picture").open("rb") as picture:
         store.artifacts.write("0f", picture)
     own_server()
+
+
+def end_with_picture(search: SearchStudy, store: Store, file: Path, value: float) -> str:
+    """A complete trial of that score, with `file` among its artifacts; its identifier."""
+    trial = search.study.ask(dict(search.space.sampled))
+    identifier = upload_artifact(artifact_store=store.artifacts, file_path=str(file), study_or_trial=trial)
+    search.study.tell(trial, value)
+    return identifier
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "window.png"
+    path.write_bytes(b"picture")
+    return path
+
+
+def test_what_a_study_no_longer_keeps_leaves_the_bucket_and_all_else_stays_there(
+    s3_url: str, bench: Any, make_spec: Any, picture: Path
+) -> None:
+    """Best and last trial keep theirs, to be read as before; checkpoints, another study's artifacts and what others
+    have in the bucket are not touched. A second worker finds nothing left to do."""
+    store = open_store(s3_url)
+    mine, other = (bench.create(make_spec(name=name, artifacts={"best": 1, "last": 1})) for name in ("tiny", "other"))
+    train_epochs(quiet(store), 2)
+    whole = boto3.resource("s3").Bucket(s3_url.split("/")[2])
+    whole.put_object(Key="lab/theirs", Body=b"theirs")
+    of_other = end_with_picture(other, store, picture, 9.0)
+    besides = {row.key for row in whole.objects.all()}
+    held = [end_with_picture(mine, store, picture, value) for value in (5.0, 1.0, 2.0, 0.0)]
+    assert clear_others(mine, bench.engine, store.artifacts, print) == 2
+    assert clear_others(mine, bench.engine, open_store(s3_url).artifacts, print) == 0
+    assert {row.key for row in whole.objects.all()} == besides | {f"lab/search/artifacts/{held[i]}" for i in (0, 3)}
+    for identifier in (held[0], held[3], of_other):
+        assert store.artifacts.open_reader(identifier).read() == b"picture"
+    for identifier in held[1:3]:
+        with pytest.raises(ArtifactNotFound):
+            store.artifacts.open_reader(identifier)
+    notes = [get_note(Trial(mine.study, trial._trial_id)) for trial in mine.study.get_trials()]
+    assert ["were removed" in (note or "") for note in notes] == [False, True, True, False]
+
+
+def test_artifacts_that_a_service_that_is_away_still_holds_are_removed_after_a_later_trial(
+    own_server: Callable[[], Any], s3_url: str, bench: Any, make_spec: Any, picture: Path
+) -> None:
+    server = own_server()
+    search = bench.create(make_spec(artifacts={"best": 1, "last": 1}))
+    store = open_store(s3_url)
+    held = [end_with_picture(search, store, picture, value) for value in (5.0, 1.0, 2.0)]
+    server.stop()
+    said: list[str] = []
+    assert clear_others(search, bench.engine, store.artifacts, said.append) == 0
+    assert [line.startswith("artifacts of trial 1 stay for now: ") and "\n" not in line for line in said] == [True]
+    own_server()
+    assert clear_others(search, bench.engine, store.artifacts, said.append) == 1
+    kept = {row.key.rpartition("/")[2] for row in boto3.resource("s3").Bucket(s3_url.split("/")[2]).objects.all()}
+    assert kept == {held[0], held[2]}
 
 
 def test_of_a_machines_own_and_the_pushed_checkpoint_the_newer_wins(

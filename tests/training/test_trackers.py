@@ -152,7 +152,7 @@ def test_stdout_is_a_line_an_epoch(
     tracker = build_trackers(["stdout"], tmp_path)
     tracker.start(run, "demo 3")
     tracker.report(make_report(1))
-    assert capsys.readouterr().out == ("demo 3: epoch 2/2 loss 1.5000 si_sdr_db -0.500 (-5 dB -1.000, +0 dB +0.000)\n")
+    assert capsys.readouterr().out == ("demo 3: epoch 2/2 loss 1.5000 si_sdr_db -0.500 (-5 dB -1.000, 0 dB +0.000)\n")
 
 
 def test_curves_hold_finite_numbers_only(make_report: MakeReport) -> None:
