@@ -31,7 +31,7 @@ def _judged(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _plain_kernels() -> Iterator[None]:
+def plain_kernels() -> Iterator[None]:
     """Only kernels that the counter can see into.
 
     The fused Transformer layer, fused attention and the recurrent layers of oneDNN and cuDNN are single
@@ -73,7 +73,7 @@ def macs_per_second(module: nn.Module, n_channels: int, window_samples: int, rat
         raise ValueError(f"rate_hz is {rate_hz}; a positive number is needed")
     noisy = _window(module, n_channels, window_samples)
     counter = FlopCounterMode(display=False)
-    with _judged(module), _plain_kernels(), counter:
+    with _judged(module), plain_kernels(), counter:
         module(noisy)
     return counter.get_total_flops() / 2 * rate_hz / window_samples
 

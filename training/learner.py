@@ -1,6 +1,6 @@
 """What learns: a model, its moving average, the optimiser and the loss scaler; one step; its state in and out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from data.mixture import Batch
 from training.checkpoint import load_fitting_weights, load_weights, weights_file
 from training.config import RunConfig
+from training.device import autocast
 from training.ema import average_in, copy_of, ema_decay_at
 from training.initial import InitConfig
 from training.optimiser import learning_rate_at
@@ -32,12 +34,21 @@ class Learner:
 
     def step(self, run: RunConfig, loss: torch.Tensor, step: int, n_steps: int) -> None:
         """Descend along the gradient of `loss`; step (from 0) of `n_steps` in the whole run."""
+        self.backward(loss)
+        self.update(run, step, n_steps)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """The gradient of `loss`, in place of what was there; nothing for a model that has nothing to train."""
+        if self.optimiser is not None:
+            self.optimiser.zero_grad(set_to_none=True)
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def update(self, run: RunConfig, step: int, n_steps: int) -> None:
+        """Change the weights by the gradient that `backward` left, and their moving average."""
         if self.optimiser is None:
             return
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(run.optimiser, step, n_steps)
-        self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if run.optimiser.clip_norm > 0:
             self.scaler.unscale_(self.optimiser)
             nn.utils.clip_grad_norm_(self.model.parameters(), run.optimiser.clip_norm)
@@ -66,6 +77,17 @@ class Learner:
             self.averaged.load_state_dict(state["averaged"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
+
+
+def loss_of(model: nn.Module, criterion: nn.Module, batch: Batch, precision: str) -> torch.Tensor:
+    """The loss float[] of `model` on `batch`: the model's own where it brings one (models.base), else the criterion's
+    on the estimate in float32; the forward pass runs in `precision`."""
+    own_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = getattr(model, "training_loss", None)
+    with autocast(batch.noisy.device, precision):
+        if own_loss is not None:
+            return own_loss(batch.noisy, batch.clean)
+        loss: torch.Tensor = criterion(model(batch.noisy).float(), batch.clean)
+        return loss
 
 
 def build_learner(run: RunConfig, n_channels: int, device: torch.device, *, begins: bool) -> Learner:

@@ -37,9 +37,14 @@ class OptimiserConfig:
             raise ValueError(f"warmup_share is {self.warmup_share}; a share from 0 to below 1 is needed")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The torch optimiser over `parameters`."""
+        """The torch optimiser over `parameters`: one kernel a tensor on the CPU and one for all on CUDA.
+
+        A resumed run keeps the kernels it began with, for its checkpoint names them.
+        """
+        of = list(parameters)
         cls = torch.optim.AdamW if self.algorithm == "adamw" else torch.optim.Adam
-        return cls(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        fused = all(p.is_floating_point() for p in of)  # torch has no such kernel for complex weights
+        return cls(of, lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused or None)
 
 
 def learning_rate_at(config: OptimiserConfig, step: int, n_steps: int) -> float:

@@ -18,9 +18,9 @@ from training.checkpoint import WEIGHTS as WEIGHTS
 from training.checkpoint import save_weights
 from training.collapse import Output, collapse_of, measure_output
 from training.config import RunConfig
-from training.device import arithmetic, autocast, check_precision, resolve_device
+from training.device import arithmetic, check_precision, resolve_device
 from training.estimate import estimate_held_out
-from training.learner import Learner, build_learner
+from training.learner import Learner, build_learner, loss_of
 from training.optimiser import learning_rate_at
 from training.progress import load_progress, save_progress
 from training.report import EpochReport
@@ -118,18 +118,12 @@ def _fit_epoch(
         spread_db=run.schedule.gain_spread_db,
         per_window=run.schedule.mixing == "snr",
     )
-    # a model that is trained otherwise than by its estimate, a diffusion say, brings its own loss (models.base)
-    own_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = getattr(model, "training_loss", None)
     total, snr_total = torch.zeros((), device=device), torch.zeros((), device=device)
     n_windows = 0  # counted, for the mixture rounds a batch to whole groups
     for step, batch in enumerate(batches):
         if check_stop is not None:
             check_stop()
-        with autocast(device, fit.precision):
-            if own_loss is not None:
-                loss = own_loss(batch.noisy, batch.clean)
-            else:
-                loss = criterion(model(batch.noisy).float(), batch.clean)
+        loss = loss_of(model, criterion, batch, fit.precision)
         total += loss.detach()
         snr_total += batch.snr_db.mean()
         n_windows += len(batch.noisy)
