@@ -1,6 +1,6 @@
 """What happens before the first training step: commands' start, recordings loaded, a worker made ready.
 
-    python benchmarks/startup.py [--quick]
+    python benchmarks/startup.py [--files N] [--rounds N] [--quick]
 
 Recordings are generated: a minute, four channels and an ECG each, at 1 kHz, brought to 250 Hz and 25-55 Hz. They
 are loaded as every worker, trial and command loads them, with and without the cache of prepared recordings, each time
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +110,11 @@ def main(arguments: Sequence[str]) -> None:
     """Measure, and print medians and ratios."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; the figures mean nothing")
-    plan = QUICK if parser.parse_args(arguments).quick else FULL
+    parser.add_argument("--files", type=int, help=f"recordings; default {FULL.files}")
+    parser.add_argument("--rounds", type=int, help=f"turns of every contender; default {FULL.rounds}")
+    options = parser.parse_args(arguments)
+    plan = QUICK if options.quick else FULL
+    plan = replace(plan, files=options.files or plan.files, rounds=options.rounds or plan.rounds)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         print(f"{plan.files} recordings of {plan.minutes:g} min, 5 rows at {RATE_HZ:g} Hz; median of {plan.rounds}")
@@ -157,9 +161,10 @@ def cached_or_not(command: Sequence[str], folder: Path, plan: Plan) -> dict[str,
     run(command, {"DRIVEBEAT_CACHE": str(folder / "cache")})
     time.sleep(SETTLED_S)
     run(command, {"DRIVEBEAT_CACHE": str(folder / "cache")})  # by now the files' digests are worth remembering
-    for turn in range(plan.rounds):
-        for name, cache in (("no cache", ""), ("empty cache", f"new{turn}"), ("filled cache", "cache")):
-            said = run(command, {"DRIVEBEAT_CACHE": str(folder / cache) if cache else ""}).said.split()
+    for _ in range(plan.rounds):
+        empty = tempfile.mkdtemp(dir=folder)
+        for name, cache in (("no cache", ""), ("empty cache", empty), ("filled cache", str(folder / "cache"))):
+            said = run(command, {"DRIVEBEAT_CACHE": cache}).said.split()
             spent[name].append(Spent(float(said[-3]), float(said[-2]), said[-1]))
         if len({took[-1].said for took in spent.values()}) != 1:
             raise SystemExit("the cache changed the fingerprint")
@@ -174,7 +179,7 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> Spent:
             command,
             stdout=output,
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DRIVEBEAT_CACHE": ""} | environment,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DRIVEBEAT_CACHE": "", **environment},
         )
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -193,18 +193,17 @@ def show_command(
 
     from rich.console import Console
 
-    from search.across import across as compare
-    from search.families import At
-    from search.show import show_all, show_study
-    from search.show_across import across_document, show_across
-    from search.show_models import models_document, show_model, show_models
+    from search.show_list import show_all
     from search.storage import explained, open_engine, open_storage, storage_url
-    from search.study import all_studies, select
+    from search.told import all_told
 
     console = Console()
     if models or model is not None:
         if studies or across:
             raise typer.BadParameter("--models and --model stand without studies; ask for one of the two")
+        from search.families import At
+        from search.show_models import models_document, show_model, show_models
+
         at = At(rate_hz, window_samples, channels)
         if as_json:
             typer.echo(json.dumps(models_document(at, (model,) if model is not None else ()), indent=2))
@@ -216,10 +215,13 @@ def show_command(
     url = storage_url(storage)
     with explained(url):
         opened, engine = open_storage(url), open_engine(url)
-        chosen = [search for name in studies for search in select(name, opened)] if studies else all_studies(opened)
-        chosen = list({search.name: search for search in chosen}.values())
+        told = [search for name in studies for search in all_told(opened, name)] if studies else all_told(opened)
+        chosen = list({search.name: search for search in told}.values())
         if across or len(studies or ()) > 1:
-            found = compare(chosen, engine)
+            from search.across import across as compare
+            from search.show_across import across_document, show_across
+
+            found = compare([search.decoded() for search in chosen], engine)
             if as_json:
                 typer.echo(json.dumps(across_document(found), indent=2))
             else:
@@ -229,8 +231,10 @@ def show_command(
         elif not studies:
             show_all(chosen, engine, console)
         else:
+            from search.show import show_study
+
             for search in chosen:
-                show_study(search, engine, console)
+                show_study(search.decoded(), engine, console)
 
 
 def export_command(

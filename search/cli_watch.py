@@ -25,14 +25,14 @@ def watch_command(
 
     from search.live import snapshot
     from search.storage import explained, open_engine, open_storage, storage_url
-    from search.study import select
+    from search.told import all_told
     from search.watch import watch
 
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once; ask again for a later look")
     url = storage_url(storage)
     with explained(url):
-        searches, engine = select(study, open_storage(url)), open_engine(url)
+        searches, engine = all_told(open_storage(url), study), open_engine(url)
         if as_json:
             found = [dataclasses.asdict(snapshot(search, engine)) for search in searches]
             typer.echo(json.dumps(found, indent=2))

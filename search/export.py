@@ -10,33 +10,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from search.study import SearchStudy, StudyError
-from search.trial import RUN
+from search.best import best_trial as best_trial
+from search.best import is_feasible as is_feasible
+from search.study import SearchStudy
+from search.told import RUN, StudyError
 from training.config import RunConfig, from_document, write_run
 from training.decode import ConfigError
 from training.scores import SCORES, better
 
 ENDINGS = (".yaml", ".yml", ".json")
 PACKAGES = ("drivebeat", "torch", "optuna", "numpy", "scipy")
-
-
-def best_trial(search: SearchStudy) -> FrozenTrial | None:
-    """The complete, feasible trial with the best value, the earliest of equals; None where there is none."""
-    best: FrozenTrial | None = None
-    score = SCORES[search.spec.metric]
-    for trial in search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        if trial.value is None or not is_feasible(trial) or RUN not in trial.user_attrs:
-            continue
-        if best is None or best.value is None or better(score, trial.value, best.value):
-            best = trial
-    return best
-
-
-def is_feasible(trial: FrozenTrial) -> bool:
-    """Whether every constraint holds (<= 0)."""
-    return all(value <= 0 for value in trial.constraints.values())
 
 
 def best_of(searches: Sequence[SearchStudy]) -> tuple[SearchStudy, FrozenTrial]:

@@ -14,13 +14,14 @@ from sqlalchemy import Engine
 from search.launchers import Watched, launcher, revive, watch
 from search.live import Snapshot, snapshot
 from search.live_view import render
+from search.over import why_over
 from search.patience import patiently
 from search.seats import Launch, Launcher, LaunchError
 from search.signals import stop_signals
 from search.slots import Lookout
 from search.storage import explained, open_engine, open_storage
 from search.study import SearchStudy, StudyError, load_study
-from search.turns import sweep, why_over
+from search.turns import sweep
 from search.watch import PlainLines
 
 POLL_S = 1.0

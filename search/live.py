@@ -8,12 +8,12 @@ from typing import Literal
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, select
 
-from search.export import best_trial
+from search.best import best_trial
 from search.ledger import SLOTS, STUDIES, database_time
+from search.over import why_over
 from search.roster import Doing, WorkerRow, workers
 from search.slots import AT_WORK, progress
-from search.study import SearchStudy
-from search.turns import REASON, why_over
+from search.told import REASON, AnyStudy
 
 RECENT = 5
 PACE_TRIALS = 20  # as many of the last trials tell how long one takes
@@ -88,7 +88,7 @@ class Snapshot:
         return f"{found.score:+.3f} (trial {found.number})" if found else "none yet"
 
 
-def snapshot(search: SearchStudy, engine: Engine) -> Snapshot:
+def snapshot(search: AnyStudy, engine: Engine) -> Snapshot:
     """Read the study once."""
     trials = search.study.get_trials(deepcopy=False)
     by_state = {state: [t for t in trials if t.state == state] for state in TrialState}
@@ -96,13 +96,13 @@ def snapshot(search: SearchStudy, engine: Engine) -> Snapshot:
     ended = [t for t in trials if t.datetime_complete is not None]
     ended.sort(key=lambda t: (_ended_s_ago(t, now) or 0.0, -t.number))
     at_work = _at_work(engine, search.name)
-    running = tuple(_running(t, search.name, at_work, search.spec.epochs, now) for t in by_state[TrialState.RUNNING])
+    running = tuple(_running(t, search.name, at_work, search.epochs, now) for t in by_state[TrialState.RUNNING])
     best = best_trial(search)
     budget = progress(engine, search.name).budget
     finished = len(by_state[TrialState.COMPLETE]) + len(by_state[TrialState.PRUNED])
     return Snapshot(
         name=search.name,
-        metric=search.spec.metric,
+        metric=search.metric,
         direction="minimize" if search.study.direction.name == "MINIMIZE" else "maximize",
         budget=budget,
         complete=len(by_state[TrialState.COMPLETE]),
@@ -185,7 +185,7 @@ def _eta_s(
     return eta_s if hours_left_s is None else min(eta_s, hours_left_s)
 
 
-def _hours_left_s(search: SearchStudy, engine: Engine) -> float | None:
+def _hours_left_s(search: AnyStudy, engine: Engine) -> float | None:
     """Seconds until the study's hours are over; None where it has no such limit, or has not begun."""
     with engine.begin() as connection:
         row = connection.execute(select(STUDIES).where(STUDIES.c.study == search.name)).one()

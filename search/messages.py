@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 
-from search.export import best_trial
+from search.best import best_trial
 from search.locks import alone
 from search.outcome import TrialOutcome
+from search.over import why_over
 from search.slots import progress
 from search.study import SearchStudy
-from search.turns import why_over
 from training.scores import SCORES, better
 from training.switches import Switches, mask
 

@@ -3,10 +3,9 @@
 import dataclasses
 import errno
 import json
+import sys
 from dataclasses import dataclass
 from typing import Literal
-
-import torch
 
 ON_DEVICE = (
     "cuda out of memory",
@@ -54,7 +53,8 @@ def failure(error: BaseException) -> TrialOutcome:
 def _short_of_memory(error: BaseException) -> str:
     """Whose memory was too small, "device" or "host"; "" where the error is another one."""
     words = str(error).lower()
-    if isinstance(error, torch.OutOfMemoryError):
+    torch = sys.modules.get("torch")  # only where it is imported can it have raised this
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return "device"
     # libraries below torch say it in a RuntimeError of their own words
     if isinstance(error, RuntimeError) and any(said in words for said in ON_DEVICE):

@@ -3,11 +3,9 @@
 import os
 from dataclasses import dataclass
 
-import torch
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from search.ledger import WORKERS, Process, database_time
-from training.device import resolve_device
 
 FORGET_AFTER_S = 7 * 24 * 3600.0
 
@@ -36,6 +34,10 @@ class WorkerRow:
 
 def device_name() -> str:
     """What this process trains on: cpu, or the GPU as the launcher numbered it, with its model's name."""
+    import torch  # for workers alone: those who look at the roster need none of it
+
+    from training.device import resolve_device
+
     device = resolve_device("auto")
     if device.type == "cpu":
         return "cpu"

@@ -1,7 +1,6 @@
-"""Studies and recordings as tables in the terminal."""
+"""A study, and recordings, as tables in the terminal."""
 
 import warnings
-from collections.abc import Sequence
 from typing import Literal, get_origin
 
 import optuna
@@ -12,36 +11,16 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from data.info import Info
-from search.export import best_trial
+from search.best import best_trial
 from search.live import snapshot
 from search.live_view import plain_line
+from search.show_list import new_table as new_table
 from search.space import describe, parameters
 from search.study import SearchStudy
-from search.trial import COLLAPSED
-from search.turns import REASON
+from search.told import COLLAPSED, REASON
 
 LEAST_FOR_WEIGHTS = 10
 SHOWN_REASONS = 5
-
-
-def show_all(searches: Sequence[SearchStudy], engine: Engine, console: Console) -> None:
-    """One line a study."""
-    if not searches:
-        console.print("no study yet; make one: drivebeat create STUDY.toml")
-        return
-    table = new_table("study", "model", right=("finished", "pruned", "failed", "metric", "best"))
-    for search in searches:
-        snap = snapshot(search, engine)
-        table.add_row(
-            snap.name,
-            search.space.model.name,
-            f"{snap.finished}/{snap.budget}",
-            str(snap.pruned),
-            str(snap.failed),
-            snap.metric,
-            snap.best,
-        )
-    console.print(table)
 
 
 def show_study(search: SearchStudy, engine: Engine, console: Console) -> None:
@@ -87,16 +66,6 @@ def _show_collapsed(search: SearchStudy, console: Console) -> None:
         lines = [f"{len(lines)} trials collapsed; the last ones:", *lines[-SHOWN_REASONS:]]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
-def new_table(*left: str, right: Sequence[str]) -> Table:
-    """An empty table with these columns, aligned to their sides."""
-    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1), highlight=False)
-    for heading in left:
-        table.add_column(heading, overflow="fold")
-    for heading in right:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
 
 
 def type_name(hint: object) -> str:

@@ -17,18 +17,16 @@ from search.locks import alone
 from search.samplers import build_pruner
 from search.space import Space, describe
 from search.spec import StudySpec, part_of, space_of, spec_document, study_names
-from training.decode import ConfigError, decode, near
+from search.told import FAMILY as FAMILY
+from search.told import FINGERPRINT as FINGERPRINT
+from search.told import SPACE as SPACE
+from search.told import SPEC as SPEC
+from search.told import StudyError as StudyError
+from search.told import ToldStudy, all_told, told
+from training.decode import decode
 from training.scores import SCORES
 
-SPEC = "drivebeat:spec"
-FAMILY = "drivebeat:family"
-SPACE = "drivebeat:space"
-FINGERPRINT = "drivebeat:data_fingerprint"
 CHANGEABLE = {"budget", "enqueue", "artifacts"}
-
-
-class StudyError(ConfigError):
-    """A study that is not there, or not what it should be."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +41,26 @@ class SearchStudy:
     @property
     def name(self) -> str:
         return self.study.study_name
+
+    @property
+    def family(self) -> str:
+        return self.space.model.name
+
+    @property
+    def metric(self) -> str:
+        return self.spec.metric
+
+    @property
+    def epochs(self) -> int:
+        return self.spec.epochs
+
+    @property
+    def hours(self) -> float | None:
+        return self.spec.budget.hours
+
+    def decoded(self) -> "SearchStudy":
+        """Itself."""
+        return self
 
 
 def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: str | None = None) -> list[SearchStudy]:
@@ -100,43 +118,26 @@ def _enqueue(study: optuna.Study, points: Sequence[Mapping[str, bool | int | flo
             held.add(frozenset(point.items()))
 
 
+def decoded(found: ToldStudy) -> SearchStudy:
+    """`found` with its spec and its space. Raises ConfigError for a spec that is not one."""
+    spec = decode(StudySpec, found.document, f"study {found.name}")
+    found.study.pruner = build_pruner(spec.pruner, spec.epochs)
+    return SearchStudy(found.study, spec, space_of(spec, found.family), found.fingerprint)
+
+
 def load_study(name: str, storage: BaseStorage) -> SearchStudy:
     """The study `name` as it was created. Raises StudyError, naming the near one, where there is none."""
-    names = optuna.get_all_study_names(storage)
-    if name not in names:
-        known = (
-            f"known: {', '.join(sorted(names))}"
-            if names
-            else "there is none yet; make one: drivebeat create STUDY.toml"
-        )
-        raise StudyError(f"no study {name!r}{near(name, names)}; {known}")
-    study = optuna.load_study(study_name=name, storage=storage)
-    attributes = study.user_attrs
-    if SPEC not in attributes:
-        raise StudyError(f"study {name!r} was not made by Drivebeat: it has no study file; make it: drivebeat create")
-    spec = decode(StudySpec, json.loads(attributes[SPEC]), f"study {name}")
-    study.pruner = build_pruner(spec.pruner, spec.epochs)
-    return SearchStudy(study, spec, space_of(spec, attributes[FAMILY]), attributes[FINGERPRINT])
+    return decoded(told(name, storage))
 
 
 def select(name: str, storage: BaseStorage) -> list[SearchStudy]:
     """The study `name`, or all families of the study file of that name. Raises StudyError where there is neither."""
-    if name not in optuna.get_all_study_names(storage):
-        families = [ours for ours, specs_name in _ours(storage) if specs_name == name]
-        if families:
-            return [load_study(family, storage) for family in families]
-    return [load_study(name, storage)]
+    return [decoded(found) for found in all_told(storage, name)]
 
 
 def all_studies(storage: BaseStorage) -> list[SearchStudy]:
     """Every study in the database that Drivebeat made, by name."""
-    return [load_study(name, storage) for name, _ in _ours(storage)]
-
-
-def _ours(storage: BaseStorage) -> list[tuple[str, str]]:
-    """(study, name in its study file) of every study that Drivebeat made, by name."""
-    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    return sorted((s.study_name, json.loads(s.user_attrs[SPEC])["name"]) for s in summaries if SPEC in s.user_attrs)
+    return [decoded(found) for found in all_told(storage)]
 
 
 def _space_lines(space: Space) -> dict[str, str]:

@@ -22,6 +22,8 @@ from search.patience import is_away, patiently
 from search.spec import ConstraintSpec, run_of
 from search.story import tell_story
 from search.study import SearchStudy
+from search.told import COLLAPSED
+from search.told import RUN as RUN
 from search.tracking import Tracking, kept
 from search.turns import Turn
 from training.config import RunConfig, from_document, to_document
@@ -32,9 +34,6 @@ from training.tracker import Tracker
 from training.trainer import TrainingFailed, train
 
 T = TypeVar("T")
-
-RUN = "run"
-COLLAPSED = "collapsed"  # the first word of the reason why such a trial was pruned
 
 
 @dataclass(frozen=True, slots=True, eq=False)

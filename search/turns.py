@@ -18,17 +18,17 @@ from search.outcome import TrialOutcome
 from search.past import next_slot, past_of
 from search.points import any_left, key_of, taken
 from search.samplers import build_sampler
-from search.slots import Claim, Lookout, claim, deaths_in_a_row, open_again, progress, set_trial, trials_in_slots
+from search.slots import Claim, Lookout, claim, deaths_in_a_row, open_again, set_trial, trials_in_slots
 from search.space import sample
 from search.spec import run_of
 from search.study import SearchStudy
+from search.told import REASON as REASON
 from training.decode import ConfigError
 
-REASON, WORKER, RESUMED = "reason", "worker", "resumed"
+WORKER, RESUMED = "worker", "resumed"
 MAX_DEATHS = 3
 # A turn takes seconds at most. Whoever holds it for longer was stopped in it, and others stop waiting for them.
 TURN_S = 60.0
-EXHAUSTED = "every point of its space has been tried"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,19 +85,9 @@ def next_turn(search: SearchStudy, engine: Engine, process: Process, lease_s: fl
         return Turn(held, trial, {})
 
 
-def why_over(search: SearchStudy, engine: Engine) -> str:
-    """Why no trial of the study starts any more; "" where one would, or where one is under way."""
-    state = progress(engine, search.name)
-    if state.open or state.claimed:
-        return ""
-    if state.finished >= state.budget:
-        return f"its budget of {state.budget} trials is spent"
-    if state.late:
-        return f"its {search.spec.budget.hours:g} hours are over"
-    trials = search.study.get_trials(deepcopy=False)
-    if any(trial.state in (TrialState.WAITING, TrialState.RUNNING) for trial in trials):
-        return ""
-    return "" if any_left(search.space.sampled, _untried(search, trials)) else EXHAUSTED
+def is_exhausted(search: SearchStudy, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether every point of the study's space was tried by one of `trials`, its own."""
+    return not any_left(search.space.sampled, _untried(search, trials))
 
 
 def _untried(search: SearchStudy, trials: Sequence[FrozenTrial]) -> Accept:

@@ -13,7 +13,7 @@ from search.live import Snapshot, snapshot
 from search.live_view import ended_line, plain_line, render
 from search.patience import patiently
 from search.signals import stop_signals
-from search.study import SearchStudy
+from search.told import AnyStudy
 
 PLAIN_EVERY_S = 10.0
 
@@ -43,7 +43,7 @@ class PlainLines:
 
 
 def watch(
-    searches: Sequence[SearchStudy],
+    searches: Sequence[AnyStudy],
     engine: Engine,
     console: Console,
     *,

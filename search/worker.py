@@ -25,6 +25,7 @@ from search.ledger import Process, this_process
 from search.messages import after_trial, worker_failed, worker_stopped
 from search.opening import enter
 from search.outcome import TrialOutcome, failure
+from search.over import why_over
 from search.patience import is_away, patiently
 from search.roster import Doing, note
 from search.signals import stop_event
@@ -35,7 +36,7 @@ from search.study import SearchStudy
 from search.telling import ending, judged, tell
 from search.tracking import Tracking
 from search.trial import Place, Watch, run_trial
-from search.turns import Turn, next_turn, sweep, why_over
+from search.turns import Turn, next_turn, sweep
 from training.decode import ConfigError
 from training.switches import masking
 

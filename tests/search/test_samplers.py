@@ -8,12 +8,13 @@ import pytest
 from optuna.trial import TrialState
 
 from search.ledger import Process
+from search.over import EXHAUSTED, why_over
 from search.points import key_of
 from search.samplers import PRUNERS, SAMPLERS, PrunerSpec, build_pruner
 from search.slots import progress, release
 from search.storage import open_engine, open_storage
 from search.study import load_study
-from search.turns import EXHAUSTED, Turn, next_turn, why_over
+from search.turns import Turn, next_turn
 
 GRID = {"width": {"choices": [8, 16]}, "learning_rate": {"low": 0.001, "high": 0.003, "step": 0.001}}
 

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from search.live import snapshot
 from search.live_view import plain_line, render
-from search.show import show_all, show_study
+from search.show import show_study
+from search.show_list import show_all
 from search.study import SearchStudy, all_studies
 from search.trial import RUN
 from search.turns import REASON
