@@ -220,8 +220,9 @@ def show_command(
         if across or len(studies or ()) > 1:
             from search.across import across as compare
             from search.show_across import across_document, show_across
+            from search.study import decoded
 
-            found = compare([search.decoded() for search in chosen], engine)
+            found = compare([decoded(search) for search in chosen], engine)
             if as_json:
                 typer.echo(json.dumps(across_document(found), indent=2))
             else:
@@ -232,9 +233,10 @@ def show_command(
             show_all(chosen, engine, console)
         else:
             from search.show import show_study
+            from search.study import decoded
 
             for search in chosen:
-                show_study(search.decoded(), engine, console)
+                show_study(decoded(search), engine, console)
 
 
 def export_command(

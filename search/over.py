@@ -27,6 +27,8 @@ def why_over(search: AnyStudy, engine: Engine) -> str:
     size = None if sampled is None else n_points(sampled)
     if size is None or size > MAX_LISTED:
         return ""
-    from search.turns import is_exhausted  # only for these few: the points are tried on the model's own config
+    # only for these few: the points are tried on the model's own config
+    from search.study import decoded
+    from search.turns import is_exhausted
 
-    return EXHAUSTED if is_exhausted(search.decoded(), trials) else ""
+    return EXHAUSTED if is_exhausted(decoded(search), trials) else ""

@@ -21,8 +21,8 @@ from search.told import FAMILY as FAMILY
 from search.told import FINGERPRINT as FINGERPRINT
 from search.told import SPACE as SPACE
 from search.told import SPEC as SPEC
+from search.told import AnyStudy, ToldStudy, all_told, told
 from search.told import StudyError as StudyError
-from search.told import ToldStudy, all_told, told
 from training.decode import decode
 from training.scores import SCORES
 
@@ -57,10 +57,6 @@ class SearchStudy:
     @property
     def hours(self) -> float | None:
         return self.spec.budget.hours
-
-    def decoded(self) -> "SearchStudy":
-        """Itself."""
-        return self
 
 
 def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: str | None = None) -> list[SearchStudy]:
@@ -118,8 +114,11 @@ def _enqueue(study: optuna.Study, points: Sequence[Mapping[str, bool | int | flo
             held.add(frozenset(point.items()))
 
 
-def decoded(found: ToldStudy) -> SearchStudy:
-    """`found` with its spec and its space. Raises ConfigError for a spec that is not one."""
+def decoded(found: AnyStudy) -> SearchStudy:
+    """`found` with its spec and its space, itself where it has them. Raises ConfigError for a spec that is not one."""
+    if isinstance(found, SearchStudy):
+        return found
+    assert isinstance(found, ToldStudy)
     spec = decode(StudySpec, found.document, f"study {found.name}")
     found.study.pruner = build_pruner(spec.pruner, spec.epochs)
     return SearchStudy(found.study, spec, space_of(spec, found.family), found.fingerprint)

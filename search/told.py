@@ -6,15 +6,12 @@ Model families, losses and whole runs are torch's; reading them takes seconds, w
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import optuna
 from optuna.storages import BaseStorage
 
 from training.decode import ConfigError, near
-
-if TYPE_CHECKING:
-    from search.study import SearchStudy
 
 SPEC = "drivebeat:spec"
 FAMILY = "drivebeat:family"
@@ -49,10 +46,6 @@ class AnyStudy(Protocol):
     @property
     def hours(self) -> float | None: ...
 
-    def decoded(self) -> "SearchStudy":
-        """The study with its spec and its space."""
-        ...
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ToldStudy:
@@ -79,12 +72,6 @@ class ToldStudy:
     def hours(self) -> float | None:
         hours = self.document["budget"]["hours"]
         return None if hours is None else float(hours)
-
-    def decoded(self) -> "SearchStudy":
-        """The study with its spec and its space: this imports torch. Raises ConfigError for a spec that is not one."""
-        from search.study import decoded
-
-        return decoded(self)
 
 
 def told(name: str, storage: BaseStorage) -> ToldStudy:

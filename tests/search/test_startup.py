@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from search.over import EXHAUSTED, why_over
+from search.study import decoded
 from search.told import all_told
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ def test_a_study_not_decoded_tells_what_the_decoded_one_does(bench: Any, make_sp
     (found, other) = all_told(bench.storage, "more")
     assert [found.name, other.name] == ["more-autoencoder", "more-identity"]
     for name in ("name", "family", "metric", "epochs", "hours"):
-        assert getattr(found, name) == getattr(search, name) == getattr(found.decoded(), name)
+        assert getattr(found, name) == getattr(search, name) == getattr(decoded(found), name)
     assert (found.family, found.hours) == ("autoencoder", 2.0)
 
 
@@ -95,3 +96,20 @@ def test_notes_and_plots_are_kept_where_the_dashboard_looks_for_them(trial_id: i
 def test_a_worker_imports_neither_the_dashboard_nor_what_draws() -> None:
     program = "import json, sys, search.worker; print(json.dumps([name.partition('.')[0] for name in sys.modules]))"
     assert set(printed_by(program)) & {"optuna_dashboard", "matplotlib", "sklearn", "plotly"} == set()
+
+
+def test_ctrl_c_while_commands_are_imported_ends_it_with_130_and_no_word() -> None:
+    interrupted = """
+import importlib.abc, sys
+
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "search.cli_study":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from search.start import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
