@@ -1,5 +1,7 @@
 """The Conformer knows how far apart sounds lie, not where, and stays in its band."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -67,3 +69,19 @@ def test_the_same_frequencies_at_another_rate_are_as_many_bins() -> None:
 def test_what_cannot_be_built_is_refused_by_name(settings: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ConformerConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_attention_is_in_float32_on_a_cpu_whatever_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast takes attention down to bfloat16 even where its inputs are float32, unless it is told not to."""
+    seen: list[tuple[torch.dtype, bool]] = []
+    plain = torch.nn.functional.scaled_dot_product_attention
+
+    def noting(query: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
+        seen.append((query.dtype, torch.is_autocast_enabled("cpu")))
+        return plain(query, *rest, **named)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noting)
+    model = ConformerConfig(width=64, encoder_layers=1).build(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.randn(2, 1, 512)).float().square().mean().backward()
+    assert set(seen) == {(torch.float32, False)}
