@@ -4,7 +4,7 @@ import resource
 import subprocess
 
 from benchmarks.chaos_place import Place, Row, ended, make, spec_of, states, trials, wait_all, words, work
-from search.turns import REASON
+from search.told import REASON
 
 LIMIT_S = 600.0
 

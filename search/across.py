@@ -9,7 +9,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from objectives.cost import n_parameters
-from search.export import best_trial, is_feasible, run_of_trial
+from search.best import best_trial, is_feasible
+from search.export import run_of_trial
 from search.families import At, cpu_latency_ms
 from search.slots import progress
 from search.study import SearchStudy

@@ -1,5 +1,7 @@
 """The best trial of a study."""
 
+from collections.abc import Iterable
+
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -8,14 +10,15 @@ from search.told import RUN, AnyStudy
 
 def best_trial(search: AnyStudy) -> FrozenTrial | None:
     """The complete, feasible trial with the best value, the earliest of equals; None where there is none."""
-    best: FrozenTrial | None = None
-    rising = search.study.direction != StudyDirection.MINIMIZE
-    for trial in search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        if trial.value is None or not is_feasible(trial) or RUN not in trial.user_attrs:
-            continue
-        if best is None or best.value is None or (trial.value > best.value if rising else trial.value < best.value):
-            best = trial
-    return best
+    complete = search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return best_feasible((trial for trial in complete if RUN in trial.user_attrs), search.study.direction)
+
+
+def best_feasible(trials: Iterable[FrozenTrial], direction: StudyDirection) -> FrozenTrial | None:
+    """The best complete trial that keeps its constraints, the earliest of equals; None where there is none."""
+    sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
+    good = [t for t in trials if t.state == TrialState.COMPLETE and t.values and is_feasible(t)]
+    return max(good, key=lambda t: (sign * t.values[0], -t.number), default=None)
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

@@ -18,9 +18,10 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from search.export import best_of, check_ending, is_feasible, provenance, run_of_trial
-from search.study import SearchStudy, StudyError
-from search.trial import RUN
+from search.best import is_feasible
+from search.export import best_of, check_ending, provenance, run_of_trial
+from search.study import SearchStudy
+from search.told import RUN, StudyError
 from training.config import RunConfig, write_run
 from training.runs import train_to_folder
 from training.scores import SCORES

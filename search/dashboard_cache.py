@@ -23,12 +23,12 @@ from optuna_dashboard._pareto_front import get_pareto_front_trials
 from optuna_dashboard._serializer import serialize_attrs, serialize_study_detail
 from optuna_dashboard.preferential._study import _SYSTEM_ATTR_PREFERENTIAL_STUDY
 
-from search.dashboard_storage import PageStorage, best_feasible
+from search.best import best_feasible, is_feasible
+from search.dashboard_storage import PageStorage
 from search.dashboard_trial import HIDDEN, TrialWriter
 from search.dashboard_wire import Piece, piece, reply
-from search.export import is_feasible
-from search.study import SPACE, SPEC
 from search.study_attributes import NOTE_TEXT, NOTE_VERSION, REMOVED, notes_by_trial, system_attributes, trial_of_key
+from search.told import SPACE, SPEC
 
 OF_STUDY = re.compile(r"/api/studies/(\d{1,9})(/.*)?")
 BLOCK = 1024  # trials that are compressed together

@@ -20,7 +20,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, not_, select
 
-from search.export import is_feasible
+from search.best import best_feasible
 from search.lean_storage import LeanStorage
 from search.lean_tables import TRIALS, to_local
 from search.study_attributes import NOTE_OF_A_TRIAL, REMOVED
@@ -148,10 +148,3 @@ class PageStorage(_CachedStorage):
         if best is None:
             raise ValueError("no trial is complete and feasible yet")
         return best
-
-
-def best_feasible(trials: Sequence[FrozenTrial], direction: StudyDirection) -> FrozenTrial | None:
-    """The best complete trial that keeps its constraints, the earliest of equals; None where there is none."""
-    sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
-    good = [t for t in trials if t.state == TrialState.COMPLETE and t.values and is_feasible(t)]
-    return max(good, key=lambda t: (sign * t.values[0], -t.number), default=None)

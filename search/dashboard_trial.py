@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
 from optuna_dashboard._serializer import serialize_attrs, serialize_distribution, serialize_frozen_trial
 
-from search.trial import RUN
+from search.told import RUN
 from search.trial_note import BY_SNR
 
 REPORT_DIGITS, PARAM_DIGITS, VALUE_DIGITS = 4, 6, 6

@@ -12,8 +12,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from search.best import best_trial as best_trial
-from search.best import is_feasible as is_feasible
+from search.best import best_trial
 from search.study import SearchStudy
 from search.told import RUN, StudyError
 from training.config import RunConfig, from_document, write_run

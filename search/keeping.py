@@ -9,7 +9,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
-from search.export import is_feasible
+from search.best import is_feasible
 from search.spec import ArtifactSpec
 from search.study import SearchStudy
 from search.study_attributes import REMOVED, system_attributes, trial_of_key

@@ -20,7 +20,8 @@ from search.seats import Launch, Launcher, LaunchError
 from search.signals import stop_signals
 from search.slots import Lookout
 from search.storage import explained, open_engine, open_storage
-from search.study import SearchStudy, StudyError, load_study
+from search.study import SearchStudy, load_study
+from search.told import StudyError
 from search.turns import sweep
 from search.watch import PlainLines
 

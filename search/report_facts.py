@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 from data.corpus import Corpus, load
 from data.mixture import held_out
 from search.across import Across, StudyResult, across
-from search.export import best_trial, is_feasible
+from search.best import best_trial, is_feasible
 from search.show import importances_of
 from search.study import SearchStudy
-from search.turns import REASON
+from search.told import REASON
 from training.compare import Comparison, Estimates, compare
 from training.evaluate import classical_rows
 from training.scores import SCORES, better

@@ -14,7 +14,7 @@ from data.info import Info
 from search.best import best_trial
 from search.live import snapshot
 from search.live_view import plain_line
-from search.show_list import new_table as new_table
+from search.show_list import new_table
 from search.space import describe, parameters
 from search.study import SearchStudy
 from search.told import COLLAPSED, REASON

@@ -10,7 +10,8 @@ from rich.table import Table
 from models import DENOISERS
 from objectives.losses import LOSSES
 from search.families import STEP_WINDOWS, At, FamilyCost, family_costs
-from search.show import new_table, short, type_name
+from search.show import short, type_name
+from search.show_list import new_table
 from search.space import Parameter, describe, parameters
 from training.decode import pick
 

@@ -17,12 +17,7 @@ from search.locks import alone
 from search.samplers import build_pruner
 from search.space import Space, describe
 from search.spec import StudySpec, part_of, space_of, spec_document, study_names
-from search.told import FAMILY as FAMILY
-from search.told import FINGERPRINT as FINGERPRINT
-from search.told import SPACE as SPACE
-from search.told import SPEC as SPEC
-from search.told import AnyStudy, ToldStudy, all_told, told
-from search.told import StudyError as StudyError
+from search.told import FAMILY, FINGERPRINT, SPACE, SPEC, AnyStudy, StudyError, ToldStudy, all_told, told
 from training.decode import decode
 from training.scores import SCORES
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from data.corpus import Corpus
 from data.mixture import held_out
-from search.export import best_trial, is_feasible
+from search.best import best_trial, is_feasible
 from search.slots import progress
 from search.space import describe
 from search.study import SearchStudy

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search.across import SI_SDR_AT
-from search.export import is_feasible
+from search.best import is_feasible
 
 N_CURVES, N_POINTS, N_BARS = 40, 500, 300
 COLOURS = {"complete": "#1f7a5c", "pruned": "#c2410c", "failed": "#8a8f98", "running": "#2563eb"}

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from search.outcome import TrialOutcome
 from search.study import SearchStudy
-from search.turns import REASON
+from search.told import REASON
 
 MEMORY = "memory"  # the constraint's name; feasible <= 0
 

@@ -22,8 +22,7 @@ from search.patience import is_away, patiently
 from search.spec import ConstraintSpec, run_of
 from search.story import tell_story
 from search.study import SearchStudy
-from search.told import COLLAPSED
-from search.told import RUN as RUN
+from search.told import COLLAPSED, RUN
 from search.tracking import Tracking, kept
 from search.turns import Turn
 from training.config import RunConfig, from_document, to_document

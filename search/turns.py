@@ -22,7 +22,6 @@ from search.slots import Claim, Lookout, claim, deaths_in_a_row, open_again, set
 from search.space import sample
 from search.spec import run_of
 from search.study import SearchStudy
-from search.told import REASON as REASON
 from training.decode import ConfigError
 
 WORKER, RESUMED = "worker", "resumed"

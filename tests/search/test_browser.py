@@ -8,7 +8,7 @@ import pytest
 
 from scripts.chromium import NoChromium, find_chromium, headless_chromium
 from scripts.screenshots import dashboard
-from search.export import best_trial
+from search.best import best_trial
 from search.storage import open_storage
 from search.study import load_study
 from training.config import read_run

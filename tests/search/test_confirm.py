@@ -19,8 +19,8 @@ import search.confirm
 from data.corpus import Corpus
 from search.confirm import Confirmed, confirm, export_confirmed, finalists
 from search.spec import run_of
-from search.study import SearchStudy, StudyError
-from search.trial import RUN
+from search.study import SearchStudy
+from search.told import RUN, StudyError
 from training.config import read_run, to_document
 from training.trainer import TrainingFailed, train
 

@@ -9,7 +9,7 @@ from optuna.trial import Trial, TrialState
 from optuna_dashboard import get_note
 
 import training.trainer
-from search.turns import REASON
+from search.told import REASON
 from search.worker import work
 
 SILENT = {

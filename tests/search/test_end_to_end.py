@@ -16,7 +16,7 @@ import yaml
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 from optuna.trial import TrialState
 
-from search.export import best_trial
+from search.best import best_trial
 from search.slots import progress
 from search.storage import open_engine, open_storage
 from search.study import load_study

@@ -10,11 +10,12 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from search.export import best_of, best_trial, export
+from search.best import best_trial
+from search.export import best_of, export
 from search.space import witness
 from search.spec import run_of
-from search.study import SearchStudy, StudyError, create
-from search.trial import RUN
+from search.study import SearchStudy, create
+from search.told import RUN, StudyError
 from training.config import read_run, to_document
 from training.decode import ConfigError
 

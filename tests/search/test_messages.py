@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from search.ledger import this_process
 from search.messages import BEST_EVERY_S, Message, Told, after_trial, news, send, worker_stopped
 from search.slots import claim, release
-from search.trial import RUN
+from search.told import RUN
 from training.switches import Switches
 
 

@@ -11,7 +11,7 @@ import torch
 from optuna.trial import TrialState
 
 import search.worker
-from search.export import best_trial
+from search.best import best_trial
 from search.ledger import this_process
 from search.outcome import TrialOutcome, failure
 from search.slots import progress, release

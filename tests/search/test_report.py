@@ -17,7 +17,8 @@ import yaml
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
 
-from search.export import best_trial, run_of_trial
+from search.best import best_trial
+from search.export import run_of_trial
 from search.report import build_report, write_report
 from search.report_facts import StudyFact, best_so_far, gather
 from search.report_html import html_of
@@ -25,8 +26,7 @@ from search.report_page import Page
 from search.spec import run_of
 from search.storage import open_engine, open_storage
 from search.study import SearchStudy, create
-from search.trial import RUN
-from search.turns import REASON
+from search.told import REASON, RUN
 from training.config import from_document, to_document
 
 STORAGE = "postgresql://me:***@host/studies"

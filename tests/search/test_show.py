@@ -12,8 +12,7 @@ from search.live_view import plain_line, render
 from search.show import show_study
 from search.show_list import show_all
 from search.study import SearchStudy, all_studies
-from search.trial import RUN
-from search.turns import REASON
+from search.told import REASON, RUN
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from search.across import Across, StudyResult, across
 from search.show_across import across_document, show_across
 from search.spec import run_of
 from search.study import SearchStudy, create
-from search.trial import RUN
+from search.told import RUN
 from training.config import to_document
 
 

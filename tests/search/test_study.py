@@ -8,7 +8,8 @@ import pytest
 
 from search.samplers import SamplerSpec
 from search.slots import progress
-from search.study import FAMILY, SPEC, StudyError, all_studies, create, load_study, select
+from search.study import all_studies, create, load_study, select
+from search.told import FAMILY, SPEC, StudyError
 
 
 def test_a_study_comes_back_as_it_was_made(bench_of_each: Any, make_spec: Any) -> None:

@@ -20,7 +20,8 @@ from search.outcome import TrialOutcome
 from search.roster import Doing, enrol, note, workers
 from search.slots import Claim, Lookout, claim, open_again, progress, renew, settle
 from search.study import SearchStudy
-from search.turns import MAX_DEATHS, REASON, RESUMED, next_turn, sweep
+from search.told import REASON
+from search.turns import MAX_DEATHS, RESUMED, next_turn, sweep
 from search.worker import work
 
 STUDY = "tiny"

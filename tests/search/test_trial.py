@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from optuna_dashboard import get_note
 
 from data.corpus import Corpus
-from search.export import best_trial, is_feasible, run_of_trial
+from search.best import best_trial, is_feasible
+from search.export import run_of_trial
 from search.ledger import this_process
 from search.outcome import TrialOutcome
 from search.store import open_store

@@ -14,8 +14,7 @@ from search.live import Best, EndedTrial, RunningTrial, Snapshot, snapshot
 from search.live_view import ended_line, plain_line, render
 from search.roster import Doing, enrol, note
 from search.slots import claim, release, set_trial
-from search.trial import RUN
-from search.turns import REASON
+from search.told import REASON, RUN
 from search.watch import PlainLines, watch
 
 RUNNING = RunningTrial(
