@@ -78,7 +78,7 @@ BENCHMARKS = (
         "Ways to search",
         "search",
         "--seeds 14 --workers 4 -o {out} "
-        "--methods 'grid, unpruned;Optuna defaults;Drivebeat defaults;Drivebeat, forecast'",
+        "--methods 'grid, unpruned;Optuna defaults;Drivebeat defaults;Drivebeat TPE, forecast'",
         2,
     ),
     Benchmark("dashboard", "The dashboard beside the stock one", "dashboard", "--trials 500", 2),

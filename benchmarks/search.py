@@ -22,7 +22,7 @@ import numpy as np
 import optuna
 
 from benchmarks.search_curves import Table, read_table
-from benchmarks.search_methods import methods
+from benchmarks.search_methods import MAIN, methods
 from benchmarks.search_plot import draw
 from benchmarks.search_replay import Method, Replay, replay
 from benchmarks.search_summary import NEAR_DB, Outcomes, lines_of
@@ -80,7 +80,14 @@ def run(
     """All replays, seeds outermost, so that a comparison cut short still compares."""
     path = None if folder is None else folder / "replays.jsonl"
     done = {} if path is None else known_replays(path)
-    jobs = [Job(t, m, w, seed) for seed in range(n_seeds) for t in tables for w in workers for m in chosen]
+    jobs = [
+        Job(t, m, w, seed)
+        for seed in range(n_seeds)
+        for t in tables
+        for w in workers
+        for m in chosen
+        if w == 1 or m in MAIN
+    ]
     for job in jobs:
         if job in done:
             continue

@@ -18,13 +18,17 @@ from search.points import key_of, points_at_random, taken
 from search.samplers import PrunerSpec, SamplerSpec, build_pruner, build_sampler
 
 Pruner = Callable[[Table], BasePruner]
-OURS: tuple[Literal["none", "median", "halving", "leaders", "forecast"], ...] = (
-    "none",
-    "median",
-    "halving",
-    "leaders",
-    "forecast",
+OURS: tuple[Literal["none", "median", "leaders", "forecast"], ...] = ("none", "median", "leaders", "forecast")
+MAIN = (
+    "grid, unpruned",
+    "random, unpruned",
+    "Optuna TPE, unpruned",
+    "Optuna defaults",
+    "Ray Tune ASHA + Optuna",
+    "Drivebeat TPE, forecast",
+    "Drivebeat defaults",
 )
+"""What is also compared with several workers."""
 
 
 def optunas(name: str, pruner: Pruner | None, sampler: Callable[[int], BaseSampler]) -> Method:
@@ -160,7 +164,8 @@ def methods() -> dict[str, Method]:
         *(optunas(f"Optuna TPE + {name}", pruner, tpe) for name, pruner in stock.items()),
         ray_asha("Ray Tune ASHA + Optuna"),
         unrepeated("Optuna TPE, no repeats", tpe),
-        *(ours(f"Drivebeat, {name}", SamplerSpec(), PrunerSpec(name=name)) for name in OURS),
+        *(ours(f"Drivebeat TPE, {name}", SamplerSpec(name="tpe"), PrunerSpec(name=name)) for name in OURS),
+        ours("Drivebeat GP, forecast", SamplerSpec(name="gp", startup_trials=5), PrunerSpec(name="forecast")),
         ours("Drivebeat defaults", SamplerSpec(), PrunerSpec()),
     ]
     return {method.name: method for method in known}

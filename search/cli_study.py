@@ -49,6 +49,14 @@ def create_command(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Equal trials and export however many workers run; slower.")
     ] = False,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Try this first: a config (best.yaml), or the best trials of an earlier study. May be repeated.",
+        ),
+    ] = None,
+    warm_trials: Annotated[int, typer.Option(min=1, help="How many trials of an earlier study.")] = 5,
 ) -> None:
     """Make the studies of a study file: one for each model family it lists.
 
@@ -57,14 +65,23 @@ def create_command(
     from data.corpus import load
     from search.spec import read_spec
     from search.storage import explained, open_engine, open_storage, storage_url
-    from search.study import create
+    from search.study import create, enqueue
+    from search.warm import runs_from, warm_points
 
     url = storage_url(storage)
     spec = read_spec(file, deterministic=deterministic)
     fingerprint = load(spec.data).fingerprint  # first: recordings that do not work leave no database behind
     with explained(url):
-        for search in create(spec, open_storage(url), open_engine(url), fingerprint):
-            typer.echo(f"study {search.name}: {len(search.space.sampled)} parameters, {spec.budget.trials} trials")
+        backend = open_storage(url)
+        # first: a source that will not do leaves no study behind
+        warm = [warm_points(spec, runs_from(one, backend, warm_trials), one) for one in warm_start or []]
+        for search in create(spec, backend, open_engine(url), fingerprint):
+            first = [point for points in warm for point in points[search.name]]
+            enqueue(search.study, first)
+            told = f"; {len(first)} known point{'s' if len(first) > 1 else ''} to be tried first" if first else ""
+            typer.echo(
+                f"study {search.name}: {len(search.space.sampled)} parameters, {spec.budget.trials} trials{told}"
+            )
     typer.echo(f"next: drivebeat launch {spec.name} --workers 2")
 
 

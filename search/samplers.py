@@ -3,22 +3,26 @@
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import optuna
 
 from search.accepted import Accept, AcceptedPoints
+from search.foreseen import Foreseen
 from search.points import MAX_LISTED, Distributions, axis
 from search.pruners import ForecastPruner, LeadersPruner
 from training.decode import ConfigError
 
+GP_SLOTS = 200  # an ask of a Gaussian process grows from a quarter of a second to seconds
+
 
 @dataclass(frozen=True, slots=True)
 class SamplerSpec:
-    """name: see SAMPLERS. startup_trials: random trials before the sampler trusts its model (tpe, gp, cmaes)."""
+    """name: see SAMPLERS. startup_trials: random trials before the sampler trusts its model (tpe, gp, cmaes; auto's
+    Gaussian process takes half as many)."""
 
-    name: Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"] = "tpe"
+    name: Literal["auto", "tpe", "random", "qmc", "gp", "cmaes", "grid"] = "auto"
     startup_trials: int = 10
 
     def __post_init__(self) -> None:
@@ -33,7 +37,7 @@ class PrunerSpec:
     halving); patience: epochs without progress (patient, which then asks the median); leaders: the best trials that a
     trial is held against (leaders); chance: to become the best, below which a trial ends (forecast)."""
 
-    name: Literal["hyperband", "median", "percentile", "halving", "patient", "leaders", "forecast", "none"] = "median"
+    name: Literal["hyperband", "median", "percentile", "halving", "patient", "leaders", "forecast", "none"] = "forecast"
     startup_trials: int = 5
     warmup_epochs: int = 2
     percentile: float = 50.0
@@ -62,7 +66,7 @@ def build_sampler(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        inner = SAMPLERS[spec.name](spec, seed, _mixed(seed, slot))
+        inner = SAMPLERS[spec.name](spec, seed, slot)
     return AcceptedPoints(inner, distributions, _mixed(seed, slot), accept, listed=spec.name == "grid")
 
 
@@ -75,27 +79,36 @@ def _mixed(seed: int, slot: int) -> int:
     return (seed * 1_000_003 + slot * 7919 + 1) % 2**32
 
 
-def _tpe(spec: SamplerSpec, seed: int, mixed: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.TPESampler(n_startup_trials=spec.startup_trials, seed=mixed)
+def _tpe(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot))
 
 
-def _random(spec: SamplerSpec, seed: int, mixed: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.RandomSampler(seed=mixed)
+def _random(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=_mixed(seed, slot))
 
 
-def _qmc(spec: SamplerSpec, seed: int, mixed: int) -> optuna.samplers.BaseSampler:
+def _qmc(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
     # one scrambled sequence for the study; which point of it comes next is kept in the storage
     return optuna.samplers.QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)
 
 
-def _gp(spec: SamplerSpec, seed: int, mixed: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.GPSampler(n_startup_trials=spec.startup_trials, seed=mixed)
+def _gp(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
+    # pruned trials, of which it would not hear, are shown to it with the ends that are forecast for them
+    return Foreseen(optuna.samplers.GPSampler(n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot)))
 
 
-def _cmaes(spec: SamplerSpec, seed: int, mixed: int) -> optuna.samplers.BaseSampler:
+def _cmaes(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.CmaEsSampler(
-        n_startup_trials=spec.startup_trials, seed=mixed, warn_independent_sampling=False
+        n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot), warn_independent_sampling=False
     )
+
+
+def _auto(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
+    """The Gaussian process and TPE in turn: the one is sooner near the best, the other stays stuck less often. By the
+    time that the first grows slow a search goes on around its best points, which TPE does as well."""
+    if slot % 2 == 0 or slot >= GP_SLOTS:
+        return _tpe(spec, seed, slot)
+    return _gp(replace(spec, startup_trials=max(1, spec.startup_trials // 2)), seed, slot)
 
 
 def grid_axes(distributions: Distributions, where: str) -> dict[str, list[Any]]:
@@ -118,6 +131,7 @@ def grid_axes(distributions: Distributions, where: str) -> dict[str, list[Any]]:
 
 # A grid has no sampler of Optuna's: its GridSampler repeats points that other workers are still running.
 SAMPLERS: dict[str, Callable[[SamplerSpec, int, int], optuna.samplers.BaseSampler]] = {
+    "auto": _auto,
     "tpe": _tpe,
     "random": _random,
     "qmc": _qmc,

@@ -90,14 +90,14 @@ def _make(
     study.set_user_attr(FAMILY, space.model.name)
     study.set_user_attr(SPACE, _space_lines(space))
     study.set_user_attr(FINGERPRINT, fingerprint)
-    _enqueue(study, [part_of(point, space) for point in spec.enqueue])
+    enqueue(study, [part_of(point, space) for point in spec.enqueue])
     set_budget(engine, name, spec.budget.trials, spec.budget.hours)
     # last, for it makes the study one of ours: one that was broken off before this line is made again
     study.set_user_attr(SPEC, json.dumps(spec_document(spec)))
     return study
 
 
-def _enqueue(study: optuna.Study, points: Sequence[Mapping[str, bool | int | float | str]]) -> None:
+def enqueue(study: optuna.Study, points: Sequence[Mapping[str, bool | int | float | str]]) -> None:
     """Enqueue each point that the study does not hold yet, whether it ran or waits."""
     # Optuna's own skip_if_exists takes numbers within 1e-5 of each other for equal, and loses points of a fine series;
     # and it reads all trials again for every point.
