@@ -43,6 +43,7 @@ from training.device import arithmetic, resolve_device
 from training.estimate import estimate_held_out
 from training.evaluate import classical_rows
 from training.intervals import bootstrap_mean
+from training.report import shown_snr
 from training.trainer import WEIGHTS, train
 
 SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
@@ -173,7 +174,9 @@ def table(results: Mapping[str, Mapping[str, NDArray[Any]]], split: str) -> str:
     first = next(iter(results.values()))
     snrs = first[f"{split}/snr_db"]
     lines = [
-        "| method | " + " | ".join(f"SI-SDR dB at {snr:+g} dB" for snr in snrs) + " | event F1 | heart rate < 5 bpm |",
+        "| method | "
+        + " | ".join(f"SI-SDR dB at {shown_snr(snr)}" for snr in snrs)
+        + " | event F1 | heart rate < 5 bpm |",
         "|" + "---|" * (len(snrs) + 3),
     ]
     for name, found in results.items():

@@ -77,8 +77,7 @@ BENCHMARKS = (
         "search",
         "Ways to search",
         "search",
-        "--seeds 14 --workers 4 -o {out} "
-        "--methods 'grid, unpruned;Optuna defaults;Drivebeat defaults;Drivebeat TPE, forecast'",
+        "--seeds 3 --workers 4 -o {out} --methods 'grid, unpruned;Optuna defaults;Drivebeat defaults'",
         2,
     ),
     Benchmark("dashboard", "The dashboard beside the stock one", "dashboard", "--trials 500", 2),

@@ -165,7 +165,6 @@ def methods() -> dict[str, Method]:
         ray_asha("Ray Tune ASHA + Optuna"),
         unrepeated("Optuna TPE, no repeats", tpe),
         *(ours(f"Drivebeat TPE, {name}", SamplerSpec(name="tpe"), PrunerSpec(name=name)) for name in OURS),
-        ours("Drivebeat GP, forecast", SamplerSpec(name="gp", startup_trials=5), PrunerSpec(name="forecast")),
         ours("Drivebeat defaults", SamplerSpec(), PrunerSpec()),
     ]
     return {method.name: method for method in known}

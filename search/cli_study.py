@@ -291,4 +291,4 @@ def export_command(
 
             best = export_confirmed(confirmed(searches, confirm, runs, typer.echo), output)
             typer.echo(f"{output}: {in_words(best)}")
-    typer.echo(f"next: drivebeat train {output} -o runs/{study}")
+    typer.echo(f"next: drivebeat train {output} -o runs/{output.stem}")

@@ -74,7 +74,7 @@ def train(
         learner = build_learner(run, corpus.n_channels, device, begins=not resumed)
         mixture = Mixture(corpus.splits["train"], run.data, device)
         validation = held_out(corpus.splits["validation"], run.data, run.data.validation)
-    n_steps = fit.steps_per_epoch or max(1, mixture.n_windows // fit.batch_size)
+    n_steps = fit.steps_per_epoch or max(1, mixture.n_windows // run.data.batch_windows(fit.batch_size))
     reports = load_progress(run, corpus.fingerprint, learner, checkpoint, device) if resumed else []
     yield from list(reports)
     while not (reports and reports[-1].last):

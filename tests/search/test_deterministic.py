@@ -53,12 +53,13 @@ def _search(spec: StudySpec, folder: Path, n_workers: int, kill_after: int | Non
 def test_export_is_equal_on_one_worker_and_on_three_with_a_kill(
     make_spec: Callable[..., StudySpec], tmp_path: Path
 ) -> None:
+    """Its slots are sampled by a Gaussian process and by TPE in turn."""
     spec = make_spec(
         deterministic=True,
         generation=3,
         budget={"trials": 8},
         search=["width", "learning_rate", "gain"],
-        sampler={"name": "tpe", "startup_trials": 2},
+        sampler={"name": "auto", "startup_trials": 2},
         pruner={"name": "median", "startup_trials": 1, "warmup_epochs": 0},
     )
     assert _search(spec, tmp_path / "one", 1) == _search(spec, tmp_path / "three", 3, kill_after=4)

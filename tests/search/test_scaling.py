@@ -46,8 +46,10 @@ def test_the_benchmark_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> 
     assert re.findall(r"^\| (\d+) \| (\w+)", growth, re.MULTILINE) == [
         ("20", "random"),
         ("20", "tpe"),
+        ("20", "gp"),
         ("60", "random"),
         ("60", "tpe"),
+        ("60", "gp"),
     ]
 
 

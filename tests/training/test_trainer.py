@@ -12,6 +12,7 @@ import torch
 import training.trainer
 from data.config import HeldOutConfig
 from data.corpus import Corpus, load
+from data.mixture import Mixture
 from models import DENOISERS
 from objectives.losses import PeakL1Config
 from training.config import RunConfig
@@ -224,6 +225,17 @@ def test_the_reported_windows_are_those_drawn(
     run = make_run(data=data, epochs=1, steps_per_epoch=2, batch_size=batch_size)
     (report,) = reports(run, corpus, tmp_path)
     assert report.n_windows == 2 * in_a_batch
+
+
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_an_epoch_without_a_number_of_steps_is_one_pass_in_whole_groups_too(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, batch_size: int, reports: Reports
+) -> None:
+    """Batches of 3 and of 15 windows are drawn until one more would pass the clean windows once."""
+    data = dataclasses.replace(make_run().data, batch_offsets=3, offset_samples=64)
+    n_windows = Mixture(corpus.splits["train"], data, torch.device("cpu")).n_windows
+    (report,) = reports(make_run(data=data, epochs=1, steps_per_epoch=None, batch_size=batch_size), corpus, tmp_path)
+    assert n_windows - batch_size // 3 * 3 < report.n_windows <= n_windows
 
 
 def test_bf16_runs_on_the_cpu_and_comes_out_near_fp32(
