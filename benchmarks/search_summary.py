@@ -106,7 +106,12 @@ def _words(middle: float, low: float, high: float) -> str:
 
 
 def _times(middle: float, low: float, high: float) -> str:
-    return "-" if math.isnan(middle) else f"{middle:.1f} ({low:.1f} .. {high:.1f})"
+    return "-" if math.isnan(middle) else f"{_factor(middle)} ({_factor(low)} .. {_factor(high)})"
+
+
+def _factor(value: float) -> str:
+    """0: this method's median never gets there; infinite: the other's does not; NaN: neither's."""
+    return "-" if math.isnan(value) else "∞" if math.isinf(value) else f"{value:.1f}"
 
 
 def _number(value: float) -> str:
