@@ -175,7 +175,7 @@ def table(results: Mapping[str, Mapping[str, NDArray[Any]]], split: str) -> str:
     snrs = first[f"{split}/snr_db"]
     lines = [
         "| method | "
-        + " | ".join(f"SI-SDR dB at {shown_snr(snr)}" for snr in snrs)
+        + " | ".join(f"SI-SDR dB at {shown_snr(snr)} dB" for snr in snrs)
         + " | event F1 | heart rate < 5 bpm |",
         "|" + "---|" * (len(snrs) + 3),
     ]
