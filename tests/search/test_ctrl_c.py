@@ -64,8 +64,14 @@ class Terminal:
         return code
 
 
-# the terminal becomes the session's own, so that its Ctrl-C reaches the command and whatever is in its group
-FOREGROUND = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+# The terminal becomes the session's own, so that its Ctrl-C reaches the command and whatever is in its group. Where the
+# tests themselves run in a shell's background they have SIGINT ignored, and would hand that on.
+FOREGROUND = """
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 @pytest.fixture
