@@ -2,12 +2,9 @@
 
 import sys
 
-from search.signals import remember
-
 
 def main() -> None:
     """Run the command line; 130 where it was interrupted before it could answer."""
-    remember()
     try:
         from search.cli import main as run
     except KeyboardInterrupt:
