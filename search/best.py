@@ -16,9 +16,14 @@ def best_trial(search: AnyStudy) -> FrozenTrial | None:
 
 def best_feasible(trials: Iterable[FrozenTrial], direction: StudyDirection) -> FrozenTrial | None:
     """The best complete trial that keeps its constraints, the earliest of equals; None where there is none."""
-    sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
+    sign = sign_of(direction)
     good = [t for t in trials if t.state == TrialState.COMPLETE and t.values and is_feasible(t)]
     return max(good, key=lambda t: (sign * t.values[0], -t.number), default=None)
+
+
+def sign_of(direction: StudyDirection) -> float:
+    """The factor that makes higher values better."""
+    return 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

@@ -18,13 +18,12 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from search.best import is_feasible
+from search.best import is_feasible, sign_of
 from search.export import best_of, check_ending, provenance, run_of_trial
 from search.study import SearchStudy
 from search.told import RUN, StudyError
 from training.config import RunConfig, write_run
 from training.runs import train_to_folder
-from training.scores import SCORES
 from training.trainer import TrainingFailed
 
 N_SEEDS = 3
@@ -55,7 +54,7 @@ def finalists(searches: Sequence[SearchStudy], n: int) -> list[tuple[SearchStudy
     Raises StudyError where there is none.
     """
     best_of(searches)
-    sign = _sign(searches[0])
+    sign = sign_of(searches[0].study.direction)
     found = [
         (search, trial)
         for search in searches
@@ -105,7 +104,7 @@ def confirm(
     if not kept:
         names = ", ".join(search.name for search in searches)
         raise StudyError(f"study {names}: no finalist trains under other seeds; export without --confirm, or with more")
-    return sorted(kept, key=lambda one: -_sign(one.search) * one.mean)
+    return sorted(kept, key=lambda one: -sign_of(one.search.study.direction) * one.mean)
 
 
 def export_confirmed(confirmed: Sequence[Confirmed], path: Path) -> Confirmed:
@@ -149,7 +148,3 @@ def _told(one: Confirmed) -> dict[str, Any]:
 def _lines(confirmed: Sequence[Confirmed]) -> Iterator[dict[str, Any]]:
     for one in confirmed:
         yield {"study": one.search.name, "trial": one.trial.number, "score": one.trial.value, **_told(one)}
-
-
-def _sign(search: SearchStudy) -> float:
-    return 1.0 if SCORES[search.spec.metric].direction == "maximize" else -1.0

@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import optuna
 from numpy.typing import NDArray
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from scipy.special import stdtr
 
@@ -81,11 +79,6 @@ def best_by(reports: Mapping[int, float], step: int, sign: float) -> float:
     """The best finite score up to and with `step`, higher being better; NaN where there is none."""
     known = [sign * value for epoch, value in reports.items() if epoch <= step and math.isfinite(value)]
     return max(known, default=math.nan)
-
-
-def sign_of(study: optuna.Study) -> float:
-    """The factor that makes higher values better."""
-    return 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
 
 
 def _row(trial: FrozenTrial, step: int, sign: float) -> Row | None:

@@ -10,7 +10,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.forecast import LEAST_KNOWN, Known, best_by, features_of, forecast, sign_of
+from search.best import sign_of
+from search.forecast import LEAST_KNOWN, Known, best_by, features_of, forecast
 
 LEAST_FOR_FLOOR = 4
 
@@ -43,7 +44,7 @@ class _ForeseenStudy(optuna.Study):
 
     def __init__(self, study: optuna.Study) -> None:
         super().__init__(study.study_name, study._storage, sampler=study.sampler, pruner=study.pruner)
-        self._shown = foreseen(study.get_trials(deepcopy=False), sign_of(study))
+        self._shown = foreseen(study.get_trials(deepcopy=False), sign_of(study.direction))
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False

@@ -9,7 +9,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
-from search.best import is_feasible
+from search.best import is_feasible, sign_of
 from search.spec import ArtifactSpec
 from search.study import SearchStudy
 from search.study_attributes import REMOVED, system_attributes, trial_of_key
@@ -19,9 +19,9 @@ from search.trial_note import CLEARED, artifacts_of, note_of, replace_note
 def keepers(trials: Sequence[FrozenTrial], keep: ArtifactSpec, direction: StudyDirection) -> frozenset[int]:
     """Numbers of the trials whose artifacts stay: the best complete and feasible ones, those that ended last, and
     those that have not ended."""
-    sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+    sign = sign_of(direction)
     good = [t for t in trials if t.state == TrialState.COMPLETE and t.values and is_feasible(t)]
-    best = sorted(good, key=lambda t: (sign * t.values[0], t.number))[: keep.best]
+    best = sorted(good, key=lambda t: (-sign * t.values[0], t.number))[: keep.best]
     ended = [(t.datetime_complete, t.number) for t in trials if t.state.is_finished() and t.datetime_complete]
     last = [number for _, number in sorted(ended, reverse=True)[: keep.last]]
     running = [t.number for t in trials if not t.state.is_finished()]

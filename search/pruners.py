@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.forecast import LEAST_KNOWN, N_NEAR, Known, best_by, features_of, forecast, sign_of
+from search.best import sign_of
+from search.forecast import LEAST_KNOWN, N_NEAR, Known, best_by, features_of, forecast
 
 
 class PrunerOfComplete(optuna.pruners.BasePruner, abc.ABC):
@@ -53,7 +54,7 @@ class LeadersPruner(PrunerOfComplete):
         self._n_leaders = n_leaders
 
     def _ends(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
-        sign = sign_of(study)
+        sign = sign_of(study.direction)
         leaders = heapq.nlargest(self._n_leaders, complete, key=lambda one: sign * float(one.value or 0.0))
         reached = [best_by(one.intermediate_values, step, sign) for one in leaders]
         bar = min((one for one in reached if not math.isnan(one)), default=-math.inf)
@@ -77,7 +78,7 @@ class ForecastPruner(PrunerOfComplete):
         self._known: dict[tuple[str, int], Known] = {}  # by study and step
 
     def _ends(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
-        sign = sign_of(study)
+        sign = sign_of(study.direction)
         now = features_of(trial.intermediate_values, step, sign)
         if now is None:
             return True
