@@ -57,8 +57,8 @@ def sizes(place: Place, quick: bool) -> Table:
 
 def growth(place: Place, quick: bool) -> Table:
     """Seconds of each step behind so and so many finished trials, against the fewest."""
-    sizes = (20, 60) if quick else (100, 1_000, 10_000)
-    cases = [(n, sampler) for n in sizes for sampler in ("random", "tpe", "gp") if sampler != "gp" or n <= 1_000]
+    counts = (20, 60) if quick else (100, 1_000, 10_000)
+    cases = [(n, sampler) for n in counts for sampler in ("random", "tpe", "gp") if sampler != "gp" or n <= 1_000]
     workers = []
     for n_trials, sampler in cases:
         search = study(place, f"growth-{sampler}-{n_trials}", sampler)

@@ -75,24 +75,21 @@ def known_replays(path: Path) -> dict[Job, dict[str, Any]]:
 
 
 def run(
-    tables: Mapping[str, Table], chosen: Mapping[str, Method], workers: Sequence[int], n_seeds: int, folder: Path | None
+    tables: Mapping[str, Table],
+    chosen: Mapping[int, Mapping[str, Method]],
+    n_seeds: int,
+    folder: Path | None,
 ) -> dict[Job, dict[str, Any]]:
-    """All replays, seeds outermost, so that a comparison cut short still compares."""
+    """All replays, seeds outermost, so that a comparison cut short still compares. chosen: number of workers ->
+    methods."""
     path = None if folder is None else folder / "replays.jsonl"
     done = {} if path is None else known_replays(path)
-    jobs = [
-        Job(t, m, w, seed)
-        for seed in range(n_seeds)
-        for t in tables
-        for w in workers
-        for m in chosen
-        if w == 1 or m in MAIN
-    ]
+    jobs = [Job(t, m, w, seed) for seed in range(n_seeds) for t in tables for w in chosen for m in chosen[w]]
     for job in jobs:
         if job in done:
             continue
         table = tables[job.table]
-        done[job] = line = encode(job, perform(table, chosen[job.method], job), table)
+        done[job] = line = encode(job, perform(table, chosen[job.n_workers][job.method], job), table)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
@@ -134,7 +131,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("tables", nargs="*", type=Path, help="their study files; all of benchmarks/tables by default")
     parser.add_argument("--workers", default="1,4,16")
     parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--methods", default="", help="names, separated by ';'; all by default")
+    parser.add_argument(
+        "--methods",
+        default="",
+        help="names, separated by ';'; default: all, the main ones with several workers",
+    )
     parser.add_argument("--quick", action="store_true", help="two seeds of three methods, one worker")
     parser.add_argument("-o", "--out", type=Path, help="folder of the replays")
     parser.add_argument("--png", type=Path, help="where the curves go")
@@ -151,7 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tables = {path.stem: read_table(path) for path in paths}
     workers = [1] if options.quick else [int(one) for one in options.workers.split(",")]
     n_seeds = 2 if options.quick else options.seeds
-    replays = run(tables, {name: known[name] for name in names}, workers, n_seeds, options.out)
+    several = names if options.methods else [name for name in names if name in MAIN]
+    chosen = {w: {name: known[name] for name in (names if w == 1 else several)} for w in workers}
+    replays = run(tables, chosen, n_seeds, options.out)
     for line in report(tables, replays):
         print(line, flush=True)
     if options.png is not None:
