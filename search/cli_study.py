@@ -76,9 +76,8 @@ def create_command(
         # first: a source that will not do leaves no study behind
         warm = [warm_points(spec, runs_from(one, backend, warm_trials), one) for one in warm_start or []]
         for search in create(spec, backend, open_engine(url), fingerprint):
-            first = [point for points in warm for point in points[search.name]]
-            enqueue(search.study, first)
-            told = f"; {len(first)} known point{'s' if len(first) > 1 else ''} to be tried first" if first else ""
+            n_first = enqueue(search.study, [point for points in warm for point in points[search.name]])
+            told = f"; {n_first} known point{'s' if n_first > 1 else ''} to be tried first" if n_first else ""
             typer.echo(
                 f"study {search.name}: {len(search.space.sampled)} parameters, {spec.budget.trials} trials{told}"
             )

@@ -97,16 +97,19 @@ def _make(
     return study
 
 
-def enqueue(study: optuna.Study, points: Sequence[Mapping[str, bool | int | float | str]]) -> None:
-    """Enqueue each point that the study does not hold yet, whether it ran or waits."""
+def enqueue(study: optuna.Study, points: Sequence[Mapping[str, bool | int | float | str]]) -> int:
+    """Enqueue each point that the study does not hold yet, whether it ran or waits; how many these were."""
     # Optuna's own skip_if_exists takes numbers within 1e-5 of each other for equal, and loses points of a fine series;
     # and it reads all trials again for every point.
     trials = study.get_trials(deepcopy=False)
+    n_new = 0
     held = {frozenset(trial.system_attrs.get("fixed_params", trial.params).items()) for trial in trials}
     for point in points:
         if point and frozenset(point.items()) not in held:
             study.enqueue_trial(dict(point))
             held.add(frozenset(point.items()))
+            n_new += 1
+    return n_new
 
 
 def decoded(found: AnyStudy) -> SearchStudy:

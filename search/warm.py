@@ -21,7 +21,7 @@ def runs_from(source: str, storage: BaseStorage, n_best: int) -> list[RunConfig]
 
     Raises ConfigError for a file that is no run and for a study that is not there or has no complete trial.
     """
-    if Path(source).suffix in ENDINGS:
+    if Path(source).suffix in (*ENDINGS, ".toml"):
         return [read_run(Path(source))]
     best = finalists(select(source, storage), n_best)
     return [run_of_trial(trial, search.name) for search, trial in best]
@@ -30,14 +30,19 @@ def runs_from(source: str, storage: BaseStorage, n_best: int) -> list[RunConfig]
 def warm_points(spec: StudySpec, runs: Sequence[RunConfig], source: str) -> dict[str, list[dict[str, Any]]]:
     """What `runs` come to in each study of `spec`: study -> its points, those that cannot exist left out.
 
-    Raises ConfigError where no run is of a family that the spec searches.
+    Raises ConfigError where no run is of a family that the spec searches, and where none of the points can exist.
     """
+    families = {run.model.name for run in runs}
+    if not families & set(spec.models):
+        raise ConfigError(
+            f"--warm-start {source}: its model is {', '.join(sorted(families))}, and {spec.name} searches "
+            f"{', '.join(spec.models)}; give a config or a study of one of these"
+        )
     points = {name: _points(spec, space_of(spec, family), runs) for family, name in study_names(spec).items()}
     if not any(points.values()):
-        families = ", ".join(sorted({run.model.name for run in runs}))
         raise ConfigError(
-            f"--warm-start {source}: its model is {families}, and {spec.name} searches {', '.join(spec.models)}; "
-            "give a config or a study of one of these"
+            f"--warm-start {source}: brought into the ranges of {spec.name}, its values do not go together; "
+            "widen the ranges or leave it out"
         )
     return points
 

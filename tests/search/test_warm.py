@@ -16,8 +16,9 @@ from search.spec import run_of, space_of
 from search.storage import open_storage
 from search.study import SearchStudy, load_study
 from search.told import RUN
-from search.warm import _nearest, point_like
+from search.warm import _nearest, point_like, warm_points
 from training.config import to_document, write_run
+from training.decode import ConfigError
 
 RANGES: list[BaseDistribution] = [
     IntDistribution(4, 28, step=6),
@@ -83,21 +84,22 @@ def waiting(name: str, url: str) -> list[dict[str, Any]]:
 def test_the_best_trials_of_an_earlier_study_and_a_config_become_the_first_points(
     bench: Any, earlier: SearchStudy, make_spec: Any, study_file: Callable[..., Path], drivebeat: Any, tmp_path: Path
 ) -> None:
-    """Widths 32 and 24 are nearest to 16 here; what is known stands once, however often it is given."""
+    """Widths 32 and 24 are nearest to 16 here; what is known stands once, however often it is given, and is counted
+    once."""
     space = earlier.space
     write_run(run_of(earlier.spec, space, {"width": 8, "learning_rate": 0.009}), tmp_path / "best.yaml")
     file = study_file(enqueue=[{"width": 8, "learning_rate": 0.009}])
     words = ["create", str(file), "--storage", bench.url, "--warm-start", "earlier", "--warm-trials", "2"]
     words += ["--warm-start", str(tmp_path / "best.yaml")]
     said = drivebeat(*words)
-    assert "study tiny: 2 parameters, 4 trials; 3 known points to be tried first" in said.out
+    assert "study tiny: 2 parameters, 4 trials; 2 known points to be tried first" in said.out
     first = [
         {"width": 8, "learning_rate": 0.009},
         {"width": 16, "learning_rate": 0.004},
         {"width": 16, "learning_rate": 0.002},
     ]
     assert waiting("tiny", bench.url) == first
-    drivebeat(*words)
+    assert "known" not in drivebeat(*words).out
     assert waiting("tiny", bench.url) == first
 
 
@@ -105,15 +107,35 @@ def test_the_best_trials_of_an_earlier_study_and_a_config_become_the_first_point
     ("source", "says"),
     [
         ("earlierr", "no study 'earlierr' (did you mean 'earlier'?)"),
-        ("gone.yaml", "gone.yaml"),
+        ("gone.yaml", "gone.yaml: no such file"),
+        ("study.toml", "study.toml"),
         ("earlier", "its model is autoencoder, and tiny searches wave_unet"),
     ],
 )
 def test_a_source_that_will_not_do_leaves_no_study_behind(
-    source: str, says: str, bench: Any, earlier: SearchStudy, study_file: Callable[..., Path], drivebeat: Any
+    source: str,
+    says: str,
+    bench: Any,
+    earlier: SearchStudy,
+    study_file: Callable[..., Path],
+    drivebeat: Any,
+    tmp_path: Path,
 ) -> None:
     file = study_file(models=["wave_unet"], fixed={"levels": 2})
+    (tmp_path / "study.toml").write_text(file.read_text())
     refused = drivebeat("create", str(file), "--storage", bench.url, "--warm-start", source)
     assert refused.code == 2
     assert says in refused.err.replace("\n", " ")
     assert [found.study_name for found in bench.storage.get_all_studies()] == ["earlier"]
+
+
+def test_a_run_whose_values_do_not_go_together_here_is_said_to_be_so(make_spec: Any) -> None:
+    """5 levels of width 8 have 8 heads; 5 of width 6, which this study fixes, have none of 8 that divide 30."""
+    ranges = {"levels": {"choices": [5]}, "nhead": {"choices": [8]}}
+    family = {"models": ["wave_unet_transformer"], "search": ["learning_rate"], "ranges": ranges}
+    wide = make_spec(**family, fixed={"width": 8})
+    run = run_of(wide, space_of(wide, "wave_unet_transformer"), {"levels": 5, "nhead": 8, "learning_rate": 0.002})
+    ranges = {"levels": {"choices": [4, 5]}, "nhead": {"choices": [4, 8]}}
+    narrow = make_spec(**(family | {"ranges": ranges}), fixed={"width": 6})
+    with pytest.raises(ConfigError, match="its values do not go together"):
+        warm_points(narrow, [run], "best.yaml")
