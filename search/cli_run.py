@@ -84,6 +84,7 @@ def evaluate_command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results.")] = None,
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own choice.")] = None,
+    window_s: Annotated[float | None, typer.Option(help="Seconds of a window; default: as in training.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -95,7 +96,7 @@ def evaluate_command(
     from training.runs import evaluate_folder, rows_document
 
     out = output or folder / "evaluation"
-    rows = evaluate_folder(folder, data, out, split, threads, Console(quiet=quiet or as_json))
+    rows = evaluate_folder(folder, data, out, split, threads, Console(quiet=quiet or as_json), window_s)
     if as_json:
         document = {"run": str(folder), "folder": str(out), "split": split, "rows": rows_document(rows)}
         typer.echo(json.dumps(document, allow_nan=False))

@@ -69,18 +69,19 @@ def overlap_add(
 ) -> NDArray[np.float32]:
     """Estimate float32[time] of signals float32[channel, time], at the rate the model was trained at."""
     n_samples = signals.shape[1]
+    # A recording shorter than a window is a window of its own: a mirror image of it would have beats backwards and
+    # references that come after what they cause.
+    window = min(window, n_samples)
     starts, fade = window_starts(n_samples, window)
-    # a recording shorter than a window is mirrored up to one, as any filter would see its edges
-    padded = signals if n_samples >= window else np.pad(signals, ((0, 0), (0, window - n_samples)), mode="symmetric")
-    output = np.zeros(padded.shape[1], dtype=np.float32)
+    output = np.zeros(n_samples, dtype=np.float32)
     for first in range(0, len(starts), batch_size):
         chunk = range(first, min(first + batch_size, len(starts)))
-        windows = np.stack([padded[:, starts[i] : starts[i] + window] for i in chunk])
+        windows = np.stack([signals[:, starts[i] : starts[i] + window] for i in chunk])
         for i, estimate in zip(chunk, estimate_windows(model, windows, device, batch_size), strict=True):
             output[starts[i] : starts[i] + window] += estimate * window_weights(i, starts, window, fade)
         if progress is not None:
             progress(chunk.stop, len(starts))
-    return output[:n_samples]
+    return output
 
 
 def window_starts(n_samples: int, window: int) -> tuple[list[int], int]:

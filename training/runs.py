@@ -157,17 +157,26 @@ def load_model(run: RunConfig, folder: Path) -> nn.Module:
 
 
 def evaluate_folder(
-    folder: Path, data: Path | None, output: Path, split: str, threads: int | None, console: Console
+    folder: Path,
+    data: Path | None,
+    output: Path,
+    split: str,
+    threads: int | None,
+    console: Console,
+    window_s: float | None = None,
 ) -> list[Row]:
     """Score the run in `folder` and the classical rows on a held-out mixture; write table, pictures and sounds.
 
-    data: a document whose section `data` replaces the run's own. Raises ConfigError where its signals are not of the
-    kind that the model was trained on.
+    data: a document whose section `data` replaces the run's own. window_s: seconds of a window, those of the data
+    section where None; all rows are scored on the same windows. Raises ConfigError where its signals are not of the
+    kind that the model was trained on and for windows of less than a second, DataError where a recording is shorter.
     """
     if split not in ("test", "validation"):
         raise ConfigError(f"--split is {split!r}; test or validation is needed")
     run = read_folder(folder)
     config = data_of(data, run.data) if data is not None else run.data
+    if window_s is not None:
+        config = _windows_of(window_s, config)
     model = load_model(run, folder)
     name = run.model.name
     with bar(console, EVALUATION[0], len(EVALUATION)) as advance:
@@ -190,6 +199,12 @@ def evaluate_folder(
         console.print(score_table(rows, score, name))
     console.print(f"{output}: table.csv ({', '.join(COLUMNS)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav")
     return rows
+
+
+def _windows_of(window_s: float, data: DataConfig) -> DataConfig:
+    if not 1 <= window_s < math.inf:
+        raise ConfigError(f"--window-s is {window_s:g}; at least 1 s is needed to hold a beat")
+    return dataclasses.replace(data, window_samples=round(window_s * data.rate_hz))
 
 
 def data_of(path: Path, trained_on: DataConfig) -> DataConfig:

@@ -63,6 +63,14 @@ def test_overlap_add_equals_the_windowed_estimate_away_from_seams() -> None:
     assert n_equal > 0.6 * 5000
 
 
+@pytest.mark.parametrize("n_samples", [1, 100, 511])
+def test_a_recording_shorter_than_a_window_is_a_window_of_its_own(n_samples: int) -> None:
+    """Nothing is added to it: its estimate is the model's own of those samples."""
+    signals = np.random.default_rng(0).standard_normal((2, n_samples)).astype(np.float32)
+    alone = estimate_windows(Blur(), signals[None], CPU, 1)[0]
+    np.testing.assert_array_equal(overlap_add(Blur(), signals, 512, CPU, batch_size=4), alone)
+
+
 def test_the_batch_size_decides_nothing() -> None:
     signals = np.random.default_rng(0).standard_normal((1, 3000)).astype(np.float32)
     one, many = (overlap_add(Blur(), signals, 512, CPU, batch_size) for batch_size in (1, 16))

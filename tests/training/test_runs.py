@@ -145,6 +145,32 @@ def test_evaluation_on_other_data(run: RunConfig, trained: Path, tmp_path: Path,
     assert {row.snr_db for row in rows} == {3.0}
 
 
+def test_evaluation_on_longer_windows(run: RunConfig, trained: Path, tmp_path: Path, quiet: Quiet) -> None:
+    """`--window-s` is the data section with other windows: same rows, to the digit, and a showcase as long."""
+    longer = dataclasses.replace(run.data, window_samples=round(5 * run.data.rate_hz))
+    write_run(dataclasses.replace(run, data=longer), tmp_path / "longer.yaml")
+    stated = evaluate_folder(trained, tmp_path / "longer.yaml", tmp_path / "a", "test", 1, quiet())
+    asked = evaluate_folder(trained, None, tmp_path / "b", "test", 1, quiet(), window_s=5.0)
+    assert asked == stated
+    assert asked != evaluate_folder(trained, None, tmp_path / "c", "test", 1, quiet())
+    assert (tmp_path / "b" / "estimate.wav").stat().st_size > 5 * run.data.rate_hz * 2
+
+
+@pytest.mark.parametrize("window_s", [0.0, -3.0, 0.5, float("nan"), float("inf")])
+def test_evaluation_refuses_windows_that_hold_no_beat(
+    trained: Path, tmp_path: Path, quiet: Quiet, window_s: float
+) -> None:
+    with pytest.raises(ConfigError, match=f"--window-s is {window_s:g}; at least 1 s"):
+        evaluate_folder(trained, None, tmp_path / "out", "test", 1, quiet(), window_s=window_s)
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluation_refuses_windows_longer_than_a_recording(trained: Path, tmp_path: Path, quiet: Quiet) -> None:
+    with pytest.raises(DataError, match="is shorter than one window"):
+        evaluate_folder(trained, None, tmp_path / "out", "test", 1, quiet(), window_s=3600.0)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
