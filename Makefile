@@ -65,8 +65,9 @@ demo: env ## recordings -> search -> best.yaml -> training -> table, figure, sou
 screenshots: env browser ## pictures for docs/img, of a real study in a real browser
 	$(BIN)/python -m scripts.screenshots
 
-best-known: env ## retrain the best config known, on real recordings beside the checkout (70 minutes of one core)
+best-known: env ## retrain the best config known, on real recordings beside the checkout (2 hours of one core)
 	$(BIN)/drivebeat data synth --out data/generated --seed 7 --minutes 0.34 --speeds 80,120 --sessions 99
+	$(BIN)/drivebeat train search/studies/best_known_5s.yaml -o runs/best_known_5s
 	$(BIN)/drivebeat train search/studies/best_known.yaml -o runs/best_known
 	$(BIN)/drivebeat evaluate runs/best_known
 

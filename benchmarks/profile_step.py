@@ -107,7 +107,7 @@ def run_named(name: str, batch_size: int, threads: int, window_samples: int) -> 
     fit = FitConfig(batch_size=batch_size, threads=threads, ema_decay=0.999)
     if name != BEST:
         return RunConfig(data=data, model=DENOISERS[name](), loss=NegSiSdrConfig(), fit=fit)
-    best = read_run(ROOT / "search" / "studies" / "best_known.yaml")
+    best = read_run(ROOT / "search" / "studies" / "best_known_5s.yaml")
     # its augmentation stays, for drawing it is part of its step; recordings of noise have no need of its sources
     data = dataclasses.replace(data, augment=best.data.augment)
     return RunConfig(data=data, model=best.model, loss=best.loss, fit=fit, front=best.front)

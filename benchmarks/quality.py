@@ -194,7 +194,7 @@ def table(results: Mapping[str, Mapping[str, NDArray[Any]]], split: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=Path("search/studies/best_known.yaml"))
+    parser.add_argument("--run", type=Path, default=Path("search/studies/best_known_5s.yaml"))
     parser.add_argument("--minutes", type=float, default=10.0, help="of one CPU thread, for every model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)

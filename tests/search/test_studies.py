@@ -1,6 +1,7 @@
 """The example studies: one for each family, all comparable, no point of theirs impossible, and every one trains."""
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,18 @@ def values_of(distribution: BaseDistribution) -> st.SearchStrategy[Any]:
 def test_a_run_document_among_the_studies_reads(path: Path) -> None:
     """Exports such as best_known.yaml may lie beside the studies, for `drivebeat train`."""
     assert isinstance(read_run(path), RunConfig)
+
+
+def test_the_best_known_run_starts_from_what_its_command_trains_before_it() -> None:
+    """Its first half has the same network, so that all weights fit, and lies where the second half looks for it."""
+    first, second = (read_run(FOLDER / f"{stem}.yaml") for stem in ("best_known_5s", "best_known"))
+    assert (first.model, first.data.n_channels) == (second.model, second.data.n_channels)
+    command = (FOLDER.parents[1] / "Makefile").read_text().partition("\nbest-known:")[2].partition("\n\n")[0]
+    trained = re.findall(r"drivebeat train (\S+) -o (\S+)", command)
+    assert trained == [
+        ("search/studies/best_known_5s.yaml", second.init.weights),
+        ("search/studies/best_known.yaml", "runs/best_known"),
+    ]
 
 
 def tiny(stem: str, data_section: dict[str, Any], n_trials: int = 1) -> StudySpec:
