@@ -221,7 +221,7 @@ def _check_length(path: Path, duration_s: float, config: DataConfig) -> None:
         raise DataError(
             f"{path}: {duration_s:.2f} s is shorter than one window of {config.window_samples} samples "
             f"({config.window_samples / config.rate_hz:.2f} s at {config.rate_hz:g} Hz); leave it out or "
-            "lower window_samples"
+            "take shorter windows"
         )
 
 

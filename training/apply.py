@@ -39,14 +39,12 @@ def apply(
     seconds of a window, those of training where None; a model whose attention knows distances only (conformer) gains
     from more. progress: told after every batch how many windows are done, and of how many.
 
-    Raises ConfigError for windows shorter than those of training, DataError for a recording too short to be
-    resampled or band-passed (about 0.1 s).
+    Raises ConfigError for windows shorter than those of training or of no length, DataError for a recording too short
+    to be resampled or band-passed (about 0.1 s).
     """
-    window = data.window_samples if window_s is None else round(window_s * data.rate_hz)
-    if window < data.window_samples:
-        raise ConfigError(
-            f"window_s is {window_s:g}; at least the {data.window_samples / data.rate_hz:g} s of training are needed"
-        )
+    window = data.window_samples
+    if window_s is not None:
+        window = samples_of(window_s, data, window, f"the {window / data.rate_hz:g} s of training are needed")
     try:
         signals = condition(recording, data)
     except DataError as error:
@@ -57,6 +55,17 @@ def apply(
     # There and back rounds the length; up to half a sample of the lower rate is then missing at the end.
     back = np.pad(back, (0, max(0, n_samples - len(back))), mode="edge")
     return np.ascontiguousarray(back[:n_samples])
+
+
+def samples_of(window_s: float, data: DataConfig, least: int, needed: str) -> int:
+    """Samples of a window of `window_s` seconds at the data's rate.
+
+    Raises ConfigError, which ends in `needed`, for fewer than `least` and for what is no length.
+    """
+    exact = window_s * data.rate_hz
+    if not math.isfinite(exact) or round(exact) < least:
+        raise ConfigError(f"window_s is {window_s:g}; at least {needed}")
+    return round(exact)
 
 
 def overlap_add(

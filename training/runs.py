@@ -15,7 +15,7 @@ from data.config import DataConfig
 from data.corpus import load
 from data.mixture import held_out
 from data.recording import Recording
-from training.apply import apply, check_output, write_estimate
+from training.apply import apply, check_output, samples_of, write_estimate
 from training.bars import bar, warn
 from training.checkpoint import load_weights
 from training.config import RunConfig, read_run, write_run
@@ -40,6 +40,7 @@ from training.tracker import Place, Tracker
 from training.trackers import build_trackers
 from training.trainer import WEIGHTS, train
 
+LEAST_WINDOW_S = 1.0
 SHOWN_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
 EVALUATION = (
     "reading the recordings",
@@ -176,7 +177,9 @@ def evaluate_folder(
     run = read_folder(folder)
     config = data_of(data, run.data) if data is not None else run.data
     if window_s is not None:
-        config = _windows_of(window_s, config)
+        least = math.ceil(LEAST_WINDOW_S * config.rate_hz)
+        window = samples_of(window_s, config, least, f"{LEAST_WINDOW_S:g} s is needed to hold a beat")
+        config = dataclasses.replace(config, window_samples=window)
     model = load_model(run, folder)
     name = run.model.name
     with bar(console, EVALUATION[0], len(EVALUATION)) as advance:
@@ -199,12 +202,6 @@ def evaluate_folder(
         console.print(score_table(rows, score, name))
     console.print(f"{output}: table.csv ({', '.join(COLUMNS)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav")
     return rows
-
-
-def _windows_of(window_s: float, data: DataConfig) -> DataConfig:
-    if not 1 <= window_s < math.inf:
-        raise ConfigError(f"--window-s is {window_s:g}; at least 1 s is needed to hold a beat")
-    return dataclasses.replace(data, window_samples=round(window_s * data.rate_hz))
 
 
 def data_of(path: Path, trained_on: DataConfig) -> DataConfig:

@@ -120,6 +120,12 @@ def test_longer_windows_are_taken_and_shorter_ones_than_in_training_refused(data
         apply(Looking(), recording, data, CPU, window_s=0.5 * trained_s)
 
 
+@pytest.mark.parametrize("window_s", [0.0, -3.0, float("nan"), float("inf"), -float("inf"), 1e308])
+def test_windows_of_no_length_are_refused(data: DataConfig, identity: nn.Module, heart: Heart, window_s: float) -> None:
+    with pytest.raises(ConfigError, match=r"window_s is .*; at least the .* s of training"):
+        apply(identity, heart(0, Path("a.npz"), seconds=12.0), data, CPU, window_s=window_s)
+
+
 def test_amplitude_in_is_amplitude_out(data: DataConfig, heart: Heart) -> None:
     """A model sees windows scaled to its own range; what leaves is in the recording's unit."""
     recording = heart(0, Path("a.npz"), seconds=10.0)

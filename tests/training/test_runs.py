@@ -160,7 +160,7 @@ def test_evaluation_on_longer_windows(run: RunConfig, trained: Path, tmp_path: P
 def test_evaluation_refuses_windows_that_hold_no_beat(
     trained: Path, tmp_path: Path, quiet: Quiet, window_s: float
 ) -> None:
-    with pytest.raises(ConfigError, match=f"--window-s is {window_s:g}; at least 1 s"):
+    with pytest.raises(ConfigError, match=f"window_s is {window_s:g}; at least 1 s is needed"):
         evaluate_folder(trained, None, tmp_path / "out", "test", 1, quiet(), window_s=window_s)
     assert not (tmp_path / "out").exists()
 
