@@ -116,7 +116,7 @@ def start(place: Place, name: str, *arguments: str, log: str, **options: Any) ->
         "DRIVEBEAT_ARTIFACTS": str(place.artifacts),
     }
     with (place.folder / log).open("ab") as file:
-        command = [sys.executable, "-m", "search.cli", arguments[0], name, *arguments[1:]]
+        command = [sys.executable, "-m", "search", arguments[0], name, *arguments[1:]]
         return subprocess.Popen(
             command, env=environment, cwd=place.folder, stdout=file, stderr=subprocess.STDOUT, **options
         )

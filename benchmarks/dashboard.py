@@ -230,7 +230,7 @@ def compare(
         "--port",
         str(_free_port()),
     ]
-    ours = [sys.executable, "-m", "search.cli", "dashboard", "--storage", url, "--port", "0"]
+    ours = [sys.executable, "-m", "search", "dashboard", "--storage", url, "--port", "0"]
     say(f"{n_trials:,} trials of {n_reports} reports, {make_url(url).get_backend_name()}, one browser over loopback")
     say(f"{'':24}{'stock':>34}{'drivebeat':>34}")
     found = []
@@ -252,7 +252,7 @@ def database(folder: Path, on_postgres: bool) -> Iterator[str]:
 
 
 def _free_port() -> int:
-    from search.dashboard import bound
+    from search.dashboard.server import bound
 
     with bound("127.0.0.1", 0) as listening:
         port: int = listening.getsockname()[1]

@@ -121,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
         generate(place, plan)
         url = f"sqlite:///{place}/studies.db"
         (place / "startup.toml").write_text(STUDY.format(folder=place), encoding="utf-8")
-        run([sys.executable, "-m", "search.cli", "create", str(place / "startup.toml"), "--storage", url], {})
+        run([sys.executable, "-m", "search", "create", str(place / "startup.toml"), "--storage", url], {})
         tell("commands", commands(url, plan))
         tell("loading the recordings", cached_or_not([sys.executable, "-c", LOAD, folder], place, plan))
         tell("a worker, to its first step", cached_or_not([sys.executable, "-c", WORK, folder], place, plan))
@@ -142,7 +142,7 @@ def generate(folder: Path, plan: Plan) -> None:
 
 def commands(url: str, plan: Plan) -> dict[str, list[Spent]]:
     """Empty Python, then commands that train nothing."""
-    program = [sys.executable, "-m", "search.cli"]
+    program = [sys.executable, "-m", "search"]
     ways = {
         "python -c pass": [sys.executable, "-c", "pass"],
         "drivebeat --help": [*program, "--help"],

@@ -81,7 +81,7 @@ def main() -> None:
 
 def drivebeat(folder: Path, *arguments: str) -> None:
     """Run a command in `folder`."""
-    subprocess.run([sys.executable, "-m", "search.cli", *arguments], cwd=folder, env=environment(), check=True)
+    subprocess.run([sys.executable, "-m", "search", *arguments], cwd=folder, env=environment(), check=True)
 
 
 def environment() -> dict[str, str]:
@@ -97,7 +97,7 @@ def search(folder: Path) -> None:
     drivebeat(folder, "data", "synth", "--out", "data/demo", *synth)
     (folder / "study.toml").write_text(STUDY.replace("'", '"'), encoding="utf-8")
     drivebeat(folder, "create", "study.toml")
-    launch = [sys.executable, "-m", "search.cli", "launch", NAME, "--workers", "2"]
+    launch = [sys.executable, "-m", "search", "launch", NAME, "--workers", "2"]
     with subprocess.Popen(launch, cwd=folder, env=environment()) as launched:
         while launched.poll() is None:
             if watched := terminal(folder):
@@ -112,9 +112,9 @@ def terminal(folder: Path) -> str:
     from rich.console import Console
 
     from search.live import snapshot
-    from search.live_view import render
     from search.storage import open_engine, open_storage
     from search.study import select
+    from search.terminal.live_view import render
 
     url = f"sqlite:///{folder}/studies.db"
     engine = open_engine(url)
@@ -132,7 +132,7 @@ def terminal(folder: Path) -> str:
 @contextmanager
 def dashboard(folder: Path) -> Iterator[str]:
     """`drivebeat dashboard` on a free port; its address."""
-    command = [sys.executable, "-u", "-m", "search.cli", "dashboard", "--port", "0"]
+    command = [sys.executable, "-u", "-m", "search", "dashboard", "--port", "0"]
     with subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True) as served:
         assert served.stdout is not None
         try:

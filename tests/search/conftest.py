@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from benchmarks.postgres import Postgres, private_postgres
 from data.corpus import Corpus, load
 from data.synthetic import SynthConfig, synthesise
-from search.cli import main
+from search.cli.app import main
 from search.ledger import Process, create_tables, set_budget
 from search.slots import Claim, claim
 from search.spec import StudySpec, check
@@ -214,7 +214,7 @@ def cli(tmp_path: Path) -> RunCli:
 
     def run(*arguments: str, timeout_s: float = 55, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "search.cli", *arguments],
+            [sys.executable, "-m", "search", *arguments],
             cwd=tmp_path,
             env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
             capture_output=True,

@@ -14,7 +14,7 @@ import scipy.io
 import soundfile
 
 from models import DENOISERS
-from search.cli import app
+from search.cli.app import app
 from training.checkpoint import save_weights
 from training.config import read_run
 
@@ -83,7 +83,7 @@ def test_help_imports_neither_torch_nor_optuna() -> None:
     """In a process of its own, as pytest's has both: a second of waiting for each --help is saved."""
     program = (
         "import sys; sys.argv = ['drivebeat', 'launch', '--help']\n"
-        "from search.cli import main\n"
+        "from search.cli.app import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
         "print([name for name in ('torch', 'optuna', 'scipy', 'matplotlib', 'neptune') if name in sys.modules])"

@@ -88,7 +88,7 @@ def typed_at(bench: Any, tmp_path: Path) -> Iterator[Callable[[], Terminal]]:
             "TERM": "xterm",
             "COLUMNS": "100",
         }
-        command = [sys.executable, "-c", "from search.start import main; main()", "launch", "tiny", "--workers", "2"]
+        command = [sys.executable, "-c", "from search.__main__ import main; main()", "launch", "tiny", "--workers", "2"]
         started.append(Terminal(command, tmp_path, environment))
         return started[-1]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
-from search.dashboard import bound
+from search.dashboard.server import bound
 from training.decode import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def served(bench: Any, make_spec: Any, tmp_path: Path) -> Iterator[tuple[str, st
     store = FileSystemArtifactStore(str(tmp_path / "artifacts"))
     identifier = upload_artifact(artifact_store=store, file_path=str(tmp_path / "note.txt"), study_or_trial=trial)
     server = subprocess.Popen(
-        [sys.executable, "-m", "search.cli", "dashboard", "--port", "0"],
+        [sys.executable, "-m", "search", "dashboard", "--port", "0"],
         cwd=tmp_path,
         env={**os.environ, "DRIVEBEAT_STORAGE": bench.url, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,

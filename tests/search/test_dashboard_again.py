@@ -12,8 +12,8 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from search.dashboard import build
-from search.dashboard_storage import PageStorage
+from search.dashboard.server import build
+from search.dashboard.storage import PageStorage
 from search.storage import open_storage
 from search.trial_note import put_note
 

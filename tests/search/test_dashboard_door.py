@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.artifacts import FileSystemArtifactStore
 
-from search.dashboard import build, stock
-from search.dashboard_door import Passwords, behind_door, check_open, find_passwords, is_loopback
-from search.dashboard_storage import PageStorage
+from search.dashboard.auth import Passwords, behind_door, check_open, find_passwords, is_loopback
+from search.dashboard.server import build, stock
+from search.dashboard.storage import PageStorage
 from search.storage import open_storage
 from training.decode import ConfigError
 

@@ -15,9 +15,9 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.dashboard import build, stock
-from search.dashboard_storage import PageStorage
-from search.dashboard_wire import gzipped, piece, takes_gzip
+from search.dashboard.http import gzipped, piece, takes_gzip
+from search.dashboard.server import build, stock
+from search.dashboard.storage import PageStorage
 from search.storage import open_storage
 from search.study_attributes import REMOVED
 from search.trial_note import put_note
@@ -147,7 +147,7 @@ def test_many_trials_come_whole_from_any_number_on(
 ) -> None:
     """Across the borders of what is compressed together, at first and again; gzip and plain alike."""
     block = 5
-    monkeypatch.setattr("search.dashboard_cache.BLOCK", block)
+    monkeypatch.setattr("search.dashboard.cache.BLOCK", block)
     large = optuna.create_study(storage=bench.storage, study_name="large")
     large.add_trials([create_trial(value=float(i)) for i in range(2 * block + 3)])
     for after in (0, 1, block - 1, block, 2 * block, 2 * block + 2, 2 * block + 3, 10**6):

@@ -25,7 +25,7 @@ def _search(spec: StudySpec, folder: Path, n_workers: int, kill_after: int | Non
     folder.mkdir()
     url = f"sqlite:///{folder}/studies.db"
     study = create(spec, open_storage(url), open_engine(url))[0].study
-    command = [sys.executable, "-m", "search.cli", "work", spec.name, "--artifacts", str(folder / "artifacts")]
+    command = [sys.executable, "-m", "search", "work", spec.name, "--artifacts", str(folder / "artifacts")]
     environment = {**os.environ, "DRIVEBEAT_STORAGE": url, "PYTHONPATH": str(ROOT)}
 
     def start() -> subprocess.Popen[bytes]:

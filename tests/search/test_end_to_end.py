@@ -105,7 +105,7 @@ def test_a_killed_worker_is_started_again_and_ctrl_c_stops_a_launch_in_order(
 
     def launch() -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "search.cli", "launch", "tiny", "--workers", "1", "--lease", "5"],
+            [sys.executable, "-m", "search", "launch", "tiny", "--workers", "1", "--lease", "5"],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,

@@ -14,12 +14,12 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-import search.seats
-from search.cli_study import work_command
-from search.launch_local import LocalSeat, local_workers
-from search.launch_slurm import slurm_workers
+import search.launch.base
+from search.cli.studies import work_command
+from search.launch.base import Launch
+from search.launch.local import LocalSeat, local_workers
+from search.launch.slurm import slurm_workers
 from search.roster import workers
-from search.seats import Launch
 from search.study import SearchStudy
 
 
@@ -58,7 +58,7 @@ def wait_for(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
 
 
 def launch_by(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "search.cli", "launch", "tiny", "--workers", "2", "--artifacts", "artifacts"]
+    command = [sys.executable, "-m", "search", "launch", "tiny", "--workers", "2", "--artifacts", "artifacts"]
     return subprocess.run(
         [*command, "--storage", f"sqlite:///{folder}/studies.db", *options],
         cwd=folder,

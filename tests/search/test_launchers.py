@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import search.seats
-from search.launch_local import N_WORKERS, Slot, slots, visible_gpus
-from search.launch_ray import gpu_share, ray_workers
-from search.launch_slurm import parameters, slurm_workers
-from search.launchers import GAVE_UP, MAX_RESTARTS, STEADY_S, launcher, revive, watch
-from search.seats import LOST, Launch, LaunchError, Seat, last_line_of, pairs
+import search.launch.base
+from search.launch.base import LOST, Launch, LaunchError, Seat, last_line_of, pairs
+from search.launch.launchers import GAVE_UP, MAX_RESTARTS, STEADY_S, launcher, revive, watch
+from search.launch.local import N_WORKERS, Slot, slots, visible_gpus
+from search.launch.ray import gpu_share, ray_workers
+from search.launch.slurm import parameters, slurm_workers
 
 POSTGRES = "postgresql://me:hush@host/studies"
 

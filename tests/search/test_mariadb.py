@@ -141,7 +141,7 @@ def test_a_killed_workers_trial_goes_on_at_another_and_the_budget_is_met(
 ) -> None:
     study = make(epochs=40, budget={"trials": 3})
     engine = open_engine(url)
-    command = [sys.executable, "-m", "search.cli", "work", "tiny", "--threads", "1", "--lease", "3"]
+    command = [sys.executable, "-m", "search", "work", "tiny", "--threads", "1", "--lease", "3"]
     environment = {**os.environ, "DRIVEBEAT_STORAGE": url, "PYTHONPATH": str(Path(__file__).parents[2])}
     pair = [subprocess.Popen(command, cwd=tmp_path, env=environment) for _ in range(2)]
     try:

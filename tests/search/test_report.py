@@ -19,10 +19,10 @@ from optuna.trial import TrialState
 
 from search.best import best_trial
 from search.export import run_of_trial
-from search.report import build_report, write_report
-from search.report_facts import StudyFact, best_so_far, gather
-from search.report_html import html_of
-from search.report_page import Page
+from search.report.build import build_report, write_report
+from search.report.facts import StudyFact, best_so_far, gather
+from search.report.html import html_of
+from search.report.page import Page
 from search.spec import run_of
 from search.storage import open_engine, open_storage
 from search.study import SearchStudy, create
@@ -245,7 +245,7 @@ def test_recordings_that_are_gone_cost_the_classical_rows_and_are_said(
         raise FileNotFoundError("stop.wav: no such file")
 
     search = bench.create(make_spec())
-    monkeypatch.setattr("search.report_facts.load", gone)
+    monkeypatch.setattr("search.report.facts.load", gone)
     text = Reader(html_of(make_page(search, classical=True))).text
     assert "No classical rows. The recordings cannot be read here: stop.wav: no such file." in text
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.report import format_of
-from search.report_plots import pareto_front, shown_from
+from search.report.build import format_of
+from search.report.plots import pareto_front, shown_from
 from training.decode import ConfigError
 
 

@@ -8,10 +8,10 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from search.live import snapshot
-from search.live_view import plain_line, render
-from search.show import show_study
-from search.show_list import show_all
 from search.study import SearchStudy, all_studies
+from search.terminal.live_view import plain_line, render
+from search.terminal.show_list import show_all
+from search.terminal.tables import show_study
 from search.told import REASON, RUN
 
 

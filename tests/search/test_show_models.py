@@ -14,8 +14,8 @@ from objectives.cost import macs_per_second, n_parameters
 from objectives.losses import LOSSES
 from search import families
 from search.families import At, FamilyCost, family_costs
-from search.show_models import models_document, show_model, show_models
 from search.space import parameters
+from search.terminal.models import models_document, show_model, show_models
 from training.decode import ConfigError
 
 SMALL = At(rate_hz=250.0, window_samples=256, n_channels=2)
@@ -29,7 +29,7 @@ def costs() -> dict[str, FamilyCost]:
 @pytest.fixture
 def measured(costs: dict[str, FamilyCost], monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables are about numbers that are there already."""
-    monkeypatch.setattr("search.show_models.family_costs", lambda names, at: tuple(costs[name] for name in names))
+    monkeypatch.setattr("search.terminal.models.family_costs", lambda names, at: tuple(costs[name] for name in names))
 
 
 def shown(width: int = 80, **kwargs: Any) -> str:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "optuna", "sqlalchemy", "matplotlib", "scipy", "numpy", "pandas", "sklearn", "plotly")
 PROGRAM = """
 import json, sys
-from search.cli import main
+from search.cli.app import main
 sys.argv = ["drivebeat", *json.loads(sys.argv[1])]
 try:
     main()
@@ -104,11 +104,11 @@ import importlib.abc, sys
 
 class Interrupting(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name == "search.cli_study":
+        if name == "search.cli.studies":
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupting())
-from search.start import main
+from search.__main__ import main
 main()
 """
     done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)

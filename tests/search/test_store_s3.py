@@ -232,7 +232,7 @@ def test_a_killed_workers_trial_goes_on_elsewhere_from_the_bucket(
     def command(machine: str, *words: str) -> subprocess.Popen[str]:
         (tmp_path / machine).mkdir(exist_ok=True)
         return subprocess.Popen(
-            [sys.executable, "-m", "search.cli", *words, "--artifacts", s3_url, "--storage", bench.url],
+            [sys.executable, "-m", "search", *words, "--artifacts", s3_url, "--storage", bench.url],
             cwd=tmp_path / machine,
             env=os.environ | {"PYTHONPATH": str(REPOSITORY), "DRIVEBEAT_SCRATCH": "scratch", "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from search.ledger import this_process
 from search.live import Best, EndedTrial, RunningTrial, Snapshot, snapshot
-from search.live_view import ended_line, plain_line, render
 from search.roster import Doing, enrol, note
 from search.slots import claim, release, set_trial
+from search.terminal.live_view import ended_line, plain_line, render
+from search.terminal.watch import PlainLines, watch
 from search.told import REASON, RUN
-from search.watch import PlainLines, watch
 
 RUNNING = RunningTrial(
     12345, "4194304@a-very-long-host.example.org", "cuda:0 NVIDIA RTX 3090", 199, 200, -12.34, 7300.0

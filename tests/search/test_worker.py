@@ -119,7 +119,7 @@ def test_a_signal_in_a_long_epoch_ends_a_worker_in_order_and_the_trial_goes_on_e
     """The epoch has a million steps: nothing that waits for its end would come back."""
     bench.create(make_spec(fixed={"levels": 2, "batch_size": 4, "steps_per_epoch": 1_000_000}))
     worker = subprocess.Popen(
-        [sys.executable, "-m", "search.cli", "work", "tiny", "--threads", "1"],
+        [sys.executable, "-m", "search", "work", "tiny", "--threads", "1"],
         cwd=tmp_path,
         env={**os.environ, "DRIVEBEAT_STORAGE": bench.url, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,

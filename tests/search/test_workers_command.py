@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 from sqlalchemy import update
 
-from search.cli_service import workers_command
-from search.crew import ago, crew_document, crew_table
+from search.cli.service import workers_command
 from search.ledger import WORKERS, Process, this_process
 from search.roster import Doing, WorkerRow, enrol, note, workers
+from search.terminal.crew import ago, crew_document, crew_table
 
 LONG = WorkerRow(
     Process(

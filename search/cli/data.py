@@ -1,0 +1,72 @@
+"""Commands about recordings: what a file holds, and recordings to try things on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.cli.runs import Json, Quiet
+
+data_app = typer.Typer(help="Look at recordings, or generate some.", no_args_is_help=True)
+
+
+@data_app.command("info")
+def info_command(
+    file: Annotated[Path, typer.Argument(help="A recording: .mat, .wav, .npz, .csv or WFDB.")],
+    variable: Annotated[str | None, typer.Option(help="Variable of a .mat or .npz that holds the signal.")] = None,
+    rate_hz: Annotated[float | None, typer.Option(help="Where the file does not say its rate.")] = None,
+    layout: Annotated[str, typer.Option(help="Of a .mat: auto, 240219, 240517, 240826 or generic.")] = "auto",
+    png: Annotated[Path | None, typer.Option(help="Draw the recording to this file.")] = None,
+) -> None:
+    """Print what a file holds: variables, shape, rate, duration, channels, in-band level, ECG heart rate."""
+    from rich.console import Console
+
+    from data.info import describe, draw
+    from data.read import read
+    from search.terminal.tables import show_info
+
+    recording = read(file, variable=variable, rate_hz=rate_hz, layout=layout)
+    show_info(describe(file, recording), Console())
+    if png is not None:
+        draw(recording, png)
+        typer.echo(f"{png}: drawn")
+
+
+@data_app.command("synth")
+def synth_command(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Length of each recording.")] = 3.0,
+    speeds: Annotated[str, typer.Option(help="km/h, comma-separated.")] = "30,50,60,100",
+    layout: Annotated[str, typer.Option(help="240219, 240517, 240826 or wav.")] = "wav",
+    sessions: Annotated[int, typer.Option(min=1, help="Drivers, sensors and cars.")] = 1,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Generate seeded in-car recordings in the layouts that the readers read."""
+    import json
+
+    from rich.console import Console
+
+    from data.recording import DataError
+    from data.synthetic import SynthConfig, synthesise
+    from training.bars import bar
+
+    try:
+        numbers = tuple(int(speed) for speed in speeds.split(","))
+    except ValueError as error:
+        raise DataError(f"--speeds is {speeds!r}; whole numbers with commas are needed, like 30,50,100") from error
+    config = SynthConfig(seed=seed, minutes=minutes, speeds_kmh=numbers, layout=layout, sessions=sessions)
+    with bar(Console(quiet=quiet or as_json), "generating", None) as advance:
+        written: list[str] = []
+
+        def tell(path: str) -> None:
+            written.append(path)
+            advance(len(written), f"written: {path}")
+
+        paths = synthesise(config, out, progress=tell)
+    if as_json:
+        told = {"folder": str(out), "seed": seed, "layout": layout, "sessions": sessions, "files": [*map(str, paths)]}
+        typer.echo(json.dumps(told))
+        return
+    typer.echo(f"{out}: {len(paths)} files, {sessions} session(s), layout {layout}, seed {seed}")

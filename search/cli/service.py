@@ -1,0 +1,86 @@
+"""Commands of the service behind the studies: who works, the dashboard, and the database's upkeep."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.cli.studies import ARTIFACTS, Artifacts, Storage
+
+storage_app = typer.Typer(
+    help="The database's upkeep.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def workers_command(
+    as_json: Annotated[bool, typer.Option("--json", help="All there is to know, for programs.")] = False,
+    storage: Storage = None,
+) -> None:
+    """List the workers of the last week: alive or dead, where, on what device, at which trial and epoch."""
+    import json
+
+    from rich.console import Console
+
+    from search.roster import workers
+    from search.storage import explained, masked, open_engine, open_storage, storage_url
+    from search.terminal.crew import crew_document, crew_table
+
+    url = storage_url(storage)
+    with explained(url):
+        open_storage(url)
+        rows = workers(open_engine(url))
+    if as_json:
+        typer.echo(json.dumps(crew_document(rows), indent=2))
+    elif not rows:
+        typer.echo(f"no worker in {masked(url)} within a week; start some: drivebeat launch STUDY --workers 2")
+    else:
+        Console().print(crew_table(rows))
+
+
+@storage_app.command("upgrade")
+def upgrade_command(
+    storage: Storage = None,
+    backup: Annotated[Path, typer.Option("--backup", metavar="FOLDER", help="Where the copy of before goes.")] = Path(),
+    no_backup: Annotated[bool, typer.Option("--no-backup", help="Make no copy: there is one already.")] = False,
+) -> None:
+    """Bring a database of an older Drivebeat or Optuna up to this one, a copy made first. Stop all workers before."""
+    from search.storage import storage_url
+    from search.upgrade import upgrade
+
+    upgrade(storage_url(storage), None if no_backup else backup, typer.echo)
+
+
+def dashboard_command(
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but this machine's own needs a password.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--password-file",
+            metavar="FILE",
+            help="Lines 'full: PASSWORD' and 'read: PASSWORD' (may look only). \\[default: "
+            "$DRIVEBEAT_DASHBOARD_PASSWORD and $DRIVEBEAT_DASHBOARD_READ_PASSWORD]",
+            show_default=False,
+        ),
+    ] = None,
+    storage: Storage = None,
+    artifacts: Artifacts = ARTIFACTS,
+) -> None:
+    """Browse the studies: optuna-dashboard with figures, sounds and configs of every trial."""
+    from search.dashboard.auth import find_passwords
+    from search.dashboard.server import serve
+    from search.storage import masked, storage_url
+
+    url, passwords = storage_url(storage), find_passwords(password_file)
+    serve(
+        url,
+        artifacts,
+        host,
+        port,
+        passwords=passwords,
+        say=lambda at: typer.echo(f"{masked(url)} at {at} (Ctrl-C ends it)"),
+    )

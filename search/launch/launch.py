@@ -1,0 +1,149 @@
+"""A search from start to spent budget, by whichever launcher, shown live."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.live import Live
+from sqlalchemy import Engine
+
+from search.launch.base import Launch, Launcher, LaunchError
+from search.launch.launchers import Watched, launcher, revive, watch
+from search.live import Snapshot, snapshot
+from search.over import why_over
+from search.patience import patiently
+from search.signals import stop_signals
+from search.slots import Lookout
+from search.storage import explained, open_engine, open_storage
+from search.study import SearchStudy, load_study
+from search.terminal.live_view import render
+from search.terminal.watch import PlainLines
+from search.told import StudyError
+from search.turns import sweep
+
+POLL_S = 1.0
+
+
+class Interrupted(Exception):
+    """The launch was stopped by a signal, and has stopped its workers in order."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; the same command goes on where it stopped")
+        self.exit_code = 128 + number
+
+
+class _Ended(Exception):
+    """The workers have ended, or were told to."""
+
+
+def launch(wanted: Launch, console: Console, launcher_name: str = "local") -> list[Snapshot]:
+    """Run `wanted` until its studies' budgets are spent; the studies as they then stand.
+
+    The slots of workers that died before this launch are opened first, for others to go on with their trials; so are
+    those of workers that die during it, and the workers are started again. Nothing is started for spent budgets.
+
+    Raises Interrupted after SIGINT or SIGTERM, which stop all workers in order, and LaunchError where the workers
+    end early.
+    """
+    launcher_of = launcher(launcher_name)
+    with explained(wanted.url):
+        storage, engine = open_storage(wanted.url), open_engine(wanted.url)
+        searches = [load_study(name, storage) for name in wanted.studies]
+        if not searches:
+            raise StudyError("no study to launch")
+        lookout = Lookout(patience_s=wanted.lease_s / 3)
+        for search in searches:
+            sweep(search, engine, lookout)
+        endings: list[_Ending] = []
+        if not all(why_over(search, engine) for search in searches):
+            endings = _watch(launcher_of, wanted, searches, engine, lookout, console)
+        for search in searches:
+            sweep(search, engine, lookout)
+            if over := why_over(search, engine):
+                console.print(f"study {search.name}: {over}", highlight=False, markup=False, soft_wrap=True)
+        snaps = [snapshot(search, engine) for search in searches]
+        unmet = [search.name for search in searches if not why_over(search, engine)]
+    engine.dispose()
+    if console.is_terminal:
+        console.print(render(snaps))
+    codes = [ending.code for ending in endings]
+    if unmet and any(codes):
+        last = dict.fromkeys(ending.said for ending in endings if ending.said)
+        raise LaunchError(
+            f"workers ended before {', '.join(unmet)} was done (exit codes {codes}): {' | '.join(last)}; "
+            f"logs: {wanted.logs}"
+        )
+    return snaps
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A worker's exit code, None where it was stopped, and its last words."""
+
+    code: int | None
+    said: str
+
+
+def _watch(
+    launcher_of: Launcher,
+    wanted: Launch,
+    searches: Sequence[SearchStudy],
+    engine: Engine,
+    lookout: Lookout,
+    console: Console,
+) -> list[_Ending]:
+    """Start the workers and stay until all have ended for good; how they ended."""
+    plain = PlainLines()
+    with stop_signals() as (told, arrived), _live(console) as live, launcher_of(wanted) as seats:
+        workers = watch(seats)
+        while any(worker.at_work for worker in workers) and not told.wait(POLL_S):
+            for worker in revive(workers, time.monotonic()):
+                console.print(f"{worker.seat.name} died and was started again", highlight=False)
+            try:
+                snaps = patiently(
+                    lambda: _look(searches, engine, lookout),
+                    lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
+                    check=lambda: _end_if(told, workers),
+                )
+            except _Ended:
+                break
+            if live:
+                live.update(render(snaps), refresh=True)
+            else:
+                for line in plain.new(snaps, time.monotonic()):
+                    console.print(line, soft_wrap=True, highlight=False, markup=False)
+        if told.is_set():
+            console.print("stopping the workers ...", highlight=False)
+        endings = [_Ending(worker.seat.exit_code(), worker.seat.last_line()) for worker in workers]
+    for search in searches:
+        sweep(search, engine, lookout)
+    if arrived:
+        raise Interrupted(arrived[0])
+    return endings
+
+
+def _look(searches: Sequence[SearchStudy], engine: Engine, lookout: Lookout) -> list[Snapshot]:
+    """Open the slots of workers that are gone, whether or not another one asks; the studies as they stand."""
+    for search in searches:
+        sweep(search, engine, lookout)
+    return [snapshot(search, engine) for search in searches]
+
+
+def _end_if(told: threading.Event, workers: Sequence[Watched]) -> None:
+    """End the waiting for a database once it is waited for by nobody else."""
+    if told.is_set() or not any(worker.at_work for worker in workers):
+        raise _Ended
+
+
+@contextmanager
+def _live(console: Console) -> Iterator[Live | None]:
+    """A table that is drawn over and over on a terminal; None where the output goes elsewhere."""
+    if not console.is_terminal:
+        yield None
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield live

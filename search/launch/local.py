@@ -1,0 +1,87 @@
+"""Workers as processes of this machine: one for each device slot, a fair share of the CPU threads each."""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.launch.base import Launch, LaunchError, cores, last_line_of, start_worker, stop_workers
+
+N_WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a worker runs: the GPU it sees (as CUDA_VISIBLE_DEVICES names it; None: no choice made), CPU threads."""
+
+    gpu: str | None
+    threads: int
+
+
+@dataclass(slots=True, eq=False)
+class LocalSeat:
+    """A slot and the process that fills it now."""
+
+    launch: Launch
+    slot: Slot
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def name(self) -> str:
+        return self.log.stem
+
+    def exit_code(self) -> int | None:
+        return self.process.poll()
+
+    def restart(self) -> None:
+        self.process = start_worker(self.launch, self.log, self.slot.threads, self.slot.gpu)
+
+    def last_line(self) -> str:
+        return last_line_of(self.log)
+
+
+def slots(n_workers: int | None, gpus: Sequence[str], per_gpu: int | None, n_cores: int) -> tuple[Slot, ...]:
+    """The workers' slots: GPUs in turn, so that they fill evenly; CPU threads in equal shares, at least one.
+
+    Without n_workers: per_gpu (or one) on each GPU; N_WORKERS where there is none. torch with all cores in each
+    worker runs several times slower. Raises LaunchError for more workers than per_gpu allows.
+    """
+    if per_gpu is not None and not gpus:
+        raise LaunchError(f"--per-gpu {per_gpu}: no GPU is visible here; leave it out, or check nvidia-smi")
+    if n_workers is None:
+        n_workers = len(gpus) * (per_gpu or 1) or N_WORKERS
+    if per_gpu is not None and n_workers > len(gpus) * per_gpu:
+        raise LaunchError(
+            f"--workers {n_workers}: {len(gpus)} GPUs with --per-gpu {per_gpu} hold {len(gpus) * per_gpu}; "
+            f"use --per-gpu {-(-n_workers // len(gpus))}"
+        )
+    threads = max(1, n_cores // n_workers)
+    return tuple(Slot(gpus[i % len(gpus)] if gpus else None, threads) for i in range(n_workers))
+
+
+def visible_gpus(environment: Mapping[str, str], n_devices: int) -> tuple[str, ...]:
+    """The names of the n_devices GPUs that CUDA would see, as a worker's CUDA_VISIBLE_DEVICES takes them."""
+    named = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return tuple(named[:n_devices]) if named else tuple(str(i) for i in range(n_devices))
+
+
+@contextmanager
+def local_workers(launch: Launch) -> Iterator[Sequence[LocalSeat]]:
+    """The seats on this machine. Raises LaunchError."""
+    import torch
+
+    # counts by the driver's own library and makes no CUDA context, which would cost this process GPU memory
+    gpus = visible_gpus(os.environ, torch.cuda.device_count())
+    chosen = slots(launch.n_workers, gpus, launch.per_gpu, cores())
+    seats: list[LocalSeat] = []
+    try:
+        for i, slot in enumerate(chosen):
+            log = launch.logs / f"worker-{i}.log"
+            log.unlink(missing_ok=True)
+            seats.append(LocalSeat(launch, slot, log, start_worker(launch, log, slot.threads, slot.gpu)))
+        yield seats
+    finally:
+        stop_workers([seat.process for seat in seats])

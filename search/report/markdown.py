@@ -1,0 +1,56 @@
+"""A report as Markdown beside a folder of its figures and sounds."""
+
+from pathlib import Path
+
+from data.files import atomic
+from search.report.figures import png_of
+from search.report.page import Block, Code, Drawing, Grid, Page, Picture, Sound, Words
+
+
+def write_md(page: Page, path: Path) -> None:
+    """The document at `path`, what it shows in the folder NAME_files beside it; the document comes last."""
+    folder = path.with_name(f"{path.stem}_files")
+    parts = [f"# {page.title}", page.lead]
+    for section in page.sections:
+        parts.append(f"{'#' * section.level} {section.title}")
+        parts += [_block(block, folder) for block in section.blocks]
+    with atomic(path) as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _block(block: Block, folder: Path) -> str:
+    match block:
+        case Words(text, warns):
+            return f"> {text}" if warns else text
+        case Grid():
+            return _table(block)
+        case Drawing(name, caption, alt, _):
+            return _image(folder, f"{name}.png", png_of(block), caption, alt)
+        case Picture(name, caption, alt, png):
+            return _image(folder, f"{name}.png", png, caption, alt)
+        case Sound(name, label, wav):
+            return f"[{label}]({_kept(folder, f'{name}.wav', wav)})"
+        case Code(label, language, text):
+            return f"{label}\n\n```{language}\n{text.rstrip()}\n```"
+
+
+def _image(folder: Path, name: str, png: bytes, caption: str, alt: str) -> str:
+    plain = alt.replace("[", "(").replace("]", ")")
+    return f"![{plain}]({_kept(folder, name, png)})\n\n*{caption}*"
+
+
+def _kept(folder: Path, name: str, content: bytes) -> str:
+    with atomic(folder / name) as temporary:
+        temporary.write_bytes(content)
+    return f"{folder.name}/{name}".replace(" ", "%20")
+
+
+def _table(grid: Grid) -> str:
+    marks = ["---" if i < grid.n_left else "---:" for i in range(len(grid.head))]
+    rows = [grid.head, tuple(marks), *grid.rows]
+    lines = [f"| {' | '.join(_cell(text) for text in row)} |" for row in rows]
+    return "\n".join([f"*{grid.caption}*", "", *lines])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|").replace("\n", " ")

@@ -1,0 +1,205 @@
+"""Sections of a report about results: all studies, their mixtures beside classical methods, costs, trained runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.across import Across
+from search.report.facts import MixtureFact, StudyFact
+from search.report.page import Block, Drawing, Grid, Section, Words
+from search.report.plots import draw_cost, draw_progress, draw_snr, pareto_front
+from training.compare import COMPARED_SCORES, Comparison, Estimates, compare
+from training.compare_files import BOUND, draw_comparison, few_recordings, interval_words, method_lines, title_of
+from training.intervals import Interval
+from training.report import shown_snr
+from training.scores import SCORES
+
+
+def overview_section(studies: Sequence[StudyFact], found: Across) -> Section:
+    """One row a study, and how their scores grew."""
+    several = bool(found.differences)
+    head = ("study", "family", "finished", "c/p/i/f", "metric", "best", "trial", "s")
+    rows = tuple(
+        (
+            f"{r.mixture} {r.study}" if several else r.study,
+            r.family,
+            f"{r.finished}/{r.budget}",
+            f"{r.complete}/{r.pruned}/{r.infeasible}/{r.failed}",
+            r.metric,
+            _number(r.best, 2),
+            str(r.best_trial) if r.best_trial is not None else "",
+            _number(r.trial_s, 0),
+        )
+        for r in (study.result for study in studies)
+    )
+    caption = (
+        "What each study came to, best first. c/p/i/f: complete, pruned, infeasible, failed trials. Best: of the "
+        "complete, feasible ones, with its number. s: median seconds of a complete one."
+    )
+    blocks: list[Block] = [Grid(caption, head, rows, n_left=2)]
+    blocks += [
+        Words(f"Mixture {letter} does not compare with A: other {', '.join(keys)}.", warns=True)
+        for letter, keys in found.differences.items()
+    ]
+    for letter in dict.fromkeys(study.result.mixture for study in studies):
+        own = [study for study in studies if study.result.mixture == letter and study.scored]
+        if own:
+            name = f"progress-{letter.lower()}" if several else "progress"
+            blocks.append(_progress(own, name))
+    return Section("Overview", tuple(blocks))
+
+
+def _progress(studies: Sequence[StudyFact], name: str) -> Drawing:
+    ends = "; ".join(f"{s.name} {s.result.best:.2f} by trial {s.result.best_trial}" for s in studies)
+    return Drawing(
+        name,
+        "The best score so far over each study's complete, feasible trials.",
+        f"Step lines of the best score against the trial's number. They end at: {ends}.",
+        lambda: draw_progress(studies),
+    )
+
+
+def mixture_section(mixture: MixtureFact, *, several: bool) -> Section:
+    """Best trials beside the classical methods on one validation mixture."""
+    title = f"Validation mixture {mixture.letter}: scores by SNR" if several else "Scores by SNR"
+    blocks: list[Block] = []
+    told = [study for study in mixture.studies if study.result.si_sdr_db]
+    if told or mixture.classical is not None:
+        lines = "; ".join(f"{s.name}: {_by_snr(s)}" for s in told) or "no trial yet"
+        blocks.append(
+            Drawing(
+                f"snr-{mixture.letter.lower()}",
+                "SI-SDR against the mixture's SNR. Bars: 95 % intervals of the classical methods by recording; trials "
+                "keep means alone (train the best and add it with --run for its intervals).",
+                f"SI-SDR in dB of each study's best trial at each SNR. {lines}.",
+                lambda: draw_snr(mixture),
+            )
+        )
+    blocks.append(_trials_beside_classical(mixture))
+    if mixture.classical is not None:
+        blocks.append(Words(_footnote(mixture.classical)))
+        if warning := few_recordings(mixture.classical.n_recordings):
+            blocks.append(Words(warning, warns=True))
+    if mixture.why_not:
+        blocks.append(Words(f"No classical rows. {mixture.why_not}", warns=True))
+    return Section(title, tuple(blocks))
+
+
+def _by_snr(study: StudyFact) -> str:
+    return ", ".join(f"{value:.1f} at {shown_snr(float(snr))} dB" for snr, value in study.result.si_sdr_db.items())
+
+
+def _trials_beside_classical(mixture: MixtureFact) -> Grid:
+    """Rows: best trials, then classical methods; columns: SI-SDR by SNR, then each score's mean over the SNRs."""
+    snrs = sorted({snr for study in mixture.studies for snr in study.result.si_sdr_db}, key=float)
+    if mixture.classical is not None:
+        snrs = sorted({*snrs, *(f"{snr_db:+g}" for snr_db in mixture.classical.snrs_db)}, key=float)
+    rows = []
+    for study in mixture.studies:
+        if study.best is None:
+            continue
+        by_snr = study.result.si_sdr_db
+        means = [_number(study.best.user_attrs.get(score), 2) for score in COMPARED_SCORES]
+        cells = [f"{by_snr[snr]:.1f}" if snr in by_snr else "" for snr in snrs]
+        rows.append((f"{study.name}, trial {study.best.number}", *cells, *means))
+    if mixture.classical is not None:
+        rows += [_classical_row(mixture.classical, method, snrs) for method in mixture.classical.methods]
+    head = (
+        "",
+        *(f"SI-SDR at {shown_snr(float(snr))} dB" for snr in snrs),
+        *(f"{title_of(score)}, mean" for score in COMPARED_SCORES),
+    )
+    return Grid("Best trials beside classical methods on the same windows; intervals in brackets.", head, tuple(rows))
+
+
+def _classical_row(found: Comparison, method: str, snrs: Sequence[str]) -> tuple[str, ...]:
+    at = {f"{snr_db:+g}": snr_db for snr_db in found.snrs_db}
+    cells = [_interval(found.line(method, "si_sdr_db", at[snr]).value, 1) if snr in at else "" for snr in snrs]
+    means = [_interval(found.line(method, score, None).value, 2) for score in COMPARED_SCORES]
+    return (f"{method} (bound)" if method == BOUND else method, *cells, *means)
+
+
+def _footnote(found: Comparison) -> str:
+    n = found.n_recordings
+    return (
+        f"{found.n_windows} windows of {n} clean recording{'s' * (n != 1)} at each SNR."
+        + f" {interval_words(found)}" * (n > 1)
+    )
+
+
+def cost_section(mixture: MixtureFact, *, several: bool) -> Section:
+    """Score against size and latency."""
+    own = [study for study in mixture.studies if any(t.n_parameters for t in study.scored)]
+    if not own:
+        return Section("Size and speed", ())
+    points = [(float(t.n_parameters), t.score) for s in own for t in s.scored if t.n_parameters and t.score is not None]
+    front = "; ".join(f"{size:,.0f}: {score:.2f}" for size, score in pareto_front(points, rising=own[0].rising))
+    rows = tuple(
+        (
+            s.name,
+            s.result.family,
+            _number(s.result.best, 2),
+            f"{s.result.n_parameters or 0:,}",
+            _number(s.result.latency_ms, 1),
+        )
+        for s in own
+    )
+    drawing = Drawing(
+        f"cost-{mixture.letter.lower()}",
+        "Left: every complete trial; the dashed front is beaten by none of the same size or smaller. Right: the best "
+        "trials' latency, measured while this report was made.",
+        f"Score against parameters. The Pareto front is, parameters: score, {front}.",
+        lambda: draw_cost(own),
+    )
+    grid = Grid("Best trials.", ("study", "family", "best", "parameters", "ms a window"), rows, n_left=2)
+    return Section(f"Size and speed, mixture {mixture.letter}" if several else "Size and speed", (drawing, grid))
+
+
+def runs_section(estimates: Estimates, folders: Sequence[Path]) -> Section:
+    """Trained runs on their test mixture, which no search has seen."""
+    found = compare(estimates)
+    blocks: list[Block] = [
+        Words(f"Trained runs: {', '.join(str(folder) for folder in folders)}. No trial was chosen by these windows."),
+        Drawing(
+            "runs",
+            f"Scores against SNR with 95 % intervals by recording; below, differences from {found.reference}.",
+            " ".join(
+                f"Mean {title_of(score)}: "
+                + ", ".join(f"{m} {found.line(m, score, None).value.mean:.2f}" for m in found.methods)
+                + "."
+                for score in COMPARED_SCORES
+            ),
+            lambda: draw_comparison(found),
+        ),
+    ]
+    blocks += [_run_grid(found, score) for score in COMPARED_SCORES]
+    blocks += [Words(line) for line in method_lines(found)]
+    return Section("Trained runs on the test mixture", tuple(blocks))
+
+
+def _run_grid(found: Comparison, score: str) -> Grid:
+    digits = 1 if SCORES[score].unit == "dB" else 2
+    columns = (*found.snrs_db, None)
+    rows = []
+    for method in found.methods:
+        lines = [found.line(method, score, at) for at in columns]
+        difference = lines[-1].difference
+        rows.append(
+            (
+                f"{method} (bound)" if method == BOUND else method,
+                *(_interval(line.value, digits) for line in lines),
+                _interval(difference, digits, sign="+") if difference is not None else "",
+            )
+        )
+    head = ("", *(f"{shown_snr(snr_db)} dB" for snr_db in found.snrs_db), "mean", f"less {found.reference}")
+    return Grid(f"{title_of(score)}, with 95 % intervals.", head, tuple(rows))
+
+
+def _interval(value: Interval, digits: int, sign: str = "") -> str:
+    if value.mean != value.mean:
+        return ""
+    mean = f"{value.mean:{sign}.{digits}f}"
+    return mean if value.low != value.low else f"{mean}\n[{value.low:.{digits}f}, {value.high:.{digits}f}]"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,262 @@
+"""Sections of a report about what lies behind the results: each study, the recordings, the sounds, provenance."""
+
+import platform
+import shlex
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from optuna.artifacts._protocol import ArtifactStore
+
+from data.config import Source
+from search.export import export, git_commit, provenance
+from search.report.facts import MixtureFact, StudyFact, TrialFact, artifacts_of
+from search.report.page import Block, Code, Drawing, Grid, Picture, Section, Sound, Words
+from search.report.plots import draw_history, draw_importances, shown_from
+from search.report.space_plots import draw_parallel, draw_slices, searched
+from search.space import describe, parameters
+from search.terminal.tables import short, type_name
+from training.compare import Estimates
+from training.evaluate import write_showcase
+from training.report import shown_snr
+from training.sound import PITCH_FACTOR
+
+BEST_SHOWN = 5
+SOUNDS = (("noisy.wav", "noisy"), ("clean.wav", "clean"), ("estimate.wav", "estimate"))
+
+
+def study_sections(study: StudyFact, storage: str) -> list[Section]:
+    """What one study searched, how it went, and its best configuration."""
+    spec = study.search.spec
+    hours = f" or {spec.budget.hours:g} h" if spec.budget.hours else ""
+    blocks: list[Block] = [
+        Words(
+            f"Family {study.result.family}, loss {spec.loss}, chosen by {spec.metric} on the validation mixture. "
+            f"Sampler {spec.sampler.name}, pruner {spec.pruner.name}, {spec.epochs} epochs, seed {spec.seed}, budget "
+            f"{spec.budget.trials} trials{hours}."
+        ),
+        _space_grid(study),
+    ]
+    if study.trials:
+        blocks += [*_figures(study), *_trial_grids(study)]
+    else:
+        blocks.append(Words("No trial is finished yet.", warns=True))
+    if study.best is not None:
+        blocks += _best_config(study, storage)
+    return [Section(study.name, tuple(blocks), level=3)]
+
+
+def _space_grid(study: StudyFact) -> Grid:
+    space, best = study.search.space, study.best
+    rows = []
+    for name, parameter in parameters(space.model, space.loss).items():
+        distribution, fixed = space.sampled.get(name), space.fixed.get(name)
+        if distribution is None and fixed is None:
+            continue
+        where = describe(distribution) if distribution is not None else f"fixed {short(fixed)}"
+        chosen = short(best.params[name]) if best is not None and name in best.params else ""
+        weight = f"{study.importances[name]:.2f}" if name in study.importances else ""
+        rows.append((name, type_name(parameter.type), where, short(parameter.default), chosen, weight))
+    caption = (
+        "What was searched and what was fixed; all else is at its default. Weight: share of the differences in score."
+    )
+    return Grid(caption, ("parameter", "type", "range", "default", "best", "weight"), tuple(rows), n_left=3)
+
+
+def _figures(study: StudyFact) -> list[Block]:
+    slug, blocks = _slug(study.name), list[Block]()
+    if any(t.score is not None for t in study.trials):
+        counts = f"{study.result.complete} complete, {study.result.pruned} pruned, {study.result.infeasible} infeasible"
+        blocks.append(
+            Drawing(
+                f"history-{slug}",
+                "Left: every trial's score, of pruned ones the last report. Right: learning curves; crosses end pruned "
+                "ones." + _hidden(study),
+                f"Scores of {len(study.trials)} trials ({counts})."
+                + (f" The best is {study.result.best:.2f}, trial {study.result.best_trial}." if study.best else ""),
+                lambda: draw_history(study),
+            )
+        )
+    if study.importances:
+        told = ", ".join(f"{k} {v:.2f}" for k, v in sorted(study.importances.items(), key=lambda item: -item[1]))
+        blocks.append(
+            Drawing(
+                f"importances-{slug}",
+                "Importances (PED-ANOVA): the share of the differences in score that each parameter explains.",
+                f"Bars: {told}.",
+                lambda: draw_importances(study),
+            )
+        )
+    if len(study.scored) >= 2 and study.search.space.sampled:
+        best = ", ".join(f"{name} {short(study.scored[0].params[name])}" for name in searched(study))
+        blocks += [
+            Drawing(
+                f"slices-{slug}",
+                "The score against each parameter, complete trials; the ring is the best one.",
+                f"A panel for each parameter. The best trial has {best}.",
+                lambda: draw_slices(study),
+            ),
+            Drawing(
+                f"parallel-{slug}",
+                f"Each line is a complete trial{_of_best(study)}; from grey over blue to orange the score gets better.",
+                f"Parallel coordinates through {', '.join(searched(study))} to the score. The best line has {best}.",
+                lambda: draw_parallel(study),
+            ),
+        ]
+    return blocks
+
+
+def _of_best(study: StudyFact) -> str:
+    return " of the best 150" if len(study.scored) > 150 else ""
+
+
+def _hidden(study: StudyFact) -> str:
+    scores = [t.score for t in study.trials if t.score is not None]
+    low, high = shown_from(scores, rising=study.rising)
+    n = sum(not low <= score <= high for score in scores)
+    return f" {n} trials lie outside what is shown." if n else ""
+
+
+def _trial_grids(study: StudyFact) -> list[Block]:
+    grids: list[Block] = []
+    names = searched(study)
+    top = study.scored[:BEST_SHOWN]
+    if top:
+        head = ("trial", *names, "parameters", "s", study.search.spec.metric)
+        rows = tuple((str(t.number), *(short(t.params.get(n, "")) for n in names), *_costs(t)) for t in top)
+        grids.append(Grid(f"The best {len(top)} of {len(study.scored)} complete, feasible trials.", head, rows))
+    failed = [t for t in study.trials if t.state in ("failed", "infeasible") and t.reason]
+    if failed:
+        rows = tuple((str(t.number), t.state, t.reason) for t in failed[-BEST_SHOWN:])
+        grids.append(
+            Grid(f"The last of {len(failed)} failed or infeasible trials.", ("trial", "end", "why"), rows, n_left=3)
+        )
+    return grids
+
+
+def _costs(trial: TrialFact) -> tuple[str, str, str]:
+    size = f"{trial.n_parameters:,}" if trial.n_parameters is not None else ""
+    return size, short(trial.seconds) if trial.seconds is not None else "", f"{trial.score:.3f}"
+
+
+def _best_config(study: StudyFact, storage: str) -> list[Block]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "best.yaml"
+        export([study.search], path)
+        document = path.read_text(encoding="utf-8")
+    command = f"drivebeat export {shlex.quote(study.name)} --storage {shlex.quote(storage)} -o best.yaml\n"
+    return [
+        Code("Export the best trial, train and judge it:", "sh", f"{command}{_then('best.yaml', study.name)}"),
+        Code(f"The configuration of trial {study.result.best_trial}, as exported (YAML)", "yaml", document),
+    ]
+
+
+def _then(config: str, name: str) -> str:
+    folder = shlex.quote(f"runs/{name}")
+    return f"drivebeat train {config} -o {folder}\ndrivebeat evaluate {folder}\n"
+
+
+def data_section(by_letter: Sequence[MixtureFact]) -> Section:
+    """Recordings, splits and the validation mixture."""
+    blocks: list[Block] = []
+    for mixture in by_letter:
+        search = mixture.studies[0].search
+        data = search.spec.data
+        where = f"Mixture {mixture.letter}: " if len(by_letter) > 1 else ""
+        band = f"{data.band_hz[0]:g}-{data.band_hz[1]:g} Hz" if data.band_hz else "no band-pass"
+        plan, split = data.validation, data.split
+        blocks.append(
+            Words(
+                f"{where}fingerprint {search.fingerprint}. {data.rate_hz:g} Hz, {band}, windows of "
+                f"{data.window_samples} samples ({data.window_samples / data.rate_hz:.2f} s), level {data.level}. "
+                f"Recordings without a pinned use are split {split.train:g}/{split.validation:g}/{split.test:g} "
+                f"(train/validation/test) by seed {split.seed}. Validation mixture: {plan.n_windows} windows at "
+                f"{', '.join(map(shown_snr, plan.snrs_db))} dB, seed {plan.seed}."
+            )
+        )
+        sources = [("clean", s) for s in data.clean] + [("noise", s) for s in data.noise]
+        rows = tuple(_source_row(role, source) for role, source in sources)
+        blocks.append(Grid(f"{where}sources.", ("role", "files", "channels", "use"), rows, n_left=4))
+        if mixture.corpus is not None:
+            blocks.append(_split_grid(mixture, where))
+    return Section("Recordings", tuple(blocks))
+
+
+def _source_row(role: str, source: Source) -> tuple[str, ...]:
+    return role, ", ".join(source.files), ", ".join(source.channels) or "the first", source.use
+
+
+def _split_grid(mixture: MixtureFact, where: str) -> Grid:
+    assert mixture.corpus is not None
+    rows = []
+    for name, split in mixture.corpus.splits.items():
+        for role, segments in (("clean", split.clean), ("noise", split.noise)):
+            minutes = sum(s.n_samples for s in segments) / mixture.corpus.config.rate_hz / 60
+            files = ", ".join(dict.fromkeys(f"{s.source.parent.name}/{s.source.name}" for s in segments))
+            rows.append((f"{name}, {role}", files, str(len(segments)), f"{minutes:.1f}"))
+    return Grid(f"{where}what was read.", ("split", "files", "stretches", "minutes"), tuple(rows), n_left=2)
+
+
+def listening_section(studies: Sequence[StudyFact], store: ArtifactStore, estimates: Estimates | None) -> Section:
+    """Sounds and picture of the best trial, and of the first trained run."""
+    blocks: list[Block] = []
+    best = next((study for study in studies if study.best is not None), None)
+    if best is not None and best.best is not None:
+        title = f"trial {best.best.number} of {best.name}"
+        blocks += _showcase(artifacts_of(best.search, best.best, store), title, "trial")
+        if not blocks:
+            blocks.append(
+                Words(f"The artifacts of {title} are not in this store; name theirs: --artifacts.", warns=True)
+            )
+    if estimates is not None:
+        name = estimates.names[0]
+        with tempfile.TemporaryDirectory() as folder:
+            files = write_showcase(estimates.mixture, estimates.by_method[name], name, Path(folder))
+            blocks += _showcase({path.name: path.read_bytes() for path in files}, f"run {name}", "run")
+    if not blocks:
+        return Section("Listening", ())
+    about = (
+        "A typical window, the one with the median SI-SDR at the SNR nearest to -5 dB. Sounds are raised "
+        f"{PITCH_FACTOR} times in pitch with every beat at its time: small loudspeakers give nothing at 40 Hz."
+    )
+    return Section("Listening", (Words(about), *blocks))
+
+
+def _showcase(files: dict[str, bytes], title: str, name: str) -> list[Block]:
+    blocks: list[Block] = []
+    if "window.png" in files:
+        alt = f"Four panels on one clock: the noisy, the clean and the estimated signal of {title}, S1 and S2 marked, "
+        blocks.append(
+            Picture(f"window-{name}", f"{title}: a typical window.", f"{alt}and its spectrogram.", files["window.png"])
+        )
+    blocks += [Sound(f"{word}-{name}", f"{title}: {word}", files[file]) for file, word in SOUNDS if file in files]
+    return blocks
+
+
+def provenance_section(studies: Sequence[StudyFact], storage: str, runs: Sequence[str]) -> Section:
+    """Where all of it comes from, and how to make it again."""
+    names = [study.name for study in studies]
+    command = ["drivebeat", "report", *names, "--storage", storage, *(part for run in runs for part in ("--run", run))]
+    best = next(((s.search, s.best) for s in studies if s.best is not None), None)
+    versions = provenance(*best)["versions"] if best is not None else {"python": platform.python_version()}
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = [
+        ("made", made),
+        ("storage", storage),
+        ("code", git_commit()),
+        *((name, str(version)) for name, version in versions.items()),
+        *((f"{s.name}: seed, recordings", f"{s.search.spec.seed}, {s.search.fingerprint}") for s in studies),
+    ]
+    grid = Grid(
+        "Where this report comes from. Versions are those of the machine that wrote it.",
+        ("", "value"),
+        tuple(rows),
+        n_left=2,
+    )
+    return Section("Provenance", (grid, Code("Make it again:", "sh", f"{shlex.join(command)} -o report.html\n")))
+
+
+def _slug(name: str) -> str:
+    """`name` as part of an id and a file's name; different names stay different."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else f".{ord(c):x}" for c in name)

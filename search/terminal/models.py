@@ -1,0 +1,121 @@
+"""Model families as tables: what each costs, and what of it can be searched."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from models import DENOISERS
+from objectives.losses import LOSSES
+from search.families import STEP_WINDOWS, At, FamilyCost, family_costs
+from search.space import Parameter, describe, parameters
+from search.terminal.show_list import new_table
+from search.terminal.tables import short, type_name
+from training.decode import pick
+
+SHARED = ("optimiser", "schedule", "fit", "front", "augment")
+
+
+def show_models(console: Console, at: At = At()) -> None:  # noqa: B008 - a frozen value
+    """What every family costs at its defaults; its parameters and ranges; then what all runs share."""
+    _print_costs(family_costs(tuple(DENOISERS), at), at, console)
+    for name in DENOISERS:
+        _print_parameters(name, _own(name), console)
+    for name in LOSSES:
+        _print_parameters(f"loss {name}", _of_loss(name), console)
+    for section, rows in _shared().items():
+        _print_parameters(section, rows, console)
+
+
+def show_model(name: str, console: Console, at: At = At()) -> None:  # noqa: B008 - a frozen value
+    """One family's cost and parameters. Raises ConfigError for an unknown one, naming the nearest."""
+    pick(DENOISERS, name, "--model", "model")
+    _print_costs(family_costs((name,), at), at, console)
+    _print_parameters(name, _own(name), console)
+
+
+def models_document(at: At, names: Sequence[str] = ()) -> dict[str, Any]:
+    """The same as plain values: costs and parameters of `names` (none: of all), losses and shared parameters.
+
+    receptive_field_s is null where it is the whole signal; range is null where nothing is searched by itself.
+    """
+    for name in names:
+        pick(DENOISERS, name, "--model", "model")
+    return {
+        "at": dataclasses.asdict(at),
+        "families": [
+            {**dataclasses.asdict(cost), "parameters": [_plain(p) for p in _own(cost.name)]}
+            for cost in family_costs(tuple(names or DENOISERS), at)
+        ],
+        "losses": {name: [_plain(p) for p in _of_loss(name)] for name in LOSSES},
+        "shared": {section: [_plain(p) for p in rows] for section, rows in _shared().items()},
+    }
+
+
+def _print_costs(costs: Sequence[FamilyCost], at: At, console: Console) -> None:
+    headings = ("params", "MMAC/s", "ms", "sees", "step ms")
+    table = new_table("family", right=headings)
+    for cost in costs:
+        sees = "whole window" if cost.receptive_field_s is None else f"{cost.receptive_field_s:.3g} s"
+        table.add_row(
+            cost.name,
+            f"{cost.n_parameters:,}",
+            f"{cost.macs_per_second / 1e6:.2f}",
+            f"{cost.latency_ms:.1f}",
+            sees,
+            f"{cost.step_ms:.0f}",
+        )
+    console.print(table)
+    channels = f"{at.n_channels} channel" + ("s" if at.n_channels > 1 else "")
+    threads = f"{at.threads} CPU thread" + ("s" if at.threads > 1 else "")
+    console.print(
+        f"At each family's defaults, {channels} at {at.rate_hz:g} Hz, {threads}; a window is {at.window_samples} "
+        f"samples ({at.window_samples / at.rate_hz:.3g} s). MMAC/s: million multiply-accumulates per second of signal "
+        "(FFTs not counted). ms: latency of one window. sees: the receptive field. step ms: forwards and backwards "
+        f"through {STEP_WINDOWS} windows.\n",
+        highlight=False,
+    )
+
+
+def _print_parameters(title: str, rows: Sequence[Parameter], console: Console) -> None:
+    console.print(f"[bold]{title}[/bold]" + ("" if rows else ": no parameters"), highlight=False)
+    if rows:
+        console.print(_parameter_table(rows))
+
+
+def _parameter_table(rows: Sequence[Parameter]) -> Table:
+    table = new_table("parameter", "type", "range", right=("default",))
+    for parameter in rows:
+        searched = describe(parameter.distribution) if parameter.distribution else "not searched by itself"
+        table.add_row(parameter.name, type_name(parameter.type), searched, short(parameter.default))
+    return table
+
+
+def _own(model: str) -> list[Parameter]:
+    """The parameters of a family's own config; which loss stands beside it does not matter."""
+    return _section(model, next(iter(LOSSES)), "model")
+
+
+def _of_loss(loss: str) -> list[Parameter]:
+    return _section(next(iter(DENOISERS)), loss, "loss")
+
+
+def _shared() -> dict[str, list[Parameter]]:
+    """The parameters that every run has, by section."""
+    return {section: _section(next(iter(DENOISERS)), next(iter(LOSSES)), section) for section in SHARED}
+
+
+def _section(model: str, loss: str, section: str) -> list[Parameter]:
+    return [p for p in parameters(DENOISERS[model], LOSSES[loss]).values() if p.section == section]
+
+
+def _plain(parameter: Parameter) -> dict[str, Any]:
+    default = parameter.default
+    return {
+        "name": parameter.name,
+        "type": type_name(parameter.type),
+        "range": describe(parameter.distribution) if parameter.distribution else None,
+        "default": default if isinstance(default, bool | int | float | str | None) else str(default),
+    }

@@ -1,0 +1,109 @@
+"""A study, and recordings, as tables in the terminal."""
+
+import warnings
+from typing import Literal, get_origin
+
+import optuna
+from optuna.trial import TrialState
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine
+
+from data.info import Info
+from search.best import best_trial
+from search.live import snapshot
+from search.space import describe, parameters
+from search.study import SearchStudy
+from search.terminal.live_view import plain_line
+from search.terminal.show_list import new_table
+from search.told import COLLAPSED, REASON
+
+LEAST_FOR_WEIGHTS = 10
+SHOWN_REASONS = 5
+
+
+def show_study(search: SearchStudy, engine: Engine, console: Console) -> None:
+    """The space with type, range, default and fixed value; progress; the best trial; importances."""
+    console.print(plain_line(snapshot(search, engine)), soft_wrap=True, highlight=False, markup=False)
+    spec = search.spec
+    console.print(
+        f"model {search.space.model.name}, loss {spec.loss}, sampler {spec.sampler.name}, pruner {spec.pruner.name}, "
+        f"{spec.epochs} epochs, seed {spec.seed}, data {search.fingerprint}",
+        highlight=False,
+        markup=False,
+    )
+    _show_collapsed(search, console)
+    best = best_trial(search)
+    importances = importances_of(search)
+    table = new_table("parameter", "type", "range", right=("default", "best", *(("weight",) if importances else ())))
+    for name, parameter in parameters(search.space.model, search.space.loss).items():
+        distribution = search.space.sampled.get(name)
+        fixed = search.space.fixed.get(name)
+        if distribution is None and fixed is None and parameter.distribution is None:
+            continue
+        cells = [
+            name,
+            type_name(parameter.type),
+            describe(distribution) if distribution else "at its default" if fixed is None else f"fixed {short(fixed)}",
+            short(parameter.default),
+            short(best.params[name]) if best and name in best.params else "",
+        ]
+        if importances:
+            cells.append(f"{importances[name]:.2f}" if name in importances else "")
+        table.add_row(*cells)
+    console.print(table)
+    if importances:
+        console.print("weight: share of the differences in score that the parameter explains", highlight=False)
+
+
+def _show_collapsed(search: SearchStudy, console: Console) -> None:
+    """The trials pruned because their output was of no use, and why."""
+    pruned = search.study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    reasons = ((trial.number, str(trial.user_attrs.get(REASON, ""))) for trial in pruned)
+    lines = [f"trial {number} {reason}" for number, reason in reasons if reason.startswith(COLLAPSED)]
+    if len(lines) > SHOWN_REASONS:
+        lines = [f"{len(lines)} trials collapsed; the last ones:", *lines[-SHOWN_REASONS:]]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def type_name(hint: object) -> str:
+    """A parameter's type in a word."""
+    if get_origin(hint) is Literal:
+        return "choice"
+    return getattr(hint, "__name__", str(hint))
+
+
+def short(value: object) -> str:
+    """A value as a table has room for."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def importances_of(search: SearchStudy) -> dict[str, float]:
+    """Optuna's parameter importances; none before there are enough trials to tell."""
+    if len(search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < LEAST_FOR_WEIGHTS:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return optuna.importance.get_param_importances(search.study)
+        except (ValueError, RuntimeError, ZeroDivisionError):  # all scores alike, or a single parameter
+            return {}
+
+
+def show_info(info: Info, console: Console) -> None:
+    """What a file holds: its variables, and the channels of the recording read from it."""
+    console.print(f"[bold]{info.path}[/bold]", highlight=False)
+    for variable in info.variables:
+        console.print(f"  variable {variable}", highlight=False, markup=False)
+    console.print(f"  {info.rate_hz:g} Hz, {info.duration_s:.2f} s, {len(info.channels)} channel(s)", highlight=False)
+    table = Table("channel", "RMS", "25-55 Hz", "kurtosis", box=SIMPLE, pad_edge=False)
+    for channel in info.channels:
+        table.add_row(
+            channel.name, f"{channel.rms:.4g}", f"{channel.band_db:+.1f} dB of all", f"{channel.kurtosis:.1f}"
+        )
+    console.print(table)
+    if info.heart_rate_bpm is not None:
+        at = f" at {info.ecg_rate_hz:g} Hz" if info.ecg_rate_hz else ""
+        console.print(f"  ECG{at}: {info.n_beats} beats, {info.heart_rate_bpm:.1f} bpm", highlight=False)
