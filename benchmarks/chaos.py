@@ -43,10 +43,10 @@ from benchmarks.chaos_place import (
     work,
 )
 from benchmarks.postgres import private_postgres
-from search.checkpoints import checkpoint_folder
-from search.slots import LEASE_S
-from search.study import SearchStudy
-from search.turns import RESUMED, WORKER
+from search.artifacts.base import checkpoint_folder
+from search.queue.slots import LEASE_S
+from search.study.study import SearchStudy
+from search.worker.assign import RESUMED, WORKER
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.trainer import CHECKPOINT
 

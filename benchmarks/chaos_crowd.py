@@ -14,9 +14,9 @@ from collections import Counter
 import sqlalchemy
 
 from benchmarks.chaos_place import Place, Row, ended, make, spec_of, start, states, trials, wait_all, words, work
-from search.ledger import SCHEMA
-from search.storage import open_engine, open_storage
-from search.study import load_study
+from search.storage.open import open_engine, open_storage
+from search.storage.tables import SCHEMA
+from search.study.study import load_study
 
 LIMIT_S = 1800.0
 

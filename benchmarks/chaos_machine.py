@@ -4,7 +4,7 @@ import resource
 import subprocess
 
 from benchmarks.chaos_place import Place, Row, ended, make, spec_of, states, trials, wait_all, words, work
-from search.told import REASON
+from search.study.record import REASON
 
 LIMIT_S = 600.0
 

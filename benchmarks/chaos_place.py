@@ -17,10 +17,10 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.postgres import Postgres
 from data.synthetic import SynthConfig, synthesise
-from search.ledger import SLOTS
-from search.spec import StudySpec, check
-from search.storage import open_engine, open_storage
-from search.study import SearchStudy, create
+from search.storage.open import open_engine, open_storage
+from search.storage.tables import SLOTS
+from search.study.spec import StudySpec, check
+from search.study.study import SearchStudy, create
 from training.decode import decode
 
 ROOT = Path(__file__).parents[1]

@@ -37,7 +37,7 @@ from optuna.storages._rdb import models
 from sqlalchemy import insert, make_url
 
 from benchmarks.postgres import private_postgres
-from search.storage import driver_url, open_engine, open_storage
+from search.storage.open import driver_url, open_engine, open_storage
 
 REPOSITORY = Path(__file__).parents[1]
 SPACE: dict[str, BaseDistribution] = {

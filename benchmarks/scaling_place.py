@@ -19,16 +19,16 @@ from optuna.storages._rdb import models
 from sqlalchemy import Engine, event, insert
 
 from benchmarks.chaos_place import Place, make, spec_of
-from search.lean_together import together
-from search.ledger import SLOTS, Process, this_process
-from search.outcome import TrialOutcome
-from search.roster import Doing, note
-from search.slots import Lookout, claim, release, renew, settle
-from search.spec import run_of
-from search.storage import engine_of, open_engine, open_storage
-from search.study import SearchStudy, load_study
-from search.trial_note import BY_SNR, TRAINED, put_note
-from search.turns import next_turn, sweep
+from search.pages.notes import BY_SNR, TRAINED, put_note
+from search.queue.slots import Lookout, claim, release, renew, settle
+from search.queue.workers import Doing, note
+from search.storage.fast.together import together
+from search.storage.open import engine_of, open_engine, open_storage
+from search.storage.tables import SLOTS, Process, this_process
+from search.study.spec import run_of
+from search.study.study import SearchStudy, load_study
+from search.worker.assign import next_turn, sweep
+from search.worker.outcome import TrialOutcome
 from training.config import to_document
 
 EPOCHS = 10
@@ -100,7 +100,9 @@ class Worker:
     meter: Meter
 
     def trial(self) -> bool:
-        """One whole trial as search.worker and search.trial do it, but for the training; False where none is left."""
+        """One whole trial as search.worker.worker and search.worker.trial do it, but for the training; False where
+        none is left.
+        """
         meter, draw = self.meter, random.Random(0)
         with meter.at("turn"):
             sweep(self.search, self.engine, self.lookout)
@@ -129,7 +131,7 @@ class Worker:
         return True
 
     def beat(self) -> None:
-        """What search.heart does six times a lease, with a slot of the study held."""
+        """What search.queue.heartbeat does six times a lease, with a slot of the study held."""
         held = claim(self.engine, self.search.name, self.process, LEASE_S)
         assert held is not None
         with self.meter.at("beat"):

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from search.samplers import grid_axes
-from search.spec import StudySpec, read_spec, run_of, space_of
+from search.sampling.samplers import grid_axes
+from search.study.spec import StudySpec, read_spec, run_of, space_of
 from training.schedule import ramps_end
 
 Axes = Mapping[str, tuple[Any, ...]]

@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.search_curves import Table
 from benchmarks.search_replay import Ask, Method, StopAsking
-from search.accepted import AcceptedPoints
-from search.points import key_of, points_at_random, taken
-from search.samplers import PrunerSpec, SamplerSpec, build_pruner, build_sampler
+from search.sampling.points import key_of, points_at_random, taken
+from search.sampling.samplers import PrunerSpec, SamplerSpec, build_pruner, build_sampler
+from search.sampling.untried import AcceptedPoints
 
 Pruner = Callable[[Table], BasePruner]
 OURS: tuple[Literal["none", "median", "leaders", "forecast"], ...] = ("none", "median", "leaders", "forecast")
@@ -67,7 +67,7 @@ def grid(name: str, pruner: Pruner) -> Method:
 
 
 def ours(name: str, sampler: SamplerSpec, pruner: PrunerSpec) -> Method:
-    """As a worker of a study file does it: search.turns.next_turn without its database."""
+    """As a worker of a study file does it: search.worker.assign.next_turn without its database."""
 
     def start(table: Table, seed: int) -> tuple[optuna.Study, Ask]:
         study = optuna.create_study(

@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.search_curves import Axes, axes_of, read_lines
 from data.corpus import Corpus, load
 from data.files import atomic
-from search.spec import StudySpec, read_spec, run_of, space_of
+from search.study.spec import StudySpec, read_spec, run_of, space_of
 from training.trainer import TrainingFailed, train
 
 

@@ -1,9 +1,9 @@
 """What a storage costs a trial: `python -m benchmarks.storage [--quick] [--only TABLE] [--database ...] [--minutes M]`.
 
-Ours (search.lean_storage) against Optuna's: RDBStorage behind its cache as create_study makes it, the gRPC proxy in
-front of that, and a journal file. A trial has 6 params and 10 reports and trains nothing. Counts are exact; times are
-medians over rounds in which the kinds take turns, all in one run, and are to be read by their ratios. A cell that the
-minutes did not suffice for says "-". docs/benchmarks.md has the results.
+Ours (search.storage.fast.storage) against Optuna's: RDBStorage behind its cache as create_study makes it, the gRPC
+proxy in front of that, and a journal file. A trial has 6 params and 10 reports and trains nothing. Counts are exact;
+times are medians over rounds in which the kinds take turns, all in one run, and are to be read by their ratios. A cell
+that the minutes did not suffice for says "-". docs/benchmarks.md has the results.
 """
 
 import argparse

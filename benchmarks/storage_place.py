@@ -21,8 +21,8 @@ from sqlalchemy import Engine, event, insert
 
 from benchmarks.postgres import Postgres
 from benchmarks.storage_worker import N_PARAMS, N_REPORTS, STUDY, loaded, opened, run_trial
-from search.lean_tables import PARAMS, REPORTS, TRIALS, VALUES, stored_report, stored_value
-from search.storage import open_engine, open_storage
+from search.storage.fast.tables import PARAMS, REPORTS, TRIALS, VALUES, stored_report, stored_value
+from search.storage.open import open_engine, open_storage
 
 UNIT = FloatDistribution(0.0, 1.0)
 RUNNING_REPORTS = 100

@@ -10,11 +10,11 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 
-from search.lean_pruners import quick
-from search.lean_storage import LeanStorage
-from search.lean_together import together
-from search.pruners import ForecastPruner
-from search.storage import driver_url, lean_engine
+from search.sampling.pruners import ForecastPruner
+from search.sampling.quick import quick
+from search.storage.fast.storage import LeanStorage
+from search.storage.fast.together import together
+from search.storage.open import driver_url, lean_engine
 
 N_PARAMS, N_REPORTS, STUDY = 6, 10, "benchmark"
 

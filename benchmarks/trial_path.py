@@ -98,10 +98,10 @@ def study_document(folder: Path) -> dict[str, Any]:
 
 def walk(folder: Path, run: Callable[[Callable[[], Any]], Any]) -> None:
     """Create the study in `folder`, and have `run` call what its one worker does."""
-    from search.spec import StudySpec, check
-    from search.storage import open_engine, open_storage
-    from search.study import create
-    from search.worker import work
+    from search.storage.open import open_engine, open_storage
+    from search.study.spec import StudySpec, check
+    from search.study.study import create
+    from search.worker.worker import work
     from training.decode import decode
 
     os.environ["DRIVEBEAT_CACHE"] = str(folder / "cache")

@@ -111,9 +111,9 @@ def terminal(folder: Path) -> str:
     """The SVG of a terminal of 80 columns that looks on; "" once more than three quarters are finished."""
     from rich.console import Console
 
-    from search.live import snapshot
-    from search.storage import open_engine, open_storage
-    from search.study import select
+    from search.storage.open import open_engine, open_storage
+    from search.study.status import snapshot
+    from search.study.study import select
     from search.terminal.live_view import render
 
     url = f"sqlite:///{folder}/studies.db"
@@ -148,9 +148,9 @@ def dashboard(folder: Path) -> Iterator[str]:
 
 def photograph(chromium: Any, address: str, folder: Path) -> None:
     """Study list, study with its plots and note, trial with figure and players, report with its comparison."""
-    from search.export import best_of
-    from search.storage import open_storage
-    from search.study import select
+    from search.storage.open import open_storage
+    from search.study.export import best_of
+    from search.study.study import select
 
     best, trial = best_of(select(NAME, open_storage(f"sqlite:///{folder}/studies.db")))
     study, report = f"{address}studies/{best.study._study_id}", f"file://{folder.resolve()}/report.html"

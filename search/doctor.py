@@ -20,13 +20,13 @@ from sqlalchemy.exc import ArgumentError
 
 from data.config import DataConfig
 from data.corpus import load
-from search.ledger import SCHEMA_VERSION, database_time
-from search.mounts import network_file_system
-from search.spec import read_spec
-from search.storage import masked, open_engine, open_storage
-from search.store import open_store
-from search.study import all_studies, select
-from search.tracking import tracking_of
+from search.artifacts.folder import open_store
+from search.storage.mounts import network_file_system
+from search.storage.open import masked, open_engine, open_storage
+from search.storage.tables import SCHEMA_VERSION, database_time
+from search.study.spec import read_spec
+from search.study.study import all_studies, select
+from search.worker.tracking import tracking_of
 from training.switches import read_switches
 
 GIB = 1024**3

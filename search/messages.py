@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 
-from search.best import best_trial
-from search.locks import alone
-from search.outcome import TrialOutcome
-from search.over import why_over
-from search.slots import progress
-from search.study import SearchStudy
+from search.queue.slots import progress
+from search.storage.locks import alone
+from search.study.finished import why_over
+from search.study.study import SearchStudy
+from search.trials import best_trial
+from search.worker.outcome import TrialOutcome
 from training.scores import SCORES, better
 from training.switches import Switches, mask
 

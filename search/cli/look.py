@@ -23,10 +23,10 @@ def watch_command(
 
     from rich.console import Console
 
-    from search.live import snapshot
-    from search.storage import explained, open_engine, open_storage, storage_url
+    from search.storage.open import explained, open_engine, open_storage, storage_url
+    from search.study.record import all_told
+    from search.study.status import snapshot
     from search.terminal.watch import watch
-    from search.told import all_told
 
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once; ask again for a later look")
@@ -61,7 +61,7 @@ def doctor_command(
     from rich.console import Console
 
     from search.doctor import checks_document, checks_table, examine
-    from search.storage import storage_url
+    from search.storage.open import storage_url
 
     checks = examine(storage_url(storage), artifacts, study)
     if as_json:

@@ -86,10 +86,10 @@ def report_command(
 
     The HTML holds everything and asks no network. Markdown keeps figures and sounds in a folder beside it.
     """
+    from search.artifacts.folder import open_store
     from search.report.build import build_report, format_of, write_report
-    from search.storage import explained, masked, open_engine, open_storage, storage_url
-    from search.store import open_store
-    from search.study import select
+    from search.storage.open import explained, masked, open_engine, open_storage, storage_url
+    from search.study.study import select
 
     chosen = format_of(output, kind)
     url = storage_url(storage)

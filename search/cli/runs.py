@@ -41,8 +41,8 @@ def train_command(
     from rich.console import Console
 
     from search.messages import run_failed
-    from search.storage import storage_url
-    from search.tracking import tracking_of
+    from search.storage.open import storage_url
+    from search.worker.tracking import tracking_of
     from training.config import read_run_with_provenance
     from training.decode import ConfigError
     from training.lineage import start_from

@@ -23,8 +23,8 @@ def workers_command(
 
     from rich.console import Console
 
-    from search.roster import workers
-    from search.storage import explained, masked, open_engine, open_storage, storage_url
+    from search.queue.workers import workers
+    from search.storage.open import explained, masked, open_engine, open_storage, storage_url
     from search.terminal.crew import crew_document, crew_table
 
     url = storage_url(storage)
@@ -46,8 +46,8 @@ def upgrade_command(
     no_backup: Annotated[bool, typer.Option("--no-backup", help="Make no copy: there is one already.")] = False,
 ) -> None:
     """Bring a database of an older Drivebeat or Optuna up to this one, a copy made first. Stop all workers before."""
-    from search.storage import storage_url
-    from search.upgrade import upgrade
+    from search.storage.open import storage_url
+    from search.storage.upgrade import upgrade
 
     upgrade(storage_url(storage), None if no_backup else backup, typer.echo)
 
@@ -73,7 +73,7 @@ def dashboard_command(
     """Browse the studies: optuna-dashboard with figures, sounds and configs of every trial."""
     from search.dashboard.auth import find_passwords
     from search.dashboard.server import serve
-    from search.storage import masked, storage_url
+    from search.storage.open import masked, storage_url
 
     url, passwords = storage_url(storage), find_passwords(password_file)
     serve(

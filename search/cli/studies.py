@@ -36,7 +36,7 @@ Lease = Annotated[
 
 def init_command(storage: Storage = None) -> None:
     """Make the database's tables (workers and dashboard make them too, if need be)."""
-    from search.storage import masked, open_storage, storage_url
+    from search.storage.open import masked, open_storage, storage_url
 
     url = storage_url(storage)
     open_storage(url)
@@ -63,10 +63,10 @@ def create_command(
     Made again, a study takes over a changed budget and new enqueued points; anything else that differs is refused.
     """
     from data.corpus import load
-    from search.spec import read_spec
-    from search.storage import explained, open_engine, open_storage, storage_url
-    from search.study import create, enqueue
-    from search.warm import runs_from, warm_points
+    from search.storage.open import explained, open_engine, open_storage, storage_url
+    from search.study.spec import read_spec
+    from search.study.study import create, enqueue
+    from search.study.warm import runs_from, warm_points
 
     url = storage_url(storage)
     spec = read_spec(file, deterministic=deterministic)
@@ -122,9 +122,9 @@ def launch_command(
     from search.launch.base import Launch, LaunchError, pairs
     from search.launch.launch import Interrupted, launch
     from search.messages import stalled
-    from search.slots import LEASE_S
-    from search.storage import explained, open_storage, storage_url
-    from search.study import select
+    from search.queue.slots import LEASE_S
+    from search.storage.open import explained, open_storage, storage_url
+    from search.study.study import select
     from search.terminal.live_view import plain_line
     from training.switches import read_switches
 
@@ -158,10 +158,10 @@ def work_command(
 
     SIGTERM or Ctrl-C ends it within seconds, its trial's slot given back.
     """
-    from search.slots import LEASE_S
-    from search.storage import storage_url
-    from search.tracking import tracking_of
-    from search.worker import work
+    from search.queue.slots import LEASE_S
+    from search.storage.open import storage_url
+    from search.worker.tracking import tracking_of
+    from search.worker.worker import work
     from training.switches import read_switches
 
     url, lease_s = storage_url(storage), lease or LEASE_S
@@ -209,15 +209,15 @@ def show_command(
 
     from rich.console import Console
 
-    from search.storage import explained, open_engine, open_storage, storage_url
+    from search.storage.open import explained, open_engine, open_storage, storage_url
+    from search.study.record import all_told
     from search.terminal.show_list import show_all
-    from search.told import all_told
 
     console = Console()
     if models or model is not None:
         if studies or across:
             raise typer.BadParameter("--models and --model stand without studies; ask for one of the two")
-        from search.families import At
+        from search.study.costs import At
         from search.terminal.models import models_document, show_model, show_models
 
         at = At(rate_hz, window_samples, channels)
@@ -234,8 +234,8 @@ def show_command(
         told = [search for name in studies for search in all_told(opened, name)] if studies else all_told(opened)
         chosen = list({search.name: search for search in told}.values())
         if across or len(studies or ()) > 1:
-            from search.across import across as compare
-            from search.study import decoded
+            from search.study.comparison import across as compare
+            from search.study.study import decoded
             from search.terminal.comparison import across_document, show_across
 
             found = compare([decoded(search) for search in chosen], engine)
@@ -248,7 +248,7 @@ def show_command(
         elif not studies:
             show_all(chosen, engine, console)
         else:
-            from search.study import decoded
+            from search.study.study import decoded
             from search.terminal.tables import show_study
 
             for search in chosen:
@@ -273,9 +273,9 @@ def export_command(
 
     --confirm goes on where it was interrupted; given several times at once, the trainings are shared out.
     """
-    from search.export import check_ending, export
-    from search.storage import explained, open_storage, storage_url
-    from search.study import select
+    from search.storage.open import explained, open_storage, storage_url
+    from search.study.export import check_ending, export
+    from search.study.study import select
 
     check_ending(output)
     url = storage_url(storage)
@@ -285,8 +285,8 @@ def export_command(
             search, trial = export(searches, output)
             typer.echo(f"{output}: trial {trial.number} of {search.name}, {search.spec.metric} {trial.value:+.3f}")
         else:
-            from search.confirm import confirm as confirmed
-            from search.confirm import export_confirmed, in_words
+            from search.study.confirm import confirm as confirmed
+            from search.study.confirm import export_confirmed, in_words
 
             best = export_confirmed(confirmed(searches, confirm, runs, typer.echo), output)
             typer.echo(f"{output}: {in_words(best)}")

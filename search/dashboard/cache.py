@@ -23,12 +23,12 @@ from optuna_dashboard._pareto_front import get_pareto_front_trials
 from optuna_dashboard._serializer import serialize_attrs, serialize_study_detail
 from optuna_dashboard.preferential._study import _SYSTEM_ATTR_PREFERENTIAL_STUDY
 
-from search.best import best_feasible, is_feasible
 from search.dashboard.http import Piece, piece, reply
 from search.dashboard.storage import PageStorage
 from search.dashboard.trial_json import HIDDEN, TrialWriter
-from search.study_attributes import NOTE_TEXT, NOTE_VERSION, REMOVED, notes_by_trial, system_attributes, trial_of_key
-from search.told import SPACE, SPEC
+from search.storage.attributes import NOTE_TEXT, NOTE_VERSION, REMOVED, notes_by_trial, system_attributes, trial_of_key
+from search.study.record import SPACE, SPEC
+from search.trials import best_feasible, is_feasible
 
 OF_STUDY = re.compile(r"/api/studies/(\d{1,9})(/.*)?")
 BLOCK = 1024  # trials that are compressed together

@@ -18,12 +18,12 @@ from optuna.exceptions import StorageInternalError
 from optuna_dashboard import wsgi
 from sqlalchemy.exc import SQLAlchemyError
 
+from search.artifacts.folder import open_store
 from search.dashboard.auth import Passwords, behind_door, check_open
 from search.dashboard.cache import StudyPages
 from search.dashboard.http import compressed
 from search.dashboard.storage import PageStorage
-from search.storage import open_engine, open_storage
-from search.store import open_store
+from search.storage.open import open_engine, open_storage
 from training.decode import ConfigError
 
 

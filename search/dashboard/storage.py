@@ -1,7 +1,7 @@
 """What the dashboard reads: Optuna's cached storage without the notes of all trials, whose best trial is feasible.
 
 optuna-dashboard keeps the notes of trials with their study, and reads all of them whenever it wants anything of it.
-Trials are read by search.lean_storage: fewer objects on the way, and increments instead of whole studies.
+Trials are read by search.storage.fast.storage: fewer objects on the way, and increments instead of whole studies.
 """
 
 import copy
@@ -20,10 +20,10 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, not_, select
 
-from search.best import best_feasible
-from search.lean_storage import LeanStorage
-from search.lean_tables import TRIALS, to_local
-from search.study_attributes import NOTE_OF_A_TRIAL, REMOVED
+from search.storage.attributes import NOTE_OF_A_TRIAL, REMOVED
+from search.storage.fast.storage import LeanStorage
+from search.storage.fast.tables import TRIALS, to_local
+from search.trials import best_feasible
 
 
 @dataclass(slots=True, eq=False)

@@ -15,8 +15,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
 from optuna_dashboard._serializer import serialize_attrs, serialize_distribution, serialize_frozen_trial
 
-from search.told import RUN
-from search.trial_note import BY_SNR
+from search.pages.notes import BY_SNR
+from search.study.record import RUN
 
 REPORT_DIGITS, PARAM_DIGITS, VALUE_DIGITS = 4, 6, 6
 HIDDEN = frozenset({RUN, BY_SNR})  # long documents: the artifact run.yaml and the note show them

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from search.slots import LEASE_S
+from search.queue.slots import LEASE_S
 from training.decode import ConfigError
 
 STOP_PATIENCE_S = 30.0

@@ -13,17 +13,17 @@ from sqlalchemy import Engine
 
 from search.launch.base import Launch, Launcher, LaunchError
 from search.launch.launchers import Watched, launcher, revive, watch
-from search.live import Snapshot, snapshot
-from search.over import why_over
-from search.patience import patiently
+from search.queue.slots import Lookout
 from search.signals import stop_signals
-from search.slots import Lookout
-from search.storage import explained, open_engine, open_storage
-from search.study import SearchStudy, load_study
+from search.storage.open import explained, open_engine, open_storage
+from search.storage.retry import patiently
+from search.study.finished import why_over
+from search.study.record import StudyError
+from search.study.status import Snapshot, snapshot
+from search.study.study import SearchStudy, load_study
 from search.terminal.live_view import render
 from search.terminal.watch import PlainLines
-from search.told import StudyError
-from search.turns import sweep
+from search.worker.assign import sweep
 
 POLL_S = 1.0
 

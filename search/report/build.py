@@ -14,7 +14,7 @@ from search.report.markdown import write_md
 from search.report.page import Page, Section, Words
 from search.report.results import cost_section, mixture_section, overview_section, runs_section
 from search.report.studies import data_section, listening_section, provenance_section, study_sections
-from search.study import SearchStudy
+from search.study.study import SearchStudy
 from training.compare import estimate_folders
 from training.decode import ConfigError
 from training.scores import SCORES

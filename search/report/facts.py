@@ -12,11 +12,11 @@ from sqlalchemy import Engine
 
 from data.corpus import Corpus, load
 from data.mixture import held_out
-from search.across import Across, StudyResult, across
-from search.best import best_trial, is_feasible
-from search.study import SearchStudy
+from search.study.comparison import Across, StudyResult, across
+from search.study.record import REASON
+from search.study.study import SearchStudy
 from search.terminal.tables import importances_of
-from search.told import REASON
+from search.trials import best_trial, is_feasible
 from training.compare import Comparison, Estimates, compare
 from training.evaluate import classical_rows
 from training.scores import SCORES, better

@@ -10,12 +10,12 @@ from pathlib import Path
 from optuna.artifacts._protocol import ArtifactStore
 
 from data.config import Source
-from search.export import export, git_commit, provenance
 from search.report.facts import MixtureFact, StudyFact, TrialFact, artifacts_of
 from search.report.page import Block, Code, Drawing, Grid, Picture, Section, Sound, Words
 from search.report.plots import draw_history, draw_importances, shown_from
 from search.report.space_plots import draw_parallel, draw_slices, searched
-from search.space import describe, parameters
+from search.study.export import export, git_commit, provenance
+from search.study.space import describe, parameters
 from search.terminal.tables import short, type_name
 from training.compare import Estimates
 from training.evaluate import write_showcase

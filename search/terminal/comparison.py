@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from search.across import Across, StudyResult
+from search.study.comparison import Across, StudyResult
 from training.report import shown_snr
 
 

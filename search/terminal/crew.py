@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from search.roster import WorkerRow
+from search.queue.workers import WorkerRow
 
 STYLES = {"working": "green", "waiting": "", "stopped": "dim", "died": "red"}
 

@@ -7,7 +7,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.live import EndedTrial, RunningTrial, Snapshot
+from search.study.status import EndedTrial, RunningTrial, Snapshot
 from search.terminal.crew import ago
 
 SHOWN_RUNNING = 8

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from models import DENOISERS
 from objectives.losses import LOSSES
-from search.families import STEP_WINDOWS, At, FamilyCost, family_costs
-from search.space import Parameter, describe, parameters
+from search.study.costs import STEP_WINDOWS, At, FamilyCost, family_costs
+from search.study.space import Parameter, describe, parameters
 from search.terminal.show_list import new_table
 from search.terminal.tables import short, type_name
 from training.decode import pick

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
-from search.live import snapshot
-from search.told import AnyStudy
+from search.study.record import AnyStudy
+from search.study.status import snapshot
 
 
 def show_all(searches: Sequence[AnyStudy], engine: Engine, console: Console) -> None:

@@ -11,13 +11,13 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from data.info import Info
-from search.best import best_trial
-from search.live import snapshot
-from search.space import describe, parameters
-from search.study import SearchStudy
+from search.study.record import COLLAPSED, REASON
+from search.study.space import describe, parameters
+from search.study.status import snapshot
+from search.study.study import SearchStudy
 from search.terminal.live_view import plain_line
 from search.terminal.show_list import new_table
-from search.told import COLLAPSED, REASON
+from search.trials import best_trial
 
 LEAST_FOR_WEIGHTS = 10
 SHOWN_REASONS = 5

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.live import Live
 from sqlalchemy import Engine
 
-from search.live import Snapshot, snapshot
-from search.patience import patiently
 from search.signals import stop_signals
+from search.storage.retry import patiently
+from search.study.record import AnyStudy
+from search.study.status import Snapshot, snapshot
 from search.terminal.live_view import ended_line, plain_line, render
-from search.told import AnyStudy
 
 PLAIN_EVERY_S = 10.0
 

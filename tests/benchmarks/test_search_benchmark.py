@@ -19,8 +19,8 @@ from benchmarks.search_methods import AshaRule, grid, methods, ours
 from benchmarks.search_replay import replay
 from benchmarks.search_summary import Outcomes, interval, median, ratio
 from benchmarks.search_table import coarse_first
-from search.samplers import PrunerSpec, SamplerSpec
-from search.spec import read_spec
+from search.sampling.samplers import PrunerSpec, SamplerSpec
+from search.study.spec import read_spec
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 4

@@ -21,11 +21,11 @@ from benchmarks.postgres import Postgres, private_postgres
 from data.corpus import Corpus, load
 from data.synthetic import SynthConfig, synthesise
 from search.cli.app import main
-from search.ledger import Process, create_tables, set_budget
-from search.slots import Claim, claim
-from search.spec import StudySpec, check
-from search.storage import open_engine, open_storage
-from search.study import SearchStudy, create
+from search.queue.slots import Claim, claim
+from search.storage.open import open_engine, open_storage
+from search.storage.tables import Process, create_tables, set_budget
+from search.study.spec import StudySpec, check
+from search.study.study import SearchStudy, create
 from training.decode import decode
 
 

@@ -12,13 +12,13 @@ import traceback
 
 from optuna.trial import TrialState
 
-from search.storage import open_engine, open_storage
+from search.storage.open import open_engine, open_storage
 
 
 def main() -> None:
     mode, n, url, *rest = sys.argv[1:]
     if mode == "turns":
-        import search.turns  # noqa: F401 - once, before the processes part
+        import search.worker.assign  # noqa: F401 - once, before the processes part
     start_at = time.time() + 0.3
     children = []
     for _ in range(int(n)):
@@ -43,10 +43,10 @@ def opened(url: str, start_at: float) -> list[str]:
 
 
 def turns(url: str, name: str) -> list[list[object]]:
-    from search.ledger import this_process
-    from search.slots import release
-    from search.study import load_study
-    from search.turns import next_turn
+    from search.queue.slots import release
+    from search.storage.tables import this_process
+    from search.study.study import load_study
+    from search.worker.assign import next_turn
 
     engine = open_engine(url)
     search = load_study(name, open_storage(url))

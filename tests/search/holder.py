@@ -5,8 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from search.locks import alone
-from search.storage import open_engine
+from search.storage.locks import alone
+from search.storage.open import open_engine
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from scripts.chromium import NoChromium, find_chromium, headless_chromium
 from scripts.screenshots import dashboard
-from search.best import best_trial
-from search.storage import open_storage
-from search.study import load_study
+from search.storage.open import open_storage
+from search.study.study import load_study
+from search.trials import best_trial
 from training.config import read_run
 
 PATIENCE_MS = 120_000  # of a machine that is busy with other tests

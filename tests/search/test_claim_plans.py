@@ -7,9 +7,9 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Engine, insert
 
-from search.ledger import SLOTS, Process, create_tables, set_budget
-from search.slots import Lookout, claim
-from search.storage import open_engine
+from search.queue.slots import Lookout, claim
+from search.storage.open import open_engine
+from search.storage.tables import SLOTS, Process, create_tables, set_budget
 
 STUDY = "long"
 N_FINISHED = 20_000

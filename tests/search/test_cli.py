@@ -241,7 +241,7 @@ def test_an_error_that_nobody_foresaw_is_not_hidden(drivebeat: Any, monkeypatch:
     def broken(option: str | None) -> str:
         raise KeyError("bug")
 
-    monkeypatch.setattr("search.storage.storage_url", broken)
+    monkeypatch.setattr("search.storage.open.storage_url", broken)
     with pytest.raises(KeyError):
         drivebeat("show")
 

@@ -15,12 +15,12 @@ import yaml
 from filelock import FileLock
 from optuna.trial import TrialState
 
-import search.confirm
+import search.study.confirm
 from data.corpus import Corpus
-from search.confirm import Confirmed, confirm, export_confirmed, finalists
-from search.spec import run_of
-from search.study import SearchStudy
-from search.told import RUN, StudyError
+from search.study.confirm import Confirmed, confirm, export_confirmed, finalists
+from search.study.record import RUN, StudyError
+from search.study.spec import run_of
+from search.study.study import SearchStudy
 from training.config import read_run, to_document
 from training.trainer import TrainingFailed, train
 

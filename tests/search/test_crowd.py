@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from search.slots import progress
+from search.queue.slots import progress
 
 CROWD = Path(__file__).with_name("crowd.py")
 

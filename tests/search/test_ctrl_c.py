@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from search.roster import workers
-from search.slots import progress
+from search.queue.slots import progress
+from search.queue.workers import workers
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ from optuna.trial import create_trial
 
 from search.dashboard.server import build
 from search.dashboard.storage import PageStorage
-from search.storage import open_storage
-from search.trial_note import put_note
+from search.pages.notes import put_note
+from search.storage.open import open_storage
 
 Ask = Callable[..., tuple[int, dict[str, str], bytes]]
 Fill = Callable[[optuna.Study, str], None]

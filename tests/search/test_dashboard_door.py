@@ -14,7 +14,7 @@ from optuna.artifacts import FileSystemArtifactStore
 from search.dashboard.auth import Passwords, behind_door, check_open, find_passwords, is_loopback
 from search.dashboard.server import build, stock
 from search.dashboard.storage import PageStorage
-from search.storage import open_storage
+from search.storage.open import open_storage
 from training.decode import ConfigError
 
 Ask = Callable[..., tuple[int, dict[str, str], bytes]]

@@ -18,9 +18,9 @@ from optuna.trial import TrialState, create_trial
 from search.dashboard.http import gzipped, piece, takes_gzip
 from search.dashboard.server import build, stock
 from search.dashboard.storage import PageStorage
-from search.storage import open_storage
-from search.study_attributes import REMOVED
-from search.trial_note import put_note
+from search.pages.notes import put_note
+from search.storage.attributes import REMOVED
+from search.storage.open import open_storage
 
 Ask = Callable[..., tuple[int, dict[str, str], bytes]]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from search.export import export
-from search.ledger import set_budget
-from search.past import past_of
-from search.spec import StudySpec
-from search.storage import open_engine, open_storage
-from search.study import create, load_study
+from search.storage.open import open_engine, open_storage
+from search.storage.tables import set_budget
+from search.study.export import export
+from search.study.spec import StudySpec
+from search.study.study import create, load_study
+from search.worker.generations import past_of
 
 ROOT = Path(__file__).parents[2]
 

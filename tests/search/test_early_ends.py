@@ -9,8 +9,8 @@ from optuna.trial import Trial, TrialState
 from optuna_dashboard import get_note
 
 import training.trainer
-from search.told import REASON
-from search.worker import work
+from search.study.record import REASON
+from search.worker.worker import work
 
 SILENT = {
     "levels": 2,

@@ -16,10 +16,10 @@ import yaml
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
 from optuna.trial import TrialState
 
-from search.best import best_trial
-from search.slots import progress
-from search.storage import open_engine, open_storage
-from search.study import load_study
+from search.queue.slots import progress
+from search.storage.open import open_engine, open_storage
+from search.study.study import load_study
+from search.trials import best_trial
 from training.config import read_run
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from search.best import best_trial
-from search.export import best_of, export
-from search.space import witness
-from search.spec import run_of
-from search.study import SearchStudy, create
-from search.told import RUN, StudyError
+from search.study.export import best_of, export
+from search.study.record import RUN, StudyError
+from search.study.space import witness
+from search.study.spec import run_of
+from search.study.study import SearchStudy, create
+from search.trials import best_trial
 from training.config import read_run, to_document
 from training.decode import ConfigError
 

@@ -9,8 +9,8 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.foreseen import Foreseen, foreseen
-from search.samplers import GP_SLOTS, SamplerSpec, build_sampler
+from search.sampling.imputed import Foreseen, foreseen
+from search.sampling.samplers import GP_SLOTS, SamplerSpec, build_sampler
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL

@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Engine, update
 
-from search.heart import Heart
-from search.ledger import SLOTS, this_process
-from search.roster import Doing, enrol, workers
-from search.slots import Claim, Lookout
+from search.queue.heartbeat import Heart
+from search.queue.slots import Claim, Lookout
+from search.queue.workers import Doing, enrol, workers
+from search.storage.tables import SLOTS, this_process
 
 STUDY = "tiny"
 Take = Callable[..., Claim]

@@ -19,8 +19,8 @@ from search.cli.studies import work_command
 from search.launch.base import Launch
 from search.launch.local import LocalSeat, local_workers
 from search.launch.slurm import slurm_workers
-from search.roster import workers
-from search.study import SearchStudy
+from search.queue.workers import workers
+from search.study.study import SearchStudy
 
 
 def a_launch(folder: Path, **changes: Any) -> Launch:

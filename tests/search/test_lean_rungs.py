@@ -10,11 +10,11 @@ import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-import search.lean_storage
-from search.lean_pruners import quick
-from search.lean_storage import LeanStorage
-from search.lean_together import together
-from search.storage import open_storage
+import search.storage.fast.storage
+from search.sampling.quick import quick
+from search.storage.fast.storage import LeanStorage
+from search.storage.fast.together import together
+from search.storage.open import open_storage
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from search.lean_storage import LeanStorage
-from search.lean_together import together
-from search.storage import open_storage
+from search.storage.fast.storage import LeanStorage
+from search.storage.fast.together import together
+from search.storage.open import open_storage
 
 UNIT = FloatDistribution(0.0, 1.0)
 
@@ -264,7 +264,7 @@ def test_finished_trials_are_read_once_and_only_when_wanted(lean: LeanStorage) -
 
 def test_an_idle_engine_keeps_no_connection(tmp_path: Path) -> None:
     """It closes what it kept, and connects again when it is used."""
-    from search.idle import close_when_idle
+    from search.storage.idle import close_when_idle
 
     engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/a.db", poolclass=sqlalchemy.QueuePool, pool_size=1)
     closed = threading.Event()

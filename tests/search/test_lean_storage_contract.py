@@ -6,7 +6,7 @@ import pytest
 from optuna.storages import BaseStorage
 from optuna.testing.pytest_storages import StorageTestCase
 
-from search.storage import open_storage
+from search.storage.open import open_storage
 
 
 @pytest.fixture

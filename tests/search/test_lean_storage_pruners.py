@@ -17,10 +17,10 @@ from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
-from search.lean_pruners import QuickPercentile, quick
-from search.lean_rungs import Rungs
-from search.pruners import ForecastPruner, LeadersPruner
-from search.storage import open_storage
+from search.sampling.pruners import ForecastPruner, LeadersPruner
+from search.sampling.quick import QuickPercentile, quick
+from search.storage.fast.rungs import Rungs
+from search.storage.open import open_storage
 
 RANDOM = optuna.samplers.RandomSampler
 Direction = Literal["minimize", "maximize"]

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Engine, update
 
-from search.ledger import SLOTS, STUDIES, Process, set_budget
-from search.outcome import TrialOutcome
-from search.slots import Claim, Lookout, claim, open_again, progress, release, renew, set_trial, settle
+from search.queue.slots import Claim, Lookout, claim, open_again, progress, release, renew, set_trial, settle
+from search.storage.tables import SLOTS, STUDIES, Process, set_budget
+from search.worker.outcome import TrialOutcome
 
 STUDY = "tiny"
 Take = Callable[..., Claim]

@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-from search.locks import alone
-from search.roster import workers
-from search.slots import progress
-from search.storage import open_engine, open_storage
-from search.study import SearchStudy, create
+from search.queue.slots import progress
+from search.queue.workers import workers
+from search.storage.locks import alone
+from search.storage.open import open_engine, open_storage
+from search.study.study import SearchStudy, create
 
 pytestmark = pytest.mark.slow
 NOBODY = 65534

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from search.ledger import this_process
 from search.messages import BEST_EVERY_S, Message, Told, after_trial, news, send, worker_stopped
-from search.slots import claim, release
-from search.told import RUN
+from search.queue.slots import claim, release
+from search.storage.tables import this_process
+from search.study.record import RUN
 from training.switches import Switches
 
 

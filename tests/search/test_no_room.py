@@ -10,15 +10,15 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-import search.worker
-from search.best import best_trial
-from search.ledger import this_process
-from search.outcome import TrialOutcome, failure
-from search.slots import progress, release
-from search.study import SearchStudy
-from search.telling import MEMORY, judged, tell
-from search.turns import next_turn
-from search.worker import WorkerError, work
+import search.worker.worker
+from search.queue.slots import progress, release
+from search.storage.tables import this_process
+from search.study.study import SearchStudy
+from search.trials import best_trial
+from search.worker.assign import next_turn
+from search.worker.outcome import TrialOutcome, failure
+from search.worker.result import MEMORY, judged, tell
+from search.worker.worker import WorkerError, work
 
 
 def host_allocation() -> None:

@@ -13,14 +13,14 @@ import sqlalchemy
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-import search.patience
+import search.storage.retry
 from benchmarks.postgres import Postgres
-from search.ledger import this_process
-from search.opening import enter
-from search.patience import is_starting, patiently
-from search.storage import StorageError, open_engine, open_storage
-from search.study import create
-from search.worker import work
+from search.storage.open import StorageError, open_engine, open_storage
+from search.storage.retry import is_starting, patiently
+from search.storage.tables import this_process
+from search.study.study import create
+from search.worker.opening import enter
+from search.worker.worker import work
 
 
 def test_a_worker_started_while_the_server_is_down_runs_when_it_is_up(

@@ -6,7 +6,7 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from search.patience import patiently
+from search.storage.retry import patiently
 
 
 def away() -> Exception:

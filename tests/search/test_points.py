@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from search.points import any_left, axis, key_of, n_points, points_at_random, taken
+from search.sampling.points import any_left, axis, key_of, n_points, points_at_random, taken
 
 SPACE: dict[str, BaseDistribution] = {
     "width": IntDistribution(8, 32, step=8),

@@ -14,8 +14,8 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
-from search.pruners import ForecastPruner, LeadersPruner
-from search.storage import open_storage
+from search.sampling.pruners import ForecastPruner, LeadersPruner
+from search.storage.open import open_storage
 
 Direction = Literal["maximize", "minimize"]
 

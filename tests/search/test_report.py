@@ -17,16 +17,16 @@ import yaml
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
 
-from search.best import best_trial
-from search.export import run_of_trial
 from search.report.build import build_report, write_report
 from search.report.facts import StudyFact, best_so_far, gather
 from search.report.html import html_of
 from search.report.page import Page
-from search.spec import run_of
-from search.storage import open_engine, open_storage
-from search.study import SearchStudy, create
-from search.told import REASON, RUN
+from search.storage.open import open_engine, open_storage
+from search.study.export import run_of_trial
+from search.study.record import REASON, RUN
+from search.study.spec import run_of
+from search.study.study import SearchStudy, create
+from search.trials import best_trial
 from training.config import from_document, to_document
 
 STORAGE = "postgresql://me:***@host/studies"

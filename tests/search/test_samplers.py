@@ -7,14 +7,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.ledger import Process
-from search.over import EXHAUSTED, why_over
-from search.points import key_of
-from search.samplers import PRUNERS, SAMPLERS, PrunerSpec, build_pruner
-from search.slots import progress, release
-from search.storage import open_engine, open_storage
-from search.study import load_study
-from search.turns import Turn, next_turn
+from search.queue.slots import progress, release
+from search.sampling.points import key_of
+from search.sampling.samplers import PRUNERS, SAMPLERS, PrunerSpec, build_pruner
+from search.storage.open import open_engine, open_storage
+from search.storage.tables import Process
+from search.study.finished import EXHAUSTED, why_over
+from search.study.study import load_study
+from search.worker.assign import Turn, next_turn
 
 GRID = {"width": {"choices": [8, 16]}, "learning_rate": {"low": 0.001, "high": 0.003, "step": 0.001}}
 
@@ -98,7 +98,7 @@ def test_the_same_study_on_one_worker_draws_the_same_points_again(make_spec: Any
     def points(folder: Any) -> list[str]:
         folder.mkdir()
         url = f"sqlite:///{folder}/studies.db"
-        from search.study import create
+        from search.study.study import create
 
         spec = make_spec(sampler={"name": "tpe", "startup_trials": 3}, budget={"trials": 8})
         create(spec, open_storage(url), open_engine(url))

@@ -10,13 +10,13 @@ import pytest
 from benchmarks.chaos_place import Place
 from benchmarks.scaling import TABLES, main
 from benchmarks.scaling_place import EPOCHS, Worker, attributes_of, closed, past, study, worker
-from search.ledger import this_process
-from search.slots import progress
-from search.store import open_store
-from search.trial import Place as TrialPlace
-from search.trial import Watch, run_trial
-from search.trial_note import put_note
-from search.turns import next_turn
+from search.artifacts.folder import open_store
+from search.pages.notes import put_note
+from search.queue.slots import progress
+from search.storage.tables import this_process
+from search.worker.assign import next_turn
+from search.worker.trial import Place as TrialPlace
+from search.worker.trial import Watch, run_trial
 
 
 @pytest.fixture

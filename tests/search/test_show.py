@@ -7,12 +7,12 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from search.live import snapshot
-from search.study import SearchStudy, all_studies
+from search.study.record import REASON, RUN
+from search.study.status import snapshot
+from search.study.study import SearchStudy, all_studies
 from search.terminal.live_view import plain_line, render
 from search.terminal.show_list import show_all
 from search.terminal.tables import show_study
-from search.told import REASON, RUN
 
 
 @pytest.fixture

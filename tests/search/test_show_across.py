@@ -10,11 +10,11 @@ from rich.console import Console
 
 from models import DENOISERS
 from objectives.cost import n_parameters
-from search.across import Across, StudyResult, across
-from search.spec import run_of
-from search.study import SearchStudy, create
+from search.study.comparison import Across, StudyResult, across
+from search.study.record import RUN
+from search.study.spec import run_of
+from search.study.study import SearchStudy, create
 from search.terminal.comparison import across_document, show_across
-from search.told import RUN
 from training.config import to_document
 
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from models import DENOISERS
 from objectives.cost import macs_per_second, n_parameters
 from objectives.losses import LOSSES
-from search import families
-from search.families import At, FamilyCost, family_costs
-from search.space import parameters
+from search.study import costs as families
+from search.study.costs import At, FamilyCost, family_costs
+from search.study.space import parameters
 from search.terminal.models import models_document, show_model, show_models
 from training.decode import ConfigError
 

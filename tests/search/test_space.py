@@ -11,8 +11,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from models import DENOISERS
 from objectives.losses import LOSSES
-from search.space import AUGMENT, RangeSpec, build_space, contains, describe, parameters, sample
-from search.spec import StudySpec, run_of, space_of
+from search.study.space import AUGMENT, RangeSpec, build_space, contains, describe, parameters, sample
+from search.study.spec import StudySpec, run_of, space_of
 from training.config import RunConfig, from_document, read_run, to_document, write_run
 from training.decode import ConfigError
 

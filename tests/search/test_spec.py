@@ -8,7 +8,7 @@ import pytest
 
 from data.augment_config import AugmentConfig
 from models import DENOISERS
-from search.spec import StudySpec, part_of, read_spec, run_of, space_of, spec_document, study_names
+from search.study.spec import StudySpec, part_of, read_spec, run_of, space_of, spec_document, study_names
 from training.decode import ConfigError, decode
 
 STUDIES = sorted((Path(__file__).parents[2] / "search" / "studies").glob("*.toml"))

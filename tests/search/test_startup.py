@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from search.over import EXHAUSTED, why_over
-from search.study import decoded
-from search.told import all_told
+from search.study.finished import EXHAUSTED, why_over
+from search.study.record import all_told
+from search.study.study import decoded
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "optuna", "sqlalchemy", "matplotlib", "scipy", "numpy", "pandas", "sklearn", "plotly")
@@ -82,8 +82,8 @@ def test_notes_and_plots_are_kept_where_the_dashboard_looks_for_them(trial_id: i
     """Its names are written out in search, so that a worker need not import it; an upgrade that moves them is seen."""
     from optuna_dashboard import _custom_plot_data, _note
 
-    from search.study_page import PLOT_DATA
-    from search.trial_note import ATTRIBUTE_LENGTH, note_str_key_prefix, note_ver_key, split_text
+    from search.pages.notes import ATTRIBUTE_LENGTH, note_str_key_prefix, note_ver_key, split_text
+    from search.pages.study_page import PLOT_DATA
 
     body = "a note's text, " * 500
     assert len(body) > 2 * ATTRIBUTE_LENGTH
@@ -94,7 +94,9 @@ def test_notes_and_plots_are_kept_where_the_dashboard_looks_for_them(trial_id: i
 
 
 def test_a_worker_imports_neither_the_dashboard_nor_what_draws() -> None:
-    program = "import json, sys, search.worker; print(json.dumps([name.partition('.')[0] for name in sys.modules]))"
+    program = (
+        "import json, sys, search.worker.worker; print(json.dumps([name.partition('.')[0] for name in sys.modules]))"
+    )
     assert set(printed_by(program)) & {"optuna_dashboard", "matplotlib", "sklearn", "plotly"} == set()
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-import search.turns
-from search.ledger import Process, this_process
-from search.locks import alone
-from search.slots import Claim, claim, set_trial
-from search.storage import open_engine
-from search.study import SearchStudy
-from search.turns import next_turn
+import search.worker.assign
+from search.queue.slots import Claim, claim, set_trial
+from search.storage.locks import alone
+from search.storage.open import open_engine
+from search.storage.tables import Process, this_process
+from search.study.study import SearchStudy
+from search.worker.assign import next_turn
 
 HOLDER = Path(__file__).with_name("holder.py")
 
@@ -32,8 +32,8 @@ def wait_for(happens: Callable[[], bool], limit_s: float = 30.0) -> None:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits looks often, and gives up after 2 s."""
-    monkeypatch.setattr("search.locks.LOOK_EVERY_S", 0.5)
-    monkeypatch.setattr("search.locks.PATIENCE_S", 2.0)
+    monkeypatch.setattr("search.storage.locks.LOOK_EVERY_S", 0.5)
+    monkeypatch.setattr("search.storage.locks.PATIENCE_S", 2.0)
 
 
 def test_the_lock_of_a_stopped_process_is_taken_and_its_waking_harms_nobody(

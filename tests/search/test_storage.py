@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from search.locks import alone
-from search.storage import StorageError, engine_of, masked, open_engine, open_storage, storage_url
+from search.storage.locks import alone
+from search.storage.open import StorageError, engine_of, masked, open_engine, open_storage, storage_url
 
 CROWD = Path(__file__).with_name("crowd.py")
 
@@ -45,8 +45,8 @@ def test_the_lock_lets_one_process_in_at_a_time(empty_url: str, tmp_path: Path) 
     taken = tmp_path / "taken"
     program = (
         "import sys, pathlib\n"
-        "from search.locks import alone\n"
-        "from search.storage import open_engine\n"
+        "from search.storage.locks import alone\n"
+        "from search.storage.open import open_engine\n"
         f"with alone(open_engine({empty_url!r}), 'test'):\n"
         f"    pathlib.Path({str(taken)!r}).touch()\n"
     )
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> No
     tmp_path.chmod(0o555)
     program = (
         "import os, sys\n"
-        "from search.storage import StorageError, open_storage\n"
+        "from search.storage.open import StorageError, open_storage\n"
         "if os.geteuid() == 0:\n"
         "    os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "try:\n"

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-import search.mounts
-from search.ledger import SCHEMA_VERSION, SLOTS, this_process
-from search.roster import enrol, workers
-from search.slots import claim, release
-from search.storage import StorageError, driver_url, open_engine, open_storage
-from search.upgrade import upgrade
+import search.storage.mounts
+from search.queue.slots import claim, release
+from search.queue.workers import enrol, workers
+from search.storage.open import StorageError, driver_url, open_engine, open_storage
+from search.storage.tables import SCHEMA_VERSION, SLOTS, this_process
+from search.storage.upgrade import upgrade
 from training.decode import ConfigError
 
 MOUNTINFO = r"""

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from search.checkpoints import checkpoint_folder, epochs_in, keep, restore
-from search.store import open_store
+from search.artifacts.base import checkpoint_folder, epochs_in, keep, restore
+from search.artifacts.folder import open_store
 from training.checkpoint import save_checkpoint
 from training.trainer import CHECKPOINT
 
@@ -79,9 +79,9 @@ def test_a_trial_whose_checkpoint_is_damaged_still_ends_well(
     bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
 ) -> None:
     """And with the very value of one that was never broken off."""
-    from search.ledger import this_process
-    from search.trial import Place, Watch, run_trial
-    from search.turns import next_turn
+    from search.storage.tables import this_process
+    from search.worker.assign import next_turn
+    from search.worker.trial import Place, Watch, run_trial
 
     study = bench.create(make_spec(budget={"trials": 1}))
     turn = next_turn(study, bench.engine, this_process(), 30.0)
@@ -112,9 +112,9 @@ def test_a_trial_whose_checkpoint_is_damaged_still_ends_well(
 def test_a_new_trial_takes_nothing_from_one_of_its_number_in_a_study_that_is_gone(
     bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
 ) -> None:
-    from search.ledger import this_process
-    from search.trial import Place, Watch, run_trial
-    from search.turns import next_turn
+    from search.storage.tables import this_process
+    from search.worker.assign import next_turn
+    from search.worker.trial import Place, Watch, run_trial
 
     study = bench.create(make_spec(budget={"trials": 1}, epochs=1))
     folder = checkpoint_folder(tmp_path, study.name, 0)

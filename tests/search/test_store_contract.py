@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from search.checkpoints import Checkpoints, Store, checkpoint_folder, epochs_in
-from search.ledger import this_process
-from search.outcome import TrialOutcome
-from search.store import open_store
-from search.trial import Place, Watch, run_trial
-from search.turns import next_turn
+from search.artifacts.base import Checkpoints, Store, checkpoint_folder, epochs_in
+from search.artifacts.folder import open_store
+from search.storage.tables import this_process
+from search.worker.assign import next_turn
+from search.worker.outcome import TrialOutcome
+from search.worker.trial import Place, Watch, run_trial
 from training.checkpoint import save_checkpoint
 from training.trainer import CHECKPOINT, WEIGHTS
 

@@ -19,14 +19,14 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import Trial
 from optuna_dashboard import get_note
 
-from search import store_s3
-from search.checkpoints import Store, StoreError
-from search.keeping import clear_others
-from search.slots import progress
-from search.store import open_store
-from search.store_s3 import BucketStore
-from search.study import SearchStudy
-from search.turns import RESUMED
+from search.artifacts import s3 as store_s3
+from search.artifacts.base import Store, StoreError
+from search.artifacts.folder import open_store
+from search.artifacts.s3 import BucketStore
+from search.pages.retention import clear_others
+from search.queue.slots import progress
+from search.study.study import SearchStudy
+from search.worker.assign import RESUMED
 from tests.search.test_store_contract import quiet, train_epochs
 from training.trainer import CHECKPOINT
 
@@ -289,7 +289,7 @@ def test_a_killed_workers_trial_goes_on_elsewhere_from_the_bucket(
 
 
 def study_of(bench: Any, name: str) -> Any:
-    from search.study import load_study
+    from search.study.study import load_study
 
     return load_study(name, bench.storage).study
 

@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 
 from data.corpus import Corpus
 from models import DENOISERS
-from search.points import some_points
-from search.spec import BudgetSpec, StudySpec, read_spec, run_of, space_of, spec_document
-from search.study import create, select
-from search.worker import work
+from search.sampling.points import some_points
+from search.study.spec import BudgetSpec, StudySpec, read_spec, run_of, space_of, spec_document
+from search.study.study import create, select
+from search.worker.worker import work
 from training.config import RunConfig, from_document, read_run, to_document, write_run
 from training.decode import decode
 from training.documents import read_document

@@ -6,10 +6,10 @@ from typing import Any
 import optuna
 import pytest
 
-from search.samplers import SamplerSpec
-from search.slots import progress
-from search.study import all_studies, create, load_study, select
-from search.told import FAMILY, SPEC, StudyError
+from search.queue.slots import progress
+from search.sampling.samplers import SamplerSpec
+from search.study.record import FAMILY, SPEC, StudyError
+from search.study.study import all_studies, create, load_study, select
 
 
 def test_a_study_comes_back_as_it_was_made(bench_of_each: Any, make_spec: Any) -> None:

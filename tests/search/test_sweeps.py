@@ -15,14 +15,14 @@ import sqlalchemy
 from optuna.trial import TrialState
 from sqlalchemy import Engine, update
 
-from search.ledger import SLOTS, Process, this_process
-from search.outcome import TrialOutcome
-from search.roster import Doing, enrol, note, workers
-from search.slots import Claim, Lookout, claim, open_again, progress, renew, settle
-from search.study import SearchStudy
-from search.told import REASON
-from search.turns import MAX_DEATHS, RESUMED, next_turn, sweep
-from search.worker import work
+from search.queue.slots import Claim, Lookout, claim, open_again, progress, renew, settle
+from search.queue.workers import Doing, enrol, note, workers
+from search.storage.tables import SLOTS, Process, this_process
+from search.study.record import REASON
+from search.study.study import SearchStudy
+from search.worker.assign import MAX_DEATHS, RESUMED, next_turn, sweep
+from search.worker.outcome import TrialOutcome
+from search.worker.worker import work
 
 STUDY = "tiny"
 Take = Callable[..., Claim]

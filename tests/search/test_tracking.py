@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from search.tracking import tracking_of
-from search.worker import work
+from search.worker.tracking import tracking_of
+from search.worker.worker import work
 from training.decode import ConfigError
 from training.switches import Switches
 from training.tracker import Tracker

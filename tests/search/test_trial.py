@@ -12,14 +12,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from optuna_dashboard import get_note
 
 from data.corpus import Corpus
-from search.best import best_trial, is_feasible
-from search.export import run_of_trial
-from search.ledger import this_process
-from search.outcome import TrialOutcome
-from search.store import open_store
-from search.study import SearchStudy
-from search.trial import Place, Watch, run_trial
-from search.turns import next_turn
+from search.artifacts.folder import open_store
+from search.storage.tables import this_process
+from search.study.export import run_of_trial
+from search.study.study import SearchStudy
+from search.trials import best_trial, is_feasible
+from search.worker.assign import next_turn
+from search.worker.outcome import TrialOutcome
+from search.worker.trial import Place, Watch, run_trial
 from training.config import read_run
 from training.trainer import TrainingFailed
 
@@ -112,7 +112,7 @@ def test_a_trial_behind_the_others_is_pruned_and_still_tells_its_story(run_one: 
 
     def lead() -> None:  # as if others had done far better: told once the trial is under way
         if not made:
-            from search.study import load_study
+            from search.study.study import load_study
 
             made.append(load_study("tiny", bench.storage))
             for _ in range(3):
@@ -167,7 +167,7 @@ def test_a_disk_that_is_full_costs_the_pictures_and_not_the_result(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("search.story.upload_artifact", full)
+    monkeypatch.setattr("search.pages.trial_results.upload_artifact", full)
     _, outcome, _ = run_one(epochs=1)
     assert outcome.state == "complete"
     assert outcome.value is not None

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from search.space import contains
-from search.spec import run_of, space_of
-from search.storage import open_storage
-from search.study import SearchStudy, load_study
-from search.told import RUN
-from search.warm import _nearest, point_like, warm_points
+from search.storage.open import open_storage
+from search.study.record import RUN
+from search.study.space import contains
+from search.study.spec import run_of, space_of
+from search.study.study import SearchStudy, load_study
+from search.study.warm import _nearest, point_like, warm_points
 from training.config import to_document, write_run
 from training.decode import ConfigError
 

@@ -9,13 +9,13 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from search.ledger import this_process
-from search.live import Best, EndedTrial, RunningTrial, Snapshot, snapshot
-from search.roster import Doing, enrol, note
-from search.slots import claim, release, set_trial
+from search.queue.slots import claim, release, set_trial
+from search.queue.workers import Doing, enrol, note
+from search.storage.tables import this_process
+from search.study.record import REASON, RUN
+from search.study.status import Best, EndedTrial, RunningTrial, Snapshot, snapshot
 from search.terminal.live_view import ended_line, plain_line, render
 from search.terminal.watch import PlainLines, watch
-from search.told import REASON, RUN
 
 RUNNING = RunningTrial(
     12345, "4194304@a-very-long-host.example.org", "cuda:0 NVIDIA RTX 3090", 199, 200, -12.34, 7300.0
@@ -118,7 +118,7 @@ def test_the_time_to_go_is_what_is_left_of_the_budget_at_the_pace_of_the_last_tr
 
     import optuna
 
-    from search.live import _eta_s
+    from search.study.status import _eta_s
 
     began = datetime.datetime(2026, 1, 1)
     done = optuna.trial.create_trial(value=0.0)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from search.slots import progress
-from search.study import load_study
-from search.worker import WorkerError, work
+from search.queue.slots import progress
+from search.study.study import load_study
+from search.worker.worker import WorkerError, work
 
 # a learning rate at which the very first steps overflow
 DIVERGING = {
@@ -73,7 +73,7 @@ def test_a_failure_now_and_then_does_not_cost_the_budget(
     bench: Any, make_spec: Any, work_here: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every second trial fails, as by memory that another process holds; the budget is met all the same."""
-    import search.worker as worker_module
+    import search.worker.worker as worker_module
 
     real, n = worker_module.run_trial, 0
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from sqlalchemy import update
 
 from search.cli.service import workers_command
-from search.ledger import WORKERS, Process, this_process
-from search.roster import Doing, WorkerRow, enrol, note, workers
+from search.queue.workers import Doing, WorkerRow, enrol, note, workers
+from search.storage.tables import WORKERS, Process, this_process
 from search.terminal.crew import ago, crew_document, crew_table
 
 LONG = WorkerRow(

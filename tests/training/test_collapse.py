@@ -263,7 +263,7 @@ def _plain_run() -> RunConfig:
 
 
 def test_final_training_warns_once_and_goes_on(stuck: Callable[[float], RunConfig], tmp_path: Path) -> None:
-    """A person asked for this run; the search prunes instead (search.trial)."""
+    """A person asked for this run; the search prunes instead (search.worker.trial)."""
     console = Console(file=StringIO(), width=60)
     train_to_folder(stuck(0.0), tmp_path / "r", {}, ["jsonl"], console)
     assert isinstance(console.file, StringIO)

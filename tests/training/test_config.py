@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from data.config import DataConfig, EcgRule, Source
 from models import DENOISERS
 from objectives.losses import LOSSES
-from search.space import build_space, sample, sections
+from search.study.space import build_space, sample, sections
 from training.config import (
     SCHEMA_VERSION,
     FitConfig,
@@ -228,7 +228,7 @@ def test_a_value_that_json_does_not_know_is_refused() -> None:
 
 
 def test_a_misspelt_key_inside_a_table_of_tables_is_named() -> None:
-    from search.spec import StudySpec
+    from search.study.spec import StudySpec
 
     document = {
         "name": "s",

@@ -1,0 +1,272 @@
+"""Artifacts and checkpoints in an S3-compatible bucket; workers need no folder in common.
+
+Below the prefix: `artifacts/ID`, and `checkpoints/STUDY/TRIAL/EPOCHS.pt`, each holding a checkpoint and the best
+weights so far. The service writes an object whole or not at all; what is damaged on the way is seen by its SHA-256.
+Secrets come from the environment only, as boto3 reads them.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from optuna.artifacts import Boto3ArtifactStore
+
+from data.files import atomic
+from search.artifacts.base import LATEST, PREVIOUS, Checkpoints, Say, StoreError, checkpoint_folder, keep, restore
+from training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from training.trainer import CHECKPOINT, WEIGHTS
+
+URL = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(.*))?")
+SCRATCH = Path("runs/scratch")
+N_KEPT = 2
+# So that a service that cannot be reached holds training, or a stop, up for about ten seconds an epoch at most.
+CONNECT_S, READ_S, N_TRIES = 2, 15, 3
+
+
+class Unreachable(OSError):
+    """The service did not do what it was asked to; the message says why."""
+
+
+def open_bucket(url: str) -> "BucketStore":
+    """The store at `url`, s3://BUCKET/PREFIX, on the service that AWS_ENDPOINT_URL names, else on AWS.
+
+    Training works in a folder of this machine, below DRIVEBEAT_SCRATCH (runs/scratch by default). Raises StoreError,
+    in one line, for a URL that is none, where boto3 is missing, and where the bucket cannot be read now.
+    """
+    matched = URL.fullmatch(url)
+    if matched is None:
+        # not repeated whole: somebody may have written a key into it
+        raise StoreError(
+            "artifacts s3:...: not a bucket; write s3://BUCKET/PREFIX, with keys in AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        )
+    bucket, prefix = matched[1], (matched[2] or "").strip("/")
+    try:
+        client = _client()
+    except ImportError as error:
+        raise StoreError(f"artifacts {url}: boto3 is not installed; pip install 'drivebeat[s3]'") from error
+    except ValueError as error:  # an endpoint that is no URL
+        raise StoreError(f"artifacts {url}: {error}; see AWS_ENDPOINT_URL") from error
+    place = Bucket(client, bucket, f"{prefix}/" if prefix else "")
+    try:
+        place.names("checkpoints/", limit=1)
+    except Unreachable as error:
+        raise StoreError(
+            f"artifacts {url}: {error}; does the bucket exist, and are AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY right?"
+        ) from error
+    scratch = Path(os.environ.get("DRIVEBEAT_SCRATCH") or SCRATCH) / bucket / prefix
+    return BucketStore(place, scratch)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bucket:
+    """A bucket's objects below `prefix`, by the names they have there. Every method raises Unreachable."""
+
+    client: Any
+    bucket: str
+    prefix: str
+
+    def url(self, name: str) -> str:
+        """The object's URL, for people."""
+        return f"s3://{self.bucket}/{self.prefix}{name}"
+
+    def names(self, start: str, limit: int = 1000) -> list[str]:
+        """Names that begin with `start`, in order; at most a page of them."""
+        with _asked():
+            page = self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + start, MaxKeys=limit)
+        return [row["Key"][len(self.prefix) :] for row in page.get("Contents", [])]
+
+    def put(self, path: Path, name: str) -> None:
+        """Upload a file; in several parts where it is large."""
+        with _asked():
+            self.client.upload_file(str(path), self.bucket, self.prefix + name)
+
+    def get(self, name: str, path: Path) -> None:
+        """Download an object."""
+        with _asked():
+            self.client.download_file(self.bucket, self.prefix + name, str(path))
+
+    def remove(self, name: str) -> None:
+        """Remove an object; one that is gone already is well."""
+        with _asked():
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BucketArtifacts:
+    """Optuna's store of artifacts in a bucket, below a prefix, which Optuna's own does not know."""
+
+    bucket: Bucket
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        with _asked():
+            return self._inner().open_reader(self._key(artifact_id))
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        with _asked():
+            self._inner().write(self._key(artifact_id), content_body)
+
+    def remove(self, artifact_id: str) -> None:
+        with _asked():
+            self._inner().remove(self._key(artifact_id))
+
+    def _inner(self) -> Boto3ArtifactStore:
+        return Boto3ArtifactStore(self.bucket.bucket, self.bucket.client)
+
+    def _key(self, artifact_id: str) -> str:
+        return f"{self.bucket.prefix}artifacts/{artifact_id}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BucketStore:
+    """A bucket, and the folder of this machine in which trials train."""
+
+    bucket: Bucket
+    scratch: Path
+
+    @property
+    def artifacts(self) -> BucketArtifacts:
+        return BucketArtifacts(self.bucket)
+
+    def of(self, study: str, number: int, say: Say) -> Checkpoints:
+        folder = checkpoint_folder(self.scratch, study, number)
+        return BucketCheckpoints(folder, self.bucket, f"checkpoints/{study}/{number}/", say)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BucketCheckpoints:
+    """Checkpoints in a folder of this machine, each pushed to the bucket as it is made."""
+
+    folder: Path
+    bucket: Bucket
+    start: str
+    say: Say
+    away: Event = field(default_factory=Event)
+
+    def restore(self) -> int:
+        n_here = restore(self.folder, self.say)
+        try:
+            pushed = self._pushed()
+            for n_epochs in reversed(pushed):
+                if n_epochs <= n_here:
+                    break
+                if self._fetch(n_epochs):
+                    return n_epochs
+        except Unreachable as error:
+            self.say(f"{self.bucket.url(self.start)}: {error}; going on with what is here, {n_here} epochs")
+        return n_here
+
+    def keep(self, n_epochs: int) -> None:
+        keep(self.folder)
+        try:
+            self._push(n_epochs)
+            for old in self._pushed()[:-N_KEPT]:
+                self.bucket.remove(self._name(old))
+        except Unreachable as error:
+            if not self.away.is_set():
+                self.say(f"{self.bucket.url(self.start)}: {error}; the checkpoints stay on this machine for now")
+            self.away.set()
+        else:
+            if self.away.is_set():
+                self.say(f"{self.bucket.url(self.start)}: answers again")
+            self.away.clear()
+
+    def forget(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            for name in self.bucket.names(self.start):
+                self.bucket.remove(name)
+        except Unreachable as error:
+            self.say(f"{self.bucket.url(self.start)}: {error}; checkpoints of a finished trial are left there")
+
+    def _name(self, n_epochs: int) -> str:
+        return f"{self.start}{n_epochs:06d}.pt"
+
+    def _pushed(self) -> list[int]:
+        """Epochs of the pushed checkpoints, the oldest first."""
+        found = (re.fullmatch(r"(\d{6,})\.pt", name[len(self.start) :]) for name in self.bucket.names(self.start))
+        return sorted(int(matched[1]) for matched in found if matched)
+
+    def _push(self, n_epochs: int) -> None:
+        """One object with both files, so that no checkpoint is ever seen with the weights of another epoch."""
+        files = {name: _bytes(self.folder / name) for name in (CHECKPOINT, WEIGHTS) if (self.folder / name).exists()}
+        with _leaving_none(self.folder / "parcel.pt") as parcel:
+            save_checkpoint(files, parcel)
+            self.bucket.put(parcel, self._name(n_epochs))
+
+    def _fetch(self, n_epochs: int) -> bool:
+        """Put a pushed checkpoint in place; False, said, where it is damaged."""
+        name = self._name(n_epochs)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _leaving_none(self.folder / "parcel.pt") as parcel:
+            self.bucket.get(name, parcel)
+            try:
+                files = load_checkpoint(parcel, torch.device("cpu"))
+            except (CheckpointError, RuntimeError) as error:
+                why = str(error).removeprefix(f"{parcel}: ").partition(";")[0]
+                self.say(f"{self.bucket.url(name)}: {why}; going on without it")
+                return False
+        for file in (WEIGHTS, CHECKPOINT):  # in this order: a checkpoint never stands without its weights
+            if file in files:
+                with atomic(self.folder / file) as temporary:
+                    temporary.write_bytes(files[file].numpy().tobytes())
+        for link in (LATEST, PREVIOUS):
+            (self.folder / link).unlink(missing_ok=True)
+        self.say(f"{self.bucket.url(name)}: taken on after {n_epochs} epochs")
+        return True
+
+
+def _bytes(path: Path) -> torch.Tensor:
+    return torch.from_numpy(np.fromfile(path, dtype=np.uint8))
+
+
+@contextlib.contextmanager
+def _leaving_none(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _asked() -> Iterator[None]:
+    """Turn what boto3 raises, after its own tries, into Unreachable."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        raise Unreachable(f"{error.operation_name} refused ({code})") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise Unreachable(" ".join(str(error).split())[:200]) from error
+
+
+def _client() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    elsewhere = any(os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"))
+    return boto3.client(
+        "s3",
+        config=Config(
+            connect_timeout=CONNECT_S,
+            read_timeout=READ_S,
+            retries={"total_max_attempts": N_TRIES, "mode": "standard"},
+            # names of buckets as part of the host's name are AWS's alone
+            s3={"addressing_style": "path" if elsewhere else "auto"},
+            # services other than AWS refuse the checksums that newer boto3 adds of itself; ours are in the files
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )

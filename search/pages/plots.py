@@ -1,0 +1,179 @@
+"""Plots of a study for its page, as Plotly's plain JSON (plotly.com/javascript/reference): no library is loaded.
+
+Each holds at most some hundred points, whatever the study's size: the page fetches them again whenever they change.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import cycle
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.study.comparison import SI_SDR_AT
+from search.trials import is_feasible
+
+N_CURVES, N_POINTS, N_BARS = 40, 500, 300
+COLOURS = {"complete": "#1f7a5c", "pruned": "#c2410c", "failed": "#8a8f98", "running": "#2563eb"}
+OF_TRIALS = ("#1f7a5c", "#2563eb", "#c2410c", "#9333ea", "#b8860b")  # best first; readable on white and on black
+OF_CLASSICAL = "#8a8f98"
+OF_WORDS, FAINT, CLEAR = "#7c8594", "rgba(128,128,128,0.3)", "rgba(0,0,0,0)"
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
+CALLED = {"wiener": "wiener (noise known)", "oracle": "oracle mask (bound)"}
+Plot = dict[str, Any]
+Classical = Mapping[str, Mapping[str, float]]
+
+
+def ranked(trials: Sequence[FrozenTrial], maximize: bool) -> list[FrozenTrial]:
+    """The complete, feasible trials, best first."""
+    good = [t for t in trials if t.state == TrialState.COMPLETE and t.values and is_feasible(t)]
+    return sorted(good, key=lambda t: (-t.values[0] if maximize else t.values[0], t.number))
+
+
+def score_by_snr(best: Sequence[FrozenTrial], classical: Classical) -> Plot:
+    """SI-SDR of the best trials against the mixture's SNR, beside the classical rows on the same mixture.
+
+    classical: method -> SNR such as "-10" -> dB.
+    """
+    lines: list[tuple[str, dict[str, Any], dict[str, Any], str]] = []
+    for trial, colour in zip(best, OF_TRIALS, strict=False):
+        own = {k.removeprefix(SI_SDR_AT): v for k, v in trial.user_attrs.items() if k.startswith(SI_SDR_AT)}
+        line = {"color": colour, "width": 1.5 if lines else 3}
+        lines.append((f"trial {trial.number}", own, line, "circle"))
+    for (name, by_snr), symbol in zip(classical.items(), cycle(SYMBOLS), strict=False):
+        line = {"color": OF_CLASSICAL, "width": 1, "dash": "dash" if name == "oracle" else "dot"}
+        lines.append((CALLED.get(name, name), dict(by_snr), line, symbol))
+    data = []
+    for name, by_snr, line, symbol in lines:
+        points = sorted((float(snr), _short(value)) for snr, value in by_snr.items() if math.isfinite(value))
+        if points:
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines+markers",
+                    "name": name,
+                    "x": [x for x, _ in points],
+                    "y": [y for _, y in points],
+                    "line": line,
+                    "marker": {"symbol": symbol, "size": 6},
+                }
+            )
+    return _plot("Best trials beside the classical rows", "SNR of the mixture, dB", "SI-SDR, dB", data)
+
+
+def learning_curves(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial], metric: str) -> Plot:
+    """Score against epoch of the best and of the latest trials; a cross where one was pruned."""
+    chosen = {t.number: t for t in best[: N_CURVES // 2]}
+    latest = [t for t in reversed(trials) if t.intermediate_values][: N_CURVES - len(chosen)]
+    chosen |= {t.number: t for t in latest}
+    data = []
+    for number, trial in sorted(chosen.items()):
+        reports = sorted((e, v) for e, v in trial.intermediate_values.items() if math.isfinite(v))
+        if not reports:
+            continue
+        state = _state(trial)
+        symbols = ["circle"] * (len(reports) - 1) + ["x" if state == "pruned" else "circle"]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": f"{number} {state}",
+                "x": [e + 1 for e, _ in reports],
+                "y": [_short(v) for _, v in reports],
+                "line": {"color": COLOURS[state], "width": 1},
+                "marker": {"symbol": symbols, "size": [3] * (len(reports) - 1) + [9 if state == "pruned" else 5]},
+                "showlegend": False,
+            }
+        )
+    title = "Learning curves (green complete, orange pruned at the cross, blue running)"
+    return _plot(title, "epoch", metric, data)
+
+
+def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metric: str, maximize: bool) -> Plot:
+    """Score against what a model costs, the Pareto front drawn through; of many trials the best ones."""
+    points = [(t.user_attrs[attribute], t.values[0], t) for t in good if attribute in t.user_attrs][:N_POINTS]
+    front: list[tuple[float, float]] = []
+    for cost, score, _ in sorted(points, key=lambda p: (p[0], -p[1] if maximize else p[1])):
+        if not front or (score > front[-1][1] if maximize else score < front[-1][1]):
+            front.append((cost, score))
+    data = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "trials",
+            "x": [cost for cost, _, _ in points],
+            "y": [_short(score) for _, score, _ in points],
+            "text": [f"trial {t.number}" for _, _, t in points],
+            "marker": {"color": COLOURS["complete"], "size": 7, "opacity": 0.7},
+        },
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "Pareto front",
+            "x": [cost for cost, _ in front],
+            "y": [_short(score) for _, score in front],
+            "line": {"shape": "hv", "color": COLOURS["pruned"], "width": 1.5},
+        },
+    ]
+    return _plot(f"{metric} against {label}", label, metric, data, x_type="log")
+
+
+def workers_over_time(trials: Sequence[FrozenTrial]) -> Plot:
+    """Who ran what when: a bar for each of the latest trials."""
+    started = [t for t in trials if t.datetime_start is not None and t.user_attrs.get("worker")][-N_BARS:]
+    data = []
+    for state, colour in COLOURS.items():
+        bars = [t for t in started if _state(t) == state]
+        if bars:
+            data.append(
+                {
+                    "type": "bar",
+                    "orientation": "h",
+                    "name": state,
+                    "y": [t.user_attrs["worker"] for t in bars],
+                    "base": [_moment(t.datetime_start) for t in bars],
+                    "x": [_milliseconds(t) for t in bars],
+                    "text": [str(t.number) for t in bars],
+                    "marker": {"color": colour},
+                }
+            )
+    plot = _plot("Workers over time (the bars' numbers are trials)", "UTC", "", data, x_type="date")
+    plot["layout"] |= {"barmode": "overlay"}
+    plot["layout"]["yaxis"] |= {"automargin": True, "type": "category"}
+    return plot
+
+
+def _state(trial: FrozenTrial) -> str:
+    names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+    return names.get(trial.state, "running")
+
+
+def _moment(time: datetime | None) -> str:
+    assert time is not None
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _milliseconds(trial: FrozenTrial) -> float:
+    assert trial.datetime_start is not None
+    end = trial.datetime_complete or datetime.now()  # Optuna's times are local and do not say so
+    return round(1000 * (end - trial.datetime_start).total_seconds())
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def _plot(title: str, x: str, y: str, data: list[dict[str, Any]], x_type: str = "linear") -> Plot:
+    grid = {"gridcolor": FAINT, "zerolinecolor": FAINT}
+    layout = {
+        "title": {"text": title, "font": {"size": 15}},
+        "xaxis": {"title": {"text": x}, "type": x_type, **grid},
+        "yaxis": {"title": {"text": y}, **grid},
+        # the page is white or nearly black, as its reader likes it: what lies below shines through
+        "font": {"color": OF_WORDS},
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "margin": {"t": 50, "b": 50, "l": 60, "r": 20},
+    }
+    return {"data": data, "layout": layout}

@@ -1,0 +1,69 @@
+"""Which trials keep their figures, sounds and configs, and the removal of the others'."""
+
+from collections.abc import Callable, Sequence
+
+from optuna.artifacts._protocol import ArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine
+
+from search.pages.notes import CLEARED, artifacts_of, note_of, replace_note
+from search.storage.attributes import REMOVED, system_attributes, trial_of_key
+from search.study.spec import ArtifactSpec
+from search.study.study import SearchStudy
+from search.trials import is_feasible, sign_of
+
+
+def keepers(trials: Sequence[FrozenTrial], keep: ArtifactSpec, direction: StudyDirection) -> frozenset[int]:
+    """Numbers of the trials whose artifacts stay: the best complete and feasible ones, those that ended last, and
+    those that have not ended."""
+    sign = sign_of(direction)
+    good = [t for t in trials if t.state == TrialState.COMPLETE and t.values and is_feasible(t)]
+    best = sorted(good, key=lambda t: (-sign * t.values[0], t.number))[: keep.best]
+    ended = [(t.datetime_complete, t.number) for t in trials if t.state.is_finished() and t.datetime_complete]
+    last = [number for _, number in sorted(ended, reverse=True)[: keep.last]]
+    running = [t.number for t in trials if not t.state.is_finished()]
+    return frozenset([*(t.number for t in best), *last, *running])
+
+
+def clear_others(search: SearchStudy, engine: Engine, artifacts: ArtifactStore, say: Callable[[str], None]) -> int:
+    """Remove the artifacts of all trials but the keepers, and say so in their notes; how many trials lost theirs.
+
+    Each may be done again by another worker, or by the next one after this one died in between. A store that does
+    not answer is said; what is left is removed the next time.
+    """
+    study, storage = search.study, search.study._storage
+    trials = study.get_trials(deepcopy=False)
+    stay = keepers(trials, search.spec.artifacts, study.direction)
+    leave = [t for t in trials if t.number not in stay and artifacts_of(t)]
+    if not leave:
+        return 0
+    gone = {trial_of_key(key) for key in system_attributes(engine, study._study_id, f"{REMOVED}%")}
+    n_cleared = 0
+    for trial in leave:
+        if trial._trial_id in gone:
+            continue
+        try:
+            for identifier in artifacts_of(trial).values():
+                _remove(artifacts, identifier)
+        except OSError as error:
+            say(f"artifacts of trial {trial.number} stay for now: {error}")
+            break
+        _tell_cleared(storage, engine, study._study_id, trial)
+        n_cleared += 1
+    return n_cleared
+
+
+def _remove(artifacts: ArtifactStore, identifier: str) -> None:
+    try:
+        artifacts.remove(identifier)
+    except (ArtifactNotFound, FileNotFoundError):
+        return  # another worker was here before
+
+
+def _tell_cleared(storage: BaseStorage, engine: Engine, study_id: int, trial: FrozenTrial) -> None:
+    # with the study, for Optuna lets nobody write to a finished trial
+    replace_note(storage, engine, study_id, trial._trial_id, note_of(trial, study_id, cleared=True), CLEARED)
+    storage.set_study_system_attr(study_id, f"{REMOVED}{trial._trial_id}", len(artifacts_of(trial)))

@@ -1,0 +1,108 @@
+"""A study's own page in the dashboard: its note, and its plots."""
+
+import json
+from collections.abc import Mapping
+from pathlib import PurePath
+
+from optuna.trial import TrialState
+from sqlalchemy import Engine
+
+from data.corpus import Corpus
+from data.mixture import held_out
+from search.pages.notes import replace_note, split_text
+from search.pages.plots import Classical, Plot, learning_curves, ranked, score_by_cost, score_by_snr, workers_over_time
+from search.queue.slots import progress
+from search.storage.attributes import system_attributes
+from search.study.space import describe
+from search.study.study import SearchStudy
+from search.trials import best_trial, is_feasible
+from training.evaluate import classical_rows, score_rows
+from training.report import shown_snr
+
+CLASSICAL_ROWS = "drivebeat:classical"
+PLOT_DATA = "dashboard:plot_data:"  # where optuna_dashboard keeps plots; importing it would cost a worker a second
+
+
+def draw_page(search: SearchStudy, engine: Engine, corpus: Corpus) -> None:
+    """Write the study's note and plots anew. The classical rows are computed by the first who draws it."""
+    study = search.study
+    maximize = study.direction.name == "MAXIMIZE"
+    trials = study.get_trials(deepcopy=False)
+    good, metric = ranked(trials, maximize), search.spec.metric
+    plots: dict[str, Plot] = {
+        "1-snr": score_by_snr(good, _classical(search, engine, corpus)),
+        "2-curves": learning_curves(trials, good, metric),
+        "3-parameters": score_by_cost(good, "n_parameters", "parameters", metric, maximize),
+        "5-workers": workers_over_time(trials),
+    }
+    if any("latency_ms" in trial.user_attrs for trial in good):
+        plots["4-latency"] = score_by_cost(good, "latency_ms", "latency of a window, ms", metric, maximize)
+    for name, plot in plots.items():
+        _put_plot(search, engine, name, plot)
+    replace_note(study._storage, engine, study._study_id, None, study_note(search, engine))
+
+
+def study_note(search: SearchStudy, engine: Engine) -> str:
+    """What is searched, on what, and the best so far, in Markdown."""
+    spec, trials = search.spec, search.study.get_trials(deepcopy=False)
+    best, state = best_trial(search), progress(engine, search.name)
+    counts = {s: sum(t.state == s for t in trials) for s in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)}
+    n_infeasible = sum(not is_feasible(t) for t in trials)
+    limits = []
+    if spec.constraints.max_parameters is not None:
+        limits.append(f"at most {spec.constraints.max_parameters:,} parameters")
+    if spec.constraints.max_latency_ms is not None:
+        limits.append(f"at most {spec.constraints.max_latency_ms:g} ms a window")
+    parts = [
+        f"**{search.study.direction.name.lower()} {spec.metric}** of {search.space.model.name} on the validation "
+        f"mixture, mean over {', '.join(map(shown_snr, spec.data.validation.snrs_db))} dB; "
+        f"loss {spec.loss}, {spec.epochs} epochs, sampler {spec.sampler.name}, pruner {spec.pruner.name}"
+        + (f"; {' and '.join(limits)}" if limits else ""),
+        f"{state.finished} of {state.budget} trials finished: {counts[TrialState.COMPLETE]} complete, "
+        f"{counts[TrialState.PRUNED]} pruned, {counts[TrialState.FAIL]} failed"
+        + (f"; {n_infeasible} of them over a limit (infeasible)" if n_infeasible else ""),
+    ]
+    if best is None or best.value is None:
+        parts.append("No complete, feasible trial yet.")
+    else:
+        parts.append(
+            f"**Best so far: {best.value:+.3f}, trial {best.number}**. Take it: "
+            f"`drivebeat export {search.name} -o best.yaml`, then `drivebeat train best.yaml -o runs/{search.name}`"
+        )
+    rows = [f"| {name} | {describe(range_)} |" for name, range_ in sorted(search.space.sampled.items())]
+    parts.append("\n".join(["| searched | range |", "|---|---|", *rows]))
+    clean, noise = (
+        ", ".join(sorted({PurePath(file).name for source in sources for file in source.files}))
+        for sources in (spec.data.clean, spec.data.noise)
+    )
+    parts.append(f"Recordings: clean {clean}; noise {noise}. Fingerprint `{search.fingerprint}`.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _classical(search: SearchStudy, engine: Engine, corpus: Corpus) -> Classical:
+    """Method -> SNR -> SI-SDR in dB on the validation mixture; kept with the study, for they never change."""
+    study = search.study
+    kept = system_attributes(engine, study._study_id, CLASSICAL_ROWS).get(CLASSICAL_ROWS)
+    if kept is not None:
+        found: Mapping[str, Mapping[str, float]] = json.loads(kept)
+        return found
+    data = search.spec.data
+    mixture = held_out(corpus.splits["validation"], data, data.validation)
+    rows = score_rows(classical_rows(mixture, data.band_hz), mixture, ("si_sdr_db",))
+    table: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row.method != "zeros":  # minus infinity, or nearly
+            table.setdefault(row.method, {})[f"{row.snr_db:+g}"] = round(row.scores["si_sdr_db"], 3)
+    study._storage.set_study_system_attr(study._study_id, CLASSICAL_ROWS, json.dumps(table))
+    return table
+
+
+def _put_plot(search: SearchStudy, engine: Engine, name: str, plot: Plot) -> None:
+    """As optuna_dashboard.save_plotly_graph_object, which wants the figure of a library and reads all notes."""
+    study_id, storage = search.study._study_id, search.study._storage
+    prefix = f"{PLOT_DATA}{name}:"
+    parts = split_text(json.dumps(plot, separators=(",", ":")), prefix)
+    there = system_attributes(engine, study_id, f"{prefix}%")
+    for key, value in {**dict.fromkeys(there, ""), **parts}.items():
+        if there.get(key) != value:
+            storage.set_study_system_attr(study_id, key, value)

@@ -1,0 +1,250 @@
+"""What the lean storage reads: one statement for what changed of a study's trials, one for their rows."""
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from optuna.trial import TrialState
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Float,
+    Integer,
+    Select,
+    String,
+    Table,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    true,
+    union_all,
+)
+
+from search.storage.fast.statements import putting_report
+from search.storage.fast.tables import OF_A_TRIAL, PARAMS, REPORTS, STUDIES, SYSTEM, TRIALS, USER, VALUES, number_of
+
+Marks = tuple[int, int, int, int, int]  # the newest row known of a trial in each of OF_A_TRIAL
+NO_MARKS: Marks = (0, 0, 0, 0, 0)
+HEAD = -1  # the kind of a row that holds the trial itself; others are places in OF_A_TRIAL
+LAST_ID = "2147483647"  # of an INTEGER key
+_MARKS = ("params", "values", "reports", "user", "system")
+
+
+class Since(NamedTuple):
+    """What is known of a study: its trials up to `newest`, of which these run and wait. judged: whether the reports of
+    trials that have become complete are wanted with them.
+    """
+
+    newest: int
+    running: Collection[int]
+    waiting: Collection[int]
+    judged: bool
+
+
+def changed_trials(connection: Connection, study_id: int, since: Since) -> Sequence[Any]:
+    """(study_name, trial_id, number, state, datetime_start, datetime_complete, step, value, kind) of the study's trials
+    after `newest`, and of those that ran and waited and do so no more, by trial_id; one row with trial_id None where
+    there are none, and no row where there is no such study. One statement.
+
+    step, value, kind: with `judged`, a row for each report of a trial that is complete; else None.
+    """
+    dialect = connection.dialect.name
+    return connection.execute(_changed(dialect), _asked(dialect, study_id, since)).all()
+
+
+def report_and_changed(
+    connection: Connection, report: Mapping[str, Any], study_id: int, since: Since
+) -> tuple[bool, Sequence[Any]]:
+    """Set an intermediate value (see lean_writes.report_row) and read changed_trials as they were just before, in one
+    statement, which only PostgreSQL has; whether it was set, and those rows.
+    """
+    rows = connection.execute(_changed_beside_report(), {**report, **_asked("postgresql", study_id, since)}).all()
+    return bool(rows) and rows[0][-1] == 1, rows
+
+
+def reports_of(connection: Connection, trial_ids: Collection[int]) -> Iterator[tuple[int, int, float]]:
+    """(trial_id, step, value) of every report of these trials. One statement."""
+    dialect = connection.dialect.name
+    for trial_id, step, value, kind in connection.execute(_reports(dialect), {"trials": _list(dialect, trial_ids)}):
+        yield trial_id, step, number_of(value, kind)
+
+
+def rows_after(connection: Connection, marks: Mapping[int, Marks]) -> Sequence[Any]:
+    """Rows (kind, row_id, trial_id, n, name, number, word) that came after each trial's marks. One statement.
+
+    kind: 0 a param (name, number, its distribution as JSON); 1 a value of objective n and 2 a report of step n, both
+    with number and its kind; 3 a user and 4 a system attribute (name, JSON).
+    """
+    dialect = connection.dialect.name
+    table = [(trial_id, *mark) for trial_id, mark in marks.items()]
+    if dialect == "sqlite":
+        return connection.execute(_rows(dialect), {"marks": json.dumps(table)}).all()
+    columns = zip(*table, strict=True)
+    return connection.execute(_rows(dialect), dict(zip(("trial", *_MARKS), map(list, columns), strict=True))).all()
+
+
+def rows_of(connection: Connection, trial_id: int) -> Sequence[Any]:
+    """The same for one whole trial, with study_id as row_id, number as n, state as name, start and end in a row of
+    kind HEAD. No row where there is no such trial. One statement.
+    """
+    return connection.execute(_whole(), {"trial": trial_id}).all()
+
+
+def first_distribution(connection: Connection, study_id: int, name: str) -> str | None:
+    """The distribution, as JSON, of any trial of the study that has the param."""
+    found: str | None = connection.execute(_first_distribution(), {"study": study_id, "name": name}).scalar()
+    return found
+
+
+@cache
+def _changed(dialect: str) -> Select[Any]:
+    c = TRIALS.c
+    # SQLite would walk through all trials of the study by their index, though few come after the newest one known
+    study = c.study_id + 0 if dialect == "sqlite" else c.study_id
+    # a range with two ends, of which PostgreSQL expects few rows without knowing them: its plan is made once and kept
+    newer = and_(c.trial_id > bindparam("newest", type_=Integer), c.trial_id <= literal_column(LAST_ID))
+    new = and_(newer, study == bindparam("study", type_=Integer))
+    ran = and_(_among(c.trial_id, "running", dialect), c.state != TrialState.RUNNING)
+    waited = and_(_among(c.trial_id, "waiting", dialect), c.state != TrialState.WAITING)
+    columns = (c.trial_id, c.number, c.state, c.datetime_start, c.datetime_complete)
+    news = union_all(*(select(*columns).where(which) for which in (new, ran, waited))).subquery("news")
+    r = REPORTS.c
+    judged = and_(
+        r.trial_id == news.c.trial_id,
+        news.c.state == TrialState.COMPLETE,
+        bindparam("judged", type_=Integer) == 1,
+    )
+    return (
+        select(STUDIES.c.study_name, *news.c, r.step, r.intermediate_value, cast(r.intermediate_value_type, String))
+        .select_from(STUDIES.outerjoin(news, true()).outerjoin(REPORTS, judged))
+        .where(STUDIES.c.study_id == bindparam("study", type_=Integer))
+        .order_by(news.c.trial_id)
+    )
+
+
+@cache
+def _changed_beside_report() -> Select[Any]:
+    put = putting_report("postgresql").returning(REPORTS.c.trial_id).cte("put")
+    return _changed("postgresql").add_columns(select(func.count()).select_from(put).scalar_subquery())
+
+
+@cache
+def _reports(dialect: str) -> Select[Any]:
+    c = REPORTS.c
+    asked = _among(c.trial_id, "trials", dialect)
+    return select(c.trial_id, c.step, c.intermediate_value, cast(c.intermediate_value_type, String)).where(asked)
+
+
+def _asked(dialect: str, study_id: int, since: Since) -> dict[str, Any]:
+    return {
+        "study": study_id,
+        "newest": since.newest,
+        "running": _list(dialect, since.running),
+        "waiting": _list(dialect, since.waiting),
+        "judged": int(since.judged),
+    }
+
+
+@cache
+def _rows(dialect: str) -> Any:
+    marks = _marks_of(dialect)
+    selects = []
+    for kind, (table, mark) in enumerate(zip(OF_A_TRIAL, _MARKS, strict=True)):
+        key = next(iter(table.primary_key.columns))
+        after = and_(table.c.trial_id == marks.c.trial, key > marks.c[mark])
+        selects.append(select(*_columns(kind, key)).select_from(marks.join(table, after)))
+    return union_all(*selects)
+
+
+@cache
+def _whole() -> Any:
+    trial = bindparam("trial", type_=Integer)
+    c = TRIALS.c
+    head = [
+        literal(HEAD).label("kind"),
+        c.study_id.label("row_id"),
+        c.trial_id.label("trial_id"),
+        c.number.label("n"),
+        cast(c.state, String).label("name"),
+        cast(null(), Float(53)).label("number"),
+        cast(null(), String).label("word"),
+        c.datetime_start.label("began"),
+        c.datetime_complete.label("ended"),
+    ]
+    selects = [select(*head).where(c.trial_id == trial)]
+    no_times = (cast(null(), DateTime).label("began"), cast(null(), DateTime).label("ended"))
+    for kind, table in enumerate(OF_A_TRIAL):
+        key = next(iter(table.primary_key.columns))
+        selects.append(select(*_columns(kind, key), *no_times).where(table.c.trial_id == trial))
+    return union_all(*selects)
+
+
+@cache
+def _first_distribution() -> Select[Any]:
+    return (
+        select(PARAMS.c.distribution_json)
+        .select_from(PARAMS.join(TRIALS, TRIALS.c.trial_id == PARAMS.c.trial_id))
+        .where(
+            TRIALS.c.study_id == bindparam("study", type_=Integer),
+            PARAMS.c.param_name == bindparam("name", type_=String),
+        )
+        .limit(1)
+    )
+
+
+def _columns(kind: int, key: ColumnElement[int]) -> list[ColumnElement[Any]]:
+    table = OF_A_TRIAL[kind]
+    c = table.c
+    no_n, no_name = cast(null(), Integer), cast(null(), String)
+    columns: dict[Table, Callable[[], tuple[Any, Any, Any, Any]]] = {
+        PARAMS: lambda: (no_n, c.param_name, c.param_value, c.distribution_json),
+        VALUES: lambda: (c.objective, no_name, c.value, cast(c.value_type, String)),
+        REPORTS: lambda: (c.step, no_name, c.intermediate_value, cast(c.intermediate_value_type, String)),
+        USER: lambda: (no_n, c.key, cast(null(), Float(53)), c.value_json),
+        SYSTEM: lambda: (no_n, c.key, cast(null(), Float(53)), c.value_json),
+    }
+    n, name, number, word = columns[table]()
+    return [
+        literal(kind).label("kind"),
+        key.label("row_id"),
+        c.trial_id.label("trial_id"),
+        n.label("n"),
+        name.label("name"),
+        number.label("number"),
+        word.label("word"),
+    ]
+
+
+def _marks_of(dialect: str) -> CTE:
+    """The marks given with the statement, as a table: arrays on PostgreSQL, a JSON text on SQLite."""
+    names = ("trial", *_MARKS)
+    if dialect == "sqlite":
+        given = func.json_each(bindparam("marks", type_=String)).table_valued("value", name="given")
+        parts = [func.json_extract(given.c.value, f"$[{i}]").label(name) for i, name in enumerate(names)]
+        return select(*parts).cte("marks")
+    arrays = [bindparam(name, type_=ARRAY(Integer)) for name in names]
+    unnested = func.unnest(*arrays).table_valued(*(column(name, Integer) for name in names)).render_derived("given")
+    return select(*(unnested.c[name] for name in names)).cte("marks")
+
+
+def _among(key: ColumnElement[int], name: str, dialect: str) -> ColumnElement[bool]:
+    """Whether `key` is in the list given as `name`: one parameter, however long it is."""
+    if dialect == "sqlite":
+        return key.in_(select(func.json_each(bindparam(name, type_=String)).table_valued("value").c.value))
+    return key == any_(cast(bindparam(name, type_=String), ARRAY(Integer)))
+
+
+def _list(dialect: str, ids: Collection[int]) -> str:
+    inner = ",".join(map(str, ids))
+    return f"[{inner}]" if dialect == "sqlite" else f"{{{inner}}}"

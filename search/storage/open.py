@@ -1,0 +1,259 @@
+"""The one function that opens any storage URL the right way, and the schema behind it."""
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, RDBStorage, get_storage
+from sqlalchemy import Engine, event, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from search.storage.fast.storage import LeanStorage
+from search.storage.idle import close_when_idle
+from search.storage.locks import alone
+from search.storage.mounts import network_file_system
+from search.storage.tables import create_tables
+from training.decode import ConfigError
+
+DEFAULT_URL = "sqlite:///studies.db"
+EXAMPLES = "write it like sqlite:///studies.db or postgresql://user@host/name"
+BUSY_S = 60
+
+
+class StorageError(ConfigError):
+    """A database that cannot be used; the message never holds a password."""
+
+
+def storage_url(option: str | None) -> str:
+    """The URL to use: the option, else DRIVEBEAT_STORAGE, else studies.db in the working directory."""
+    return option or os.environ.get("DRIVEBEAT_STORAGE") or DEFAULT_URL
+
+
+def masked(url: str) -> str:
+    """`url` with *** for its password, wherever it stands."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return "(not a database URL)"
+    secret = {name: "***" for name in parsed.query if "pass" in name.lower()}
+    return parsed.update_query_dict(secret).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+def open_storage(url: str, *, lean: bool = True) -> BaseStorage:
+    """Optuna's storage on `url`, its schema and ours made if need be: our own (search.storage.fast.storage) on
+    PostgreSQL and SQLite; without `lean`, and on MySQL and MariaDB, Optuna's RDBStorage behind its cache of finished
+    trials.
+
+    SQLite: WAL, a busy timeout and immediate transactions, without which parallel workers run trials twice.
+    Raises StorageError in one line for a URL that is none, a database that does not answer, or a schema of another
+    version, with the command that upgrades it.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own lines say what Optuna's would
+    with explained(url), opening(url):
+        engine = open_engine(url)
+        options = engine_options(url)
+        with alone(engine, "schema"):
+            create_tables(engine)
+            first = _checked(url, options)
+            first.remove_session()
+            first.engine.dispose()
+        if lean and engine.dialect.name in ("sqlite", "postgresql"):
+            engine.dispose()
+            return LeanStorage(partial(lean_engine, url))
+        storage = RDBStorage(driver_url(url), engine_kwargs=options, skip_table_creation=True)
+        _tune(storage.engine)
+        engine.dispose()
+        return get_storage(storage)
+
+
+def _checked(url: str, options: dict[str, object]) -> RDBStorage:
+    """Optuna's storage with its tables made. Raises StorageError where they are of another version."""
+    try:
+        return RDBStorage(driver_url(url), engine_kwargs=options)
+    except RuntimeError as error:
+        if "compatible with the table schema" not in str(error):
+            raise
+        made = str(error).partition("(set up by ")[2].partition(")")[0] or "another optuna"
+        older = "storage upgrade" in str(error)
+        hint = "stop all workers, then run: drivebeat storage upgrade" if older else "pip install -U optuna"
+        raise StorageError(
+            f"storage {masked(url)}: its tables are of {made}, this is optuna {optuna.__version__}; {hint}"
+        ) from error
+
+
+def open_engine(url: str) -> Engine:
+    """A SQLAlchemy engine for our own tables, tuned like the storage's. Raises StorageError."""
+    with explained(url), opening(url):
+        parsed = make_url(driver_url(url))
+        _check(parsed)
+        engine = sqlalchemy.create_engine(parsed, **engine_options(url))
+        _tune(engine)
+        return engine
+
+
+def lean_engine(url: str) -> Engine:
+    """The engine of a LeanStorage on a database whose schema is made. On PostgreSQL it keeps one connection while it is
+    in use, and none once it was idle for a few seconds: a trial says things in bursts, and opening a connection
+    costs more than saying them.
+    """
+    options = engine_options(url)
+    if options.pop("poolclass", None) is None:
+        engine = sqlalchemy.create_engine(driver_url(url), **options)
+    else:
+        engine = sqlalchemy.create_engine(
+            driver_url(url),
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=-1,
+            pool_reset_on_return=None,  # nothing is left open: autocommit, or a transaction that ends with its block
+            isolation_level="AUTOCOMMIT",
+            **options,
+        )
+        close_when_idle(engine)
+    _tune(engine)
+    if engine.dialect.name == "postgresql":
+        event.listen(engine, "connect", _plan_once)
+    return engine
+
+
+def _plan_once(connection: Any, record: object) -> None:
+    """Planning the lean storage's statements takes PostgreSQL longer than doing them, and one plan serves them all."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET plan_cache_mode = force_generic_plan")
+    connection.commit()
+
+
+def engine_of(storage: BaseStorage) -> Engine:
+    """The engine that a storage of open_storage speaks through."""
+    engine: Engine = storage.engine if isinstance(storage, LeanStorage) else storage._backend.engine  # type: ignore[attr-defined]
+    return engine
+
+
+@contextlib.contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn errors of the database at `url` into one line that says what to do."""
+    try:
+        yield
+    except ArgumentError as error:
+        raise StorageError(f"storage {masked(url)} is not a database URL; {EXAMPLES}") from error
+    except (SQLAlchemyError, StorageInternalError) as error:
+        sqlite = url.startswith("sqlite")
+        hint = "is it a database file, in a folder that can be written?" if sqlite else "is it running and reachable?"
+        raise StorageError(f"storage {masked(url)} cannot be used: {_reason(error)}; {hint}") from error
+
+
+@contextlib.contextmanager
+def opening(url: str) -> Iterator[None]:
+    """The same for what only opening meets: a missing driver, a lock file that cannot be had."""
+    try:
+        yield
+    except ImportError as error:
+        hint = "write postgresql:// and pip install 'drivebeat[postgres]'"
+        if url.startswith(("mysql", "mariadb")):
+            hint = "or use PostgreSQL, which this is tested with"
+        raise StorageError(f"storage {masked(url)} cannot be used: {error}; {hint}") from error
+    except OSError as error:
+        raise StorageError(f"storage {masked(url)} cannot be used: {error}; can its folder be written?") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The driver's own words, which SQLAlchemy and Optuna wrap."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    words = " ".join(str(getattr(cause, "orig", None) or cause).split())
+    return words.removesuffix(".")[:200]
+
+
+def _check(url: sqlalchemy.URL) -> None:
+    backend = url.get_backend_name()
+    if backend not in ("sqlite", "postgresql", "mysql"):
+        raise StorageError(f"storage {masked(str(url))}: {backend} is not supported; {EXAMPLES}")
+    if backend != "sqlite":
+        return
+    if not url.database or url.database == ":memory:":
+        raise StorageError("storage sqlite:// without a file cannot be shared; write sqlite:///studies.db")
+    if url.database.startswith("file:"):
+        raise StorageError(f"storage {masked(str(url))}: a file: URI is not supported; {EXAMPLES}")
+    path = Path(url.database)
+    if path.is_dir():
+        raise StorageError(f"storage {masked(str(url))}: {path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise StorageError(f"storage {masked(str(url))}: the folder {path.parent} does not exist; make it")
+    if kind := network_file_system(path):
+        raise StorageError(
+            f"storage {masked(str(url))}: {path} is on a network file system ({kind}), where SQLite's locks fail; "
+            "put it on a local disk, or use postgresql://user@host/name"
+        )
+
+
+def driver_url(url: str) -> str:
+    """`url` with its driver: postgresql:// means psycopg 3 (SQLAlchemy's own default would be psycopg2), mysql:// and
+    mariadb:// whichever of PyMySQL and mysqlclient is installed. Raises ArgumentError, ImportError.
+    """
+    try:
+        parsed = make_url(url)
+    except ValueError as error:  # a port that is no number
+        raise ArgumentError(str(error)) from error
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() in ("mysql", "mariadb"):
+        # MariaDB too is "mysql" from here on: Optuna asks for that name where the two speak alike
+        driver = parsed.drivername.partition("+")[2] or _mysql_driver()
+        parsed = parsed.set(drivername=f"mysql+{driver}")
+    return parsed.render_as_string(hide_password=False)
+
+
+def _refuse_ascii(engine: Engine, connection: object, record: object) -> None:
+    """A database that knows no encoding hands out bytes for texts. Raises StorageError."""
+    info = getattr(connection, "info", None)  # psycopg's
+    if info is not None and info.parameter_status("server_encoding") == "SQL_ASCII":
+        name = engine.url.database
+        raise StorageError(
+            f"storage {masked(str(engine.url))}: its encoding is SQL_ASCII, UTF8 is needed; make another database: "
+            f"createdb --encoding=UTF8 --template=template0 {name}_utf8"
+        )
+
+
+def _mysql_driver() -> str:
+    for module, driver in (("pymysql", "pymysql"), ("MySQLdb", "mysqldb")):
+        if importlib.util.find_spec(module):
+            return driver
+    raise ImportError("no MySQL driver is installed (pip install pymysql)")
+
+
+def engine_options(url: str) -> dict[str, object]:
+    if make_url(driver_url(url)).get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_S}}
+    # Many workers, few statements each: a connection for each transaction, none idle between. The default pool would
+    # keep two a worker, which 50 workers fill a server of 100 with, and hand out dead ones after a restart.
+    return {"poolclass": NullPool, "connect_args": {"connect_timeout": 10}}
+
+
+def _tune(engine: Engine) -> None:
+    if engine.dialect.name == "postgresql":
+        event.listen(engine, "connect", partial(_refuse_ascii, engine), insert=True)  # before SQLAlchemy asks anything
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: object, record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]  # sqlite3 must not begin on its own
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: sqlalchemy.Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            return  # one statement at a time, which SQLite makes atomic by itself; reading waits for no writer
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections made before the listeners stood do not count

@@ -1,0 +1,167 @@
+"""Our own tables beside Optuna's, and what is common to all that reads and writes them.
+
+studies: budgets. slots: which worker holds which part of a budget, by lease and fencing token (search.queue.slots).
+workers: who is alive, where, at what (search.queue.workers). Times are the database's own, in seconds since 1970, so
+that machines whose clocks differ agree.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+
+from training.decode import ConfigError
+
+SCHEMA_VERSION = 2  # 2: the slots' index by state, and `reached`
+METADATA = MetaData()
+# MySQL's plain FLOAT has 24 bits: seconds since 1970 to within two minutes.
+REAL = Float(53)
+
+SCHEMA = Table("drivebeat_schema", METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
+
+STUDIES = Table(
+    "drivebeat_studies",
+    METADATA,
+    Column("study", String(200), primary_key=True),
+    Column("n_trials", Integer, nullable=False),
+    Column("hours", REAL),
+    Column("started_at", REAL),
+)
+
+SLOTS = Table(
+    "drivebeat_slots",
+    METADATA,
+    Column("study", String(200), primary_key=True),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),  # open, claimed, telling, finished, failed
+    Column("token", Integer, nullable=False),
+    Column("worker", String(200), nullable=False),
+    Column("host", String(200), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("born", BigInteger),
+    Column("trial", Integer),
+    Column("outcome", Text),
+    Column("deaths", Integer, nullable=False),  # in a row, none of which an epoch came before
+    Column("beats", Integer, nullable=False),
+    Column("expires_at", REAL, nullable=False),
+    Column("reached", Integer),  # the newest epoch that was reported when the last worker died
+    # those not finished are few, however long the study: a claim reads these alone
+    Index("drivebeat_slots_by_state", "study", "state"),
+)
+
+WORKERS = Table(
+    "drivebeat_workers",
+    METADATA,
+    Column("worker", String(200), primary_key=True),
+    Column("host", String(200), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("born", BigInteger),
+    Column("device", String(100), nullable=False),
+    Column("state", String(16), nullable=False),  # working, waiting, stopped, or died
+    Column("study", String(200)),
+    Column("trial", Integer),
+    Column("epoch", Integer),
+    Column("score", REAL),
+    Column("lease_s", REAL, nullable=False),
+    Column("started_at", REAL, nullable=False),
+    Column("seen_at", REAL, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A worker's process: host, pid and birth tell whether it is still the same one; the name is unique."""
+
+    name: str
+    host: str
+    pid: int
+    born: int | None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it ran on this host and is dead. False for another host's: only its lease tells."""
+        return self.host == socket.gethostname() and not _alive(self.pid, self.born)
+
+
+def this_process() -> Process:
+    """The process that calls, as a worker."""
+    host, pid = socket.gethostname(), os.getpid()
+    born = _born(pid)
+    return Process(f"{host}:{pid}" if born is None else f"{host}:{pid}:{born}", host, pid, born)
+
+
+def create_tables(engine: Engine) -> None:
+    """Make our tables where they are missing. Raises ConfigError for tables of another version."""
+    METADATA.create_all(engine, checkfirst=True)
+    with engine.begin() as connection:
+        version = connection.execute(select(func.max(SCHEMA.c.version))).scalar_one()
+        if version is None:
+            connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
+        elif version != SCHEMA_VERSION:
+            raise ConfigError(
+                f"the database's Drivebeat tables have version {version}, this Drivebeat needs {SCHEMA_VERSION}; "
+                + ("run: drivebeat storage upgrade" if version < SCHEMA_VERSION else "use a newer Drivebeat")
+            )
+
+
+def set_budget(engine: Engine, study: str, n_trials: int, hours: float | None) -> None:
+    """Enter or change a study's budget."""
+    with engine.begin() as connection:
+        row = {"n_trials": n_trials, "hours": hours}
+        changed = connection.execute(update(STUDIES).where(STUDIES.c.study == study).values(row))
+        if changed.rowcount == 0:
+            connection.execute(insert(STUDIES).values(study=study, **row))
+
+
+def database_time(connection: Connection) -> float:
+    """The database's clock, seconds since 1970."""
+    clocks = {
+        "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+        "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
+        "mysql": "SELECT unix_timestamp(now(6))",
+        "mariadb": "SELECT unix_timestamp(now(6))",
+    }
+    return float(connection.execute(text(clocks[connection.dialect.name])).scalar_one())
+
+
+def _alive(pid: int, born: int | None) -> bool:
+    """Whether the process lives, and is the same one: a pid is given again, in a container almost at once."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    now_born = _born(pid)
+    return now_born is None or born is None or now_born == born
+
+
+def _born(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; 0 for one that is dead but not buried.
+
+    None where there is no /proc to tell (proc_pid_stat(5), fields 3 and 22).
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return 0 if fields[0] in "ZX" else int(fields[19])

@@ -1,0 +1,144 @@
+"""Bringing an older database up to this Drivebeat and Optuna, a copy of it made first."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from optuna.storages import RDBStorage
+from sqlalchemy import URL, Engine, func, insert, inspect, make_url, select, text
+from sqlalchemy.schema import CreateColumn
+
+from data.files import atomic
+from search.storage.locks import alone
+from search.storage.open import StorageError, driver_url, engine_options, explained, masked, open_engine, opening
+from search.storage.tables import METADATA, SCHEMA, SCHEMA_VERSION, create_tables
+
+DUMP_LIMIT_S = 3600
+
+
+def upgrade(url: str, backup: Path | None, say: Callable[[str], None]) -> Path | None:
+    """Upgrade Optuna's tables and ours to the versions this program needs; the copy made before, in the folder
+    `backup`. None makes no copy. What is up to date already is left as it is, and no copy made.
+
+    No worker may run meanwhile. Raises StorageError for a database that is not there or newer than this program,
+    and where no copy can be made.
+    """
+    with explained(url), opening(url):
+        engine = open_engine(url)
+        with alone(engine, "schema"):
+            _refuse_strangers(url, engine)
+            optunas = RDBStorage(
+                driver_url(url),
+                engine_kwargs=engine_options(url),
+                skip_compatibility_check=True,
+                skip_table_creation=True,
+            )
+            stale = optunas.get_current_version() != optunas.get_head_version()
+            if not stale and _version(engine) == SCHEMA_VERSION:
+                say(f"storage {masked(url)} is up to date")
+                return None
+            if stale and optunas.get_current_version() not in optunas.get_all_versions():
+                raise StorageError(f"storage {masked(url)}: its tables are of a newer optuna; pip install -U optuna")
+            copy = None if backup is None else back_up(url, backup)
+            if copy is not None:
+                say(f"copy: {copy}")
+            if stale:
+                optunas.upgrade()
+            upgrade_tables(engine)
+            optunas.remove_session()
+            optunas.engine.dispose()
+        engine.dispose()
+    say(f"storage {masked(url)} is upgraded")
+    return copy
+
+
+def upgrade_tables(engine: Engine) -> None:
+    """Bring our tables to SCHEMA_VERSION. Versions grow only by tables, by columns that may be empty and by indexes, so
+    that whatever is missing can be added to any older version.
+    """
+    METADATA.create_all(engine, checkfirst=True)
+    with engine.begin() as connection:
+        there = inspect(connection)  # not of the engine: a second connection would wait for this one
+        for table in METADATA.sorted_tables:
+            known = {column["name"] for column in there.get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in known:
+                    assert column.nullable, f"{table.name}.{column.name} came later, so that it must be nullable"
+                    name = engine.dialect.identifier_preparer.format_table(table)
+                    words = CreateColumn(column).compile(dialect=engine.dialect)
+                    connection.execute(text(f"ALTER TABLE {name} ADD COLUMN {words}"))
+            indexed = {index["name"] for index in there.get_indexes(table.name)}
+            for index in table.indexes:
+                if index.name not in indexed:
+                    index.create(connection)
+        connection.execute(SCHEMA.delete())
+        connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
+    create_tables(engine)
+
+
+def back_up(url: str, folder: Path) -> Path:
+    """A copy of the database in `folder`: SQLite's file, or what pg_dump writes. Raises StorageError."""
+    parsed = make_url(driver_url(url))
+    name = Path(parsed.database or "studies").stem + time.strftime("-%Y%m%d-%H%M%S")
+    if parsed.get_backend_name() == "sqlite":
+        copy = folder / f"{name}.db"
+        with (
+            atomic(copy) as temporary,
+            closing(sqlite3.connect(str(parsed.database))) as source,
+            closing(sqlite3.connect(temporary)) as target,
+        ):
+            source.backup(target)  # whole even while others write, and with what the write-ahead log holds
+        return copy
+    dump = shutil.which("pg_dump") if parsed.get_backend_name() == "postgresql" else None
+    if dump is None:
+        raise StorageError(
+            f"storage {masked(url)}: no copy can be made: "
+            + ("pg_dump is not on PATH" if parsed.get_backend_name() == "postgresql" else "it is no PostgreSQL")
+            + "; make one yourself, then add --no-backup"
+        )
+    copy = folder / f"{name}.sql"
+    with atomic(copy) as temporary:
+        _dump(dump, parsed, temporary, url)
+    return copy
+
+
+def _dump(program: str, url: URL, file: Path, shown: str) -> None:
+    # the password in the environment, which others on the machine cannot list as they can a command line
+    secret = {"PGPASSWORD": str(url.password)} if url.password else {}
+    plain = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    done = subprocess.run(
+        [program, "--dbname", plain, "--file", str(file)],
+        env=os.environ | secret,
+        capture_output=True,
+        text=True,
+        timeout=DUMP_LIMIT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split())[:300]
+        raise StorageError(f"storage {masked(shown)}: no copy could be made: {said}; make one, then add --no-backup")
+
+
+def _version(engine: Engine) -> int | None:
+    if not inspect(engine).has_table(SCHEMA.name):
+        return None
+    with engine.begin() as connection:
+        version: int | None = connection.execute(select(func.max(SCHEMA.c.version))).scalar_one()
+        return version
+
+
+def _refuse_strangers(url: str, engine: Engine) -> None:
+    """A database without studies' tables, or one that a newer Drivebeat made."""
+    if not inspect(engine).has_table("version_info"):
+        raise StorageError(f"storage {masked(url)} holds no studies to upgrade; make its tables: drivebeat init")
+    version = _version(engine)
+    if version is not None and version > SCHEMA_VERSION:
+        raise StorageError(
+            f"storage {masked(url)}: its Drivebeat tables have version {version}, this Drivebeat knows "
+            f"{SCHEMA_VERSION}; use a newer Drivebeat"
+        )

@@ -1,0 +1,146 @@
+"""Several studies as one report: what each family came to, by the same measure."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine
+
+from objectives.cost import n_parameters
+from search.queue.slots import progress
+from search.study.costs import At, cpu_latency_ms
+from search.study.export import run_of_trial
+from search.study.study import SearchStudy
+from search.trials import best_trial, is_feasible
+from training.config import RunConfig
+from training.decode import encode
+from training.scores import SCORES
+
+SI_SDR_AT = "si_sdr_db@"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """What one study came to.
+
+    mixture: a letter; scores compare only under the same one. spent: no trial will start any more. complete, pruned and
+    infeasible make up the finished trials of the budget. best: the metric of the best feasible trial, of which
+    si_sdr_db (SNR such as "-10" -> dB on the validation mixture), n_parameters and latency_ms (one window, one CPU
+    thread, measured here) tell; None and empty where there is none. trial_s: median training time of the complete
+    trials. total_s: of all that said how long they took.
+    """
+
+    study: str
+    family: str
+    metric: str
+    mixture: str
+    budget: int
+    spent: bool
+    complete: int
+    pruned: int
+    infeasible: int
+    failed: int
+    best: float | None
+    best_trial: int | None
+    si_sdr_db: Mapping[str, float]
+    n_parameters: int | None
+    latency_ms: float | None
+    trial_s: float | None
+    total_s: float
+
+    @property
+    def finished(self) -> int:
+        return self.complete + self.pruned + self.infeasible
+
+
+@dataclass(frozen=True, slots=True)
+class Across:
+    """results: best first within each mixture. differences: for each mixture but A, what in it is not as in A."""
+
+    results: tuple[StudyResult, ...]
+    differences: Mapping[str, tuple[str, ...]]
+
+
+def across(searches: Sequence[SearchStudy], engine: Engine) -> Across:
+    """One result for each of `searches`; those scored on other recordings, another validation mixture or by another
+    metric than the first are told apart by their letter."""
+    plans: list[dict[str, Any]] = []
+    results = []
+    for search in searches:
+        plan = _plan(search)
+        if plan not in plans:
+            plans.append(plan)
+        results.append(_result(search, _letter(plans.index(plan)), engine))
+    differences = {
+        _letter(i): tuple(key for key in plan if plan[key] != plans[0][key]) for i, plan in enumerate(plans) if i
+    }
+    return Across(tuple(sorted(results, key=_rank)), differences)
+
+
+def _plan(search: SearchStudy) -> dict[str, Any]:
+    """What a score depends on beside the model: what makes the validation mixture, and the metric."""
+    data = encode(search.spec.data)
+    held_out = ("rate_hz", "band_hz", "window_samples", "level", "split", "validation", "clean", "noise")
+    return {
+        "metric": search.spec.metric,
+        "recordings": search.fingerprint,
+        **{f"data.{name}": data[name] for name in held_out},
+    }
+
+
+def _letter(i: int) -> str:
+    return chr(ord("A") + i) if i < 26 else f"Z{i}"
+
+
+def _rank(result: StudyResult) -> tuple[str, bool, float, str]:
+    sign = -1.0 if SCORES[result.metric].direction == "maximize" else 1.0
+    return result.mixture, result.best is None, sign * (result.best or 0.0), result.study
+
+
+def _result(search: SearchStudy, mixture: str, engine: Engine) -> StudyResult:
+    trials = search.study.get_trials(deepcopy=False)
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    told_pruned = [t for t in trials if t.state == TrialState.PRUNED]
+    # An infeasible trial is told pruned too: untrained, or with a constraint broken on the way.
+    pruned = [t for t in told_pruned if t.intermediate_values and is_feasible(t)]
+    best = best_trial(search)
+    run = run_of_trial(best, search.name) if best is not None else None
+    seconds, budget = _seconds(complete), progress(engine, search.name)
+    return StudyResult(
+        study=search.name,
+        family=search.space.model.name,
+        metric=search.spec.metric,
+        mixture=mixture,
+        budget=budget.budget,
+        spent=budget.spent,
+        complete=len(complete),
+        pruned=len(pruned),
+        infeasible=len(told_pruned) - len(pruned),
+        failed=sum(t.state == TrialState.FAIL for t in trials),
+        best=best.value if best is not None else None,
+        best_trial=best.number if best is not None else None,
+        si_sdr_db=_by_snr(best) if best is not None else {},
+        n_parameters=_size(run) if run is not None else None,
+        latency_ms=_latency_ms(run) if run is not None else None,
+        trial_s=statistics.median(seconds) if seconds else None,
+        total_s=sum(_seconds(trials)),
+    )
+
+
+def _by_snr(trial: FrozenTrial) -> dict[str, float]:
+    found = {k.removeprefix(SI_SDR_AT): v for k, v in trial.user_attrs.items() if k.startswith(SI_SDR_AT)}
+    return dict(sorted(found.items(), key=lambda item: float(item[0])))
+
+
+def _seconds(trials: Sequence[FrozenTrial]) -> list[float]:
+    return [t.user_attrs["seconds"] for t in trials if "seconds" in t.user_attrs]
+
+
+def _size(run: RunConfig) -> int:
+    return n_parameters(run.build_model(run.data.n_channels))
+
+
+def _latency_ms(run: RunConfig) -> float:
+    return cpu_latency_ms(run.model, At(run.data.rate_hz, run.data.window_samples, run.data.n_channels))

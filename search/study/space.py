@@ -1,0 +1,293 @@
+"""What can be searched: ranges are read off the config classes, a study fixes or narrows them, a trial samples them."""
+
+import dataclasses
+import typing
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from data.augment_config import AugmentConfig
+from models import DenoiserConfig
+from models.front import FrontConfig
+from objectives.loss_parts import LossConfig
+from search.sampling.points import some_points
+from training.config import FitConfig
+from training.decode import ConfigError, decode, near
+from training.optimiser import OptimiserConfig
+from training.schedule import ScheduleConfig
+
+Scalar = bool | int | float | str | None
+
+WITNESSES = 50
+AUGMENT = "augment"
+"""The section whose place is within a run's data. What it says of training data is searched only where it is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One hyperparameter: where it lives, what it is by default and where a search looks (None: nowhere)."""
+
+    name: str
+    section: str
+    type: Any
+    default: Any
+    distribution: BaseDistribution | None
+
+
+@dataclass(frozen=True, slots=True)
+class RangeSpec:
+    """A range in a study file: `low` and `high` (with `log` or `step`), or `choices`. Scale and step not given are
+    the declared range's own; a step makes the scale linear."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool | None = None
+    step: float | None = None
+    choices: tuple[bool | int | float | str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        bounds = self.low is not None and self.high is not None
+        if bounds == (self.choices is not None) or self.choices == ():
+            raise ValueError("give either low and high, or choices")
+        if self.choices is not None and (self.log is not None or self.step is not None):
+            raise ValueError("log and step go with low and high, not with choices")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        if self.choices is not None and len(set(map(repr, self.choices))) != len(self.choices):
+            raise ValueError(f"choices are {list(self.choices)}; each is to stand once")
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A study's parameters: those it samples (name -> distribution) and those it fixes (name -> value)."""
+
+    model: type[DenoiserConfig]
+    loss: type[LossConfig]
+    sampled: Mapping[str, BaseDistribution]
+    fixed: Mapping[str, Any]
+
+
+def parameters(model: type[DenoiserConfig], loss: type[LossConfig]) -> dict[str, Parameter]:
+    """Every hyperparameter of a run of `model` under `loss`, by name."""
+    found: dict[str, Parameter] = {}
+    for section, cls in _sections(model, loss).items():
+        for name, parameter in _ranges(section, cls).items():
+            assert name not in found, f"{name} stands in {found[name].section} and in {section}"
+            found[name] = parameter
+    return found
+
+
+def _sections(model: type[DenoiserConfig], loss: type[LossConfig]) -> dict[str, type]:
+    return {
+        "model": model,
+        "loss": loss,
+        "optimiser": OptimiserConfig,
+        "schedule": ScheduleConfig,
+        "fit": FitConfig,
+        "front": FrontConfig,
+        AUGMENT: AugmentConfig,
+    }
+
+
+def _ranges(section: str, cls: type) -> dict[str, Parameter]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    result = {}
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        distribution = None
+        if typing.get_origin(hint) is typing.Annotated:
+            hint, *notes = typing.get_args(hint)
+            distribution = next((note for note in notes if isinstance(note, BaseDistribution)), None)
+        result[field.name] = Parameter(field.name, section, hint, field.default, distribution)
+    return result
+
+
+def build_space(
+    model: type[DenoiserConfig],
+    loss: type[LossConfig],
+    *,
+    search: tuple[str, ...] | None = None,
+    fixed: Mapping[str, Scalar] = MappingProxyType({}),
+    ranges: Mapping[str, RangeSpec] = MappingProxyType({}),
+    where: str = "study",
+) -> Space:
+    """The space of one family. search: names to sample besides those under ranges; None takes all that have a range,
+    augmentation aside.
+
+    A range may be narrowed, or given to a parameter that has none; a name may not be invented. Raises ConfigError.
+    """
+    known = parameters(model, loss)
+    check_names((*(search or ()), *fixed, *ranges), known, where, f"model {model.name} with loss {loss.name}")
+    both = sorted(set(fixed) & {*ranges, *(search or ())})
+    if both:
+        raise ConfigError(f"{where}: {both[0]!r} is both fixed and searched; keep one")
+    sampled: dict[str, BaseDistribution] = {}
+    for name, parameter in known.items():
+        of_itself = parameter.distribution is not None and parameter.section != AUGMENT
+        wanted = name in ranges or (of_itself if search is None else name in search)
+        if not wanted or name in fixed:
+            continue
+        if name in ranges:
+            sampled[name] = _narrow(parameter, ranges[name], model, loss, f"{where}: ranges.{name}")
+        elif parameter.distribution is not None:
+            sampled[name] = parameter.distribution
+        else:
+            raise ConfigError(f"{where}: search: {name!r} has no range of its own; give one under ranges.{name}")
+    space = Space(model, loss, MappingProxyType(sampled), MappingProxyType(dict(fixed)))
+    witness(space, where)
+    return space
+
+
+def witness(space: Space, where: str) -> dict[str, Any]:
+    """Params for which a run exists: the defaults where they will do, else a point of the space.
+
+    Raises ConfigError where no such point is found: what is said of the defaults.
+    """
+    defaults = {
+        name: parameter.default
+        for name, parameter in parameters(space.model, space.loss).items()
+        if name in space.sampled and contains(space.sampled[name], parameter.default)
+    }
+    refused: ConfigError | None = None
+    for params in (defaults, *(defaults | point for point in some_points(space.sampled, WITNESSES))):
+        try:
+            sections(space, params, where)
+        except ConfigError as error:
+            refused = refused or error
+        else:
+            return params
+    assert refused is not None
+    raise refused
+
+
+def check_names(names: Iterable[str], known: Collection[str], where: str, owner: str) -> None:
+    """Refuse the first of `names` that is not `known`, suggesting the near one. Raises ConfigError."""
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"{where}: {owner} has no parameter {name!r}{near(name, known)}; known: {', '.join(sorted(known))}"
+            )
+
+
+def sample(trial: optuna.trial.BaseTrial, space: Space) -> dict[str, Any]:
+    """One value for each sampled parameter, drawn through `trial`."""
+    return {name: _suggest(trial, name, distribution) for name, distribution in space.sampled.items()}
+
+
+def sections(space: Space, params: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The config sections (model, loss, optimiser, schedule, fit, front) that `params` and the fixed values make;
+    augment as far as they name it, a table.
+
+    Raises ConfigError where a value is of the wrong type or cannot exist.
+    """
+    known = parameters(space.model, space.loss)
+    values: dict[str, dict[str, Any]] = {section: {} for section in _sections(space.model, space.loss)}
+    for name, value in {**space.fixed, **params}.items():
+        values[known[name].section][name] = value
+    made: dict[str, Any] = {
+        section: decode(cls, values[section], f"{where}: {section}")
+        for section, cls in _sections(space.model, space.loss).items()
+    }
+    made[AUGMENT] = {name: getattr(made[AUGMENT], name) for name in values[AUGMENT]}
+    return made
+
+
+def _suggest(trial: optuna.trial.BaseTrial, name: str, distribution: BaseDistribution) -> Any:
+    match distribution:
+        case IntDistribution():
+            return trial.suggest_int(
+                name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+            )
+        case FloatDistribution():
+            return trial.suggest_float(
+                name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+            )
+        case CategoricalDistribution():
+            return trial.suggest_categorical(name, distribution.choices)
+    raise AssertionError(f"{name}: no way to sample {distribution}")
+
+
+def _narrow(
+    parameter: Parameter, spec: RangeSpec, model: type[DenoiserConfig], loss: type[LossConfig], where: str
+) -> BaseDistribution:
+    declared = parameter.distribution
+    if isinstance(declared, CategoricalDistribution) and spec.choices is None:
+        raise ConfigError(f"{where}: low and high do not fit {describe(declared)}; give choices")
+    ends = spec.choices if spec.choices is not None else (spec.low, spec.high)
+    for value in ends:
+        if declared is not None and not contains(declared, value):
+            raise ConfigError(f"{where}: {value!r} lies outside the declared range, {describe(declared)}")
+        if declared is None:  # the config itself says what can be
+            decode(_sections(model, loss)[parameter.section], {parameter.name: value}, where)
+    if spec.choices is not None:
+        return CategoricalDistribution(spec.choices)
+    assert spec.low is not None and spec.high is not None
+    # even steps and a log scale do not go together, so that steps asked for take a declared log scale away
+    log = spec.log if spec.log is not None else spec.step is None and bool(getattr(declared, "log", False))
+    try:
+        if isinstance(declared, IntDistribution) or (declared is None and parameter.type in (int, int | None)):
+            step = spec.step if spec.step is not None else getattr(declared, "step", 1)
+            _check_whole(where, low=spec.low, high=spec.high, step=step)
+            _check_steps(where, spec.low, spec.high, step)
+            return IntDistribution(int(spec.low), int(spec.high), log=log, step=int(step))
+        step = spec.step if spec.step is not None else getattr(declared, "step", None)
+        if step is not None:
+            _check_steps(where, spec.low, spec.high, step)
+        return FloatDistribution(spec.low, spec.high, log=log, step=step)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_whole(where: str, **values: float) -> None:
+    for name, value in values.items():
+        if value != int(value):
+            raise ConfigError(f"{where}: {name} is {value:g}; a whole number is needed")
+
+
+def _check_steps(where: str, low: float, high: float, step: float) -> None:
+    if step <= 0:
+        raise ConfigError(f"{where}: step is {step:g}; a positive number is needed")
+    n_steps = (high - low) / step
+    if abs(n_steps - round(n_steps)) > 1e-8:
+        raise ConfigError(f"{where}: steps of {step:g} from {low:g} do not meet high {high:g}")
+
+
+def contains(distribution: BaseDistribution, value: object) -> bool:
+    """Whether `value` can be drawn from `distribution`: of its type, within its bounds, on its steps."""
+    if isinstance(distribution, CategoricalDistribution):
+        return any(type(value) is type(choice) and value == choice for choice in distribution.choices)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if isinstance(distribution, IntDistribution) and value != int(value):
+        return False
+    return distribution._contains(float(value))
+
+
+def describe(distribution: BaseDistribution | None) -> str:
+    """A range in words that tell it from any other: "2 .. 8 step 2", "0.0001 .. 0.01 log", "one of 2, 4, 8"."""
+    match distribution:
+        case CategoricalDistribution():
+            return "one of " + ", ".join(str(choice) for choice in distribution.choices)
+        case IntDistribution(step=1) | FloatDistribution(step=None):
+            step = ""
+        case IntDistribution() | FloatDistribution():
+            step = f" step {_exact(distribution.step)}"
+        case _:
+            return "fixed"
+    return f"{_exact(distribution.low)} .. {_exact(distribution.high)}{step}{' log' if distribution.log else ''}"
+
+
+def _exact(number: float | None) -> str:
+    short = f"{number:g}"
+    return short if number is not None and float(short) == number else str(number)

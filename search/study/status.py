@@ -1,0 +1,194 @@
+"""How far a search is, as one frozen value; it is drawn in search.terminal.live_view."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine, select
+
+from search.queue.slots import AT_WORK, progress
+from search.queue.workers import Doing, WorkerRow, workers
+from search.storage.tables import SLOTS, STUDIES, database_time
+from search.study.finished import why_over
+from search.study.record import REASON, AnyStudy
+from search.trials import best_trial
+
+RECENT = 5
+PACE_TRIALS = 20  # as many of the last trials tell how long one takes
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTrial:
+    """A trial under way. worker, device: "" where it waits for a worker to take it on. epoch: those finished."""
+
+    number: int
+    worker: str
+    device: str
+    epoch: int
+    n_epochs: int
+    score: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTrial:
+    """A trial that ended: "complete", "pruned", or "fail", with its last score and why."""
+
+    number: int
+    state: str
+    score: float | None
+    ended_s_ago: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best feasible trial so far."""
+
+    number: int
+    score: float
+    ended_s_ago: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One study at one moment.
+
+    eta_s: seconds until the budget is spent at the pace of the last trials and with the workers of now; None where no
+    trial ended yet or nobody works. last_hour: trials that ended in it. n_workers: at work on the study now. over:
+    why no trial starts any more, else "".
+    """
+
+    name: str
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    budget: int
+    complete: int
+    pruned: int
+    failed: int
+    running: tuple[RunningTrial, ...]
+    best_trial: Best | None
+    recent: tuple[EndedTrial, ...]
+    n_workers: int
+    last_hour: int
+    eta_s: float | None
+    over: str
+
+    @property
+    def finished(self) -> int:
+        return self.complete + self.pruned
+
+    @property
+    def best(self) -> str:
+        """The best score in words."""
+        found = self.best_trial
+        return f"{found.score:+.3f} (trial {found.number})" if found else "none yet"
+
+
+def snapshot(search: AnyStudy, engine: Engine) -> Snapshot:
+    """Read the study once."""
+    trials = search.study.get_trials(deepcopy=False)
+    by_state = {state: [t for t in trials if t.state == state] for state in TrialState}
+    now = datetime.now()
+    ended = [t for t in trials if t.datetime_complete is not None]
+    ended.sort(key=lambda t: (_ended_s_ago(t, now) or 0.0, -t.number))
+    at_work = _at_work(engine, search.name)
+    running = tuple(_running(t, search.name, at_work, search.epochs, now) for t in by_state[TrialState.RUNNING])
+    best = best_trial(search)
+    budget = progress(engine, search.name).budget
+    finished = len(by_state[TrialState.COMPLETE]) + len(by_state[TrialState.PRUNED])
+    return Snapshot(
+        name=search.name,
+        metric=search.metric,
+        direction="minimize" if search.study.direction.name == "MINIMIZE" else "maximize",
+        budget=budget,
+        complete=len(by_state[TrialState.COMPLETE]),
+        pruned=len(by_state[TrialState.PRUNED]),
+        failed=len(by_state[TrialState.FAIL]),
+        running=running,
+        best_trial=Best(best.number, best.value, _ended_s_ago(best, now)) if best and best.value is not None else None,
+        recent=tuple(_ended(t, now) for t in ended[:RECENT]),
+        n_workers=len(at_work),
+        last_hour=sum((_ended_s_ago(t, now) or 0.0) <= HOUR_S for t in ended),
+        eta_s=_eta_s(budget - finished, ended[:PACE_TRIALS], running, _hours_left_s(search, engine)),
+        over=why_over(search, engine),
+    )
+
+
+def _ended_s_ago(trial: FrozenTrial, now: datetime) -> float | None:
+    if trial.datetime_complete is None:
+        return None
+    return max(0.0, (now - trial.datetime_complete).total_seconds())
+
+
+def _at_work(engine: Engine, study: str) -> dict[int, WorkerRow]:
+    """Trial -> the worker that holds it now and lives; the roster alone knows it only from beat to beat."""
+    roster = {row.process.name: row for row in workers(engine) if row.doing.state in ("working", "waiting")}
+    held = select(SLOTS.c.trial, SLOTS.c.worker).where(
+        SLOTS.c.study == study, SLOTS.c.state.in_(AT_WORK), SLOTS.c.trial.is_not(None)
+    )
+    with engine.begin() as connection:
+        rows = connection.execute(held).all()
+    return {row.trial: roster[row.worker] for row in rows if row.worker in roster}
+
+
+def _running(
+    trial: FrozenTrial, study: str, at_work: Mapping[int, WorkerRow], n_epochs: int, now: datetime
+) -> RunningTrial:
+    row = at_work.get(trial.number)
+    reported = -1 if trial.last_step is None else trial.last_step
+    score = trial.intermediate_values.get(reported)
+    doing = row.doing if row is not None else Doing()
+    if doing.trial == trial.number and doing.study == study and doing.epoch is not None and doing.epoch > reported:
+        reported, score = doing.epoch, doing.score  # its reports are kept until the database takes them
+    began = trial.datetime_start
+    return RunningTrial(
+        number=trial.number,
+        worker=f"{row.process.pid}@{row.process.host}" if row else "",
+        device=row.device if row else "",
+        epoch=reported + 1,
+        n_epochs=n_epochs,
+        score=score,
+        seconds=max(0.0, (now - began).total_seconds()) if began else None,
+    )
+
+
+def _ended(trial: FrozenTrial, now: datetime) -> EndedTrial:
+    score = trial.value if trial.state == TrialState.COMPLETE else None
+    if score is None and trial.intermediate_values:
+        score = trial.intermediate_values[max(trial.intermediate_values)]
+    reason = str(trial.user_attrs.get(REASON, ""))
+    return EndedTrial(trial.number, trial.state.name.lower(), score, _ended_s_ago(trial, now) or 0.0, reason)
+
+
+def _eta_s(
+    n_left: int, ended: Sequence[FrozenTrial], running: Sequence[RunningTrial], hours_left_s: float | None
+) -> float | None:
+    """What is left of the budget, less what the running trials have done of it, by the mean length of the last ones.
+
+    By length and not by how many ended lately: a search that stood still for a night is not slower for it.
+    """
+    lengths_s = [
+        (t.datetime_complete - t.datetime_start).total_seconds()
+        for t in ended
+        if t.datetime_complete and t.datetime_start
+    ]
+    with_worker = [trial for trial in running if trial.worker]
+    if not lengths_s or not with_worker:
+        return None
+    mean_s = sum(lengths_s) / len(lengths_s)
+    done = sum(min(1.0, (trial.seconds or 0.0) / mean_s) for trial in with_worker) if mean_s > 0 else 0.0
+    eta_s = max(0.0, n_left - done) * mean_s / len(with_worker)
+    return eta_s if hours_left_s is None else min(eta_s, hours_left_s)
+
+
+def _hours_left_s(search: AnyStudy, engine: Engine) -> float | None:
+    """Seconds until the study's hours are over; None where it has no such limit, or has not begun."""
+    with engine.begin() as connection:
+        row = connection.execute(select(STUDIES).where(STUDIES.c.study == search.name)).one()
+        if row.hours is None or row.started_at is None:
+            return None
+        return max(0.0, float(row.started_at + row.hours * HOUR_S - database_time(connection)))
