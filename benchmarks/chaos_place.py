@@ -16,7 +16,7 @@ import sqlalchemy
 from optuna.trial import FrozenTrial
 
 from benchmarks.postgres import Postgres
-from data.synthetic import SynthConfig, synthesise
+from data.synthetic.recordings import SynthConfig, synthesise
 from search.storage.open import open_engine, open_storage
 from search.storage.tables import SLOTS
 from search.study.spec import StudySpec, check

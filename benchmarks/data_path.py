@@ -1,4 +1,4 @@
-"""Windows per second of data.mixture against a per-item DataLoader of the usual kind, in one run.
+"""Windows per second of data.mixing.mixture against a per-item DataLoader of the usual kind, in one run.
 
     python benchmarks/data_path.py [--quick] [--threads N]
 
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from data.config import DataConfig, Source
 from data.corpus import Segment, Split
 from data.filters import bandpass
-from data.mixture import Mixture
+from data.mixing.mixture import Mixture
 
 BATCH = 64
 GAIN = 0.5

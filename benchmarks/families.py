@@ -26,15 +26,15 @@ from typing import Any
 import numpy as np
 
 from data.corpus import Corpus, load
-from data.mixture import held_out
+from data.mixing.mixture import held_out
 from models import DENOISERS
 from models.classical import CLASSICAL
 from objectives.cost import n_parameters
 from training.checkpoint import load_weights
 from training.config import RunConfig, read_run
 from training.device import arithmetic, resolve_device
-from training.estimate import estimate_held_out
-from training.evaluate import classical_rows, score_rows
+from training.evaluation.estimate import estimate_held_out
+from training.evaluation.evaluate import classical_rows, score_rows
 from training.trainer import WEIGHTS, TrainingFailed, train
 
 SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")

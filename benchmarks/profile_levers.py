@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks.profile_step import Stage, build_stage, clock, run_named
-from data.mixture import Batch
+from data.mixing.mixture import Batch
 
 Act = Callable[[], None]
 OWN_CLOCK = ("before", "plain AdamW", "foreach AdamW", "bf16", "channels_last", "compile")

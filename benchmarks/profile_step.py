@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from data.config import DataConfig, Source
 from data.corpus import Segment, Split
 from data.filters import bandpass
-from data.mixture import Batch, Mixture
+from data.mixing.mixture import Batch, Mixture
 from models import DENOISERS
 from objectives.cost import plain_kernels
 from objectives.losses import NegSiSdrConfig

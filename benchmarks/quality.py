@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.families import EPOCHS, with_budget
 from data.config import DataConfig, Source
 from data.corpus import Corpus, load
-from data.mixture import HeldOut, held_out
+from data.mixing.mixture import HeldOut, held_out
 from models.autoencoder import AutoencoderConfig
 from models.base import DenoiserConfig
 from models.pixel_shuffle_transformer import PixelShuffleTransformerConfig
@@ -37,12 +37,12 @@ from models.wave_unet import WaveUNetConfig
 from models.wave_unet_transformer import WaveUNetTransformerConfig
 from objectives.losses import PeakL1Config
 from training.checkpoint import load_weights
-from training.compare import values_by_window
 from training.config import FitConfig, OptimiserConfig, RunConfig, ScheduleConfig, read_run
 from training.device import arithmetic, resolve_device
-from training.estimate import estimate_held_out
-from training.evaluate import classical_rows
-from training.intervals import bootstrap_mean
+from training.evaluation.compare import values_by_window
+from training.evaluation.estimate import estimate_held_out
+from training.evaluation.evaluate import classical_rows
+from training.evaluation.intervals import bootstrap_mean
 from training.report import shown_snr
 from training.trainer import WEIGHTS, train
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.search_summary import NEAR_DB, Outcomes
-from training.figure import save
+from training.evaluation.figure import save
 
 SHOWN = {
     "grid, unpruned": "#8a8f98",

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.arrays import write_npz
 from data.origin import SETTLED_S
+from data.readers.arrays import write_npz
 from data.recording import Recording
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ window_samples = 1280
 [[data.clean]]
 files = ["{folder}/clean*.npz"]
 channels = ["ch1", "ch2", "ch3", "ch4"]
-[[data.noise]]
+[[data.mixing.noise]]
 files = ["{folder}/noise*.npz"]
 channels = ["ch1", "ch2", "ch3", "ch4"]
 """

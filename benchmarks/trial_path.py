@@ -70,7 +70,7 @@ def _ours(file: str) -> str:
 
 def study_document(folder: Path) -> dict[str, Any]:
     """The study of one trial, on half a minute of generated recordings in `folder`."""
-    from data.synthetic import SynthConfig, synthesise
+    from data.synthetic.recordings import SynthConfig, synthesise
 
     synthesise(SynthConfig(seed=3, minutes=0.5, speeds_kmh=(60,)), folder)
     (clean,) = folder.rglob("stop.wav")

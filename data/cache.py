@@ -147,16 +147,16 @@ def _limit_gb(text: str) -> float:
     return limit
 
 
-def _code() -> str:
-    """A digest of this folder's source code and of the versions of what it calls."""
+def _code(folder: Path = Path(__file__).parent) -> str:
+    """A digest of the source code in `folder`, readers among it, and of the versions of what it calls."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {platform.machine()}".encode())
     for name in LIBRARIES:
         try:
             digest.update(f"{name} {version(name)}".encode())
         except PackageNotFoundError:
             digest.update(f"{name} none".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode() + source.read_bytes())
+    for source in sorted(folder.rglob("*.py")):
+        digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
     return digest.hexdigest()
 
 

@@ -100,7 +100,7 @@ class DataConfig:
 
     rate_hz: everything is resampled to it. band_hz: zero-phase band-pass of clean and noise; None leaves it out.
     window_samples, stride_samples: at `rate_hz`.
-    randomiser: a kind of data.noise.RANDOMISERS, for training noise only; what sample_shuffle spreads over all
+    randomiser: a kind of data.mixing.noise.RANDOMISERS, for training noise only; what sample_shuffle spreads over all
     frequencies is brought back into band_hz.
     randomise_per: "window" draws anew for each window; "epoch" draws one surrogate of each noise recording per
     epoch and cuts windows from it, which costs a fraction.

@@ -14,7 +14,7 @@ from data.cache import Cache, Prepared, keep, open_cache
 from data.config import DataConfig, Source, SplitConfig
 from data.ecg import beats
 from data.filters import bandpass, resample
-from data.read import read
+from data.readers.read import read
 from data.recording import DataError, Recording, Signal, frozen
 
 SPLITS = ("train", "validation", "test")

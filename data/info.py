@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import welch
 
-from data.contents import Variable
 from data.ecg import beats, heart_rate_bpm
 from data.files import atomic
 from data.filters import bandpass
-from data.read import variables
+from data.readers.contents import Variable
+from data.readers.read import variables
 from data.recording import DataError, Recording, Signal
 
 BAND_HZ = (25.0, 55.0)

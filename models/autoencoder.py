@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import Tensor, nn
 
 from models.base import DenoiserConfig, register
-from models.layers import (
+from models.parts.layers import (
     OUTPUTS,
     Activation,
     Norm,

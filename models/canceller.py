@@ -14,9 +14,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import Tensor, nn
 
 from models.base import DenoiserConfig, register
-from models.encoded import EncodedDenoiser, Mask, frame_decoder, frame_encoder
-from models.layers import check_choices, check_counts, run_padded
-from models.least_squares import cancelled, check_filters, delayed
+from models.parts.encoded import EncodedDenoiser, Mask, frame_decoder, frame_encoder
+from models.parts.layers import check_choices, check_counts, run_padded
+from models.parts.least_squares import cancelled, check_filters, delayed
 from models.tcn_mask import separable_tcn
 
 WEIGHT_FLOOR = 0.02

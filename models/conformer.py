@@ -15,10 +15,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.attention import check_attention
 from models.base import DenoiserConfig, register
-from models.layers import check_counts, check_kernels, run_padded
-from models.spectrum import HOPS, check_frames, overlap_add, short_time, spectral_features
+from models.parts.attention import check_attention
+from models.parts.layers import check_counts, check_kernels, run_padded
+from models.parts.spectrum import HOPS, check_frames, overlap_add, short_time, spectral_features
 
 _TINY = 1e-8
 _LONGEST_TURN = 1000.0  # tokens: minutes of signal

@@ -11,10 +11,10 @@ from typing import Annotated, get_args
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor, nn
 
-from models.attention import Positional, TimeTransformer, check_attention
 from models.base import DenoiserConfig, register
-from models.encoded import EncodedDenoiser, Mask
-from models.layers import (
+from models.parts.attention import Positional, TimeTransformer, check_attention
+from models.parts.encoded import EncodedDenoiser, Mask
+from models.parts.layers import (
     ACTIVATIONS,
     Activation,
     Norm,

@@ -12,9 +12,9 @@ from typing import Annotated, Literal, get_args
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor, nn
 
-from models.attention import TimeTransformer, check_attention
 from models.base import DenoiserConfig, register
-from models.layers import (
+from models.parts.attention import TimeTransformer, check_attention
+from models.parts.layers import (
     OUTPUTS,
     Activation,
     Norm,

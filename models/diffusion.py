@@ -14,9 +14,9 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor, nn
 
-from models.attention import TimeTransformer, check_attention, sinusoidal_encoding
 from models.base import DenoiserConfig, register
-from models.layers import (
+from models.parts.attention import TimeTransformer, check_attention, sinusoidal_encoding
+from models.parts.layers import (
     SameConv,
     UpConv,
     check_counts,

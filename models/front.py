@@ -8,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor, nn
 
 from models.base import DenoiserConfig
-from models.least_squares import cancelled, check_filters, delayed
+from models.parts.least_squares import cancelled, check_filters, delayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class FrontConfig:
     """Filters of `filter_taps` taps, `filter_spacing` samples apart, from every reference; 0 taps is without.
 
     What they leave of channel 0 becomes a denoiser's first channel, and the window's own channels follow. +-64 ms take
-    taps 17 with spacing 2 at 250 Hz and 8 at 1 kHz. filter_ridge: see models.least_squares.cancelled. A window with no
-    references is passed on as it is.
+    taps 17 with spacing 2 at 250 Hz and 8 at 1 kHz. filter_ridge: see models.parts.least_squares.cancelled. A window
+    with no references is passed on as it is.
     """
 
     filter_taps: Annotated[int, CategoricalDistribution((0, 9, 17, 33))] = 0

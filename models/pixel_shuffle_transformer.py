@@ -6,9 +6,9 @@ from typing import Annotated
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import nn
 
-from models.attention import Positional, TimeTransformer, check_attention
 from models.base import DenoiserConfig, register
-from models.layers import Activation, Norm, Output, check_counts
+from models.parts.attention import Positional, TimeTransformer, check_attention
+from models.parts.layers import Activation, Norm, Output, check_counts
 from models.pixel_shuffle import PixelShuffleAutoencoder, PixelShuffleShape
 
 

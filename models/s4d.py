@@ -9,8 +9,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import Tensor, nn
 
 from models.base import DenoiserConfig, register
-from models.encoded import EncodedDenoiser, Mask, frame_decoder, frame_encoder
-from models.layers import Norm, Output, check_choices, check_counts, check_named, make_norm
+from models.parts.encoded import EncodedDenoiser, Mask, frame_decoder, frame_encoder
+from models.parts.layers import Norm, Output, check_choices, check_counts, check_named, make_norm
 
 StateInit = Literal["lin", "real"]
 

@@ -11,8 +11,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import Tensor, nn
 
 from models.base import DenoiserConfig, register
-from models.encoded import EncodedDenoiser, Mask, frame_decoder, frame_encoder
-from models.layers import (
+from models.parts.encoded import EncodedDenoiser, Mask, frame_decoder, frame_encoder
+from models.parts.layers import (
     ACTIVATIONS,
     Activation,
     Norm,

@@ -12,9 +12,9 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor, nn
 
-from models.attention import Positional, TimeTransformer, check_attention
 from models.base import DenoiserConfig, register
-from models.layers import (
+from models.parts.attention import Positional, TimeTransformer, check_attention
+from models.parts.layers import (
     ACTIVATIONS,
     Activation,
     check_choices,
@@ -23,7 +23,7 @@ from models.layers import (
     check_named,
     run_padded,
 )
-from models.spectrum import HOPS, check_frames, overlap_add, short_time, spectral_features
+from models.parts.spectrum import HOPS, check_frames, overlap_add, short_time, spectral_features
 
 MaskKind = Literal["complex", "magnitude"]
 

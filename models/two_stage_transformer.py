@@ -12,9 +12,9 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor, nn
 
-from models.attention import Positional, TimeTransformer, check_attention, encoder_layer
 from models.base import register
-from models.layers import check_counts, check_named, repeat_ends
+from models.parts.attention import Positional, TimeTransformer, check_attention, encoder_layer
+from models.parts.layers import check_counts, check_named, repeat_ends
 from models.wave_unet import UNetConfig, WaveUNet
 from models.wave_unet_transformer import Entry
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, get_args
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import nn
 
-from models.attention import Positional, TimeTransformer, check_attention
 from models.base import register
-from models.layers import check_counts, check_named
+from models.parts.attention import Positional, TimeTransformer, check_attention
+from models.parts.layers import check_counts, check_named
 from models.wave_unet import UNetConfig, WaveUNet
 
 Entry = Literal["attention", "conv", "none"]

@@ -51,7 +51,7 @@ validation = {{ n_windows = 24 }}
 files = ["data/demo/*/stop.wav"]
 channels = ["ch1", "ch2", "ch3", "ch4"]
 ecg = {{ replace = "stop", by = "stop_ECG" }}
-[[data.noise]]
+[[data.mixing.noise]]
 files = ["data/demo/*/*km.wav"]
 channels = ["ch1", "ch2", "ch3", "ch4"]
 """

@@ -21,7 +21,7 @@ from search.study.finished import why_over
 from search.study.study import SearchStudy
 from search.trials import best_trial
 from search.worker.outcome import TrialOutcome
-from training.scores import SCORES, better
+from training.evaluation.scores import SCORES, better
 from training.switches import Switches, mask
 
 TOLD = "drivebeat:messages"

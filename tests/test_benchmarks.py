@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from benchmarks.quality import OURS, QUICK, table
-from data.synthetic import SynthConfig, synthesise
+from data.synthetic.recordings import SynthConfig, synthesise
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ from data.files import atomic
 from data.filters import resample
 from data.recording import DataError, Recording
 from training.decode import ConfigError
-from training.estimate import estimate_windows
+from training.evaluation.estimate import estimate_windows
 
 OVERLAP = 0.25
 FORMATS = (".wav", ".mat", ".npz")
@@ -148,7 +148,9 @@ def check_output(path: Path, recording: Recording) -> None:
 
 
 def write_estimate(estimate: NDArray[np.float32], recording: Recording, path: Path) -> None:
-    """Write the estimate float32[time] as .wav (float), .mat or .npz that data.read reads. Errors: check_output."""
+    """Write the estimate float32[time] as .wav (float), .mat or .npz that data.readers.read reads. Errors:
+    check_output.
+    """
     check_output(path, recording)
     with atomic(path) as temporary:
         if path.suffix == ".wav":

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.mixture import HeldOut
+from data.mixing.mixture import HeldOut
 from objectives.metrics import SI_SDR_FLOOR_DB, cosine_similarity, rms_ratio_db
 from training.config import RunConfig
 from training.report import EpochReport

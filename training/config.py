@@ -16,10 +16,10 @@ from objectives.loss_parts import LossConfig
 from objectives.losses import LOSSES
 from training.decode import ConfigError, decode, decode_named, encode, near
 from training.documents import read_document, write_document
+from training.evaluation.scores import SCORES
 from training.initial import InitConfig
 from training.optimiser import OptimiserConfig
 from training.schedule import ScheduleConfig
-from training.scores import SCORES
 
 SCHEMA_VERSION = 1
 
@@ -29,8 +29,8 @@ class FitConfig:
     """How long and where a run trains.
 
     steps_per_epoch: None takes one pass over the clean windows. score: what best weights are chosen by, a name of
-    training.scores.SCORES that silence cannot win, mean over the validation SNRs. threads: CPU threads, None takes
-    torch's own choice; results are equal to the bit only for equal threads. precision: "fp32"; "bf16" and "fp16"
+    training.evaluation.scores.SCORES that silence cannot win, mean over the validation SNRs. threads: CPU threads, None
+    takes torch's own choice; results are equal to the bit only for equal threads. precision: "fp32"; "bf16" and "fp16"
     run the forward pass under autocast, fp16 with a scaled loss and on CUDA only; "tf32" lets CUDA round what enters
     products and convolutions to 10 bits of mantissa. ema_decay: weights are judged and kept as their moving average
     (training.ema); 0 takes them as they are. patience: epochs without a better score, after the ramps' end, after

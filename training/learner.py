@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from data.mixture import Batch
+from data.mixing.mixture import Batch
 from training.checkpoint import load_fitting_weights, load_weights, weights_file
 from training.config import RunConfig
 from training.device import autocast

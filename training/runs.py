@@ -13,7 +13,7 @@ from torch import nn
 
 from data.config import DataConfig
 from data.corpus import load
-from data.mixture import held_out
+from data.mixing.mixture import held_out
 from data.recording import Recording
 from training.apply import apply, check_output, samples_of, write_estimate
 from training.bars import bar, warn
@@ -22,8 +22,8 @@ from training.config import RunConfig, read_run, write_run
 from training.decode import ConfigError, decode
 from training.device import arithmetic, check_precision, precision_on, resolve_device
 from training.documents import read_document
-from training.estimate import estimate_held_out
-from training.evaluate import (
+from training.evaluation.estimate import estimate_held_out
+from training.evaluation.evaluate import (
     COLUMNS,
     Row,
     classical_rows,
@@ -32,12 +32,12 @@ from training.evaluate import (
     write_showcase,
     write_table,
 )
+from training.evaluation.scores import SCORES
 from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
 from training.report import EpochReport, shown_snr
-from training.scores import SCORES
 from training.switches import Switches
-from training.tracker import Place, Tracker
-from training.trackers import build_trackers
+from training.trackers.base import Place, Tracker
+from training.trackers.build import build_trackers
 from training.trainer import WEIGHTS, train
 
 LEAST_WINDOW_S = 1.0

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from data.corpus import Corpus
-from data.mixture import HeldOut, Mixture, held_out
+from data.mixing.mixture import HeldOut, Mixture, held_out
 from objectives.loss_parts import LossConfig
 from training.checkpoint import CHECKPOINT as CHECKPOINT
 from training.checkpoint import WEIGHTS as WEIGHTS
@@ -19,13 +19,13 @@ from training.checkpoint import save_weights
 from training.collapse import Output, collapse_of, measure_output
 from training.config import RunConfig
 from training.device import arithmetic, check_precision, resolve_device
-from training.estimate import estimate_held_out
+from training.evaluation.estimate import estimate_held_out
+from training.evaluation.scores import SCORES, better, score_by_snr
 from training.learner import Learner, build_learner, loss_of
 from training.optimiser import learning_rate_at
 from training.progress import load_progress, save_progress
 from training.report import EpochReport
 from training.schedule import gain_at, peak_share_at, ramps_end
-from training.scores import SCORES, better, score_by_snr
 
 SYNC_STEPS = 25
 

@@ -22,7 +22,7 @@ def info_command(
     from rich.console import Console
 
     from data.info import describe, draw
-    from data.read import read
+    from data.readers.read import read
     from search.terminal.tables import show_info
 
     recording = read(file, variable=variable, rate_hz=rate_hz, layout=layout)
@@ -49,7 +49,7 @@ def synth_command(
     from rich.console import Console
 
     from data.recording import DataError
-    from data.synthetic import SynthConfig, synthesise
+    from data.synthetic.recordings import SynthConfig, synthesise
     from training.bars import bar
 
     try:

@@ -31,8 +31,8 @@ def compare_command(
 
     from rich.console import Console
 
-    from training.compare import COMPARED_SCORES, compare, estimate_folders
-    from training.compare_files import comparison_document, comparison_table, method_lines, write_comparison
+    from training.evaluation.compare import COMPARED_SCORES, compare, estimate_folders
+    from training.evaluation.compare_files import comparison_document, comparison_table, method_lines, write_comparison
 
     if len(folders) < 2 and not classical:
         raise typer.BadParameter("one run has nothing to be compared with; name another, or add --classical")

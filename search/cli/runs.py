@@ -48,7 +48,7 @@ def train_command(
     from training.lineage import start_from
     from training.runs import override, train_run
     from training.switches import read_switches
-    from training.trackers import finite
+    from training.trackers.build import finite
     from training.trainer import TrainingFailed
 
     switches = read_switches()
@@ -126,7 +126,7 @@ def apply_command(
 
     from rich.console import Console
 
-    from data.read import read
+    from data.readers.read import read
     from training.runs import apply_folder
 
     names = tuple(channels.split(",")) if channels else None

@@ -11,9 +11,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from search.storage.attributes import system_attributes
+from training.evaluation.scores import EVENT_TOLERANCE_S
+from training.evaluation.sound import PITCH_FACTOR
 from training.report import shown_snr
-from training.scores import EVENT_TOLERANCE_S
-from training.sound import PITCH_FACTOR
 
 BY_SNR = "scores_by_snr"
 ARTIFACT = "artifacts:"

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Engine
 
 from data.corpus import Corpus
-from data.mixture import held_out
+from data.mixing.mixture import held_out
 from search.pages.notes import replace_note, split_text
 from search.pages.plots import Classical, Plot, learning_curves, ranked, score_by_cost, score_by_snr, workers_over_time
 from search.queue.slots import progress
@@ -16,7 +16,7 @@ from search.storage.attributes import system_attributes
 from search.study.space import describe
 from search.study.study import SearchStudy
 from search.trials import best_trial, is_feasible
-from training.evaluate import classical_rows, score_rows
+from training.evaluation.evaluate import classical_rows, score_rows
 from training.report import shown_snr
 
 CLASSICAL_ROWS = "drivebeat:classical"

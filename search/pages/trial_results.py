@@ -11,13 +11,13 @@ from optuna.artifacts import upload_artifact
 from optuna.artifacts._protocol import ArtifactStore
 
 from data.corpus import Corpus
-from data.mixture import HeldOut, held_out
+from data.mixing.mixture import HeldOut, held_out
 from search.pages.notes import BY_SNR, TRAINED, note_of, put_note
 from training.checkpoint import load_weights
 from training.config import RunConfig, write_run
 from training.device import arithmetic, resolve_device
-from training.estimate import estimate_held_out
-from training.evaluate import mean_by_method, score_rows, write_showcase
+from training.evaluation.estimate import estimate_held_out
+from training.evaluation.evaluate import mean_by_method, score_rows, write_showcase
 from training.report import EpochReport
 from training.trainer import WEIGHTS
 

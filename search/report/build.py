@@ -15,9 +15,9 @@ from search.report.page import Page, Section, Words
 from search.report.results import cost_section, mixture_section, overview_section, runs_section
 from search.report.studies import data_section, listening_section, provenance_section, study_sections
 from search.study.study import SearchStudy
-from training.compare import estimate_folders
 from training.decode import ConfigError
-from training.scores import SCORES
+from training.evaluation.compare import estimate_folders
+from training.evaluation.scores import SCORES
 
 FORMATS = {".html": "html", ".htm": "html", ".md": "md"}
 

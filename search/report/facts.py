@@ -11,15 +11,15 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from data.corpus import Corpus, load
-from data.mixture import held_out
+from data.mixing.mixture import held_out
 from search.study.comparison import Across, StudyResult, across
 from search.study.record import REASON
 from search.study.study import SearchStudy
 from search.terminal.tables import importances_of
 from search.trials import best_trial, is_feasible
-from training.compare import Comparison, Estimates, compare
-from training.evaluate import classical_rows
-from training.scores import SCORES, better
+from training.evaluation.compare import Comparison, Estimates, compare
+from training.evaluation.evaluate import classical_rows
+from training.evaluation.scores import SCORES, better
 
 CLASSICAL_REFERENCE = "identity"
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from search.report.facts import MixtureFact, StudyFact, TrialFact, best_so_far
-from training.compare_files import BOUND, GREY, LINE_COLOURS, draw_intervals, title_of
+from training.evaluation.compare_files import BOUND, GREY, LINE_COLOURS, draw_intervals, title_of
 
 BEST, PRUNED = LINE_COLOURS[0], GREY
 MANY = 1500  # points from which on a figure holds a bitmap of them

@@ -7,11 +7,18 @@ from search.report.facts import MixtureFact, StudyFact
 from search.report.page import Block, Drawing, Grid, Section, Words
 from search.report.plots import draw_cost, draw_progress, draw_snr, pareto_front
 from search.study.comparison import Across
-from training.compare import COMPARED_SCORES, Comparison, Estimates, compare
-from training.compare_files import BOUND, draw_comparison, few_recordings, interval_words, method_lines, title_of
-from training.intervals import Interval
+from training.evaluation.compare import COMPARED_SCORES, Comparison, Estimates, compare
+from training.evaluation.compare_files import (
+    BOUND,
+    draw_comparison,
+    few_recordings,
+    interval_words,
+    method_lines,
+    title_of,
+)
+from training.evaluation.intervals import Interval
+from training.evaluation.scores import SCORES
 from training.report import shown_snr
-from training.scores import SCORES
 
 
 def overview_section(studies: Sequence[StudyFact], found: Across) -> Section:

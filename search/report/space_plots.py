@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from search.report.facts import StudyFact, TrialFact
 from search.report.plots import BEST, CURVES, WIDTH, limit, log_axis, whole_numbers
-from training.compare_files import GREY, LINE_COLOURS, title_of
+from training.evaluation.compare_files import GREY, LINE_COLOURS, title_of
 
 
 def draw_slices(study: StudyFact) -> Figure:

@@ -17,10 +17,10 @@ from search.report.space_plots import draw_parallel, draw_slices, searched
 from search.study.export import export, git_commit, provenance
 from search.study.space import describe, parameters
 from search.terminal.tables import short, type_name
-from training.compare import Estimates
-from training.evaluate import write_showcase
+from training.evaluation.compare import Estimates
+from training.evaluation.evaluate import write_showcase
+from training.evaluation.sound import PITCH_FACTOR
 from training.report import shown_snr
-from training.sound import PITCH_FACTOR
 
 BEST_SHOWN = 5
 SOUNDS = (("noisy.wav", "noisy"), ("clean.wav", "clean"), ("estimate.wav", "estimate"))

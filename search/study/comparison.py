@@ -16,7 +16,7 @@ from search.study.study import SearchStudy
 from search.trials import best_trial, is_feasible
 from training.config import RunConfig
 from training.decode import encode
-from training.scores import SCORES
+from training.evaluation.scores import SCORES
 
 SI_SDR_AT = "si_sdr_db@"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models import DENOISERS, DenoiserConfig
-from models.receptive import receptive_field_samples
+from models.parts.receptive import receptive_field_samples
 from objectives.cost import latency_ms, macs_per_second, n_parameters
 from objectives.waveform import negative_si_sdr
 from training.decode import ConfigError

@@ -17,7 +17,7 @@ from search.study.study import SearchStudy
 from search.trials import best_trial
 from training.config import RunConfig, from_document, write_run
 from training.decode import ConfigError
-from training.scores import SCORES, better
+from training.evaluation.scores import SCORES, better
 
 ENDINGS = (".yaml", ".yml", ".json")
 PACKAGES = ("drivebeat", "torch", "optuna", "numpy", "scipy")

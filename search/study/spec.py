@@ -26,7 +26,7 @@ from search.study.space import (
 from training.config import RunConfig
 from training.decode import ConfigError, decode, encode, pick
 from training.documents import read_document
-from training.scores import SCORES
+from training.evaluation.scores import SCORES
 
 
 @dataclass(frozen=True, slots=True)

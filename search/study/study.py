@@ -19,7 +19,7 @@ from search.study.record import FAMILY, FINGERPRINT, SPACE, SPEC, AnyStudy, Stud
 from search.study.space import Space, describe
 from search.study.spec import StudySpec, part_of, space_of, spec_document, study_names
 from training.decode import decode
-from training.scores import SCORES
+from training.evaluation.scores import SCORES
 
 CHANGEABLE = {"budget", "enqueue", "artifacts"}
 

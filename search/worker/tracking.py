@@ -7,9 +7,9 @@ from pathlib import Path
 
 from training.decode import ConfigError
 from training.switches import Switches
-from training.tracker import Outages, Place
-from training.trackers import Trackers, build_trackers, chosen
-from training.trackers_mlflow import refuse_shared
+from training.trackers.base import Outages, Place
+from training.trackers.build import Trackers, build_trackers, chosen
+from training.trackers.mlflow import refuse_shared
 
 LOGGER = logging.getLogger("drivebeat.trackers")
 # Of what a trial leaves: its config, its best weights, its figure and its sounds.

@@ -31,7 +31,7 @@ from training.config import RunConfig, from_document, to_document
 from training.decode import ConfigError
 from training.device import arithmetic, resolve_device
 from training.report import EpochReport
-from training.tracker import Tracker
+from training.trackers.base import Tracker
 from training.trainer import TrainingFailed, train
 
 T = TypeVar("T")

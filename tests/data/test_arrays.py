@@ -9,9 +9,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.arrays import write_npz
-from data.contents import is_ecg, is_even, rate_of
-from data.read import read
+from data.readers.arrays import write_npz
+from data.readers.contents import is_ecg, is_even, rate_of
+from data.readers.read import read
 from data.recording import DataError, Recording
 
 NOISE = np.random.default_rng(2).standard_normal((2, 3000)).astype(np.float32)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from data.augment_config import MOST, AugmentConfig
-from data.band_noise import thin_out
 from data.config import DataConfig, Source
 from data.corpus import Segment, Split, load
 from data.filters import bandpass
-from data.mixture import Batch, Mixture, band_gain, mix
+from data.mixing.band_noise import thin_out
+from data.mixing.mixture import Batch, Mixture, band_gain, mix
 
 RATE_HZ = 500.0
 WINDOW = 512

@@ -16,9 +16,9 @@ import pytest
 
 import data.cache
 import data.corpus
-from data.arrays import write_npz
 from data.config import DataConfig, EcgRule, Source
 from data.corpus import SPLITS, Corpus, Segment, load
+from data.readers.arrays import write_npz
 from data.recording import DataError, Recording
 
 RATE_HZ = 400.0
@@ -118,6 +118,16 @@ def test_windows_and_splits_may_change_without_preparing_again(
     load(dataclasses.replace(config, window_samples=300, stride_samples=7))
     with pytest.raises(DataError, match=r"c0.npz: 4.00 s is shorter than one window of 2500 samples \(10.00 s"):
         load(dataclasses.replace(config, window_samples=2500))
+
+
+def test_a_changed_reader_is_other_code(tmp_path: Path) -> None:
+    """Readers stand in a folder of their own: what a changed one prepared is not mapped again."""
+    reader = tmp_path / "readers" / "wav.py"
+    reader.parent.mkdir()
+    reader.write_text("RATE_HZ = 1000")
+    before = data.cache._code(tmp_path)
+    reader.write_text("RATE_HZ = 2000")
+    assert data.cache._code(tmp_path) != before
 
 
 def test_other_code_has_entries_of_its_own(config: DataConfig, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

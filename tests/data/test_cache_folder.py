@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.arrays import write_npz
 from data.config import DataConfig, Source
 from data.corpus import load
+from data.readers.arrays import write_npz
 from data.recording import DataError, Recording
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from data.augment_config import AugmentConfig
 from data.config import DataConfig, EcgRule, HeldOutConfig, Randomiser, Source, SplitConfig
-from data.noise import RANDOMISERS
+from data.mixing.noise import RANDOMISERS
 
 RATE_HZ = 500.0
 

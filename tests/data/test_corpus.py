@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.arrays import write_npz
 from data.config import DataConfig, EcgRule, Source, SplitConfig
 from data.corpus import SPLITS, Segment, find, load
+from data.readers.arrays import write_npz
 from data.recording import DataError, Recording
 
 Write = Callable[..., Path]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from data.config import DataConfig, Source
-from data.disturbance import bumps, burst_spectrum, engine_lines, mixed_with_next, wander, wander_basis
-from data.mixture import band_gain
+from data.mixing.disturbance import bumps, burst_spectrum, engine_lines, mixed_with_next, wander, wander_basis
+from data.mixing.mixture import band_gain
 
 RATE_HZ = 250.0
 N_SAMPLES = 1440

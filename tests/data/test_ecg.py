@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data.ecg import beats, heart_rate_bpm, r_peaks
-from data.read import read
+from data.readers.read import read
 from data.recording import Recording
 
 Floats = NDArray[np.float64]

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.arrays import write_npz
 from data.augment_config import AugmentConfig
 from data.config import DataConfig, Source
 from data.corpus import Segment, Split, load
-from data.mixture import Batch, Mixture
+from data.mixing.mixture import Batch, Mixture
+from data.mixing.windows import cut, group_heads
+from data.readers.arrays import write_npz
 from data.recording import DataError, Recording
-from data.windows import cut, group_heads
 
 RATE_HZ = 500.0
 WINDOW = 512

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from data.ecg import beats, heart_rate_bpm
 from data.info import describe, draw
-from data.read import read, variables
+from data.readers.read import read, variables
 from data.recording import DataError
 
 RATE_HZ = 1000.0

@@ -13,8 +13,8 @@ from torch.nn.functional import pad
 from data.augment_config import AugmentConfig
 from data.config import DataConfig
 from data.corpus import Split
-from data.disturbance import FLUTTER_KNOT_S, wander, wander_basis
-from data.mixture import Mixture
+from data.mixing.disturbance import FLUTTER_KNOT_S, wander, wander_basis
+from data.mixing.mixture import Mixture
 
 RATE_HZ = 500.0
 CPU = torch.device("cpu")

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from data.band_noise import thin_out
 from data.config import DataConfig
 from data.corpus import Segment, Split
-from data.mixture import Batch, Mixture, band_gain, mix, window_scale
-from data.noise import RANDOMISERS
-from data.windows import cut
+from data.mixing.band_noise import thin_out
+from data.mixing.mixture import Batch, Mixture, band_gain, mix, window_scale
+from data.mixing.noise import RANDOMISERS
+from data.mixing.windows import cut
 
 RATE_HZ = 500.0
 WINDOW = 512

@@ -11,8 +11,8 @@ from torch import Tensor
 from data.config import DataConfig
 from data.corpus import Segment, Split
 from data.filters import bandpass
-from data.mixture import Batch, Mixture
-from data.noise import RANDOMISERS
+from data.mixing.mixture import Batch, Mixture
+from data.mixing.noise import RANDOMISERS
 
 RATE_HZ = 500.0
 WINDOW = 512

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from data.noise import RANDOMISERS, phase_random_from, randomise, surrogate
+from data.mixing.noise import RANDOMISERS, phase_random_from, randomise, surrogate
 
 MAGNITUDE_KEPT = ("none", "half_phase_shuffle", "phase_random")
 CHANGING = tuple(kind for kind in RANDOMISERS if kind != "none")

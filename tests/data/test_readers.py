@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.read import READERS, read, variables
+from data.readers.read import READERS, read, variables
 from data.recording import DataError
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from data.response import filtered, octaves_from_centre, resonance_response, tilt_response
+from data.mixing.response import filtered, octaves_from_centre, resonance_response, tilt_response
 
 RATE_HZ = 500.0
 N_SAMPLES = 2000

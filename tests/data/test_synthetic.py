@@ -8,9 +8,9 @@ import pytest
 from scipy.signal import hilbert, welch
 
 from data.filters import bandpass
-from data.heart_model import Q_TO_R_S, draw_beats, draw_driver, qs2_s
 from data.recording import DataError, Recording
-from data.synthetic import SynthConfig, Truth, driving, simulate, standing
+from data.synthetic.heart import Q_TO_R_S, draw_beats, draw_driver, qs2_s
+from data.synthetic.recordings import SynthConfig, Truth, driving, simulate, standing
 
 SEEDS = (0, 1, 2)
 RATE_HZ = 1000.0

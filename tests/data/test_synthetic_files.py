@@ -12,7 +12,7 @@ import soundfile
 from scipy.io import loadmat, whosmat
 
 from data.recording import DataError
-from data.synthetic import SynthConfig, simulate, synthesise
+from data.synthetic.recordings import SynthConfig, simulate, synthesise
 
 MINUTES = 0.2
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from data.config import DataConfig, Source
 from data.corpus import Segment
 from data.filters import bandpass
-from data.tempo import at_tempo, tempo_windows, tempos_within
+from data.mixing.tempo import at_tempo, tempo_windows, tempos_within
 
 RATE_HZ = 500.0
 WINDOW = 256

@@ -5,8 +5,8 @@ import pytest
 from scipy.signal import coherence, welch
 
 from data.filters import bandpass
-from data.sensor_model import draw_sensor, sensor_gain
-from data.vehicle_model import (
+from data.synthetic.sensor import draw_sensor, sensor_gain
+from data.synthetic.vehicle import (
     WHEEL_RADIUS_M,
     axle_delay_s,
     bump_vibration,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from data.augment_config import AugmentConfig
 from data.config import DataConfig, Source
 from data.corpus import Segment, Split
-from data.mixture import Mixture, held_out
-from data.weights import odds_of
+from data.mixing.mixture import Mixture, held_out
+from data.mixing.weights import odds_of
 
 CPU = torch.device("cpu")
 MakeConfig = Callable[..., DataConfig]

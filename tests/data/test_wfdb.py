@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.read import read
+from data.readers.read import read
 from data.recording import DataError
 
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.augment_config import AugmentConfig
-from data.band_noise import thin_out
 from data.config import DataConfig, HeldOutConfig
 from data.corpus import Segment, Split
 from data.filters import bandpass
-from data.mixture import band_gain, held_out
-from data.windows import cut, running_peak, running_power, widened
+from data.mixing.band_noise import thin_out
+from data.mixing.mixture import band_gain, held_out
+from data.mixing.windows import cut, running_peak, running_power, widened
 
 RATE_HZ = 500.0
 WINDOW = 512

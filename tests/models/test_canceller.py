@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from models.canceller import Canceller, CancellerConfig
-from models.least_squares import cancelled, delayed
+from models.parts.least_squares import cancelled, delayed
 
 
 def test_delays_run_from_minus_to_plus_reach_with_repeated_ends() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.base import DenoiserConfig
 from models.conv_transformer import ConvTransformerConfig
 from models.demucs import DemucsConfig
-from models.encoded import EncodedDenoiser, Mask
+from models.parts.encoded import EncodedDenoiser, Mask
 from models.pixel_shuffle import PixelShuffleConfig
 from models.pixel_shuffle_transformer import PixelShuffleTransformerConfig
 from models.s4d import S4dConfig

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from models.attention import sinusoidal_encoding
 from models.autoencoder import AutoencoderConfig
 from models.base import DenoiserConfig
 from models.canceller import CancellerConfig
 from models.conv_transformer import ConvTransformerConfig
 from models.demucs import DemucsConfig
 from models.diffusion import DiffusionConfig
+from models.parts.attention import sinusoidal_encoding
 from models.pixel_shuffle import PixelShuffleConfig, shuffle, unshuffle
 from models.pixel_shuffle_transformer import PixelShuffleTransformerConfig
 from models.s4d import S4dConfig

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.layers import UpConv, make_norm, run_padded, upsample_linear
+from models.parts.layers import UpConv, make_norm, run_padded, upsample_linear
 
 
 def noise(*shape: int) -> Tensor:

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from models.canceller import CancellerConfig
 from models.identity import IdentityConfig
-from models.layers import SameConv
+from models.parts.layers import SameConv
+from models.parts.receptive import receptive_field_samples
 from models.pixel_shuffle_transformer import PixelShuffleTransformerConfig
-from models.receptive import receptive_field_samples
 from models.s4d import S4dConfig
 from models.tcn_mask import TcnMaskConfig
 from models.wave_unet import WaveUNetConfig

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.parts.spectrum import HOPS, overlap_add, short_time, spectral_features
 from models.s4d import StateSpace
-from models.spectrum import HOPS, overlap_add, short_time, spectral_features
 from models.tf_mask import MaskKind, TfMask, TfMaskConfig
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from benchmarks.postgres import Postgres, private_postgres
 from data.corpus import Corpus, load
-from data.synthetic import SynthConfig, synthesise
+from data.synthetic.recordings import SynthConfig, synthesise
 from search.cli.app import main
 from search.queue.slots import Claim, claim
 from search.storage.open import open_engine, open_storage

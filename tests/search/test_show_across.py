@@ -100,7 +100,7 @@ def test_of_a_metric_to_minimize_the_smallest_comes_first(bench: Any, make_spec:
         ({"validation": {"n_windows": 4, "snrs_db": [-10.0]}}, ("data.validation",)),
         ({"validation": {"n_windows": 4, "snrs_db": [-5.0, 0.0], "seed": 9}}, ("data.validation",)),
         ({"window_samples": 256}, ("data.window_samples",)),
-        ({"noise": "idle"}, ("recordings", "data.noise")),
+        ({"noise": "idle"}, ("recordings", "data.mixing.noise")),
     ],
     ids=["metric", "snrs", "seed", "window", "recordings"],
 )

@@ -10,8 +10,8 @@ from search.worker.tracking import tracking_of
 from search.worker.worker import work
 from training.decode import ConfigError
 from training.switches import Switches
-from training.tracker import Tracker
-from training.trackers import TRACKERS
+from training.trackers.base import Tracker
+from training.trackers.build import TRACKERS
 
 
 def test_a_worker_s_trials_are_told_to_its_trackers(

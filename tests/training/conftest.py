@@ -14,10 +14,10 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from data.arrays import write_npz
 from data.config import DataConfig, HeldOutConfig, Source
 from data.corpus import Corpus, load
 from data.filters import bandpass
+from data.readers.arrays import write_npz
 from data.recording import Recording
 from models import DENOISERS
 from models.autoencoder import AutoencoderConfig

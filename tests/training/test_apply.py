@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from data.config import DataConfig
 from data.corpus import condition
-from data.read import read
+from data.readers.read import read
 from data.recording import DataError, Recording
 from models import DENOISERS
 from training.apply import apply, check_output, overlap_add, window_starts, window_weights, write_estimate
 from training.decode import ConfigError
-from training.estimate import estimate_windows
+from training.evaluation.estimate import estimate_windows
 
 CPU = torch.device("cpu")
 Heart = Callable[..., Recording]

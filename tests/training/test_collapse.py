@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from data.corpus import Corpus
-from data.mixture import HeldOut, held_out
+from data.mixing.mixture import HeldOut, held_out
 from models import DENOISERS
 from models.base import DenoiserConfig
 from objectives.losses import PeakL1Config

@@ -14,20 +14,27 @@ from rich.console import Console
 
 from data.config import DataConfig, HeldOutConfig, Source, SplitConfig
 from data.corpus import Corpus
-from data.mixture import HeldOut, held_out
+from data.mixing.mixture import HeldOut, held_out
 from models.classical import CLASSICAL
 from training.checkpoint import save_weights
-from training.compare import COMPARED_SCORES, Comparison, Estimates, compare, estimate_folders, values_by_window
-from training.compare_files import (
+from training.config import RunConfig, write_run
+from training.decode import ConfigError
+from training.evaluation.compare import (
+    COMPARED_SCORES,
+    Comparison,
+    Estimates,
+    compare,
+    estimate_folders,
+    values_by_window,
+)
+from training.evaluation.compare_files import (
     comparison_document,
     comparison_table,
     few_recordings,
     method_lines,
     write_comparison,
 )
-from training.config import RunConfig, write_run
-from training.decode import ConfigError
-from training.evaluate import score_rows
+from training.evaluation.evaluate import score_rows
 
 MakeFolder = Callable[..., Path]
 

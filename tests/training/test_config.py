@@ -28,7 +28,7 @@ from training.config import (
 )
 from training.decode import ConfigError, decode
 from training.documents import read_document, write_document
-from training.scores import SCORES
+from training.evaluation.scores import SCORES
 
 GOLDEN = Path(__file__).parent / "golden_run_v1.yaml"
 MakeRun = Callable[..., RunConfig]

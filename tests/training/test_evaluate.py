@@ -14,9 +14,9 @@ from rich.console import Console
 
 from data.config import DataConfig
 from data.corpus import Corpus
-from data.mixture import HeldOut, held_out
+from data.mixing.mixture import HeldOut, held_out
 from models.classical import CLASSICAL
-from training.evaluate import (
+from training.evaluation.evaluate import (
     COLUMNS,
     Row,
     classical_rows,
@@ -27,8 +27,8 @@ from training.evaluate import (
     write_showcase,
     write_table,
 )
+from training.evaluation.sound import PITCH_FACTOR, SOUND_RATE_HZ, audible, write_sound
 from training.runs import score_table
-from training.sound import PITCH_FACTOR, SOUND_RATE_HZ, audible, write_sound
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.intervals import bootstrap_mean
+from training.evaluation.intervals import bootstrap_mean
 
 RNG = np.random.default_rng(7)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 import training.checkpoint
 import training.trainer
 from data.corpus import Corpus
-from data.mixture import Mixture
+from data.mixing.mixture import Mixture
 from models import DENOISERS
 from objectives.losses import LOSSES
 from training.checkpoint import load_checkpoint

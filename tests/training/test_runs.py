@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from data.arrays import write_npz
-from data.read import read
+from data.readers.arrays import write_npz
+from data.readers.read import read
 from data.recording import DataError, Recording
 from models import DENOISERS
 from models.classical import CLASSICAL
@@ -20,8 +20,8 @@ from training.config import RunConfig, read_run_with_provenance, write_run
 from training.decode import ConfigError
 from training.optimiser import OptimiserConfig
 from training.runs import apply_folder, evaluate_folder, override, train_to_folder
-from training.tracker import Tracker
-from training.trackers import TRACKERS
+from training.trackers.base import Tracker
+from training.trackers.build import TRACKERS
 from training.trainer import CHECKPOINT, WEIGHTS, TrainingFailed
 
 MakeRun = Callable[..., RunConfig]

@@ -8,9 +8,18 @@ from numpy.typing import NDArray
 
 from data.config import DataConfig
 from data.corpus import Corpus
-from data.mixture import HeldOut, held_out
-from training.estimate import estimate_held_out
-from training.scores import SCORES, Score, Windows, better, heard, heart_rate_errors_bpm, score_by_snr, windows_at
+from data.mixing.mixture import HeldOut, held_out
+from training.evaluation.estimate import estimate_held_out
+from training.evaluation.scores import (
+    SCORES,
+    Score,
+    Windows,
+    better,
+    heard,
+    heart_rate_errors_bpm,
+    score_by_snr,
+    windows_at,
+)
 
 Signals = NDArray[np.float32]
 

@@ -13,8 +13,8 @@ from training.config import RunConfig
 from training.decode import ConfigError
 from training.report import EpochReport
 from training.switches import Switches
-from training.tracker import Outages, Tracker, curves
-from training.trackers import TRACKERS, Trackers, build_trackers, chosen
+from training.trackers.base import Outages, Tracker, curves
+from training.trackers.build import TRACKERS, Trackers, build_trackers, chosen
 
 MakeReport = Callable[[int], EpochReport]
 # What neptune's dependencies warn of when they are imported: jsonschema.RefResolver, pkg_resources and the like.
@@ -209,6 +209,6 @@ def test_mlflow_without_an_address_says_how_to_get_one(tmp_path: Path) -> None:
 def test_a_tracker_that_is_not_installed_names_its_extra(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"training.trackers_{name}.find_spec", lambda module: None)
+    monkeypatch.setattr(f"training.trackers.{name}.find_spec", lambda module: None)
     with pytest.raises(ConfigError, match=rf"pip install 'drivebeat\[{name}\]'"):
         build_trackers([name], tmp_path)

@@ -12,7 +12,7 @@ import torch
 import training.trainer
 from data.config import HeldOutConfig
 from data.corpus import Corpus, load
-from data.mixture import Mixture
+from data.mixing.mixture import Mixture
 from models import DENOISERS
 from objectives.losses import PeakL1Config
 from training.config import RunConfig

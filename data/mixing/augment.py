@@ -1,0 +1,255 @@
+"""Training windows varied: other sensors, other vehicles, other tempos, in batches on the device that trains.
+
+A window is drawn with context on both sides, varied as a whole and cut back, so that what a filter does at the ends
+of its input lies outside.
+"""
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Generator, Tensor
+
+from data.augment_config import AugmentConfig
+from data.config import DataConfig
+from data.corpus import HEART_BAND_HZ, Split
+from data.mixing.disturbance import (
+    FLUTTER_KNOT_S,
+    bumps,
+    engine_lines,
+    mixed_with_next,
+    reference_gains,
+    uniform,
+    wander,
+    wander_basis,
+)
+from data.mixing.noise_source import TINY, NoiseSource
+from data.mixing.response import filtered, octaves_from_centre, resonance_response, tilt_response
+from data.mixing.tempo import TempoWindows, tempo_windows, tempos_within
+from data.mixing.weights import Odds
+from data.mixing.windows import Windows, moved
+
+CONTEXT_S = 0.25
+MIX_DB = 6.0
+RESONANCE_BEYOND = 2**0.25  # how far outside the band a resonance may lie
+LEAST_Q, MOST_Q = 1.0, 6.0
+# Chances that a window takes: clean and each reference once a group, noise every time.
+N_CLEAN, N_REFERENCE, N_NOISE = 6, 2, 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What is drawn once for an epoch: starts int64[window] among the windows with context, and chances from 0 to 1.
+
+    of_clean, of_noise: float32[draw, window]; of_references: float32[draw, reference, window].
+    """
+
+    clean_starts: Tensor
+    noise_starts: Tensor
+    second_starts: Tensor
+    of_clean: Tensor
+    of_noise: Tensor
+    of_references: Tensor
+
+    def of(self, now: slice) -> "Plan":
+        """The part of the windows `now`."""
+        return Plan(*(getattr(self, field.name)[..., now] for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Varied:
+    """clean, noise: float32[window, channel, time]; peak[window]: largest magnitude of clean's channel 0."""
+
+    clean: Tensor
+    noise: Tensor
+    peak: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Augmenter:
+    """Draws varied windows. Holds tables only: what it draws depends on the generator it is given.
+
+    hearts: clean windows with context, at every tempo. alone: no clean recording has anything in its references.
+    before, extra: samples of context ahead of a window, and in all. frequency_hz, octaves: float32[bin] of the FFT of
+    a window with context. band_gain: float32[bin] of a window's own FFT where recordings are not band-passed, else
+    None. knots, fast_knots: float32[knot, time] of swell and flutter, see wander_basis.
+    """
+
+    config: AugmentConfig
+    hearts: TempoWindows
+    alone: bool
+    window: int
+    before: int
+    extra: int
+    group: int
+    rate_hz: float
+    band_hz: tuple[float, float]
+    frequency_hz: Tensor
+    octaves: Tensor
+    band_gain: Tensor | None
+    knots: Tensor
+    fast_knots: Tensor
+
+    def plan(
+        self, clean_starts: Tensor, noise: Windows, noise_starts: Tensor, noise_odds: Odds, generator: Generator
+    ) -> Plan:
+        """For clean windows and windows of `noise` that begin, without context, at these starts.
+
+        Clean windows of a group (see data.config.DataConfig) come from one sensor at one tempo.
+        """
+        n, device, n_references = len(clean_starts), clean_starts.device, len(noise.signals) - 1
+        of_group = uniform((N_CLEAN + N_REFERENCE * n_references, n // self.group), generator, device)
+        of_sensor = of_group.repeat_interleave(self.group, dim=1)
+        of_noise = uniform((N_NOISE, n), generator, device)
+        return Plan(
+            self.hearts.at(clean_starts, _whole(of_sensor[0], len(self.hearts.tempos))),
+            moved(noise, noise_starts, self.extra),
+            moved(noise, noise.starts[noise_odds.pick(of_noise[0])], self.extra),
+            of_sensor[:N_CLEAN],
+            of_noise,
+            of_sensor[N_CLEAN:].view(N_REFERENCE, n_references, n),
+        )
+
+    def draw(
+        self, plan: Plan, source: NoiseSource, clean_power: Tensor, noise_power: Tensor, generator: Generator
+    ) -> Varied:
+        """Windows without context, as `plan` has them.
+
+        `source` draws noise windows with context; clean_power and noise_power [window] are the in-band powers that
+        the first channels come out with.
+        """
+        clean = self._levelled(self._clean(plan), clean_power, self._sign(plan.of_clean[1]))
+        noise = self._levelled(self._noise(plan, source, generator), noise_power, self._sign(plan.of_noise[1]))
+        if self.config.reference_foreign > 0 and noise.shape[1] > 1:
+            noise[:, 1:] = mixed_with_next(noise[:, 1:], plan.of_noise[10] * self.config.reference_foreign)
+        if clean.shape[1] < noise.shape[1]:
+            clean = torch.nn.functional.pad(clean, (0, 0, 0, noise.shape[1] - clean.shape[1]))
+        dropout = self.config.reference_dropout
+        if dropout > 0 and noise.shape[1] > 1:
+            heard = (dropout <= plan.of_references[1].T).float()[..., None]
+            noise[:, 1:].mul_(heard)
+            clean[:, 1:].mul_(heard)
+        return Varied(clean, noise, clean[:, 0].abs().amax(-1))
+
+    def _clean(self, plan: Plan) -> Tensor:
+        config = self.config
+        clean = self.hearts.windows.take(plan.clean_starts)
+        if self.alone:
+            clean = clean[:, :1]
+        response = self._sensor(plan.of_clean[2:6], config.clean_tilt_db_per_octave, config.clean_resonance_db)
+        return self._through(clean, response, plan)
+
+    def _noise(self, plan: Plan, source: NoiseSource, generator: Generator) -> Tensor:
+        config, chance = self.config, plan.of_noise
+        power = source.windows.power[plan.noise_starts]
+        noise = source.draw(plan.noise_starts, power, generator)
+        if config.noise_mix > 0:
+            second_power = source.windows.power[plan.second_starts]
+            level = (power / second_power.clamp_min(TINY)).sqrt() * 10 ** (_either(chance[6], MIX_DB) / 20)
+            level = torch.where(chance[7] < config.noise_mix, level, 0.0)
+            noise.addcmul_(source.draw(plan.second_starts, second_power, generator), level[:, None, None])
+        for most_db, drawn, basis in (
+            (config.noise_swell_db, chance[8], self.knots),
+            (config.noise_flutter_db, chance[11], self.fast_knots),
+        ):
+            if most_db > 0:
+                spread = drawn[:, None] * (most_db * math.log(10) / 20)
+                noise.mul_(torch.exp(wander((len(noise),), basis, generator) * spread)[:, None])
+        if config.engine_lines_db > 0 or config.bumps_per_minute > 0:
+            self._disturb(noise, source, chance[9], generator)
+        response = self._sensor(chance[2:6], config.noise_tilt_db_per_octave, config.noise_resonance_db)
+        return self._through(noise, response, plan)
+
+    def _disturb(self, noise: Tensor, source: NoiseSource, chance: Tensor, generator: Generator) -> None:
+        """Add engine lines and bumps to noise windows, at the level that each channel has in the band."""
+        config, (n_windows, n_channels, n_samples) = self.config, noise.shape
+        in_band = noise if self.band_gain is None else filtered(noise, source.gain)
+        rms = in_band.square().mean(-1, keepdim=True).sqrt()
+        if config.engine_lines_db > 0:
+            lines = engine_lines((n_windows, n_channels), self.knots, self.rate_hz, self.band_hz, generator)
+            raised = (10 ** (chance * config.engine_lines_db / 10) - 1).sqrt()
+            noise.addcmul_(lines, rms * raised[:, None, None])
+        if config.bumps_per_minute > 0:
+            made = bumps(
+                n_windows, n_samples, self.rate_hz, self.band_hz, source.gain, config.bumps_per_minute, generator
+            )
+            noise.addcmul_(made[:, None], rms * reference_gains((n_windows, n_channels), generator, noise.device))
+
+    def _through(self, windows: Tensor, response: Tensor | None, plan: Plan) -> Tensor:
+        """windows through their sensor, and references through what each has of its own."""
+        tilt_db, n_references = self.config.reference_tilt_db_per_octave, windows.shape[1] - 1
+        if tilt_db > 0 and n_references > 0:
+            own = tilt_response(self.octaves, _either(plan.of_references[0].T, tilt_db))
+            own = torch.cat([torch.ones_like(own[:, :1]), own], dim=1)
+            response = own if response is None else response * own
+        return windows if response is None else filtered(windows, response)
+
+    def _sensor(self, chance: Tensor, tilt_db: float, resonance_db: float) -> Tensor | None:
+        """One response for each window, complex64[window, 1, bin]; None where it would change nothing."""
+        tilt = tilt_response(self.octaves, _either(chance[0], tilt_db)) if tilt_db > 0 else None
+        if resonance_db == 0:
+            return None if tilt is None else tilt[:, None]
+        low_hz, high_hz = self.band_hz[0] / RESONANCE_BEYOND, self.band_hz[1] * RESONANCE_BEYOND
+        centre_hz = low_hz * (high_hz / low_hz) ** chance[1]
+        quality = LEAST_Q * (MOST_Q / LEAST_Q) ** chance[2]
+        resonance = resonance_response(self.frequency_hz, centre_hz, quality, chance[3] * resonance_db)
+        return (resonance if tilt is None else resonance * tilt)[:, None]
+
+    def _sign(self, chance: Tensor) -> Tensor:
+        return torch.where(chance < self.config.polarity, -1.0, 1.0)
+
+    def _levelled(self, windows: Tensor, power: Tensor, sign: Tensor) -> Tensor:
+        """The windows without context, of in-band power power[window] in channel 0 and with the given sign."""
+        inner = windows[..., self.before : self.before + self.window]
+        heard = inner[:, 0] if self.band_gain is None else filtered(inner[:, 0], self.band_gain)
+        level = sign * (power / heard.square().mean(-1).clamp_min(TINY)).sqrt()
+        return inner * level[:, None, None]
+
+
+def augmenter(split: Split, config: DataConfig, band_gain: Tensor, device: torch.device) -> Augmenter | None:
+    """What varies the windows of `split` as config.augment says; None where that is: not at all.
+
+    band_gain: float32[bin] of the band-pass over a window's FFT.
+    """
+    if not config.augment.active:
+        return None
+    window, band_hz = config.window_samples, config.band_hz or HEART_BAND_HZ
+    extra = context_samples(window, config.rate_hz)
+    before = extra // 2
+    tempos = tempos_within(config.augment.tempo)
+    frequency_hz = torch.fft.rfftfreq(window + extra, 1 / config.rate_hz, device=device)
+    return Augmenter(
+        config=config.augment,
+        hearts=tempo_windows(split.clean, tempos, config, (before, extra - before), device),
+        alone=not any(segment.signals[1:].any() for segment in split.clean),
+        window=window,
+        before=before,
+        extra=extra,
+        group=config.batch_offsets,
+        rate_hz=config.rate_hz,
+        band_hz=band_hz,
+        frequency_hz=frequency_hz,
+        octaves=octaves_from_centre(frequency_hz, band_hz),
+        band_gain=None if config.band_hz is not None else band_gain,
+        knots=wander_basis(window + extra, config.rate_hz).to(device),
+        fast_knots=wander_basis(window + extra, config.rate_hz, FLUTTER_KNOT_S).to(device),
+    )
+
+
+def context_samples(window: int, rate_hz: float) -> int:
+    """Samples of context in all: CONTEXT_S on either side and what makes the FFT fast and of even length."""
+    n = window + math.ceil(2 * CONTEXT_S * rate_hz)
+    while n % 8 or next_fast_len(n, real=True) != n:
+        n += 1
+    return n - window
+
+
+def _whole(chance: Tensor, n: int) -> Tensor:
+    """Chances from 0 to 1 as whole numbers from 0 to n - 1."""
+    return (chance * n).long().clamp_max(n - 1)
+
+
+def _either(chance: Tensor, most: float) -> Tensor:
+    """Chances from 0 to 1 spread over -most to most."""
+    return (2 * chance - 1) * most

@@ -1,0 +1,155 @@
+"""Files of named arrays (.mat, .npz): which variable holds the signal, which the rate, which the ECG."""
+
+import fnmatch
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.readers.contents import (
+    Contents,
+    Numbers,
+    Variable,
+    Wanted,
+    as_float32,
+    did_you_mean,
+    gather,
+    is_ecg,
+    listing,
+    usable_ecg,
+)
+from data.recording import DataError
+
+RATE_NAMES = ("fs", "rate_hz", "sr", "rate", "fs_hz", "sample_rate")
+ECG_RATE_NAMES = ("ecg_rate_hz", "ecg_fs", "fs_ecg")
+R_PEAK_NAMES = ("r_peaks_s", "r_peak_s")
+
+
+class Store(Protocol):
+    """An open file of named arrays."""
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Every variable, in the file's order."""
+
+    @property
+    def numeric(self) -> frozenset[str]:
+        """Names of the variables that hold real numbers."""
+
+    def load(self, name: str) -> Numbers:
+        """The whole variable."""
+
+    def lines(self, name: str, axis: int, indices: Iterable[int]) -> Iterator[Numbers]:
+        """Slices of a 2-D variable at `indices` of `axis`, each 1-D."""
+
+
+def arrays(store: Store) -> dict[str, Variable]:
+    """The numeric variables of at least two samples, by name."""
+    return {v.name: v for v in store.variables if v.name in store.numeric and int(np.prod(v.shape)) >= 2}
+
+
+def choose(store: Store, pattern: str | None, where: Path) -> list[Variable]:
+    """The variables that hold the signal: those of that name or glob, sorted by name, or the only candidate.
+
+    Raises DataError, listing what the file holds, where nothing matches or there is more than one candidate.
+    """
+    found = arrays(store)
+    holds = f"it holds {listing(store.variables)}"
+    if pattern is None:
+        signals = [v for v in found.values() if not (v.name.lower() in _known() or v.name.endswith("_s"))]
+        signals = [v for v in signals if not is_ecg(v.name)] or signals
+        if len(signals) == 1:
+            return signals
+        why = "no variable holds a signal" if not signals else "more than one variable may be the signal"
+        raise DataError(f"{where}: {why}; {holds}; choose with variable=")
+    names = [v.name for v in store.variables]
+    chosen = [pattern] if pattern in names else sorted(fnmatch.filter(names, pattern))
+    if not chosen:
+        raise DataError(f"{where}: no variable {pattern!r}{did_you_mean(pattern, names)}; {holds}")
+    usable = [found[name] for name in chosen if name in found]
+    if not usable:
+        raise DataError(f"{where}: variable {pattern!r} is no array of two or more real numbers; {holds}")
+    return usable
+
+
+def _known() -> frozenset[str]:
+    return frozenset((*RATE_NAMES, *ECG_RATE_NAMES, *R_PEAK_NAMES))
+
+
+def scalar(store: Store, names: tuple[str, ...], where: Path) -> float | None:
+    """The number that a scalar variable of one of these names holds (in any case), None where there is none.
+
+    Raises DataError where two of them differ.
+    """
+    found = {
+        v.name: float(np.ravel(store.load(v.name))[0])
+        for v in store.variables
+        if v.name.lower() in names and v.name in store.numeric and int(np.prod(v.shape)) == 1
+    }
+    if len(set(found.values())) > 1:
+        said = ", ".join(f"{name} = {value:g}" for name, value in found.items())
+        raise DataError(f"{where}: the file gives two rates ({said}); correct it")
+    return next(iter(found.values()), None)
+
+
+def r_peaks(store: Store, where: Path) -> NDArray[np.float64] | None:
+    """float64[beat], seconds of annotated R peaks; None where the file has none."""
+    for name in R_PEAK_NAMES:
+        if name in store.numeric:
+            peaks = np.ravel(store.load(name)).astype(np.float64)
+            if not np.isfinite(peaks).all():
+                raise DataError(f"{where}: {name} holds NaN; give every R peak in seconds, or none")
+            return peaks
+    return None
+
+
+def is_vector(variable: Variable) -> bool:
+    return sum(n > 1 for n in variable.shape) <= 1
+
+
+def read_generic(
+    store: Store, wanted: Wanted, where: Path, labels: tuple[str, ...] = (), channel_axis: int | None = None
+) -> Contents:
+    """Read the chosen variable as [time], [time, channel] or [channel, time], the longer axis being time.
+
+    Several variables that match a glob are joined in time to one channel. An ECG-named vector beside
+    the signal becomes the ECG if its rate is known: from ecg_rate_hz, or as the signals' where it is as long.
+
+    labels: channel names, used where there are as many as channels; else ch1 ... chN.
+    channel_axis: which axis of a matrix holds the channels, where the layout says so.
+    """
+    chosen = choose(store, wanted.variable, where)
+    rate_hz = scalar(store, RATE_NAMES, where)
+    peaks = r_peaks(store, where)
+    if len(chosen) > 1 or is_vector(chosen[0]):
+        bad = next((v for v in chosen if not is_vector(v)), None)
+        if bad is not None:
+            raise DataError(f"{where}: {bad} is among several variables to be joined; each must be one channel")
+        # Each is cast by itself, so that only the float32 of them all is ever held together.
+        joined = np.concatenate([as_float32(np.ravel(store.load(v.name))) for v in chosen])
+        names: tuple[str, ...] = labels if len(labels) == 1 else ("ch1",)
+        signals, kept, ecg = gather(names, joined.size, wanted.channels, where, lambda rows: [joined for _ in rows])
+    else:
+        variable = chosen[0]
+        if len(variable.shape) != 2 or (channel_axis is None and variable.shape[0] == variable.shape[1]):
+            raise DataError(
+                f"{where}: {variable} is not [time], [time, channel] or [channel, time], time being longer; "
+                "choose another with variable="
+            )
+        axis = int(np.argmin(variable.shape)) if channel_axis is None else channel_axis
+        n_channels, n_samples = variable.shape[axis], variable.shape[1 - axis]
+        names = labels if len(labels) == n_channels else tuple(f"ch{i + 1}" for i in range(n_channels))
+        signals, kept, ecg = gather(
+            names, n_samples, wanted.channels, where, lambda rows: store.lines(variable.name, axis, rows)
+        )
+    ecg_rate_hz = None
+    if ecg is None:
+        taken = {v.name for v in chosen}
+        for beside in (v for v in arrays(store).values() if is_ecg(v.name) and v.name not in taken and is_vector(v)):
+            ecg_rate_hz = scalar(store, ECG_RATE_NAMES, where)
+            if ecg_rate_hz is not None or int(np.prod(beside.shape)) == signals.shape[1]:
+                ecg = usable_ecg(as_float32(np.ravel(store.load(beside.name))))
+                break
+    return Contents(signals, kept, rate_hz, ecg=ecg, ecg_rate_hz=None if ecg is None else ecg_rate_hz, r_peaks_s=peaks)

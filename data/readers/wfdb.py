@@ -1,0 +1,87 @@
+"""WFDB records (PhysioNet): a .hea header with its .dat signals, and beat annotations beside them."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.readers.contents import Contents, Variable, Wanted, gather, pick_channels, reading
+from data.recording import DataError
+
+BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")  # annotation codes that stand on a QRS complex (wfdb's ann_label_table)
+BEAT_FILES = ("qrs", "atr")
+
+
+def read_wfdb(path: Path, wanted: Wanted) -> Contents:
+    """Read a WFDB record, named by its .hea or .dat file, in physical units (float32).
+
+    R peaks are taken from RECORD.qrs, else from the beats in RECORD.atr, where one of them exists.
+
+    Raises DataError where the header or a signal file is missing or broken.
+    """
+    wfdb, header = _library(), _header(path)
+    names = _names(header)
+    rows, ecg_row = pick_channels(names, wanted.channels, path)
+    asked = sorted({*rows, *([] if ecg_row is None else [ecg_row])})
+    with reading(path, "a WFDB record"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        record = wfdb.rdrecord(str(path.with_suffix("")), channels=asked, return_res=32)
+        samples = record.p_signal
+    if header.sig_len is not None and samples.shape[0] != header.sig_len:
+        raise DataError(f"{path}: cut off: {samples.shape[0]} of {header.sig_len} samples are there; copy it again")
+    signals, kept, ecg = gather(
+        names,
+        samples.shape[0],
+        wanted.channels,
+        path,
+        lambda rows: (samples[:, asked.index(row)] for row in rows),
+    )
+    return Contents(signals, kept, float(header.fs), ecg=ecg, r_peaks_s=_annotated(path, float(header.fs)))
+
+
+def wfdb_variables(path: Path) -> tuple[Variable, ...]:
+    """One entry per channel: its length and its storage format."""
+    header = _header(path)
+    formats = getattr(header, "fmt", None) or ["of segments"] * len(header.sig_name)
+    shape = () if header.sig_len is None else (int(header.sig_len),)
+    return tuple(Variable(n, shape, f"format {f}") for n, f in zip(_names(header), formats, strict=True))
+
+
+def _library() -> Any:
+    # Slow to import, and it warns about pandas on import: both only concern those who read such files.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import wfdb
+    return wfdb
+
+
+def _header(path: Path) -> Any:
+    header_path = path.with_suffix(".hea")
+    if not header_path.is_file():
+        raise DataError(f"{path}: its WFDB header {header_path.name} is not beside it; copy it there")
+    with reading(header_path, "a WFDB header"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header = _library().rdheader(str(path.with_suffix("")), rd_segments=True)
+    for name in getattr(header, "file_name", None) or ():
+        if not (path.parent / name).is_file():
+            raise DataError(f"{path}: its signal file {name} is not beside it; copy it there")
+    if not header.sig_name:
+        raise DataError(f"{path}: a WFDB record without signals; name another one")
+    return header
+
+
+def _names(header: Any) -> tuple[str, ...]:
+    return tuple(name or f"ch{i + 1}" for i, name in enumerate(header.sig_name))
+
+
+def _annotated(path: Path, rate_hz: float) -> NDArray[np.float64] | None:
+    for extension in BEAT_FILES:
+        if path.with_suffix(f".{extension}").is_file():
+            with reading(path.with_suffix(f".{extension}"), "WFDB annotations"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                notes = _library().rdann(str(path.with_suffix("")), extension)
+            beats = [symbol in BEAT_SYMBOLS for symbol in notes.symbol]
+            return np.asarray(notes.sample, np.float64)[beats] / rate_hz
+    return None
