@@ -22,7 +22,7 @@ from benchmarks.chaos_place import Place, make, spec_of
 from search.pages.notes import BY_SNR, TRAINED, put_note
 from search.queue.slots import Lookout, claim, release, renew, settle
 from search.queue.workers import Doing, note
-from search.storage.fast.together import together
+from search.storage.fast.storage import batch
 from search.storage.open import engine_of, open_engine, open_storage
 from search.storage.tables import SLOTS, Process, this_process
 from search.study.spec import run_of
@@ -110,7 +110,7 @@ class Worker:
         if turn is None:
             return False
         trial = turn.trial
-        with meter.at("attributes"), together(trial.storage, trial._trial_id):
+        with meter.at("attributes"), batch(trial.storage, trial._trial_id):
             for name, value in attributes_of(self.search, turn.params).items():
                 trial.set_user_attr(name, value)
         for epoch in range(self.search.spec.epochs):
@@ -118,7 +118,7 @@ class Worker:
                 trial.report(draw.random(), epoch)
             with meter.at("prune"):
                 trial.should_prune()
-        with meter.at("attributes"), together(trial.storage, trial._trial_id):
+        with meter.at("attributes"), batch(trial.storage, trial._trial_id):
             for i, name in enumerate(ARTIFACTS):
                 trial.storage.set_trial_system_attr(trial._trial_id, *artifact(i, name))
         with meter.at("note"):

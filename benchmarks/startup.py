@@ -52,7 +52,7 @@ print(ended[0] - began[0], ended[1] - began[1], corpus.fingerprint)
 WORK = """
 import os, resource, shutil, sys, time
 began = time.perf_counter()
-import search.worker.worker.trial as trial
+import search.worker.trial as trial
 from search.worker.worker import work
 first = trial.train
 def stop(*_):

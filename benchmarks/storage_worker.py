@@ -12,9 +12,8 @@ from optuna.storages import BaseStorage
 
 from search.sampling.pruners import ForecastPruner
 from search.sampling.quick import quick
-from search.storage.fast.storage import LeanStorage
-from search.storage.fast.together import together
-from search.storage.open import driver_url, lean_engine
+from search.storage.fast.storage import FastStorage, batch
+from search.storage.open import driver_url, fast_engine
 
 N_PARAMS, N_REPORTS, STUDY = 6, 10, "benchmark"
 
@@ -52,7 +51,7 @@ def opened(kind: str, address: str) -> BaseStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if kind == "ours":
-            return LeanStorage(partial(lean_engine, address))
+            return FastStorage(partial(fast_engine, address))
         if kind == "journal":
             return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(address))
         if kind == "grpc":
@@ -63,14 +62,14 @@ def opened(kind: str, address: str) -> BaseStorage:
 def loaded(storage: BaseStorage, sampler: str = "random", pruner: str = "median") -> optuna.Study:
     """The benchmark's study in `storage`."""
     made = PRUNERS[pruner]()
-    chosen = quick(made) if isinstance(storage, LeanStorage) else made  # as our workers do
+    chosen = quick(made) if isinstance(storage, FastStorage) else made  # as our workers do
     return optuna.load_study(study_name=STUDY, storage=storage, sampler=SAMPLERS[sampler](), pruner=chosen)
 
 
 def run_trial(study: optuna.Study, reports: list[float] | None = None) -> None:
     """One trial; the processor seconds of each report with should_prune are added to `reports`."""
     trial = study.ask()
-    with together(study._storage, trial._trial_id):
+    with batch(study._storage, trial._trial_id):
         for i in range(N_PARAMS):
             trial.suggest_float(f"p{i}", 0.0, 1.0)
     for step in range(N_REPORTS):

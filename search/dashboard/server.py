@@ -46,7 +46,7 @@ def serve(
     passwords = passwords or Passwords()
     check_open(host, passwords)
     with bound(host, port) as listening:
-        storage = PageStorage(open_storage(url, lean=False), open_engine(url))
+        storage = PageStorage(open_storage(url, fast=False), open_engine(url))
         pages = build(storage, open_store(artifacts).artifacts)
         server = waitress.create_server(
             behind_door(pages, passwords),

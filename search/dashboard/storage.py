@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, not_, select
 
 from search.storage.attributes import NOTE_OF_A_TRIAL, REMOVED
-from search.storage.fast.storage import LeanStorage
+from search.storage.fast.storage import FastStorage
 from search.storage.fast.tables import TRIALS, to_local
 from search.trials import best_feasible
 
@@ -41,7 +41,7 @@ class PageStorage(_CachedStorage):
             raise TypeError(f"{type(opened).__name__}: a storage of open_storage(url, lean=False) is needed")
         super().__init__(opened._backend)
         self.engine = engine
-        self._reader = LeanStorage(lambda: engine) if engine.dialect.name in ("sqlite", "postgresql") else None
+        self._reader = FastStorage(lambda: engine) if engine.dialect.name in ("sqlite", "postgresql") else None
         self._known: dict[int, Known] = {}
         self._reading = threading.RLock()
 
@@ -131,10 +131,10 @@ class PageStorage(_CachedStorage):
                 attributes[study_id][key] = json.loads(value)
             system: dict[int, dict[str, Any]] = defaultdict(dict)
             model = models.StudySystemAttributeModel
-            lean = select(model.study_id, model.key, model.value_json).where(
+            fast = select(model.study_id, model.key, model.value_json).where(
                 not_(model.key.like(NOTE_OF_A_TRIAL)), not_(model.key.like(f"{REMOVED}%"))
             )
-            for study_id, key, value in connection.execute(lean):
+            for study_id, key, value in connection.execute(fast):
                 system[study_id][key] = json.loads(value)
         return [
             FrozenStudy(name, None, attributes[study_id], system[study_id], study_id, directions=directions[study_id])

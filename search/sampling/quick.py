@@ -11,11 +11,11 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.sampling.pruners import PrunerOfComplete
-from search.storage.fast.storage import LeanStorage
+from search.storage.fast.storage import FastStorage
 
 
 def quick(pruner: BasePruner) -> BasePruner:
-    """The pruner that decides as `pruner` does, quicker on a LeanStorage where there is such a one: for the median, a
+    """The pruner that decides as `pruner` does, quicker on a FastStorage where there is such a one: for the median, a
     percentile, patience with either, and our own. Else `pruner` itself.
     """
     if isinstance(pruner, PrunerOfComplete):
@@ -34,7 +34,7 @@ class QuickPercentile(BasePruner):
     """Optuna's PercentilePruner (of which its MedianPruner is one) in the time of a look-up.
 
     Each complete trial's reports are taken in once; then a decision reads what has changed since the last one, or
-    nothing where the report just told has brought it along. Elsewhere than on a LeanStorage, and for a study that
+    nothing where the report just told has brought it along. Elsewhere than on a FastStorage, and for a study that
     shows a part of its trials, the pruner that it was made from decides.
     """
 
@@ -44,7 +44,7 @@ class QuickPercentile(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether `trial` should end. One statement at most, but for the first time."""
         storage = study._storage
-        if type(study) is not Study or not isinstance(storage, LeanStorage):
+        if type(study) is not Study or not isinstance(storage, FastStorage):
             return self.stock.prune(study, trial)
         its, step = self.stock, trial.last_step
         if step is None or step < its._n_warmup_steps:
@@ -79,7 +79,7 @@ class QuickOfComplete(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether `trial` should end. One statement at most, but where trials have ended since."""
         storage = study._storage
-        if type(study) is not Study or not isinstance(storage, LeanStorage):
+        if type(study) is not Study or not isinstance(storage, FastStorage):
             return self.plain.prune(study, trial)
         return self.plain.prune_given(study, trial, lambda: storage.complete_trials(study._study_id))
 

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from search.storage.fast.storage import LeanStorage
+from search.storage.fast.storage import FastStorage
 from search.storage.idle import close_when_idle
 from search.storage.locks import alone
 from search.storage.mounts import network_file_system
@@ -47,7 +47,7 @@ def masked(url: str) -> str:
     return parsed.update_query_dict(secret).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
-def open_storage(url: str, *, lean: bool = True) -> BaseStorage:
+def open_storage(url: str, *, fast: bool = True) -> BaseStorage:
     """Optuna's storage on `url`, its schema and ours made if need be: our own (search.storage.fast.storage) on
     PostgreSQL and SQLite; without `lean`, and on MySQL and MariaDB, Optuna's RDBStorage behind its cache of finished
     trials.
@@ -65,9 +65,9 @@ def open_storage(url: str, *, lean: bool = True) -> BaseStorage:
             first = _checked(url, options)
             first.remove_session()
             first.engine.dispose()
-        if lean and engine.dialect.name in ("sqlite", "postgresql"):
+        if fast and engine.dialect.name in ("sqlite", "postgresql"):
             engine.dispose()
-            return LeanStorage(partial(lean_engine, url))
+            return FastStorage(partial(fast_engine, url))
         storage = RDBStorage(driver_url(url), engine_kwargs=options, skip_table_creation=True)
         _tune(storage.engine)
         engine.dispose()
@@ -99,8 +99,8 @@ def open_engine(url: str) -> Engine:
         return engine
 
 
-def lean_engine(url: str) -> Engine:
-    """The engine of a LeanStorage on a database whose schema is made. On PostgreSQL it keeps one connection while it is
+def fast_engine(url: str) -> Engine:
+    """The engine of a FastStorage on a database whose schema is made. On PostgreSQL it keeps one connection while it is
     in use, and none once it was idle for a few seconds: a trial says things in bursts, and opening a connection
     costs more than saying them.
     """
@@ -133,7 +133,7 @@ def _plan_once(connection: Any, record: object) -> None:
 
 def engine_of(storage: BaseStorage) -> Engine:
     """The engine that a storage of open_storage speaks through."""
-    engine: Engine = storage.engine if isinstance(storage, LeanStorage) else storage._backend.engine  # type: ignore[attr-defined]
+    engine: Engine = storage.engine if isinstance(storage, FastStorage) else storage._backend.engine  # type: ignore[attr-defined]
     return engine
 
 

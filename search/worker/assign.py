@@ -14,7 +14,7 @@ from search.sampling.points import any_left, key_of, taken
 from search.sampling.quick import quick
 from search.sampling.samplers import build_sampler
 from search.sampling.untried import Accept
-from search.storage.fast.together import together
+from search.storage.fast.storage import batch
 from search.storage.locks import alone
 from search.storage.tables import Process
 from search.study.space import sample
@@ -77,7 +77,7 @@ def next_turn(search: SearchStudy, engine: Engine, process: Process, lease_s: fl
             if not set_trial(engine, held, trial.number):
                 return None  # nobody's now, it is found as a stray
         if not trial.storage.get_trial(trial._trial_id).state.is_finished():
-            with together(trial.storage, trial._trial_id):
+            with batch(trial.storage, trial._trial_id):
                 trial.set_user_attr(WORKER, process.name)
                 params = sample(trial, search.space)
             return Turn(held, trial, params)

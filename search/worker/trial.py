@@ -19,7 +19,7 @@ from data.corpus import Corpus
 from objectives.cost import latency_ms, n_parameters
 from search.artifacts.base import Checkpoints, Store
 from search.pages.trial_results import tell_story
-from search.storage.fast.together import together
+from search.storage.fast.storage import batch
 from search.storage.retry import is_away, patiently
 from search.study.record import COLLAPSED, RUN
 from search.study.spec import ConstraintSpec, run_of
@@ -178,7 +178,7 @@ def _tell_kept(trial: optuna.Trial, kept: list[EpochReport]) -> None:
 def _tell_story(
     trial: optuna.Trial, run: RunConfig, corpus: Corpus, checkpoints: Checkpoints, place: Place, last: EpochReport
 ) -> None:
-    with together(trial.storage, trial._trial_id):
+    with batch(trial.storage, trial._trial_id):
         tell_story(trial, run, corpus, checkpoints.folder, place.store.artifacts, last)
 
 
@@ -193,7 +193,7 @@ class _Cost:
 
 def _announce(trial: optuna.Trial, run: RunConfig, cost: _Cost) -> None:
     """Store the whole run before training, so that even a killed trial says what it was and can be taken on."""
-    with together(trial.storage, trial._trial_id):
+    with batch(trial.storage, trial._trial_id):
         for name, value in cost.over.items():
             trial.set_constraint(name, value)
         trial.set_user_attr(RUN, json.dumps(to_document(run)))

@@ -61,7 +61,7 @@ def remake(study: optuna.Study, **changes: Any) -> optuna.Study:
 @pytest.fixture
 def shown(bench: Any, tmp_path: Path) -> Any:
     """The dashboard's application over the bench's database."""
-    return build(PageStorage(open_storage(bench.url, lean=False), bench.engine), FileSystemArtifactStore(str(tmp_path)))
+    return build(PageStorage(open_storage(bench.url, fast=False), bench.engine), FileSystemArtifactStore(str(tmp_path)))
 
 
 def seen(shown: Any, ask: Ask) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_the_page_is_that_of_a_dashboard_that_never_saw_the_old_study(
     then(remake(study), "newer")
     after = seen(shown, ask)
     assert "old" not in json.dumps(after)
-    fresh = build(PageStorage(open_storage(bench.url, lean=False), bench.engine), FileSystemArtifactStore("."))
+    fresh = build(PageStorage(open_storage(bench.url, fast=False), bench.engine), FileSystemArtifactStore("."))
     assert after == seen(fresh, ask)
     assert len(after["trials"]) == (3 if then is of_finished else 1)
 

@@ -77,7 +77,7 @@ def parts(bench: Any, make_spec: Any, tmp_path: Path) -> tuple[Any, Any]:
     """The application behind no door yet, and optuna-dashboard's own in it, over a database with a study."""
     bench.create(make_spec())
     storage, artifacts = (
-        PageStorage(open_storage(bench.url, lean=False), bench.engine),
+        PageStorage(open_storage(bench.url, fast=False), bench.engine),
         FileSystemArtifactStore(str(tmp_path)),
     )
     return build(storage, artifacts), stock(storage, artifacts)

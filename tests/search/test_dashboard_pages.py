@@ -51,7 +51,7 @@ def study(bench: Any) -> optuna.Study:
 def pages(bench: Any, study: optuna.Study, tmp_path: Path) -> tuple[Any, Any]:
     """Ours, and optuna-dashboard's own over the plain storage."""
     storage, artifacts = (
-        PageStorage(open_storage(bench.url, lean=False), bench.engine),
+        PageStorage(open_storage(bench.url, fast=False), bench.engine),
         FileSystemArtifactStore(str(tmp_path)),
     )
     return build(storage, artifacts), stock(bench.storage, artifacts)
@@ -95,7 +95,7 @@ def test_a_study_made_from_a_file_hides_its_long_documents_and_shows_the_short_o
 ) -> None:
     """The file's JSON on one line has no place on a page; the study's note tells what stands in it."""
     search = bench.create(make_spec())
-    shown = build(PageStorage(open_storage(bench.url, lean=False), bench.engine), FileSystemArtifactStore("."))
+    shown = build(PageStorage(open_storage(bench.url, fast=False), bench.engine), FileSystemArtifactStore("."))
     answer = json.loads(ask(shown, f"/api/studies/{search.study._study_id}")[2])
     assert {row["key"] for row in answer["user_attrs"]} == {"drivebeat:family", "drivebeat:data_fingerprint"}
 
@@ -104,7 +104,7 @@ def test_a_study_that_is_deleted_leaves_nothing_for_the_next_one_of_its_id(
     bench: Any, study: optuna.Study, ask: Ask
 ) -> None:
     """SQLite gives its id, and the ids of its trials, again."""
-    storage = PageStorage(open_storage(bench.url, lean=False), bench.engine)
+    storage = PageStorage(open_storage(bench.url, fast=False), bench.engine)
     shown = build(storage, FileSystemArtifactStore("."))
     assert len(json.loads(ask(shown, "/api/studies/1")[2])["trials"]) == 9
     storage.delete_study(1)

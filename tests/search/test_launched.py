@@ -37,7 +37,7 @@ def test_local_workers_are_stopped_in_order_on_leaving_whatever_happens(
         "print('up', flush=True)\n"
         "time.sleep(50)"
     )
-    monkeypatch.setattr(search.seats, "work_command", lambda launch, threads: [sys.executable, "-c", program])
+    monkeypatch.setattr(search.launch.base, "work_command", lambda launch, threads: [sys.executable, "-c", program])
     seats: list[LocalSeat] = []
     with pytest.raises(KeyboardInterrupt), local_workers(a_launch(tmp_path)) as started:
         seats.extend(started)
@@ -126,7 +126,7 @@ def test_the_kubernetes_manifest_runs_workers_in_parallel_with_the_url_from_a_se
     assert "completions" not in job["spec"], "a work queue: each pod ends when the budget is spent"
     pod = job["spec"]["template"]["spec"]
     assert pod["restartPolicy"] in ("OnFailure", "Never")
-    assert pod["terminationGracePeriodSeconds"] >= search.seats.STOP_PATIENCE_S
+    assert pod["terminationGracePeriodSeconds"] >= search.launch.base.STOP_PATIENCE_S
     (worker,) = pod["containers"]
     environment = {entry["name"]: entry for entry in worker["env"]}
     assert environment["DRIVEBEAT_STORAGE"]["valueFrom"]["secretKeyRef"] == {"name": "drivebeat", "key": "storage"}

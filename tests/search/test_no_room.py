@@ -66,14 +66,14 @@ def test_words_of_libraries_below_torch_count_and_others_do_not(error: Exception
 @pytest.fixture
 def wide_ones_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials of width 16 find no memory."""
-    real = search.worker.run_trial
+    real = search.worker.worker.run_trial
 
     def run(turn: Any, *rest: Any) -> TrialOutcome:
         if turn.params["width"] == 16:
             device_allocation()
         return real(turn, *rest)
 
-    monkeypatch.setattr(search.worker, "run_trial", run)
+    monkeypatch.setattr(search.worker.worker, "run_trial", run)
 
 
 POINTS = [{"width": 16, "learning_rate": 1e-3}, {"width": 8, "learning_rate": 1e-3}]

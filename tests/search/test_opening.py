@@ -131,7 +131,7 @@ def test_waiting_to_be_let_in_ends_with_its_deadline_and_the_servers_own_words()
 
 def test_a_signal_ends_the_waiting_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGTERM to a worker that waits to be let in: exit code 0, no trial."""
-    monkeypatch.setattr(search.patience, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(search.storage.retry, "LONGEST_PAUSE_S", 0.2)
     said: list[str] = []
 
     def say(line: str) -> None:

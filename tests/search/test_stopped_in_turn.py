@@ -108,7 +108,7 @@ def test_a_turn_whose_slot_was_lost_on_the_way_is_none_and_its_trial_is_the_next
     search_of: SearchStudy, bench_of_each: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = bench_of_each.engine
-    real, given_up = search.turns.set_trial, []
+    real, given_up = search.worker.assign.set_trial, []
 
     def late(engine: Any, held: Claim, trial: int) -> bool:
         """As if it had slept past its lease, and its slot had been claimed anew."""
@@ -116,7 +116,7 @@ def test_a_turn_whose_slot_was_lost_on_the_way_is_none_and_its_trial_is_the_next
             given_up.append(claim(engine, search_of.name, elsewhere("late"), 30.0))
         return real(engine, held, trial)
 
-    monkeypatch.setattr(search.turns, "set_trial", late)
+    monkeypatch.setattr(search.worker.assign, "set_trial", late)
     assert next_turn(search_of, engine, elsewhere("late"), 30.0) is None
     again = next_turn(search_of, engine, elsewhere("late"), 30.0)
     assert again is not None

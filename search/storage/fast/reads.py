@@ -1,10 +1,12 @@
 """What the lean storage reads: one statement for what changed of a study's trials, one for their rows."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy import (
     ARRAY,
@@ -31,8 +33,22 @@ from sqlalchemy import (
     union_all,
 )
 
-from search.storage.fast.statements import putting_report
-from search.storage.fast.tables import OF_A_TRIAL, PARAMS, REPORTS, STUDIES, SYSTEM, TRIALS, USER, VALUES, number_of
+from search.storage.fast.tables import (
+    DIRECTIONS,
+    OF_A_TRIAL,
+    PARAMS,
+    REPORTS,
+    STUDIES,
+    STUDY_SYSTEM,
+    STUDY_USER,
+    SYSTEM,
+    TRIALS,
+    USER,
+    VALUES,
+    FrozenStudy,
+    number_of,
+)
+from search.storage.fast.writes import putting_report
 
 Marks = tuple[int, int, int, int, int]  # the newest row known of a trial in each of OF_A_TRIAL
 NO_MARKS: Marks = (0, 0, 0, 0, 0)
@@ -105,6 +121,51 @@ def first_distribution(connection: Connection, study_id: int, name: str) -> str 
     """The distribution, as JSON, of any trial of the study that has the param."""
     found: str | None = connection.execute(_first_distribution(), {"study": study_id, "name": name}).scalar()
     return found
+
+
+def study_id_of(connection: Connection, name: str) -> int | None:
+    """The id of the study called `name`."""
+    found: int | None = connection.execute(select(STUDIES.c.study_id).where(STUDIES.c.study_name == name)).scalar()
+    return found
+
+
+def study_name_of(connection: Connection, study_id: int) -> str | None:
+    """The name of a study."""
+    found: str | None = connection.execute(select(STUDIES.c.study_name).where(STUDIES.c.study_id == study_id)).scalar()
+    return found
+
+
+def directions_of(connection: Connection, study_id: int) -> list[StudyDirection]:
+    """The directions of a study; none where there is no such study."""
+    c = DIRECTIONS.c
+    return list(connection.execute(select(c.direction).where(c.study_id == study_id).order_by(c.objective)).scalars())
+
+
+def study_attributes(connection: Connection, table: Table, study_id: int) -> dict[str, Any] | None:
+    """A study's attributes in `table`; None where there is no such study. One statement."""
+    c = table.c
+    rows = connection.execute(
+        select(STUDIES.c.study_id, c.key, c.value_json)
+        .select_from(STUDIES.outerjoin(table, c.study_id == STUDIES.c.study_id))
+        .where(STUDIES.c.study_id == study_id)
+    ).all()
+    return {key: json.loads(value) for _, key, value in rows if key is not None} if rows else None
+
+
+def all_studies(connection: Connection) -> list[FrozenStudy]:
+    """Every study with its directions and attributes. Four statements."""
+    attributes: dict[Table, dict[int, dict[str, Any]]] = {}
+    directions: dict[int, list[StudyDirection]] = defaultdict(list)
+    c = DIRECTIONS.c
+    studies = connection.execute(select(STUDIES.c.study_id, STUDIES.c.study_name).order_by("study_id")).all()
+    for study_id, direction in connection.execute(select(c.study_id, c.direction).order_by(c.objective)):
+        directions[study_id].append(direction)
+    for table in (STUDY_USER, STUDY_SYSTEM):
+        found = attributes[table] = defaultdict(dict)
+        for study_id, key, value in connection.execute(select(table.c.study_id, table.c.key, table.c.value_json)):
+            found[study_id][key] = json.loads(value)
+    user, system = attributes[STUDY_USER], attributes[STUDY_SYSTEM]
+    return [FrozenStudy(name, None, user[i], system[i], i, directions=directions[i]) for i, name in studies]
 
 
 @cache

@@ -1,60 +1,187 @@
-"""An Optuna storage on Optuna's own tables that says little: increments are read, and each write is one statement.
+"""An Optuna storage on Optuna's own tables that needs few statements: it reads increments, and each write is one.
 
-Stock Optuna, its CLI and its dashboard may use the same database at the same time. What stands apart from Optuna's
-RDBStorage, and why, is in docs/storage.md. PostgreSQL and SQLite; no heartbeats, for search.queue.slots has leases.
+Stock Optuna, its CLI and its dashboard may use the same database at the same time. docs/design.md says where it differs
+from Optuna's RDBStorage, and why. PostgreSQL and SQLite; no heartbeats of its own, for search.queue has leases.
 """
 
 import contextlib
 import copy
+import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Engine, Table
+from sqlalchemy.exc import IntegrityError
 
-from search.storage.fast import writes
-from search.storage.fast.cache import Decoder, StudyCache
-from search.storage.fast.reads import (
-    changed_trials,
-    first_distribution,
-    report_and_changed,
-    reports_of,
-    rows_after,
-    rows_of,
+from search.storage.fast import reads, writes
+from search.storage.fast.cache import Decoder, Rungs, StudyCache
+from search.storage.fast.tables import (
+    STUDY_SYSTEM,
+    STUDY_USER,
+    SYSTEM,
+    USER,
+    FrozenStudy,
 )
-from search.storage.fast.rungs import Rungs
-from search.storage.fast.studies import LeanStudies
-from search.storage.fast.tables import SYSTEM, USER
-from search.storage.fast.thread import FRESH_S, Held, OfThread
+
+FRESH_S = 1.0  # for so long a pruner takes for current what the last report read
+DEFAULT_STUDY_NAME_PREFIX = "no-name-"  # as Optuna names a study without a name
 
 
-class LeanStorage(LeanStudies):
+@dataclass(slots=True, eq=False)
+class Batch:
+    """What a block of `batch` has set of one trial and not written yet."""
+
+    params: dict[str, writes.Param] = field(default_factory=dict)
+    user: dict[str, Any] = field(default_factory=dict)
+    system: dict[str, Any] = field(default_factory=dict)
+
+
+class ThreadState(threading.local):
+    """What one thread keeps between its calls.
+
+    created: the trial that its last call created. refreshed: the study whose changes its last call read, and when
+    (time.monotonic). batches: the batches that are open, by trial_id.
+    """
+
+    created: FrozenTrial | None = None
+    refreshed: tuple[int, float] | None = None
+    batches: dict[int, Batch] | None = None
+
+
+class FastStorage(BaseStorage):
     """Optuna's storage over `connect()`, which makes an engine on a database that has Optuna's tables.
 
     Errors of the database come as SQLAlchemy's own. May be shared by threads, pickled and carried over a fork.
     """
 
-    def _begin_here(self) -> None:
-        super()._begin_here()
+    def __init__(self, connect: Callable[[], Engine]) -> None:
+        self._connect = connect
+        self._start()
+
+    def _start(self) -> None:
+        """Start with an empty cache: when made, unpickled, or found in a forked process."""
+        self.engine = self._connect()
+        self._pid = os.getpid()
         self._lock = threading.RLock()
         self._decoder = Decoder()
+        self._directions: dict[int, list[StudyDirection]] = {}
         self._studies: dict[int, StudyCache] = {}
         self._study_of: dict[int, int] = {}
-        self._thread = OfThread()
+        self._thread = ThreadState()
 
-    def _said(self) -> None:
-        self._thread.made = self._thread.asked = None
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_connect": self._connect}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start()
+
+    def remove_session(self) -> None:
+        self.engine.dispose()
+
+    @contextlib.contextmanager
+    def _connection(self, *, transaction: bool = False) -> Iterator[Connection]:
+        """A connection for one statement, or for a transaction."""
+        if os.getpid() != self._pid:  # forked: the parent's connections are not ours to use, nor to close
+            self.engine.dispose(close=False)
+            self._start()
+        self._thread.created = self._thread.refreshed = None
+        with self.engine.connect() as connection:
+            # an engine for PostgreSQL is in autocommit (search.storage.open.fast_engine), and one for SQLite is not
+            if self.engine.dialect.name == "sqlite":
+                connection = connection if transaction else connection.execution_options(isolation_level="AUTOCOMMIT")
+            elif transaction:
+                connection = connection.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin() if transaction else contextlib.nullcontext():
+                yield connection
 
     def _forget(self, study_id: int) -> None:
+        """Drop what is cached of a study."""
         with self._lock:
-            super()._forget(study_id)
+            self._directions.pop(study_id, None)
             self._studies.pop(study_id, None)
             for trial_id in [trial for trial, study in self._study_of.items() if study == study_id]:
                 del self._study_of[trial_id]
+
+    # studies
+
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        name = f"{DEFAULT_STUDY_NAME_PREFIX}{uuid.uuid4()}" if study_name is None else study_name
+        try:
+            with self._connection(transaction=True) as connection:
+                study_id = writes.add_study(connection, name, directions)
+        except IntegrityError as error:
+            raise DuplicatedStudyError(f"a study {name!r} exists already") from error
+        self._forget(study_id)  # SQLite gives the id of a deleted study again
+        return study_id
+
+    def delete_study(self, study_id: int) -> None:
+        with self._connection(transaction=True) as connection:
+            there = writes.remove_study(connection, study_id)
+        self._forget(study_id)
+        if not there:
+            raise KeyError(f"no study has the id {study_id}")
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._set_study_attr(STUDY_USER, study_id, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._set_study_attr(STUDY_SYSTEM, study_id, key, value)
+
+    def _set_study_attr(self, table: Table, study_id: int, key: str, value: Any) -> None:
+        with self._connection() as connection:
+            if not writes.put_study_attribute(connection, table, study_id, key, value):
+                raise KeyError(f"no study has the id {study_id}")
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        with self._connection() as connection:
+            study_id = reads.study_id_of(connection, study_name)
+        if study_id is None:
+            raise KeyError(f"there is no study {study_name!r}")
+        return study_id
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        with self._connection() as connection:
+            name = reads.study_name_of(connection, study_id)
+        if name is None:
+            raise KeyError(f"no study has the id {study_id}")
+        return name
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        known = self._directions.get(study_id)
+        if known is None:
+            with self._connection() as connection:
+                known = reads.directions_of(connection, study_id)
+            if not known:
+                raise KeyError(f"no study has the id {study_id}")
+            self._directions[study_id] = known
+        return list(known)
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._study_attrs(STUDY_USER, study_id)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._study_attrs(STUDY_SYSTEM, study_id)
+
+    def _study_attrs(self, table: Table, study_id: int) -> dict[str, Any]:
+        with self._connection() as connection:
+            found = reads.study_attributes(connection, table, study_id)
+        if found is None:
+            raise KeyError(f"no study has the id {study_id}")
+        return found
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        with self._connection() as connection:
+            return reads.all_studies(connection)
 
     # trials: writing
 
@@ -62,14 +189,16 @@ class LeanStorage(LeanStudies):
         with self._lock:
             known = self._studies.get(study_id)
             newest, n_known = (known.newest, len(known.heads)) if known else (0, 0)
-        with self._saying(whole=template_trial is not None) as connection:
+        with self._connection(transaction=template_trial is not None) as connection:
             added = writes.add_trial(connection, study_id, newest, n_known, template_trial)
         if added is None:
             raise KeyError(f"no study has the id {study_id}")
         trial_id, number, began = added
         self._study_of[trial_id] = study_id
         if template_trial is None:
-            self._thread.made = FrozenTrial(number, TrialState.RUNNING, None, began, None, {}, {}, {}, {}, {}, trial_id)
+            self._thread.created = FrozenTrial(
+                number, TrialState.RUNNING, None, began, None, {}, {}, {}, {}, {}, trial_id
+            )
         return trial_id
 
     def set_trial_param(
@@ -80,8 +209,8 @@ class LeanStorage(LeanStudies):
             cache = self._studies.get(study_id)
             before = None if cache is None else cache.distributions.get(param_name)
         if before is None:
-            with self._saying() as connection:
-                text = first_distribution(connection, study_id, param_name)
+            with self._connection() as connection:
+                text = reads.first_distribution(connection, study_id, param_name)
             before = distribution if text is None else self._decoder.distribution(text)
         try:
             check_distribution_compatibility(before, distribution)
@@ -92,27 +221,27 @@ class LeanStorage(LeanStudies):
             if (cache := self._studies.get(study_id)) is not None:
                 cache.distributions.setdefault(param_name, before)
         param = (param_name, param_value_internal, distribution)
-        if (held := self._held(trial_id)) is not None:
-            held.params.setdefault(param_name, param)
+        if (pending := self._batch_of(trial_id)) is not None:
+            pending.params.setdefault(param_name, param)
         else:
             self._write(trial_id, lambda connection: writes.put_params(connection, trial_id, [param]))
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        self._let_go(trial_id)
+        self._flush(trial_id)
         cache = self._studies.get(self._study_of.get(trial_id, -1))
         if cache is None or not cache.pruned or self.engine.dialect.name == "sqlite":
             self._write(trial_id, lambda connection: writes.put_report(connection, trial_id, step, intermediate_value))
         else:  # a pruner will ask next what has changed
-            self._report_and_ask(self._study_of[trial_id], writes.report_row(trial_id, step, intermediate_value))
+            self._report_and_refresh(self._study_of[trial_id], writes.report_row(trial_id, step, intermediate_value))
 
-    def _report_and_ask(self, study_id: int, row: dict[str, Any]) -> None:
+    def _report_and_refresh(self, study_id: int, row: dict[str, Any]) -> None:
         with self._lock:
             cache = self._studies.get(study_id, StudyCache(""))
-            with self._saying() as connection:
-                written, rows = report_and_changed(connection, row, study_id, cache.since())
+            with self._connection() as connection:
+                written, rows = reads.report_and_changed(connection, row, study_id, cache.since())
             if rows and rows[0][0] == cache.name:
                 self._learn(study_id, cache, rows)
-                self._thread.asked = study_id, time.monotonic()
+                self._thread.refreshed = study_id, time.monotonic()
         if not written:
             self._refuse_finished(row["trial"])
 
@@ -123,16 +252,16 @@ class LeanStorage(LeanStudies):
         self._set_trial_attr(SYSTEM, trial_id, key, value)
 
     def _set_trial_attr(self, table: Table, trial_id: int, key: str, value: Any) -> None:
-        if (held := self._held(trial_id)) is not None:
-            (held.user if table is USER else held.system)[key] = value
+        if (pending := self._batch_of(trial_id)) is not None:
+            (pending.user if table is USER else pending.system)[key] = value
         else:
             self._write(trial_id, lambda connection: writes.put_attributes(connection, table, trial_id, {key: value}))
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        self._let_go(trial_id)
+        self._flush(trial_id)
         begins = state == TrialState.RUNNING
-        whole = writes.takes_transaction(self.engine.dialect.name, values) or (begins and values is not None)
-        with self._saying(whole=whole) as connection:
+        transaction = writes.takes_transaction(self.engine.dialect.name, values) or (begins and values is not None)
+        with self._connection(transaction=transaction) as connection:
             moved = writes.put_state(connection, trial_id, state, None if begins else values)
             if begins and values is not None:
                 writes.put_values(connection, trial_id, values)
@@ -141,7 +270,7 @@ class LeanStorage(LeanStudies):
         return moved
 
     def _write(self, trial_id: int, write: Callable[[Connection], bool]) -> None:
-        with self._saying() as connection:
+        with self._connection() as connection:
             written = write(connection)
         if not written:
             self._refuse_finished(trial_id)
@@ -152,56 +281,56 @@ class LeanStorage(LeanStudies):
         if trial.state.is_finished():
             raise UpdateFinishedTrialError(f"trial {trial.number} has finished and cannot be changed")
 
-    # trials: several writes in one round trip (see together)
+    # trials: several writes in one round trip
 
     @contextlib.contextmanager
-    def holding(self, trial_id: int) -> Iterator[None]:
+    def batch(self, trial_id: int) -> Iterator[None]:
         """Keep what the block sets of the trial in this thread, and write it when the block ends."""
         thread = self._thread
-        if thread.held is not None and trial_id in thread.held:  # the outer block writes it
+        if thread.batches is not None and trial_id in thread.batches:  # the outer block writes it
             yield
             return
-        thread.held = {**(thread.held or {}), trial_id: Held()}
+        thread.batches = {**(thread.batches or {}), trial_id: Batch()}
         try:
             yield
         finally:
             try:
-                self._let_go(trial_id)
+                self._flush(trial_id)
             finally:
-                del thread.held[trial_id]
+                del thread.batches[trial_id]
 
-    def _held(self, trial_id: int) -> Held | None:
-        return None if self._thread.held is None else self._thread.held.get(trial_id)
+    def _batch_of(self, trial_id: int) -> Batch | None:
+        return None if self._thread.batches is None else self._thread.batches.get(trial_id)
 
-    def _let_go(self, trial_id: int) -> None:
-        held = self._held(trial_id)
-        if held is None or not (held.params or held.user or held.system):
+    def _flush(self, trial_id: int) -> None:
+        pending = self._batch_of(trial_id)
+        if pending is None or not (pending.params or pending.user or pending.system):
             return
-        n_tables = sum(map(bool, (held.params, held.user, held.system)))
-        with self._saying(whole=n_tables > 1 or self.engine.dialect.name == "sqlite") as connection:
-            done = [writes.put_params(connection, trial_id, list(held.params.values()))] if held.params else []
-            for table, values in ((USER, held.user), (SYSTEM, held.system)):
+        n_tables = sum(map(bool, (pending.params, pending.user, pending.system)))
+        with self._connection(transaction=n_tables > 1 or self.engine.dialect.name == "sqlite") as connection:
+            done = [writes.put_params(connection, trial_id, list(pending.params.values()))] if pending.params else []
+            for table, values in ((USER, pending.user), (SYSTEM, pending.system)):
                 done += [writes.put_attributes(connection, table, trial_id, values)] if values else []
-        held.params, held.user, held.system = {}, {}, {}
+        pending.params, pending.user, pending.system = {}, {}, {}
         if not all(done):
             self._refuse_finished(trial_id)
 
     # trials: reading
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        made = self._thread.made
-        if made is not None and made._trial_id == trial_id:  # the call before this one made it
-            self._thread.made = None
-            return made
-        self._let_go(trial_id)
+        created = self._thread.created
+        if created is not None and created._trial_id == trial_id:  # by the call before this one
+            self._thread.created = None
+            return created
+        self._flush(trial_id)
         with self._lock:
             cache = self._studies.get(self._study_of.get(trial_id, -1))
             known = None if cache is None else cache.trials.get(trial_id)
         return known if known is not None and known.state.is_finished() else self._read(trial_id)
 
     def _read(self, trial_id: int) -> FrozenTrial:
-        with self._saying() as connection:
-            rows = rows_of(connection, trial_id)
+        with self._connection() as connection:
+            rows = reads.rows_of(connection, trial_id)
         if not rows:
             raise KeyError(f"no trial has the id {trial_id}")
         study_id, trial = self._decoder.whole(rows)
@@ -230,10 +359,10 @@ class LeanStorage(LeanStudies):
             return self._listed(self._recent(study_id), (TrialState.COMPLETE,))
 
     def _listed(self, cache: StudyCache, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
-        """What `cache` holds in `states`, rows that are missing read first. With the lock held."""
+        """What `cache` holds in `states`, rows that are missing read first. With the lock pending."""
         if asked := cache.to_read(states):
-            with self._saying() as connection:
-                rows = rows_after(connection, asked)
+            with self._connection() as connection:
+                rows = reads.rows_after(connection, asked)
             cache.grow(asked, rows, self._decoder)
         return cache.listed(states)
 
@@ -243,13 +372,13 @@ class LeanStorage(LeanStudies):
             return sum(head.state in states for head in self._refreshed(study_id).heads.values())
 
     def _refreshed(self, study_id: int) -> StudyCache:
-        """The study's cache with the newest states of its trials. Raises KeyError. With the lock held."""
-        for trial_id in self._thread.held or {}:
-            self._let_go(trial_id)
+        """The study's cache with the newest states of its trials. Raises KeyError. With the lock pending."""
+        for trial_id in self._thread.batches or {}:
+            self._flush(trial_id)
         while True:
             cache = self._studies.get(study_id, StudyCache(""))
-            with self._saying() as connection:
-                rows = changed_trials(connection, study_id, cache.since())
+            with self._connection() as connection:
+                rows = reads.changed_trials(connection, study_id, cache.since())
             name = rows[0][0] if rows else None
             if cache.name == name or study_id not in self._studies:
                 break
@@ -273,17 +402,17 @@ class LeanStorage(LeanStudies):
             cache = self._recent(study_id)
             if cache.rungs is None:
                 rungs, done = Rungs(), cache.complete()
-                with self._saying() as connection:
-                    rungs.add(done, reports_of(connection, done))
+                with self._connection() as connection:
+                    rungs.add(done, reads.reports_of(connection, done))
                 cache.rungs = rungs
             yield cache.rungs
 
     def _recent(self, study_id: int) -> StudyCache:
         """The study's cache for a pruner: as it is now, or as it was when this thread's last call told a report, if
-        that was within FRESH_S. Raises KeyError. With the lock held."""
-        asked, cache = self._thread.asked, self._studies.get(study_id)
-        self._thread.asked = None
-        if cache is None or asked is None or asked[0] != study_id or time.monotonic() - asked[1] > FRESH_S:
+        that was within FRESH_S. Raises KeyError. With the lock pending."""
+        refreshed, cache = self._thread.refreshed, self._studies.get(study_id)
+        self._thread.refreshed = None
+        if cache is None or refreshed is None or refreshed[0] != study_id or time.monotonic() - refreshed[1] > FRESH_S:
             cache = self._refreshed(study_id)
         cache.pruned = True
         return cache
@@ -294,3 +423,17 @@ class LeanStorage(LeanStudies):
         if not 0 <= trial_number < len(ids):
             raise KeyError(f"the study with the id {study_id} has no trial {trial_number}")
         return ids[trial_number]
+
+
+@contextlib.contextmanager
+def batch(storage: BaseStorage, trial_id: int) -> Iterator[None]:
+    """Write what the block sets of the trial (params, attributes) when it ends, in one round trip a table.
+
+    Reading trials in the block writes it first. On other storages each is written at once, as ever. Raises, at the
+    block's end, what the writes would have raised.
+    """
+    if isinstance(storage, FastStorage):
+        with storage.batch(trial_id):
+            yield
+    else:
+        yield

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from optuna.storages._rdb import models
+from optuna.study._frozen import FrozenStudy as FrozenStudy
 from optuna.trial import TrialState
 from sqlalchemy import ColumnElement, Table, or_
 

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 
 from search.sampling.pruners import ForecastPruner, LeadersPruner
 from search.sampling.quick import QuickPercentile, quick
-from search.storage.fast.rungs import Rungs
+from search.storage.fast.cache import Rungs
 from search.storage.open import open_storage
 
 RANDOM = optuna.samplers.RandomSampler

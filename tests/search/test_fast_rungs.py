@@ -12,29 +12,28 @@ from optuna.trial import TrialState
 
 import search.storage.fast.storage
 from search.sampling.quick import quick
-from search.storage.fast.storage import LeanStorage
-from search.storage.fast.together import together
+from search.storage.fast.storage import FastStorage, batch
 from search.storage.open import open_storage
 
 
 @pytest.fixture
-def lean(empty_url: str) -> Iterator[LeanStorage]:
+def fast(empty_url: str) -> Iterator[FastStorage]:
     opened = open_storage(empty_url)
-    assert isinstance(opened, LeanStorage)
+    assert isinstance(opened, FastStorage)
     yield opened
     opened.remove_session()
 
 
 @pytest.fixture
-def other(empty_url: str, lean: LeanStorage) -> Iterator[LeanStorage]:
+def other(empty_url: str, fast: FastStorage) -> Iterator[FastStorage]:
     """Another worker's."""
     opened = open_storage(empty_url)
-    assert isinstance(opened, LeanStorage)
+    assert isinstance(opened, FastStorage)
     yield opened
     opened.remove_session()
 
 
-def study_on(storage: LeanStorage, n_complete: int = 1) -> optuna.Study:
+def study_on(storage: FastStorage, n_complete: int = 1) -> optuna.Study:
     """A study whose median pruner has looked at rungs already, in which so many trials reported 1.0 at step 0."""
     pruner = quick(optuna.pruners.MedianPruner(n_startup_trials=1))
     study = optuna.create_study(storage=storage, pruner=pruner, sampler=optuna.samplers.RandomSampler())
@@ -47,14 +46,14 @@ def study_on(storage: LeanStorage, n_complete: int = 1) -> optuna.Study:
     return study
 
 
-def complete(storage: LeanStorage, study_id: int, value: float) -> None:
+def complete(storage: FastStorage, study_id: int, value: float) -> None:
     """A whole trial that reported `value` at step 0."""
     trial_id = storage.create_new_trial(study_id)
     storage.set_trial_intermediate_value(trial_id, 0, value)
     storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [value])
 
 
-def n_statements(storage: LeanStorage, call: Callable[[], Any]) -> int:
+def n_statements(storage: FastStorage, call: Callable[[], Any]) -> int:
     said: list[str] = []
 
     def note(connection: Any, cursor: Any, words: str, *_: Any) -> None:
@@ -67,10 +66,10 @@ def n_statements(storage: LeanStorage, call: Callable[[], Any]) -> int:
 
 
 def test_a_report_and_its_decision_are_one_statement_on_postgresql_and_two_on_sqlite(
-    lean: LeanStorage, other: LeanStorage
+    fast: FastStorage, other: FastStorage
 ) -> None:
     """Trials that run, and others that another worker ends in between, cost no further one."""
-    study = study_on(lean)
+    study = study_on(fast)
     for _ in range(5):
         other.set_trial_intermediate_value(other.create_new_trial(study._study_id), 0, 0.5)
     trial = study.ask()
@@ -80,16 +79,16 @@ def test_a_report_and_its_decision_are_one_statement_on_postgresql_and_two_on_sq
         trial.report(1.5, at)
         trial.should_prune()
 
-    expected = 2 if lean.engine.dialect.name == "sqlite" else 1
-    assert [n_statements(lean, partial(step, at)) for at in range(3)] == [expected] * 3
+    expected = 2 if fast.engine.dialect.name == "sqlite" else 1
+    assert [n_statements(fast, partial(step, at)) for at in range(3)] == [expected] * 3
 
 
-def test_a_whole_trial_takes_at_most_20_statements(lean: LeanStorage) -> None:
-    study = study_on(lean)
+def test_a_whole_trial_takes_at_most_20_statements(fast: FastStorage) -> None:
+    study = study_on(fast)
 
     def whole() -> None:
         trial = study.ask()
-        with together(lean, trial._trial_id):
+        with batch(fast, trial._trial_id):
             for i in range(6):
                 trial.suggest_float(f"p{i}", 0, 1)
         for at in range(10):
@@ -98,11 +97,11 @@ def test_a_whole_trial_takes_at_most_20_statements(lean: LeanStorage) -> None:
         study.tell(trial, 0.5)
 
     whole()
-    assert n_statements(lean, whole) <= (30 if lean.engine.dialect.name == "sqlite" else 20)
+    assert n_statements(fast, whole) <= (30 if fast.engine.dialect.name == "sqlite" else 20)
 
 
-def test_what_another_worker_completed_counts_at_the_next_report(lean: LeanStorage, other: LeanStorage) -> None:
-    study = study_on(lean)
+def test_what_another_worker_completed_counts_at_the_next_report(fast: FastStorage, other: FastStorage) -> None:
+    study = study_on(fast)
     trial = study.ask()
     for _ in range(4):
         complete(other, study._study_id, 3.0)
@@ -113,13 +112,13 @@ def test_what_another_worker_completed_counts_at_the_next_report(lean: LeanStora
 
 @pytest.mark.parametrize("late", [False, True], ids=["asked twice", "asked late"])
 def test_what_came_with_a_report_is_used_once_and_soon(
-    lean: LeanStorage, other: LeanStorage, late: bool, monkeypatch: pytest.MonkeyPatch
+    fast: FastStorage, other: FastStorage, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = study_on(lean)
+    study = study_on(fast)
     trial = study.ask()
     trial.report(2.5, 0)
     if late:
-        monkeypatch.setattr(search.lean_storage, "FRESH_S", 0.0)
+        monkeypatch.setattr(search.storage.fast.storage, "FRESH_S", 0.0)
     else:
         assert trial.should_prune()
     for _ in range(4):
@@ -127,27 +126,27 @@ def test_what_came_with_a_report_is_used_once_and_soon(
     assert not trial.should_prune()
 
 
-def test_a_report_of_a_trial_that_has_ended_or_is_gone_is_refused(lean: LeanStorage, other: LeanStorage) -> None:
-    study = study_on(lean)
+def test_a_report_of_a_trial_that_has_ended_or_is_gone_is_refused(fast: FastStorage, other: FastStorage) -> None:
+    study = study_on(fast)
     trial = study.ask()
     trial.report(0.5, 0)
     assert not trial.should_prune()
     other.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     with pytest.raises(UpdateFinishedTrialError):
         trial.report(0.5, 1)
-    assert lean.get_trial(trial._trial_id).intermediate_values == {0: 0.5}
+    assert fast.get_trial(trial._trial_id).intermediate_values == {0: 0.5}
     other.delete_study(study._study_id)
     with pytest.raises(KeyError):
         trial.report(0.5, 2)
 
 
-def test_a_report_written_over_stays_one(lean: LeanStorage) -> None:
+def test_a_report_written_over_stays_one(fast: FastStorage) -> None:
     """A worker that lost its answer tells it again."""
-    study = study_on(lean)
+    study = study_on(fast)
     trial_id = study.ask()._trial_id
     for value in (0.5, 0.25):
-        lean.set_trial_intermediate_value(trial_id, 3, value)
-    lean.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.25])
-    assert lean.get_trial(trial_id).intermediate_values == {3: 0.25}
-    with lean.rungs(study._study_id) as rungs:
+        fast.set_trial_intermediate_value(trial_id, 3, value)
+    fast.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.25])
+    assert fast.get_trial(trial_id).intermediate_values == {3: 0.25}
+    with fast.rungs(study._study_id) as rungs:
         assert (rungs.n_at(3), rungs.percentile(3, 50.0)) == (1, 0.25)

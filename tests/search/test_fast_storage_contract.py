@@ -11,7 +11,7 @@ from search.storage.open import open_storage
 
 @pytest.fixture
 def storage(empty_url: str) -> Iterator[BaseStorage]:
-    opened = open_storage(empty_url, lean=True)
+    opened = open_storage(empty_url, fast=True)
     yield opened
     opened.remove_session()
 

@@ -18,25 +18,24 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from search.storage.fast.storage import LeanStorage
-from search.storage.fast.together import together
+from search.storage.fast.storage import FastStorage, batch
 from search.storage.open import open_storage
 
 UNIT = FloatDistribution(0.0, 1.0)
 
 
 @pytest.fixture
-def lean(empty_url: str) -> Iterator[LeanStorage]:
-    opened = open_storage(empty_url, lean=True)
-    assert isinstance(opened, LeanStorage)
+def fast(empty_url: str) -> Iterator[FastStorage]:
+    opened = open_storage(empty_url, fast=True)
+    assert isinstance(opened, FastStorage)
     yield opened
     opened.remove_session()
 
 
 @pytest.fixture
-def stock(empty_url: str, lean: LeanStorage) -> Iterator[BaseStorage]:
+def stock(empty_url: str, fast: FastStorage) -> Iterator[BaseStorage]:
     """Optuna's own storage on the same database."""
-    opened = open_storage(empty_url, lean=False)
+    opened = open_storage(empty_url, fast=False)
     yield opened
     opened.remove_session()
     opened._backend.engine.dispose()  # type: ignore[attr-defined]
@@ -48,9 +47,9 @@ def study_on(storage: BaseStorage, name: str = "s", **options: Any) -> optuna.St
     )
 
 
-def test_each_reads_what_the_other_wrote(lean: LeanStorage, stock: BaseStorage) -> None:
+def test_each_reads_what_the_other_wrote(fast: FastStorage, stock: BaseStorage) -> None:
     """Params of every kind, NaN and infinite reports, attributes, pruned and failed ones, in turns."""
-    studies = [study_on(lean), study_on(stock)]
+    studies = [study_on(fast), study_on(stock)]
     for i in range(6):
         trial = studies[i % 2].ask()
         trial.suggest_float("x", 0.1, 1.0, log=True)
@@ -66,10 +65,10 @@ def test_each_reads_what_the_other_wrote(lean: LeanStorage, stock: BaseStorage) 
     assert studies[0].best_value == studies[1].best_value == 0.0
 
 
-def test_what_others_do_to_running_trials_is_seen(lean: LeanStorage, stock: BaseStorage) -> None:
+def test_what_others_do_to_running_trials_is_seen(fast: FastStorage, stock: BaseStorage) -> None:
     """Reports, attributes and states that come in after a first reading; also one written over by another of ours."""
-    mine, theirs = study_on(lean), study_on(stock)
-    other = pickle.loads(pickle.dumps(lean))
+    mine, theirs = study_on(fast), study_on(stock)
+    other = pickle.loads(pickle.dumps(fast))
     trial = theirs.ask()
     (seen,) = mine.get_trials(deepcopy=False)
     before = copy.deepcopy(seen)
@@ -88,29 +87,29 @@ def test_what_others_do_to_running_trials_is_seen(lean: LeanStorage, stock: Base
     other.remove_session()
 
 
-def test_an_enqueued_trial_goes_to_exactly_one(lean: LeanStorage) -> None:
-    study = study_on(lean)
+def test_an_enqueued_trial_goes_to_exactly_one(fast: FastStorage) -> None:
+    study = study_on(fast)
     for i in range(6):
         study.enqueue_trial({"x": i / 10})
     taken: list[float] = []
 
-    def work(storage: LeanStorage) -> None:
+    def work(storage: FastStorage) -> None:
         mine = optuna.load_study(study_name="s", storage=storage, sampler=optuna.samplers.RandomSampler())
         taken.extend(mine.ask().suggest_float("x", 0, 1) for _ in range(2))
         storage.remove_session()
 
-    threads = [threading.Thread(target=work, args=(pickle.loads(pickle.dumps(lean)),)) for _ in range(3)]
+    threads = [threading.Thread(target=work, args=(pickle.loads(pickle.dumps(fast)),)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(taken) == [i / 10 for i in range(6)]
-    assert lean.get_n_trials(study._study_id) == 6
+    assert fast.get_n_trials(study._study_id) == 6
 
 
-def test_numbers_have_no_gaps_however_many_ask_at_once(lean: LeanStorage, stock: BaseStorage) -> None:
-    study = study_on(lean)
-    storages = [lean, lean, stock, pickle.loads(pickle.dumps(lean))]
+def test_numbers_have_no_gaps_however_many_ask_at_once(fast: FastStorage, stock: BaseStorage) -> None:
+    study = study_on(fast)
+    storages = [fast, fast, stock, pickle.loads(pickle.dumps(fast))]
 
     def ask(storage: BaseStorage) -> None:
         for _ in range(4):
@@ -125,21 +124,21 @@ def test_numbers_have_no_gaps_however_many_ask_at_once(lean: LeanStorage, stock:
     storages[-1].remove_session()
 
 
-def test_several_objectives_come_back_in_order(lean: LeanStorage, stock: BaseStorage) -> None:
-    study = study_on(lean, directions=["minimize", "maximize", "minimize"])
+def test_several_objectives_come_back_in_order(fast: FastStorage, stock: BaseStorage) -> None:
+    study = study_on(fast, directions=["minimize", "maximize", "minimize"])
     study.tell(study.ask(), [1.0, math.inf, -3.0])
     assert study.trials[0].values == study_on(stock, directions=study.directions).trials[0].values
     assert study.trials[0].values == [1.0, math.inf, -3.0]
     assert len(study.best_trials) == 1
 
 
-def test_params_are_there_before_training_starts(lean: LeanStorage, stock: BaseStorage) -> None:
-    """Without `together` at once, with it when its block ends: a kill before the first report loses none."""
-    mine, theirs = study_on(lean), study_on(stock)
+def test_params_are_there_before_training_starts(fast: FastStorage, stock: BaseStorage) -> None:
+    """Without `batch` at once, with it when its block ends: a kill before the first report loses none."""
+    mine, theirs = study_on(fast), study_on(stock)
     trial = mine.ask()
     trial.suggest_float("x", 0, 1)
     assert theirs.get_trials()[0].params == trial.params
-    with together(lean, trial._trial_id):
+    with batch(fast, trial._trial_id):
         trial.suggest_float("y", 0, 1)
         trial.suggest_categorical("z", ("a", "b"))
         trial.set_user_attr("run", "all of it")
@@ -148,75 +147,75 @@ def test_params_are_there_before_training_starts(lean: LeanStorage, stock: BaseS
     assert theirs.get_trials()[0].user_attrs == {"run": "all of it"}
 
 
-def test_what_is_held_is_written_before_trials_are_read(lean: LeanStorage) -> None:
-    study = study_on(lean)
+def test_what_is_held_is_written_before_trials_are_read(fast: FastStorage) -> None:
+    study = study_on(fast)
     trial = study.ask()
-    with together(lean, trial._trial_id):
+    with batch(fast, trial._trial_id):
         trial.suggest_float("x", 0, 1)
-        assert lean.get_trial(trial._trial_id).params == trial.params
+        assert fast.get_trial(trial._trial_id).params == trial.params
         trial.suggest_float("y", 0, 1)
         assert study.get_trials()[0].params == trial.params
-        with together(lean, trial._trial_id), pytest.raises(ZeroDivisionError):  # what was set is a fact
+        with batch(fast, trial._trial_id), pytest.raises(ZeroDivisionError):  # what was set is a fact
             trial.set_user_attr("a", 1)
             raise ZeroDivisionError
-    assert lean.get_trial(trial._trial_id).user_attrs == {"a": 1}
+    assert fast.get_trial(trial._trial_id).user_attrs == {"a": 1}
 
 
-def test_a_block_on_a_finished_trial_is_refused(lean: LeanStorage) -> None:
-    study = study_on(lean)
+def test_a_block_on_a_finished_trial_is_refused(fast: FastStorage) -> None:
+    study = study_on(fast)
     trial = study.ask()
     study.tell(trial, 1.0)
-    with pytest.raises(UpdateFinishedTrialError), together(lean, trial._trial_id):
-        lean.set_trial_user_attr(trial._trial_id, "late", 1)
-    assert lean.get_trial(trial._trial_id).user_attrs == {}
+    with pytest.raises(UpdateFinishedTrialError), batch(fast, trial._trial_id):
+        fast.set_trial_user_attr(trial._trial_id, "late", 1)
+    assert fast.get_trial(trial._trial_id).user_attrs == {}
 
 
-def test_a_distribution_that_others_chose_is_kept(lean: LeanStorage, stock: BaseStorage) -> None:
+def test_a_distribution_that_others_chose_is_kept(fast: FastStorage, stock: BaseStorage) -> None:
     """Also where this process has read no trial that has the param yet."""
     theirs = study_on(stock)
     theirs.ask().suggest_categorical("c", (1, 2))
-    trial_id = lean.create_new_trial(theirs._study_id)
+    trial_id = fast.create_new_trial(theirs._study_id)
     with pytest.raises(ValueError, match="dynamic value space"):
-        lean.set_trial_param(trial_id, "c", 0, CategoricalDistribution((1, 2, 3)))
+        fast.set_trial_param(trial_id, "c", 0, CategoricalDistribution((1, 2, 3)))
     with pytest.raises(ValueError):
-        lean.set_trial_param(trial_id, "c", 0, IntDistribution(0, 3))
-    lean.set_trial_param(trial_id, "c", 1, CategoricalDistribution((1, 2)))
-    assert lean.get_trial(trial_id).params == {"c": 2}
+        fast.set_trial_param(trial_id, "c", 0, IntDistribution(0, 3))
+    fast.set_trial_param(trial_id, "c", 1, CategoricalDistribution((1, 2)))
+    assert fast.get_trial(trial_id).params == {"c": 2}
 
 
 def test_a_study_that_was_deleted_elsewhere_is_gone_and_its_id_may_be_another(
-    lean: LeanStorage, stock: BaseStorage
+    fast: FastStorage, stock: BaseStorage
 ) -> None:
     """SQLite gives ids again: what was remembered must not be told of the new study."""
-    study = study_on(lean, "old")
+    study = study_on(fast, "old")
     study.tell(study.ask(), 1.0)
     assert len(study.get_trials()) == 1
     stock.delete_study(study._study_id)
     with pytest.raises(KeyError):
-        lean.get_all_trials(study._study_id)
+        fast.get_all_trials(study._study_id)
     anew = study_on(stock, "new")
     anew.ask()
-    found = lean.get_all_trials(anew._study_id)
+    found = fast.get_all_trials(anew._study_id)
     assert [(trial.number, trial.state) for trial in found] == [(0, TrialState.RUNNING)]
 
 
-def _forked(storage: LeanStorage, study_id: int) -> None:
+def _forked(storage: FastStorage, study_id: int) -> None:
     storage.create_new_trial(study_id)
 
 
-def test_it_survives_a_fork_and_the_parent_its_child(lean: LeanStorage) -> None:
-    study = study_on(lean)
+def test_it_survives_a_fork_and_the_parent_its_child(fast: FastStorage) -> None:
+    study = study_on(fast)
     study.ask()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, which the child does not use
-        child = multiprocessing.get_context("fork").Process(target=_forked, args=(lean, study._study_id))
+        child = multiprocessing.get_context("fork").Process(target=_forked, args=(fast, study._study_id))
         child.start()
     child.join(30)
     assert child.exitcode == 0
     assert len(study.get_trials()) == 2
 
 
-def statements(storage: LeanStorage, call: Callable[[], Any]) -> list[str]:
+def statements(storage: FastStorage, call: Callable[[], Any]) -> list[str]:
     said: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
@@ -230,7 +229,7 @@ def statements(storage: LeanStorage, call: Callable[[], Any]) -> list[str]:
 
 def run(study: optuna.Study) -> None:
     trial = study.ask()
-    with together(study._storage, trial._trial_id):
+    with batch(study._storage, trial._trial_id):
         for i in range(6):
             trial.suggest_float(f"p{i}", 0, 1)
     for step in range(10):
@@ -240,25 +239,25 @@ def run(study: optuna.Study) -> None:
 
 
 @pytest.mark.parametrize("n_running", [0, 30])
-def test_a_trial_takes_at_most_30_statements_however_many_run(lean: LeanStorage, n_running: int) -> None:
-    study = study_on(lean, pruner=optuna.pruners.MedianPruner(n_startup_trials=1))
+def test_a_trial_takes_at_most_30_statements_however_many_run(fast: FastStorage, n_running: int) -> None:
+    study = study_on(fast, pruner=optuna.pruners.MedianPruner(n_startup_trials=1))
     for _ in range(n_running):
-        lean.set_trial_intermediate_value(lean.create_new_trial(study._study_id), 0, 0.5)
+        fast.set_trial_intermediate_value(fast.create_new_trial(study._study_id), 0, 0.5)
     for _ in range(2):
         run(study)
-    assert len(statements(lean, lambda: run(study))) <= 30
+    assert len(statements(fast, lambda: run(study))) <= 30
 
 
-def test_finished_trials_are_read_once_and_only_when_wanted(lean: LeanStorage) -> None:
-    study = study_on(lean)
+def test_finished_trials_are_read_once_and_only_when_wanted(fast: FastStorage) -> None:
+    study = study_on(fast)
     for _ in range(3):
         run(study)
-    fresh = pickle.loads(pickle.dumps(lean))
+    fresh = pickle.loads(pickle.dumps(fast))
     assert len(statements(fresh, lambda: fresh.get_n_trials(study._study_id))) == 1
     complete = (TrialState.COMPLETE,)
     assert len(statements(fresh, lambda: fresh.get_all_trials(study._study_id, states=complete))) == 2
     assert len(statements(fresh, lambda: fresh.get_all_trials(study._study_id, states=complete))) == 1
-    assert fresh.get_all_trials(study._study_id) == lean.get_all_trials(study._study_id)
+    assert fresh.get_all_trials(study._study_id) == fast.get_all_trials(study._study_id)
     fresh.remove_session()
 
 
