@@ -28,7 +28,7 @@ from search.storage.tables import SLOTS, Process, this_process
 from search.study.spec import run_of
 from search.study.study import SearchStudy, load_study
 from search.worker.assign import next_turn, sweep
-from search.worker.outcome import TrialOutcome
+from search.worker.result import TrialOutcome
 from training.config import to_document
 
 EPOCHS = 10

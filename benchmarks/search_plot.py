@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.search_summary import NEAR_DB, Outcomes
-from training.evaluation.figure import save
+from training.evaluation.showcase import save
 
 SHOWN = {
     "grid, unpruned": "#8a8f98",

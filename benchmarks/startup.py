@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.origin import SETTLED_S
+from data.cache import SETTLED_S
 from data.readers.arrays import write_npz
 from data.recording import Recording
 

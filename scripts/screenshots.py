@@ -114,7 +114,7 @@ def terminal(folder: Path) -> str:
     from search.storage.open import open_engine, open_storage
     from search.study.status import snapshot
     from search.study.study import select
-    from search.terminal.live_view import render
+    from search.terminal.status import render
 
     url = f"sqlite:///{folder}/studies.db"
     engine = open_engine(url)

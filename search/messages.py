@@ -20,7 +20,7 @@ from search.storage.locks import alone
 from search.study.finished import why_over
 from search.study.study import SearchStudy
 from search.trials import best_trial
-from search.worker.outcome import TrialOutcome
+from search.worker.result import TrialOutcome
 from training.evaluation.scores import SCORES, better
 from training.switches import Switches, mask
 

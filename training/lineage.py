@@ -6,11 +6,9 @@ import math
 from pathlib import Path
 
 from training.checkpoint import CHECKPOINT, WEIGHTS, CheckpointError, file_sha256, weights_file
-from training.config import RunConfig, read_run
+from training.config import Ancestor, InitConfig, RunConfig, read_run
 from training.device import arithmetic, resolve_device
-from training.initial import Ancestor, InitConfig
-from training.learner import initialise
-from training.progress import read_progress, run_text
+from training.learner import initialise, read_progress, run_text
 
 RUN_FILE = "run.yaml"
 

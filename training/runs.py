@@ -19,9 +19,8 @@ from training.apply import apply, check_output, samples_of, write_estimate
 from training.bars import bar, warn
 from training.checkpoint import load_weights
 from training.config import RunConfig, read_run, write_run
-from training.decode import ConfigError, decode
+from training.decode import ConfigError, decode, read_document
 from training.device import arithmetic, check_precision, precision_on, resolve_device
-from training.documents import read_document
 from training.evaluation.estimate import estimate_held_out
 from training.evaluation.evaluate import (
     COLUMNS,
@@ -36,8 +35,7 @@ from training.evaluation.scores import SCORES
 from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
 from training.report import EpochReport, shown_snr
 from training.switches import Switches
-from training.trackers.base import Place, Tracker
-from training.trackers.build import build_trackers
+from training.trackers.base import Place, Tracker, build_trackers
 from training.trainer import WEIGHTS, train
 
 LEAST_WINDOW_S = 1.0

@@ -16,15 +16,13 @@ from objectives.loss_parts import LossConfig
 from training.checkpoint import CHECKPOINT as CHECKPOINT
 from training.checkpoint import WEIGHTS as WEIGHTS
 from training.checkpoint import save_weights
-from training.collapse import Output, collapse_of, measure_output
 from training.config import RunConfig
 from training.device import arithmetic, check_precision, resolve_device
 from training.evaluation.estimate import estimate_held_out
 from training.evaluation.scores import SCORES, better, score_by_snr
-from training.learner import Learner, build_learner, loss_of
+from training.learner import Learner, build_learner, load_progress, loss_of, save_progress
 from training.optimiser import learning_rate_at
-from training.progress import load_progress, save_progress
-from training.report import EpochReport
+from training.report import EpochReport, Output, collapse_of, measure_output
 from training.schedule import gain_at, peak_share_at, ramps_end
 
 SYNC_STEPS = 25

@@ -11,9 +11,9 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Generator, Tensor
 
-from data.augment_config import AugmentConfig
-from data.config import DataConfig
+from data.config import AugmentConfig, DataConfig
 from data.corpus import HEART_BAND_HZ, Split
+from data.mixing.band_noise import TINY, NoiseSource
 from data.mixing.disturbance import (
     FLUTTER_KNOT_S,
     bumps,
@@ -24,11 +24,9 @@ from data.mixing.disturbance import (
     wander,
     wander_basis,
 )
-from data.mixing.noise_source import TINY, NoiseSource
 from data.mixing.response import filtered, octaves_from_centre, resonance_response, tilt_response
 from data.mixing.tempo import TempoWindows, tempo_windows, tempos_within
-from data.mixing.weights import Odds
-from data.mixing.windows import Windows, moved
+from data.mixing.windows import Odds, Windows, moved
 
 CONTEXT_S = 0.25
 MIX_DB = 6.0

@@ -18,12 +18,10 @@ from data.config import DataConfig, HeldOutConfig
 from data.corpus import HEART_BAND_HZ, Segment, Split
 from data.ecg import heart_rate_bpm
 from data.mixing.augment import augmenter
-from data.mixing.band_noise import analyse
+from data.mixing.band_noise import TINY, NoiseSource, analyse, noise_source
 from data.mixing.noise import surrogate
-from data.mixing.noise_source import TINY, NoiseSource, noise_source
 from data.mixing.response import filtered
-from data.mixing.weights import odds_of
-from data.mixing.windows import Windows, cut, group_heads, running_peak, widened
+from data.mixing.windows import Windows, cut, group_heads, odds_of, running_peak, widened
 
 _D = TypeVar("_D", bound=np.generic)
 

@@ -7,10 +7,9 @@ from typing import Any
 import typer
 
 from search.cli.data import data_app
-from search.cli.look import doctor_command, watch_command
 from search.cli.report import compare_command, report_command
 from search.cli.runs import apply_command, evaluate_command, train_command
-from search.cli.service import dashboard_command, storage_app, workers_command
+from search.cli.service import dashboard_command, doctor_command, storage_app, watch_command, workers_command
 from search.cli.studies import (
     create_command,
     export_command,

@@ -48,7 +48,7 @@ def train_command(
     from training.lineage import start_from
     from training.runs import override, train_run
     from training.switches import read_switches
-    from training.trackers.build import finite
+    from training.trackers.base import finite
     from training.trainer import TrainingFailed
 
     switches = read_switches()

@@ -125,7 +125,7 @@ def launch_command(
     from search.queue.slots import LEASE_S
     from search.storage.open import explained, open_storage, storage_url
     from search.study.study import select
-    from search.terminal.live_view import plain_line
+    from search.terminal.status import plain_line
     from training.switches import read_switches
 
     url, switches = storage_url(storage), read_switches()
@@ -211,7 +211,7 @@ def show_command(
 
     from search.storage.open import explained, open_engine, open_storage, storage_url
     from search.study.record import all_told
-    from search.terminal.show_list import show_all
+    from search.terminal.tables import show_all
 
     console = Console()
     if models or model is not None:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from search.storage.attributes import system_attributes
 from training.evaluation.scores import EVENT_TOLERANCE_S
-from training.evaluation.sound import PITCH_FACTOR
+from training.evaluation.showcase import PITCH_FACTOR
 from training.report import shown_snr
 
 BY_SNR = "scores_by_snr"

@@ -12,14 +12,13 @@ from optuna.artifacts._protocol import ArtifactStore
 from data.config import Source
 from search.report.facts import MixtureFact, StudyFact, TrialFact, artifacts_of
 from search.report.page import Block, Code, Drawing, Grid, Picture, Section, Sound, Words
-from search.report.plots import draw_history, draw_importances, shown_from
-from search.report.space_plots import draw_parallel, draw_slices, searched
+from search.report.plots import draw_history, draw_importances, draw_parallel, draw_slices, searched, shown_from
 from search.study.export import export, git_commit, provenance
 from search.study.space import describe, parameters
 from search.terminal.tables import short, type_name
 from training.evaluation.compare import Estimates
 from training.evaluation.evaluate import write_showcase
-from training.evaluation.sound import PITCH_FACTOR
+from training.evaluation.showcase import PITCH_FACTOR
 from training.report import shown_snr
 
 BEST_SHOWN = 5

@@ -15,7 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from data.augment_config import AugmentConfig
+from data.config import AugmentConfig
 from models import DenoiserConfig
 from models.front import FrontConfig
 from objectives.loss_parts import LossConfig

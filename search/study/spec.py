@@ -24,8 +24,7 @@ from search.study.space import (
     witness,
 )
 from training.config import RunConfig
-from training.decode import ConfigError, decode, encode, pick
-from training.documents import read_document
+from training.decode import ConfigError, decode, encode, pick, read_document
 from training.evaluation.scores import SCORES
 
 

@@ -1,4 +1,4 @@
-"""How far a search is, as one frozen value; it is drawn in search.terminal.live_view."""
+"""How far a search is, as one frozen value; it is drawn in search.terminal.status."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

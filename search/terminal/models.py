@@ -11,8 +11,7 @@ from models import DENOISERS
 from objectives.losses import LOSSES
 from search.study.costs import STEP_WINDOWS, At, FamilyCost, family_costs
 from search.study.space import Parameter, describe, parameters
-from search.terminal.show_list import new_table
-from search.terminal.tables import short, type_name
+from search.terminal.tables import new_table, short, type_name
 from training.decode import pick
 
 SHARED = ("optimiser", "schedule", "fit", "front", "augment")

@@ -1,6 +1,7 @@
 """A study, and recordings, as tables in the terminal."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Literal, get_origin
 
 import optuna
@@ -11,12 +12,11 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from data.info import Info
-from search.study.record import COLLAPSED, REASON
+from search.study.record import COLLAPSED, REASON, AnyStudy
 from search.study.space import describe, parameters
 from search.study.status import snapshot
 from search.study.study import SearchStudy
-from search.terminal.live_view import plain_line
-from search.terminal.show_list import new_table
+from search.terminal.status import plain_line
 from search.trials import best_trial
 
 LEAST_FOR_WEIGHTS = 10
@@ -107,3 +107,33 @@ def show_info(info: Info, console: Console) -> None:
     if info.heart_rate_bpm is not None:
         at = f" at {info.ecg_rate_hz:g} Hz" if info.ecg_rate_hz else ""
         console.print(f"  ECG{at}: {info.n_beats} beats, {info.heart_rate_bpm:.1f} bpm", highlight=False)
+
+
+def show_all(searches: Sequence[AnyStudy], engine: Engine, console: Console) -> None:
+    """One line a study."""
+    if not searches:
+        console.print("no study yet; make one: drivebeat create STUDY.toml")
+        return
+    table = new_table("study", "model", right=("finished", "pruned", "failed", "metric", "best"))
+    for search in searches:
+        snap = snapshot(search, engine)
+        table.add_row(
+            snap.name,
+            search.family,
+            f"{snap.finished}/{snap.budget}",
+            str(snap.pruned),
+            str(snap.failed),
+            snap.metric,
+            snap.best,
+        )
+    console.print(table)
+
+
+def new_table(*left: str, right: Sequence[str]) -> Table:
+    """An empty table with these columns, aligned to their sides."""
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1), highlight=False)
+    for heading in left:
+        table.add_column(heading, overflow="fold")
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table

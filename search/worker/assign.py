@@ -21,7 +21,7 @@ from search.study.space import sample
 from search.study.spec import run_of
 from search.study.study import SearchStudy
 from search.worker.generations import next_slot, past_of
-from search.worker.outcome import TrialOutcome
+from search.worker.result import TrialOutcome
 from training.decode import ConfigError
 
 WORKER, RESUMED = "worker", "resumed"

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from training.decode import ConfigError
 from training.switches import Switches
-from training.trackers.base import Outages, Place
-from training.trackers.build import Trackers, build_trackers, chosen
+from training.trackers.base import Outages, Place, Trackers, build_trackers, chosen
 from training.trackers.mlflow import refuse_shared
 
 LOGGER = logging.getLogger("drivebeat.trackers")

@@ -25,7 +25,7 @@ from search.study.record import COLLAPSED, RUN
 from search.study.spec import ConstraintSpec, run_of
 from search.study.study import SearchStudy
 from search.worker.assign import Turn
-from search.worker.outcome import TrialOutcome
+from search.worker.result import TrialOutcome
 from search.worker.tracking import Tracking, kept
 from training.config import RunConfig, from_document, to_document
 from training.decode import ConfigError

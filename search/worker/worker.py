@@ -21,7 +21,7 @@ from data.config import DataConfig
 from data.corpus import Corpus, load
 from search.artifacts.folder import open_store
 from search.messages import after_trial, worker_failed, worker_stopped
-from search.pages.after import show_end
+from search.pages.study_page import show_end
 from search.queue.heartbeat import Heart
 from search.queue.slots import LEASE_S, Lookout, progress, release, settle
 from search.queue.workers import Doing, note
@@ -33,8 +33,7 @@ from search.study.finished import why_over
 from search.study.study import SearchStudy
 from search.worker.assign import Turn, next_turn, sweep
 from search.worker.opening import enter
-from search.worker.outcome import TrialOutcome, failure
-from search.worker.result import ending, judged, tell
+from search.worker.result import TrialOutcome, ending, failure, judged, tell
 from search.worker.tracking import Tracking
 from search.worker.trial import Place, Watch, run_trial
 from training.decode import ConfigError

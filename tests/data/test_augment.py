@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from data.augment_config import MOST, AugmentConfig
-from data.config import DataConfig, Source
+from data.config import MOST, AugmentConfig, DataConfig, Source
 from data.corpus import Segment, Split, load
 from data.filters import bandpass
 from data.mixing.band_noise import thin_out

@@ -142,7 +142,7 @@ def test_a_file_changed_in_place_with_its_size_and_modification_time_kept_is_not
     config: DataConfig, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = time.time() + 60  # the files are long settled
-    monkeypatch.setattr("data.origin.time.time", lambda: late)
+    monkeypatch.setattr("data.cache.time.time", lambda: late)
     before = load(config)
     file = tmp_path / "c1.npz"
     was = file.stat()

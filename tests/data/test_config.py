@@ -6,8 +6,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from data.augment_config import AugmentConfig
-from data.config import DataConfig, EcgRule, HeldOutConfig, Randomiser, Source, SplitConfig
+from data.config import AugmentConfig, DataConfig, EcgRule, HeldOutConfig, Randomiser, Source, SplitConfig
 from data.mixing.noise import RANDOMISERS
 
 RATE_HZ = 500.0

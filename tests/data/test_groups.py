@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.augment_config import AugmentConfig
-from data.config import DataConfig, Source
+from data.config import AugmentConfig, DataConfig, Source
 from data.corpus import Segment, Split, load
 from data.mixing.mixture import Batch, Mixture
 from data.mixing.windows import cut, group_heads

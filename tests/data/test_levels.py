@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from data.augment_config import AugmentConfig
-from data.config import DataConfig
+from data.config import AugmentConfig, DataConfig
 from data.corpus import Split
 from data.mixing.disturbance import FLUTTER_KNOT_S, wander, wander_basis
 from data.mixing.mixture import Mixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.origin import look, parts_of
+from data.cache import look, parts_of
 
 
 def test_what_a_file_held_is_not_remembered_within_a_tick_of_its_clock(tmp_path: Path) -> None:
@@ -18,12 +18,12 @@ def test_what_a_file_held_is_not_remembered_within_a_tick_of_its_clock(tmp_path:
 
 def test_what_a_settled_file_held_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     late = time.time() + 60
-    monkeypatch.setattr("data.origin.time.time", lambda: late)
+    monkeypatch.setattr("data.cache.time.time", lambda: late)
     file, memory = tmp_path / "a.bin", tmp_path / "memory"
     file.write_bytes(b"one")
     first = look(file, memory)
     with monkeypatch.context() as blind:
-        blind.setattr("data.origin.hashlib.file_digest", None)
+        blind.setattr("data.cache.hashlib.file_digest", None)
         assert look(file, memory) == first
     (note,) = memory.iterdir()
     note.write_text(note.read_text()[:-9])

@@ -10,11 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.augment_config import AugmentConfig
-from data.config import DataConfig, Source
+from data.config import AugmentConfig, DataConfig, Source
 from data.corpus import Segment, Split
 from data.mixing.mixture import Mixture, held_out
-from data.mixing.weights import odds_of
+from data.mixing.windows import odds_of
 
 CPU = torch.device("cpu")
 MakeConfig = Callable[..., DataConfig]

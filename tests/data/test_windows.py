@@ -11,8 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.augment_config import AugmentConfig
-from data.config import DataConfig, HeldOutConfig
+from data.config import AugmentConfig, DataConfig, HeldOutConfig
 from data.corpus import Segment, Split
 from data.filters import bandpass
 from data.mixing.band_noise import thin_out

@@ -11,7 +11,7 @@ from search.queue.slots import Lookout, Orphan, deaths_in_a_row, release
 from search.storage.tables import SLOTS, Process, this_process
 from search.study.study import SearchStudy
 from search.worker.assign import MAX_DEATHS, Turn, next_turn, sweep
-from search.worker.outcome import TrialOutcome
+from search.worker.result import TrialOutcome
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import search.launch.base
 from search.launch.base import LOST, Launch, LaunchError, Seat, last_line_of, pairs
-from search.launch.launchers import GAVE_UP, MAX_RESTARTS, STEADY_S, launcher, revive, watch
+from search.launch.launch import GAVE_UP, MAX_RESTARTS, STEADY_S, launcher, revive, watch
 from search.launch.local import N_WORKERS, Slot, slots, visible_gpus
 from search.launch.ray import gpu_share, ray_workers
 from search.launch.slurm import parameters, slurm_workers
@@ -91,11 +91,10 @@ def test_device_and_threads_stand_in_the_environment_before_the_worker_imports_t
     program = "import os; print(*(os.environ[n] for n in ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS', 'STORAGE_NAME')))"
     program = program.replace("STORAGE_NAME", "DRIVEBEAT_STORAGE")
     monkeypatch.setattr(search.launch.base, "work_command", lambda launch, threads: [sys.executable, "-c", program])
-    process = search.launch.base.start_worker(
-        a_launch(tmp_path, url=POSTGRES), tmp_path / "logs" / "w.log", 3, "GPU-7f3a"
-    )
+    log = tmp_path / "logs" / "w.log"
+    process = search.launch.base.start_worker(a_launch(tmp_path, url=POSTGRES), log, 3, "GPU-7f3a")
     assert process.wait(30) == 0
-    assert last_line_of(tmp_path / "logs" / "w.log") == f"GPU-7f3a 3 {POSTGRES}"
+    assert last_line_of(log) == f"GPU-7f3a 3 {POSTGRES}"
 
 
 def test_the_command_holds_no_storage_url(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, update
 
 from search.queue.slots import Claim, Lookout, claim, open_again, progress, release, renew, set_trial, settle
 from search.storage.tables import SLOTS, STUDIES, Process, set_budget
-from search.worker.outcome import TrialOutcome
+from search.worker.result import TrialOutcome
 
 STUDY = "tiny"
 Take = Callable[..., Claim]

@@ -16,8 +16,7 @@ from search.storage.tables import this_process
 from search.study.study import SearchStudy
 from search.trials import best_trial
 from search.worker.assign import next_turn
-from search.worker.outcome import TrialOutcome, failure
-from search.worker.result import MEMORY, judged, tell
+from search.worker.result import MEMORY, TrialOutcome, failure, judged, tell
 from search.worker.worker import WorkerError, work
 
 

@@ -10,9 +10,8 @@ from rich.console import Console
 from search.study.record import REASON, RUN
 from search.study.status import snapshot
 from search.study.study import SearchStudy, all_studies
-from search.terminal.live_view import plain_line, render
-from search.terminal.show_list import show_all
-from search.terminal.tables import show_study
+from search.terminal.status import plain_line, render
+from search.terminal.tables import show_all, show_study
 
 
 @pytest.fixture

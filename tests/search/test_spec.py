@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from data.augment_config import AugmentConfig
+from data.config import AugmentConfig
 from models import DENOISERS
 from search.study.spec import StudySpec, part_of, read_spec, run_of, space_of, spec_document, study_names
 from training.decode import ConfigError, decode

@@ -17,7 +17,7 @@ from search.artifacts.base import Checkpoints, Store, checkpoint_folder, epochs_
 from search.artifacts.folder import open_store
 from search.storage.tables import this_process
 from search.worker.assign import next_turn
-from search.worker.outcome import TrialOutcome
+from search.worker.result import TrialOutcome
 from search.worker.trial import Place, Watch, run_trial
 from training.checkpoint import save_checkpoint
 from training.trainer import CHECKPOINT, WEIGHTS

@@ -15,9 +15,9 @@ from optuna_dashboard import get_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from data.corpus import Corpus
-from search.pages.after import show_end
 from search.pages.notes import BY_SNR, conclude_note, note_of, put_note
 from search.pages.retention import clear_others, keepers
+from search.pages.study_page import show_end
 from search.study.spec import ArtifactSpec
 from search.study.study import SearchStudy
 

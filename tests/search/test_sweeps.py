@@ -21,7 +21,7 @@ from search.storage.tables import SLOTS, Process, this_process
 from search.study.record import REASON
 from search.study.study import SearchStudy
 from search.worker.assign import MAX_DEATHS, RESUMED, next_turn, sweep
-from search.worker.outcome import TrialOutcome
+from search.worker.result import TrialOutcome
 from search.worker.worker import work
 
 STUDY = "tiny"

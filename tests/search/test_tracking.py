@@ -10,8 +10,7 @@ from search.worker.tracking import tracking_of
 from search.worker.worker import work
 from training.decode import ConfigError
 from training.switches import Switches
-from training.trackers.base import Tracker
-from training.trackers.build import TRACKERS
+from training.trackers.base import TRACKERS, Tracker
 
 
 def test_a_worker_s_trials_are_told_to_its_trackers(

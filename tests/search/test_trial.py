@@ -18,7 +18,7 @@ from search.study.export import run_of_trial
 from search.study.study import SearchStudy
 from search.trials import best_trial, is_feasible
 from search.worker.assign import next_turn
-from search.worker.outcome import TrialOutcome
+from search.worker.result import TrialOutcome
 from search.worker.trial import Place, Watch, run_trial
 from training.config import read_run
 from training.trainer import TrainingFailed

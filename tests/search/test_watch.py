@@ -14,8 +14,7 @@ from search.queue.workers import Doing, enrol, note
 from search.storage.tables import this_process
 from search.study.record import REASON, RUN
 from search.study.status import Best, EndedTrial, RunningTrial, Snapshot, snapshot
-from search.terminal.live_view import ended_line, plain_line, render
-from search.terminal.watch import PlainLines, watch
+from search.terminal.status import PlainLines, ended_line, plain_line, render, watch
 
 RUNNING = RunningTrial(
     12345, "4194304@a-very-long-host.example.org", "cuda:0 NVIDIA RTX 3090", 199, 200, -12.34, 7300.0

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from search.cli.service import workers_command
 from search.queue.workers import Doing, WorkerRow, enrol, note, workers
 from search.storage.tables import WORKERS, Process, this_process
-from search.terminal.crew import ago, crew_document, crew_table
+from search.terminal.status import ago, crew_document, crew_table
 
 LONG = WorkerRow(
     Process(

@@ -21,10 +21,9 @@ from data.mixing.mixture import HeldOut, held_out
 from models import DENOISERS
 from models.base import DenoiserConfig
 from objectives.losses import PeakL1Config
-from training.collapse import collapse_of, measure_output
 from training.config import RunConfig
 from training.optimiser import OptimiserConfig
-from training.report import EpochReport
+from training.report import EpochReport, collapse_of, measure_output
 from training.runs import train_to_folder
 from training.schedule import ScheduleConfig
 from training.trainer import train

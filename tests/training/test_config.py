@@ -26,8 +26,7 @@ from training.config import (
     to_document,
     write_run,
 )
-from training.decode import ConfigError, decode
-from training.documents import read_document, write_document
+from training.decode import ConfigError, decode, read_document, write_document
 from training.evaluation.scores import SCORES
 
 GOLDEN = Path(__file__).parent / "golden_run_v1.yaml"

@@ -27,7 +27,7 @@ from training.evaluation.evaluate import (
     write_showcase,
     write_table,
 )
-from training.evaluation.sound import PITCH_FACTOR, SOUND_RATE_HZ, audible, write_sound
+from training.evaluation.showcase import PITCH_FACTOR, SOUND_RATE_HZ, audible, write_sound
 from training.runs import score_table
 
 

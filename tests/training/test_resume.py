@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-import training.progress
+import training.learner
 from data.corpus import Corpus
 from models import DENOISERS
 from training.checkpoint import CheckpointError

@@ -20,8 +20,7 @@ from training.config import RunConfig, read_run_with_provenance, write_run
 from training.decode import ConfigError
 from training.optimiser import OptimiserConfig
 from training.runs import apply_folder, evaluate_folder, override, train_to_folder
-from training.trackers.base import Tracker
-from training.trackers.build import TRACKERS
+from training.trackers.base import TRACKERS, Tracker
 from training.trainer import CHECKPOINT, WEIGHTS, TrainingFailed
 
 MakeRun = Callable[..., RunConfig]

@@ -13,8 +13,7 @@ from training.config import RunConfig
 from training.decode import ConfigError
 from training.report import EpochReport
 from training.switches import Switches
-from training.trackers.base import Outages, Tracker, curves
-from training.trackers.build import TRACKERS, Trackers, build_trackers, chosen
+from training.trackers.base import TRACKERS, Outages, Tracker, Trackers, build_trackers, chosen, curves
 
 MakeReport = Callable[[int], EpochReport]
 # What neptune's dependencies warn of when they are imported: jsonschema.RefResolver, pkg_resources and the like.

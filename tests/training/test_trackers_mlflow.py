@@ -16,8 +16,7 @@ import pytest
 from training.config import RunConfig
 from training.report import EpochReport
 from training.switches import Switches
-from training.trackers.base import Place
-from training.trackers.build import build_trackers
+from training.trackers.base import Place, build_trackers
 
 pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
 # What mlflow's dependencies warn of when they are imported and called.

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from data.files import atomic
 from training.evaluation.compare import Comparison, Line
-from training.evaluation.figure import COLOURS, save
 from training.evaluation.intervals import CONFIDENCE, FEW_RECORDINGS, Interval
 from training.evaluation.scores import SCORES
+from training.evaluation.showcase import COLOURS, save
 from training.report import shown_snr
 
 CSV_FILE, FIGURE_FILE = "compare.csv", "compare.png"

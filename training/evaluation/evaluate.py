@@ -12,9 +12,8 @@ from data.corpus import HEART_BAND_HZ
 from data.files import atomic
 from data.mixing.mixture import HeldOut
 from models.classical import CLASSICAL, ClassicalInput
-from training.evaluation.figure import draw_scores, draw_window
 from training.evaluation.scores import SCORES, heard, windows_at
-from training.evaluation.sound import write_sound
+from training.evaluation.showcase import draw_scores, draw_window, write_sound
 from training.report import shown_snr
 
 COLUMNS = (

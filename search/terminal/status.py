@@ -1,0 +1,280 @@
+"""Looking on at a search that runs elsewhere: a view drawn over and over, or plain lines where nobody sees it."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import Engine
+
+from search.queue.workers import WorkerRow
+from search.signals import stop_signals
+from search.storage.retry import patiently
+from search.study.record import AnyStudy
+from search.study.status import EndedTrial, RunningTrial, Snapshot, snapshot
+
+SHOWN_RUNNING = 8
+BAR_WIDTH = 30
+STATE_STYLES = {"complete": "green", "pruned": "yellow", "fail": "red"}
+
+
+def render(snapshots: Sequence[Snapshot]) -> RenderableType:
+    """Every study's bar, counts and best; then the trials that run, and those that ended last and why."""
+    parts: list[RenderableType] = []
+    for snap in snapshots:
+        parts += [_header(snap), _facts(snap)]
+    several = len(snapshots) > 1
+    running = [(snap, trial) for snap in snapshots for trial in snap.running]
+    if running:
+        parts += [Text(), _running_table(running, several)]
+    # the latest of each: of one study as many as it holds, of several the newest over all
+    ended = sorted(((s, t) for s in snapshots for t in s.recent), key=lambda row: row[1].ended_s_ago)
+    if ended:
+        parts += [Text(), _ended_table(ended[: max(5, len(snapshots))], several)]
+    return Group(*parts)
+
+
+def _header(snap: Snapshot) -> RenderableType:
+    line = Table.grid(padding=(0, 1))
+    line.add_column(style="bold", no_wrap=True, overflow="ellipsis", max_width=28)
+    line.add_column(width=BAR_WIDTH)
+    line.add_column(no_wrap=True)
+    bar = ProgressBar(total=max(1, snap.budget), completed=min(snap.finished, snap.budget), width=BAR_WIDTH)
+    line.add_row(snap.name, bar, f"{snap.finished}/{snap.budget}")
+    return line
+
+
+def _facts(snap: Snapshot) -> RenderableType:
+    counts = f"{snap.complete} complete, {snap.pruned} pruned"
+    counts += f", {snap.failed} failed" if snap.failed else ""
+    lines = Text(no_wrap=True, overflow="ellipsis")
+    lines.append(f"  {_best(snap)}\n", style="bold" if snap.best_trial else "")
+    lines.append(f"  {counts}; {_pace(snap)}")
+    return lines
+
+
+def _best(snap: Snapshot) -> str:
+    found = snap.best_trial
+    when = f", {ago(found.ended_s_ago)} ago" if found and found.ended_s_ago is not None else ""
+    return f"best {snap.metric} {snap.best.removesuffix(')')}{when}{')' if found else ''}"
+
+
+def _pace(snap: Snapshot) -> str:
+    if snap.over:
+        return snap.over
+    left = f"{ago(snap.eta_s)} to go, " if snap.eta_s is not None else ""
+    workers = f"{snap.n_workers} at work" if snap.n_workers else "no worker at work"
+    pace = f", {snap.last_hour} in the last hour" if snap.last_hour else ""
+    return left + workers + pace
+
+
+def _running_table(rows: Sequence[tuple[Snapshot, RunningTrial]], several: bool) -> Table:
+    hidden = len(rows) - SHOWN_RUNNING
+    table = _table(f"running: {len(rows)}" + (f" (of which {SHOWN_RUNNING} are shown)" if hidden > 0 else ""), several)
+    table.add_column("worker", max_width=14 if several else 18, no_wrap=True, overflow="ellipsis")
+    table.add_column("device", max_width=10 if several else 13, no_wrap=True, overflow="ellipsis")
+    for heading in ("epoch", "score", "for"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=6)
+    for snap, trial in rows[:SHOWN_RUNNING]:
+        table.add_row(
+            *([snap.name] if several else []),
+            str(trial.number),
+            trial.worker or "waits for one",
+            trial.device,
+            f"{trial.epoch}/{trial.n_epochs}",
+            _number(trial.score),
+            "" if trial.seconds is None else ago(trial.seconds),
+            style="" if trial.worker else "dim",
+        )
+    return table
+
+
+def _ended_table(rows: Sequence[tuple[Snapshot, EndedTrial]], several: bool) -> Table:
+    table = _table("ended last", several)
+    table.add_column("state", no_wrap=True, min_width=8)
+    # what is long gives way: the reason, not the numbers
+    table.add_column("score", justify="right", no_wrap=True, min_width=7)
+    table.add_column("ago", justify="right", no_wrap=True, min_width=6)
+    table.add_column("why", no_wrap=True, overflow="ellipsis")
+    for snap, trial in rows:
+        name = "failed" if trial.state == "fail" else trial.state
+        state = Text(name, style=STATE_STYLES.get(trial.state, ""))
+        cells = (str(trial.number), state, _number(trial.score), ago(trial.ended_s_ago), Text(trial.reason))
+        table.add_row(*([snap.name] if several else []), *cells)
+    return table
+
+
+def _table(title: str, several: bool) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
+    if several:
+        table.add_column("study", max_width=14, min_width=14, no_wrap=True, overflow="ellipsis")
+    table.add_column("trial", justify="right", no_wrap=True, min_width=5)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}"
+
+
+def plain_line(snap: Snapshot) -> str:
+    """One line for logs and pipes."""
+    left = f", {ago(snap.eta_s)} to go" if snap.eta_s is not None and not snap.over else ""
+    return (
+        f"{snap.name}: {snap.finished}/{snap.budget} finished ({snap.complete} complete, {snap.pruned} pruned, "
+        f"{snap.failed} failed), best {snap.metric} {snap.best}{left}"
+    )
+
+
+def ended_line(snap: Snapshot, trial: EndedTrial) -> str:
+    """One trial's end for logs and pipes."""
+    name = "failed" if trial.state == "fail" else trial.state
+    score = f" {trial.score:+.3f}" if trial.score is not None else ""
+    return f"{snap.name}: trial {trial.number} {name}{score}" + (f": {trial.reason}" if trial.reason else "")
+
+
+PLAIN_EVERY_S = 10.0
+
+
+@dataclass(slots=True)
+class PlainLines:
+    """What is new of a search since it was last told, in lines: trials' ends, and every ten seconds where it is."""
+
+    every_s: float = PLAIN_EVERY_S
+    _told: dict[str, set[int]] = field(default_factory=dict)
+    _said: tuple[str, ...] = ()
+    _said_at_s: float = float("-inf")
+
+    def new(self, snaps: Sequence[Snapshot], now_s: float) -> list[str]:
+        """The lines to say at `now_s`, a monotonic time. What ended before the first look is not told."""
+        lines = []
+        for snap in snaps:
+            ended = {trial.number for trial in snap.recent}
+            known = self._told.setdefault(snap.name, ended)
+            lines += [ended_line(snap, trial) for trial in reversed(snap.recent) if trial.number not in known]
+            known |= ended
+        standing = tuple(plain_line(snap) for snap in snaps)
+        if standing != self._said and now_s - self._said_at_s >= self.every_s:
+            self._said, self._said_at_s = standing, now_s
+            lines += standing
+        return lines
+
+
+def watch(
+    searches: Sequence[AnyStudy],
+    engine: Engine,
+    console: Console,
+    *,
+    every_s: float = 2.0,
+    once: bool = False,
+) -> list[Snapshot]:
+    """Show the studies until no trial of any starts any more, or until SIGINT or SIGTERM; as they then stand.
+
+    Nothing is written to the database, and a database that goes away is waited for. once: a single look.
+    """
+    with ExitStack() as stack:
+        told, _ = stack.enter_context(stop_signals())
+        if console.is_terminal:
+            show = _drawing(stack.enter_context(Live(console=console, auto_refresh=False, transient=True)))
+        else:
+            show = _saying(console, PlainLines())
+        while True:
+            snaps = patiently(
+                lambda: [snapshot(search, engine) for search in searches],
+                lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
+                check=lambda: _end_if(told.is_set()),
+            )
+            if once or all(snap.over for snap in snaps):
+                break
+            show(snaps)
+            if told.wait(every_s):
+                break
+    if console.is_terminal:
+        console.print(render(snaps))
+    else:
+        for snap in snaps:
+            console.print(plain_line(snap), highlight=False, markup=False, soft_wrap=True)
+    return snaps
+
+
+def _drawing(live: Live) -> Callable[[Sequence[Snapshot]], None]:
+    return lambda snaps: live.update(render(snaps), refresh=True)
+
+
+def _saying(console: Console, plain: PlainLines) -> Callable[[Sequence[Snapshot]], None]:
+    def say(snaps: Sequence[Snapshot]) -> None:
+        for line in plain.new(snaps, time.monotonic()):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    return say
+
+
+def _end_if(told: bool) -> None:
+    if told:
+        raise KeyboardInterrupt
+
+
+STYLES = {"working": "green", "waiting": "", "stopped": "dim", "died": "red"}
+
+
+def crew_table(rows: Sequence[WorkerRow]) -> Table:
+    """A line a worker, 80 columns wide at most."""
+    alive = sum(row.doing.state in ("working", "waiting") for row in rows)
+    died = sum(row.doing.state == "died" for row in rows)
+    title = f"{alive} alive" + (f", {died} died" if died else "") + f" of {len(rows)} workers in a week"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("worker", max_width=17, no_wrap=True)
+    table.add_column("device", max_width=12, no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("trial", max_width=13, no_wrap=True)
+    table.add_column("epoch", justify="right", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("unseen", justify="right", no_wrap=True)
+    for row in rows:
+        doing = row.doing
+        # the end of a study's name gives way, never the trial's number
+        trial = "" if doing.trial is None else f"{doing.trial} {doing.study or ''}".rstrip()
+        table.add_row(
+            f"{row.process.pid}@{row.process.host}",
+            row.device,
+            doing.state,
+            trial,
+            "" if doing.epoch is None else str(doing.epoch + 1),
+            "" if doing.score is None else f"{doing.score:+.2f}",
+            ago(row.seen_s_ago),
+            style=STYLES[doing.state],
+        )
+    return table
+
+
+def crew_document(rows: Sequence[WorkerRow]) -> list[dict[str, Any]]:
+    """The same and more as plain values; epochs are counted from 0, times are seconds."""
+    return [
+        {
+            "worker": row.process.name,
+            "host": row.process.host,
+            "pid": row.process.pid,
+            "device": row.device,
+            "state": row.doing.state,
+            "study": row.doing.study,
+            "trial": row.doing.trial,
+            "epoch": row.doing.epoch,
+            "score": row.doing.score,
+            "started_s_ago": round(row.started_s_ago, 1),
+            "seen_s_ago": round(row.seen_s_ago, 1),
+        }
+        for row in rows
+    ]
+
+
+def ago(seconds: float) -> str:
+    """A span in its largest unit: 42 s, 7 min, 3 h, 2 d."""
+    for unit, size_s in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size_s:
+            return f"{int(seconds // size_s)} {unit}"
+    return f"{max(0, int(seconds))} s"
