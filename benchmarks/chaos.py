@@ -45,9 +45,10 @@ from benchmarks.chaos_place import (
 from benchmarks.postgres import private_postgres
 from search.artifacts.base import checkpoint_folder
 from search.queue.slots import LEASE_S
-from search.study.study import SearchStudy
-from search.worker.assign import RESUMED, WORKER
-from training.checkpoint import CheckpointError, load_checkpoint
+from search.study.study import Study
+from search.trials import RESUMED, WORKER
+from training.checkpoint import load_checkpoint
+from training.errors import CheckpointError
 from training.trainer import CHECKPOINT
 
 LIMIT_S = 600.0
@@ -56,34 +57,34 @@ LIMIT_S = 600.0
 def exactly_n(place: Place, quick: bool) -> Row:
     """Workers are killed at random moments and replaced; the budget is met exactly."""
     n_workers, budget, kills = (3, 10, 4) if quick else (8, 100, 20)
-    search = make(place, spec_of(place, "exactly", budget, epochs=2))
+    study = make(place, spec_of(place, "exactly", budget, epochs=2))
     draw = random.Random(4)
-    alive = [work(place, search.name, f"{i}.log", lease_s=10) for i in range(n_workers)]
+    alive = [work(place, study.name, f"{i}.log", lease_s=10) for i in range(n_workers)]
     everyone = list(alive)
     killed = 0
     with ended(everyone):
-        until("a trial under way", lambda: bool(trials(place, search)), LIMIT_S)
+        until("a trial under way", lambda: bool(trials(place, study)), LIMIT_S)
         pause_s = 0.0
         while killed < kills and any(process.poll() is None for process in alive):
             time.sleep(pause_s)
-            at_work = {row.pid for row in slots(place, search) if row.state in ("claimed", "telling")}
+            at_work = {row.pid for row in slots(place, study) if row.state in ("claimed", "telling")}
             targets = [i for i, process in enumerate(alive) if process.poll() is None and process.pid in at_work]
             if targets:
                 i = draw.choice(targets)
                 alive[i].kill()
                 killed += 1
-                alive[i] = work(place, search.name, f"{i}.log", lease_s=10)
+                alive[i] = work(place, study.name, f"{i}.log", lease_s=10)
                 everyone.append(alive[i])
             pause_s = draw.uniform(0.0, 1.0 if quick else 6.0)
         codes = wait_all(alive, LIMIT_S)
-        again = [work(place, search.name, "again.log") for _ in range(2)]
+        again = [work(place, study.name, "again.log") for _ in range(2)]
         everyone += again
         codes += wait_all(again, LIMIT_S)
-    found = states(place, search)
+    found = states(place, study)
     n_finished = sum(found[state] for state in FINISHED)
     ends = Counter(line.split()[1] for line in words(place).splitlines() if " complete " in line)
     twice = sum(count > 1 for count in ends.values())
-    in_slots = [row.trial for row in slots(place, search) if row.state == "finished"]
+    in_slots = [row.trial for row in slots(place, study) if row.state == "finished"]
     left = found["RUNNING"] + found["WAITING"]
     return Row(
         f"exactly N: {n_workers} workers, budget {budget}",
@@ -101,21 +102,21 @@ def kill_anything(place: Place, quick: bool) -> Row:
     lease_s, epochs = LEASE_S, 8
     point = {"width": 8, "learning_rate": 1e-3}
     calm = make(place, spec_of(place, "calm", 1, epochs, enqueue=[point]))
-    search = make(place, spec_of(place, "killed", 1, epochs, enqueue=[point]))
+    study = make(place, spec_of(place, "killed", 1, epochs, enqueue=[point]))
     launcher = [work(place, "calm", "calm.log")]
     with ended(launcher):
         wait_all(launcher, LIMIT_S)
         launcher.append(start(place, "killed", "launch", "--workers", "1", "--lease", str(lease_s), log="launch.log"))
-        until("two epochs", lambda: told(search, 0) >= 2, LIMIT_S)
+        until("two epochs", lambda: told(study, 0) >= 2, LIMIT_S)
         time.sleep(0.15)
-        (row,) = slots(place, search)
+        (row,) = slots(place, study)
         os.kill(row.pid, signal.SIGKILL)
-        at_kill = _reports(place, search.name)
-        took_s = until("the trial runs again", lambda: RESUMED in trials(place, search)[0].user_attrs, 60)
-        until("another epoch", lambda: len(_reports(place, search.name)) > len(at_kill), LIMIT_S, every_s=0.01)
-        repeated = sum(a != b for a, b in zip(at_kill, _reports(place, search.name), strict=False))
+        at_kill = _reports(place, study.name)
+        took_s = until("the trial runs again", lambda: RESUMED in trials(place, study)[0].user_attrs, 60)
+        until("another epoch", lambda: len(_reports(place, study.name)) > len(at_kill), LIMIT_S, every_s=0.01)
+        repeated = sum(a != b for a, b in zip(at_kill, _reports(place, study.name), strict=False))
         codes = wait_all(launcher, LIMIT_S)
-    (undisturbed,), (trial,) = trials(place, calm), trials(place, search)
+    (undisturbed,), (trial,) = trials(place, calm), trials(place, study)
     same = trial.value == undisturbed.value and trial.intermediate_values == undisturbed.intermediate_values
     return Row(
         "kill anything: the trial goes on by itself within lease + 5 s",
@@ -138,21 +139,21 @@ def _reports(place: Place, study: str) -> list[dict[str, float]]:
 def fencing(place: Place, quick: bool) -> Row:
     """A worker sleeps past its lease, and wakes when another one has finished its trial."""
     lease_s = 2.0
-    search = make(place, spec_of(place, "fenced", 3, epochs=6))
-    late = work(place, search.name, "late.log", lease_s)
+    study = make(place, spec_of(place, "fenced", 3, epochs=6))
+    late = work(place, study.name, "late.log", lease_s)
     everyone = [late]
     with ended(everyone):
-        until("two epochs", lambda: told(search, 0) >= 2, LIMIT_S)
+        until("two epochs", lambda: told(study, 0) >= 2, LIMIT_S)
         late.send_signal(signal.SIGSTOP)
-        everyone.append(work(place, search.name, "other.log", lease_s))
-        until("another finishes it", lambda: trials(place, search)[0].state.name == "COMPLETE", LIMIT_S)
+        everyone.append(work(place, study.name, "other.log", lease_s))
+        until("another finishes it", lambda: trials(place, study)[0].state.name == "COMPLETE", LIMIT_S)
         everyone[1].terminate()
         wait_all(everyone[1:], 30)
-        before = trials(place, search)[0]
+        before = trials(place, study)[0]
         late.send_signal(signal.SIGCONT)
         codes = wait_all(everyone, LIMIT_S)
     refused = "trial 0 is somebody else's by now" in words(place, "late.log")
-    after = trials(place, search)
+    after = trials(place, study)
     by_late = sum(f":{late.pid}:" in trial.user_attrs[WORKER] for trial in after)
     stands = (before.value, before.user_attrs[WORKER]) == (after[0].value, after[0].user_attrs[WORKER])
     return Row(
@@ -160,7 +161,7 @@ def fencing(place: Place, quick: bool) -> Row:
         f"SIGSTOP in training past a lease of {lease_s:g} s, another worker finishes the trial, SIGCONT",
         f"{'refused' if refused else 'NOT refused'}, the other's result {'stands' if stands else 'LOST'}, "
         f"the late worker finished {by_late} trials more",
-        refused and stands and by_late >= 1 and codes == [0, 0] and states(place, search) == {"COMPLETE": 3},
+        refused and stands and by_late >= 1 and codes == [0, 0] and states(place, study) == {"COMPLETE": 3},
     )
 
 
@@ -168,17 +169,17 @@ def database_away(place: Place, quick: bool) -> Row:
     """The server is stopped twice in mid-search."""
     assert place.server is not None
     away_s, budget, epochs = (5.0, 4, 6) if quick else (30.0, 16, 20)
-    search = make(place, spec_of(place, "away", budget, epochs))
-    workers = [work(place, search.name, f"{i}.log", lease_s=10) for i in range(2)]
+    study = make(place, spec_of(place, "away", budget, epochs))
+    workers = [work(place, study.name, f"{i}.log", lease_s=10) for i in range(2)]
     with ended(workers):
         for stop in range(2):
             enough = 3 * (stop + 1)
-            until("reports", partial(_reported, search, budget, enough), LIMIT_S)
+            until("reports", partial(_reported, study, budget, enough), LIMIT_S)
             place.server.stop()
             time.sleep(away_s)
             place.server.start()
         codes = wait_all(workers, LIMIT_S)
-    found = trials(place, search)
+    found = trials(place, study)
     complete = [trial for trial in found if trial.state.name == "COMPLETE"]
     lost = sum(epochs - len(trial.intermediate_values) for trial in complete)
     return Row(
@@ -189,22 +190,22 @@ def database_away(place: Place, quick: bool) -> Row:
     )
 
 
-def _reported(search: SearchStudy, budget: int, enough: int) -> bool:
-    return sum(told(search, number) for number in range(budget)) > enough
+def _reported(study: Study, budget: int, enough: int) -> bool:
+    return sum(told(study, number) for number in range(budget)) > enough
 
 
 def stop_in_order(place: Place, quick: bool) -> Row:
     """SIGTERM in training."""
-    search = make(place, spec_of(place, "stopped", 1, epochs=8))
-    workers = [work(place, search.name, "first.log")]
+    study = make(place, spec_of(place, "stopped", 1, epochs=8))
+    workers = [work(place, study.name, "first.log")]
     with ended(workers):
-        until("two epochs", lambda: told(search, 0) >= 2, LIMIT_S)
+        until("two epochs", lambda: told(study, 0) >= 2, LIMIT_S)
         workers[0].terminate()
         took_s = until("its end", lambda: workers[0].poll() is not None, 60)
-        (row,) = slots(place, search)
-        workers.append(work(place, search.name, "second.log"))
+        (row,) = slots(place, study)
+        workers.append(work(place, study.name, "second.log"))
         codes = wait_all(workers, LIMIT_S)
-    (trial,) = trials(place, search)
+    (trial,) = trials(place, study)
     resumed = trial.user_attrs.get(RESUMED)
     return Row(
         "SIGTERM: exit 0 within 10 s, the trial goes on elsewhere",

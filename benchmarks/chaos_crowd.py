@@ -62,19 +62,19 @@ def exactly_once(place: Place, quick: bool) -> Row:
     draw = random.Random(7)
     points = [{"width": 8, "learning_rate": draw.uniform(1e-3, 2e-3)} for _ in range(n_points)]
     brief = {"steps_per_epoch": 5}
-    search = make(place, spec_of(place, "queue", n_points, epochs=1, enqueue=points, fixed=brief))
+    study = make(place, spec_of(place, "queue", n_points, epochs=1, enqueue=points, fixed=brief))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     dashboard = _dashboard(place, port)
-    workers = [work(place, search.name, f"{i}.log") for i in range(n_workers)]
+    workers = [work(place, study.name, f"{i}.log") for i in range(n_workers)]
     polls = errors = 0
     began = time.monotonic()
     with ended([dashboard, *workers]):
         while any(worker.poll() is None for worker in workers) and time.monotonic() - began < LIMIT_S:
             time.sleep(0.5)
             try:
-                address = f"http://127.0.0.1:{port}/api/studies/{search.study._study_id}?after=0"
+                address = f"http://127.0.0.1:{port}/api/studies/{study.optuna._study_id}?after=0"
                 with urllib.request.urlopen(address, timeout=30) as answer:
                     answer.read()
                 polls += 1
@@ -83,12 +83,12 @@ def exactly_once(place: Place, quick: bool) -> Row:
             except OSError:  # it does not listen yet
                 errors += polls > 0
         codes = wait_all(workers, 10)
-    found = trials(place, search)
+    found = trials(place, study)
     ran = Counter(match[1] for match in re.finditer(r"^trial (\d+) complete", words(place), re.MULTILINE))
     once = sum(count == 1 for count in ran.values())
     rates = {trial.params["learning_rate"] for trial in found}
     asked_for = {point["learning_rate"] for point in points}
-    n_complete = states(place, search)["COMPLETE"]
+    n_complete = states(place, study)["COMPLETE"]
     locked = len(re.findall("locked|deadlock", words(place)))
     return Row(
         f"exactly once: {n_points} enqueued points, {n_workers} workers",

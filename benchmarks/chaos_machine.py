@@ -4,7 +4,7 @@ import resource
 import subprocess
 
 from benchmarks.chaos_place import Place, Row, ended, make, spec_of, states, trials, wait_all, words, work
-from search.study.record import REASON
+from search.trials import REASON
 
 LIMIT_S = 600.0
 
@@ -15,12 +15,12 @@ def memory(place: Place, quick: bool) -> Row:
     point = {"width": 8, "learning_rate": 1e-3}
     points = [point | {"batch_size": 4_000_000}, point | {"batch_size": 8}]
     spec = spec_of(place, "memory", 1, epochs=2, ranges=sizes, enqueue=points, fixed={"steps_per_epoch": 3})
-    search = make(place, spec)
+    study = make(place, spec)
     limit = 12 << 30
     worker = [work(place, "memory", "w.log", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))]
     with ended(worker):
         codes = wait_all(worker, LIMIT_S)
-    found = trials(place, search)
+    found = trials(place, study)
     reason = str(found[0].user_attrs.get(REASON, ""))
     return Row(
         "memory: the trial fails with the reason, the next one runs",
@@ -32,13 +32,13 @@ def memory(place: Place, quick: bool) -> Row:
 
 def disk_full(place: Place, quick: bool) -> Row:
     """Artifacts and checkpoints on a disk too small for them, which then grows."""
-    search = make(place, spec_of(place, "disk", 2, epochs=2))
+    study = make(place, spec_of(place, "disk", 2, epochs=2))
     place.artifacts.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "drivebeat-chaos", str(place.artifacts)]
     what = "a tmpfs of 16 KiB for checkpoints and artifacts, then one of 64 MiB"
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         return Row("disk full: one clear reason, nothing corrupt", what, "not run: tmpfs cannot be mounted here", True)
-    workers = [work(place, search.name, "full.log")]
+    workers = [work(place, study.name, "full.log")]
     try:
         with ended(workers):
             codes = wait_all(workers, LIMIT_S)
@@ -46,21 +46,21 @@ def disk_full(place: Place, quick: bool) -> Row:
             left = [path for path in place.artifacts.rglob("*") if path.is_file()]
             remount = ["mount", "-o", "remount,size=64m", str(place.artifacts)]
             subprocess.run(remount, capture_output=True, check=True)
-            workers.append(work(place, search.name, "again.log"))
+            workers.append(work(place, study.name, "again.log"))
             codes = wait_all(workers, LIMIT_S)
     finally:
         subprocess.run(["umount", str(place.artifacts)], capture_output=True, check=False)
-    found = trials(place, search)
+    found = trials(place, study)
     reasons = [str(trial.user_attrs.get(REASON, "")) for trial in found if trial.state.name == "FAIL"]
     clear = sum("No space left on device" in reason for reason in reasons)
     return Row(
         "disk full: one clear reason, nothing corrupt, the worker says why it stops",
         what,
-        f"{clear} of {len(reasons)} failed trials say so, {len(left)} files left, then {dict(states(place, search))}"
+        f"{clear} of {len(reasons)} failed trials say so, {len(left)} files left, then {dict(states(place, study))}"
         f"; the worker: {said[:60]} ...",
         clear == len(reasons) == 3
         and not left
         and codes == [2, 0]
         and said.startswith("drivebeat: worker stops: 3 trials in a row failed")
-        and states(place, search)["COMPLETE"] == 2,
+        and states(place, study)["COMPLETE"] == 2,
     )

@@ -20,7 +20,7 @@ from data.synthetic.recordings import SynthConfig, synthesise
 from search.storage.open import open_engine, open_storage
 from search.storage.tables import SLOTS
 from search.study.spec import StudySpec, check
-from search.study.study import SearchStudy, create
+from search.study.study import Study, create
 from training.decode import decode
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +101,7 @@ def spec_of(place: Place, name: str, trials: int, epochs: int, **changes: Any) -
     return check(decode(StudySpec, document, name), name)
 
 
-def make(place: Place, spec: StudySpec) -> SearchStudy:
+def make(place: Place, spec: StudySpec) -> Study:
     """The study of `spec` in the database."""
     return create(spec, open_storage(place.url), open_engine(place.url))[0]
 
@@ -159,29 +159,29 @@ def until(what: str, happens: Callable[[], bool], limit_s: float, every_s: float
     return time.monotonic() - began
 
 
-def trials(place: Place, search: SearchStudy) -> list[FrozenTrial]:
+def trials(place: Place, study: Study) -> list[FrozenTrial]:
     """All trials, read afresh."""
-    return open_storage(place.url).get_all_trials(search.study._study_id)
+    return open_storage(place.url).get_all_trials(study.optuna._study_id)
 
 
-def told(search: SearchStudy, number: int) -> int:
+def told(study: Study, number: int) -> int:
     """How many reports the trial has; 0 before it exists."""
-    found = search.study.get_trials(deepcopy=False)
+    found = study.optuna.get_trials(deepcopy=False)
     return len(found[number].intermediate_values) if number < len(found) else 0
 
 
-def slots(place: Place, search: SearchStudy) -> list[Any]:
+def slots(place: Place, study: Study) -> list[Any]:
     """The rows of the study's slots."""
     engine = open_engine(place.url)
     with engine.begin() as connection:
-        rows = connection.execute(sqlalchemy.select(SLOTS).where(SLOTS.c.study == search.name)).all()
+        rows = connection.execute(sqlalchemy.select(SLOTS).where(SLOTS.c.study == study.name)).all()
     engine.dispose()
     return list(rows)
 
 
-def states(place: Place, search: SearchStudy) -> Counter[str]:
+def states(place: Place, study: Study) -> Counter[str]:
     """How many trials are in which state."""
-    return Counter(trial.state.name for trial in trials(place, search))
+    return Counter(trial.state.name for trial in trials(place, study))
 
 
 def words(place: Place, pattern: str = "*.log") -> str:

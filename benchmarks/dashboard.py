@@ -218,7 +218,7 @@ def look(port: int, server: int, study: int, n_trials: int, pause_s: float) -> t
 
 
 def compare(
-    url: str, folder: Path, n_trials: int, n_reports: int, pause_s: float, say: Callable[[str], None] = print
+    url: str, folder: Path, n_trials: int, n_reports: int, pause_s: float, log: Callable[[str], None] = print
 ) -> None:
     """Fill the empty database at `url` and print the table; the servers run in `folder`."""
     study = fill(url, n_trials, n_reports)
@@ -231,14 +231,14 @@ def compare(
         str(_free_port()),
     ]
     ours = [sys.executable, "-m", "search", "dashboard", "--storage", url, "--port", "0"]
-    say(f"{n_trials:,} trials of {n_reports} reports, {make_url(url).get_backend_name()}, one browser over loopback")
-    say(f"{'':24}{'stock':>34}{'drivebeat':>34}")
+    log(f"{n_trials:,} trials of {n_reports} reports, {make_url(url).get_backend_name()}, one browser over loopback")
+    log(f"{'':24}{'stock':>34}{'drivebeat':>34}")
     found = []
     for command, says in ((stock, r"Listening on http://[^:]+:(\d+)/"), (ours, r"http://127\.0\.0\.1:(\d+)/")):
         with served(command, says, folder) as (port, server):
             found.append(look(port, server, study, n_trials, pause_s))
     for i, what in enumerate(("view right after start", "first view", "refresh")):
-        say(f"{what:24}" + "".join(f"{_cell(side[i]):>34}" for side in found))
+        log(f"{what:24}" + "".join(f"{_cell(side[i]):>34}" for side in found))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import sqlalchemy
 
 from benchmarks.chaos_place import Place, record
 from benchmarks.postgres import private_postgres
-from benchmarks.scaling_place import EPOCHS, Open, Worker, at_once, closed, past, study, worker
+from benchmarks.scaling_place import EPOCHS, Open, Worker, at_once, closed, create_study, past, worker
 from search.storage.open import open_engine
 
 PHASES = ("turn", "attributes", "report", "prune", "note", "end")
@@ -26,7 +26,7 @@ Table = tuple[str, Sequence[str], list[list[str]]]
 
 def statements(place: Place, quick: bool) -> Table:
     """A trial's statements, by what is done and whose tables are spoken to."""
-    study(place, "statements")
+    create_study(place, "statements")
     one = worker(place.url, "statements")
     for _ in range(2):
         one.trial()
@@ -46,9 +46,9 @@ def statements(place: Place, quick: bool) -> Table:
 def sizes(place: Place, quick: bool) -> Table:
     """Bytes that a finished trial takes, by table, indexes included."""
     n_trials = 100 if quick else 2000
-    search = study(place, "sizes")
+    study = create_study(place, "sizes")
     before = _bytes(place)
-    past(search, place.url, n_trials)
+    past(study, place.url, n_trials)
     grown = {name: size - before.get(name, 0) for name, size in _bytes(place).items()}
     rows = [[name, f"{size / n_trials:,.0f}"] for name, size in sorted(grown.items(), key=lambda r: -r[1]) if size > 0]
     rows.append(["all", f"{sum(grown.values()) / n_trials:,.0f}"])
@@ -61,9 +61,9 @@ def growth(place: Place, quick: bool) -> Table:
     cases = [(n, sampler) for n in counts for sampler in ("random", "tpe", "gp") if sampler != "gp" or n <= 1_000]
     workers = []
     for n_trials, sampler in cases:
-        search = study(place, f"growth-{sampler}-{n_trials}", sampler)
-        past(search, place.url, n_trials)
-        workers.append(worker(place.url, search.name))
+        study = create_study(place, f"growth-{sampler}-{n_trials}", sampler)
+        past(study, place.url, n_trials)
+        workers.append(worker(place.url, study.name))
     took = _least(workers, 3 if quick else 8)
     rows = []
     for (n_trials, sampler), mine in zip(cases, took, strict=True):
@@ -77,10 +77,10 @@ def running(place: Place, quick: bool) -> Table:
     cases = (1, 10) if quick else (1, 10, 100, 1_000)
     workers = []
     for n_running in cases:
-        search = study(place, f"running-{n_running}", "random")
-        past(search, place.url, 20)
-        past(search, place.url, n_running, "RUNNING")
-        workers.append(worker(place.url, search.name))
+        study = create_study(place, f"running-{n_running}", "random")
+        past(study, place.url, 20)
+        past(study, place.url, n_running, "RUNNING")
+        workers.append(worker(place.url, study.name))
     took = _least(workers, 2 if quick else 4)
     steps = ("turn", "report", "prune")
     rows = [
@@ -112,7 +112,7 @@ def crowd(place: Place, quick: bool) -> Table:
     rows, base, base_turn = [], None, 0.0
     for n_workers in (1, 2) if quick else (1, 4, 16):
         name = f"crowd-{n_workers}"
-        study(place, name, "tpe")
+        create_study(place, name, "tpe")
         shared = Open()
         workers = [worker(place.url, name, i, shared) for i in range(n_workers)]
         n_each = 2 if quick else max(4, 48 // n_workers)

@@ -19,16 +19,17 @@ from optuna.storages._rdb import models
 from sqlalchemy import Engine, event, insert
 
 from benchmarks.chaos_place import Place, make, spec_of
-from search.pages.notes import BY_SNR, TRAINED, put_note
-from search.queue.slots import Lookout, claim, release, renew, settle
-from search.queue.workers import Doing, note
+from search.pages.notes import TRAINED, put_note
+from search.queue.slots import OrphanDetector, claim, record_result, release, renew
+from search.queue.workers import WorkerStatus, note
 from search.storage.fast.storage import batch
 from search.storage.open import engine_of, open_engine, open_storage
 from search.storage.tables import SLOTS, Process, this_process
 from search.study.spec import run_of
-from search.study.study import SearchStudy, load_study
-from search.worker.assign import next_turn, sweep
-from search.worker.result import TrialOutcome
+from search.study.study import Study, load_study
+from search.trials import BY_SNR
+from search.worker.assign import next_turn, recover
+from search.worker.result import TrialResult
 from training.config import to_document
 
 EPOCHS = 10
@@ -92,11 +93,11 @@ class Meter:
 class Worker:
     """A worker without training: its own connections, cache and name."""
 
-    search: SearchStudy
+    study: Study
     storage: BaseStorage
     engine: Engine
     process: Process
-    lookout: Lookout
+    detector: OrphanDetector
     meter: Meter
 
     def trial(self) -> bool:
@@ -105,15 +106,15 @@ class Worker:
         """
         meter, draw = self.meter, random.Random(0)
         with meter.at("turn"):
-            sweep(self.search, self.engine, self.lookout)
-            turn = next_turn(self.search, self.engine, self.process, LEASE_S)
+            recover(self.study, self.engine, self.detector)
+            turn = next_turn(self.study, self.engine, self.process, LEASE_S)
         if turn is None:
             return False
         trial = turn.trial
         with meter.at("attributes"), batch(trial.storage, trial._trial_id):
-            for name, value in attributes_of(self.search, turn.params).items():
+            for name, value in attributes_of(self.study, turn.params).items():
                 trial.set_user_attr(name, value)
-        for epoch in range(self.search.spec.epochs):
+        for epoch in range(self.study.spec.epochs):
             with meter.at("report"):
                 trial.report(draw.random(), epoch)
             with meter.at("prune"):
@@ -122,26 +123,26 @@ class Worker:
             for i, name in enumerate(ARTIFACTS):
                 trial.storage.set_trial_system_attr(trial._trial_id, *artifact(i, name))
         with meter.at("note"):
-            put_note(trial.storage, self.search.study._study_id, trial._trial_id, NOTE, TRAINED)
+            put_note(trial.storage, self.study.optuna._study_id, trial._trial_id, NOTE, TRAINED)
         with meter.at("end"):
-            outcome = TrialOutcome("complete", draw.random(), EPOCHS)
-            assert settle(self.engine, turn.held, outcome.encode())
-            self.search.study.tell(trial, outcome.value)
+            outcome = TrialResult("complete", draw.random(), EPOCHS)
+            assert record_result(self.engine, turn.held, outcome.encode())
+            self.study.optuna.tell(trial, outcome.value)
             release(self.engine, turn.held, "finished")
         return True
 
     def beat(self) -> None:
         """What search.queue.heartbeat does six times a lease, with a slot of the study held."""
-        held = claim(self.engine, self.search.name, self.process, LEASE_S)
+        held = claim(self.engine, self.study.name, self.process, LEASE_S)
         assert held is not None
         with self.meter.at("beat"):
             with self.engine.begin() as connection:
-                note(connection, self.process, Doing("working", held.study, 0, 0, 0.0))
+                note(connection, self.process, WorkerStatus("working", held.study, 0, 0, 0.0))
                 assert renew(connection, held, LEASE_S)
-            self.lookout.orphans(self.engine, held.study, time.monotonic())
+            self.detector.find(self.engine, held.study, time.monotonic())
 
 
-def study(place: Place, name: str, sampler: str = "tpe", n_trials: int = 1_000_000) -> SearchStudy:
+def create_study(place: Place, name: str, sampler: str = "tpe", n_trials: int = 1_000_000) -> Study:
     """A study of four parameters, median pruning and EPOCHS reports a trial."""
     return make(
         place,
@@ -163,7 +164,7 @@ def worker(url: str, name: str, number: int = 0, shared: Open | None = None) -> 
     meter.watch(engine_of(storage), "Optuna")
     meter.watch(engine, "ours")
     process = dataclasses.replace(this_process(), name=f"simulated-{number}")
-    return Worker(load_study(name, storage), storage, engine, process, Lookout(LEASE_S / 3), meter)
+    return Worker(load_study(name, storage), storage, engine, process, OrphanDetector(LEASE_S / 3), meter)
 
 
 def closed(someone: Worker) -> None:
@@ -173,19 +174,19 @@ def closed(someone: Worker) -> None:
     engine_of(someone.storage).dispose()
 
 
-def attributes_of(search: SearchStudy, params: Any) -> dict[str, Any]:
+def attributes_of(study: Study, params: Any) -> dict[str, Any]:
     """The user attributes that a trial has at its end beside its worker's name, values of the usual size."""
-    run = json.dumps(to_document(run_of(search.spec, search.space, params, "simulated")))
+    run = json.dumps(to_document(run_of(study.spec, study.space, params, "simulated")))
     scores = ("si_sdr_db", "event_f1", "hr_within_5_bpm", "snr_improvement_db")
-    by_snr = [f"si_sdr_db@{snr:+g}" for snr in search.spec.data.validation.snrs_db]
+    by_snr = [f"si_sdr_db@{snr:+g}" for snr in study.spec.data.validation.snrs_db]
     return {
         "run": run,
         "device": "cpu",
         "n_parameters": 12_345,
         "seconds": 123.4,
         "best_epoch": 9,
-        "model": search.space.model.name,
-        BY_SNR: {f"{snr:+g}": dict.fromkeys(scores, 1.2345) for snr in search.spec.data.validation.snrs_db},
+        "model": study.space.model.name,
+        BY_SNR: {f"{snr:+g}": dict.fromkeys(scores, 1.2345) for snr in study.spec.data.validation.snrs_db},
         **dict.fromkeys((*scores, *by_snr), 1.2345),
     }
 
@@ -197,37 +198,37 @@ def artifact(number: int, name: str) -> tuple[str, str]:
     return f"artifacts:{identity}", json.dumps(kind)
 
 
-def past(search: SearchStudy, url: str, n_trials: int, state: str = "COMPLETE") -> None:
+def past(study: Study, url: str, n_trials: int, state: str = "COMPLETE") -> None:
     """Write trials as if they had been run, with all that a trial leaves; much faster than running them.
 
     RUNNING ones have all reports and no slot, which is what the others see of them.
     """
     engine, draw = open_engine(url), random.Random(1)
-    first = len(search.study.get_trials(deepcopy=False))
+    first = len(study.optuna.get_trials(deepcopy=False))
     points = optuna.samplers.RandomSampler(seed=first)
     key = models.TrialModel.trial_id
     usual = attributes_of(
-        search, {n: points.sample_independent(None, None, n, d) for n, d in search.space.sampled.items()}
+        study, {n: points.sample_independent(None, None, n, d) for n, d in study.space.sampled.items()}
     )  # type: ignore[arg-type]
     for start in range(first, first + n_trials, 1000):
         numbers = range(start, min(first + n_trials, start + 1000))
         times = {"datetime_start": datetime(2026, 1, 1), "datetime_complete": datetime(2026, 1, 2)}
-        rows = [{"number": n, "study_id": search.study._study_id, "state": state, **times} for n in numbers]
+        rows = [{"number": n, "study_id": study.optuna._study_id, "state": state, **times} for n in numbers]
         tables: defaultdict[Any, list[dict[str, Any]]] = defaultdict(list)
         with engine.begin() as connection:
             adding = insert(models.TrialModel).returning(key, sort_by_parameter_order=True)
             for number, trial_id in zip(numbers, connection.execute(adding, rows).scalars().all(), strict=True):
-                params = {n: points.sample_independent(None, None, n, d) for n, d in search.space.sampled.items()}  # type: ignore[arg-type]
-                _add_begun(tables, search, trial_id, params, draw)
+                params = {n: points.sample_independent(None, None, n, d) for n, d in study.space.sampled.items()}  # type: ignore[arg-type]
+                _add_begun(tables, study, trial_id, params, draw)
                 if state == "COMPLETE":
-                    _add_ended(tables, search, trial_id, number, usual, draw)
+                    _add_ended(tables, study, trial_id, number, usual, draw)
             for table, its_rows in tables.items():
                 connection.execute(insert(table), its_rows)
     engine.dispose()
 
 
-def _add_begun(tables: Any, search: SearchStudy, trial_id: int, params: Any, draw: random.Random) -> None:
-    for name, distribution in search.space.sampled.items():
+def _add_begun(tables: Any, study: Study, trial_id: int, params: Any, draw: random.Random) -> None:
+    for name, distribution in study.space.sampled.items():
         value = {"param_value": distribution.to_internal_repr(params[name])}
         kind = {"param_name": name, "distribution_json": distribution_to_json(distribution)}
         tables[models.TrialParamModel].append({"trial_id": trial_id, **kind, **value})
@@ -236,8 +237,8 @@ def _add_begun(tables: Any, search: SearchStudy, trial_id: int, params: Any, dra
         tables[models.TrialIntermediateValueModel].append({"trial_id": trial_id, "step": step, **value})
 
 
-def _add_ended(tables: Any, search: SearchStudy, trial_id: int, number: int, usual: Any, draw: random.Random) -> None:
-    study_id = search.study._study_id
+def _add_ended(tables: Any, study: Study, trial_id: int, number: int, usual: Any, draw: random.Random) -> None:
+    study_id = study.optuna._study_id
     kept = [
         (models.TrialUserAttributeModel, {"trial_id": trial_id}, {"worker": "it", **usual}),
         (models.TrialSystemAttributeModel, {"trial_id": trial_id}, dict(map(artifact, range(5), ARTIFACTS))),
@@ -251,8 +252,8 @@ def _add_ended(tables: Any, search: SearchStudy, trial_id: int, number: int, usu
         tables[table] += [{**owner, "key": name, "value_json": json.dumps(v)} for name, v in attributes.items()]
     value = {"objective": 0, "value": draw.random(), "value_type": "FINITE"}
     tables[models.TrialValueModel].append({"trial_id": trial_id, **value})
-    outcome = TrialOutcome("complete", 0.5, EPOCHS).encode()
-    slot = {"study": search.name, "slot": number, "state": "finished", "token": 1, "worker": "it", "host": "elsewhere"}
+    outcome = TrialResult("complete", 0.5, EPOCHS).encode()
+    slot = {"study": study.name, "slot": number, "state": "finished", "token": 1, "worker": "it", "host": "elsewhere"}
     slot |= {"pid": 1, "born": 1, "trial": number, "outcome": outcome, "deaths": 0, "beats": 100, "expires_at": 0.0}
     tables[SLOTS].append(slot)
 

@@ -15,7 +15,7 @@ from benchmarks.search_curves import Table
 from benchmarks.search_replay import Ask, Method, StopAsking
 from search.sampling.points import key_of, points_at_random, taken
 from search.sampling.samplers import PrunerSpec, SamplerSpec, build_pruner, build_sampler
-from search.sampling.untried import AcceptedPoints
+from search.sampling.untried import UntriedPoints
 
 Pruner = Callable[[Table], BasePruner]
 OURS: tuple[Literal["none", "median", "leaders", "forecast"], ...] = ("none", "median", "leaders", "forecast")
@@ -102,7 +102,7 @@ def unrepeated(name: str, sampler: Callable[[int], BaseSampler]) -> Method:
             used = taken(study.get_trials(deepcopy=False), distributions)
             if len(used) >= len(table.cells):
                 raise StopAsking
-            study.sampler = AcceptedPoints(
+            study.sampler = UntriedPoints(
                 inner, distributions, seed * 10_007 + n, lambda point: key_of(point, distributions) not in used
             )
             return study.ask()

@@ -23,7 +23,8 @@ from benchmarks.search_curves import Axes, axes_of, read_lines
 from data.corpus import Corpus, load
 from data.files import atomic
 from search.study.spec import StudySpec, read_spec, run_of, space_of
-from training.trainer import TrainingFailed, train
+from training.errors import TrainingFailed
+from training.trainer import train
 
 
 def coarse_first(axes: Axes) -> list[dict[str, Any]]:

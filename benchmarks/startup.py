@@ -80,7 +80,7 @@ window_samples = 1280
 [[data.clean]]
 files = ["{folder}/clean*.npz"]
 channels = ["ch1", "ch2", "ch3", "ch4"]
-[[data.mixing.noise]]
+[[data.noise]]
 files = ["{folder}/noise*.npz"]
 channels = ["ch1", "ch2", "ch3", "ch4"]
 """

@@ -108,7 +108,7 @@ def walk(folder: Path, run: Callable[[Callable[[], Any]], Any]) -> None:
     url = f"sqlite:///{folder}/studies.db"
     spec = check(decode(StudySpec, study_document(folder / "recordings"), "path"), "path")
     create(spec, open_storage(url), open_engine(url))
-    run(lambda: work([spec.name], url, folder / "artifacts", threads=1, say=lambda line: None))
+    run(lambda: work([spec.name], url, folder / "artifacts", threads=1, log=lambda line: None))
 
 
 def trace(folder: Path) -> Trail:

@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import DataError
 from data.files import atomic
-from data.recording import DataError, Signal
+from data.recording import Signal
 
 # The coarsest clock of a common file system ticks every 2 s (FAT). A file changed less than that before it was read
 # may change again within the same tick and look the same, so what it held is not remembered.

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from data.cache import Cache, Prepared, keep, open_cache
 from data.config import DataConfig, Source, SplitConfig
 from data.ecg import beats
+from data.errors import DataError
 from data.filters import bandpass, resample
 from data.readers.read import read
-from data.recording import DataError, Recording, Signal, frozen
+from data.recording import Recording, Signal, frozen
 
 SPLITS = ("train", "validation", "test")
 HEART_BAND_HZ = (25.0, 55.0)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
-from data.recording import DataError, Signal
+from data.errors import DataError
+from data.recording import Signal
 
 # The polyphase filter has 20 taps per term of the ratio; this keeps it to 2 million.
 MAX_RATIO_TERM = 100_000

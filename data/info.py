@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from scipy.signal import welch
 
 from data.ecg import beats, heart_rate_bpm
+from data.errors import DataError
 from data.files import atomic
 from data.filters import bandpass
 from data.readers.contents import Variable
 from data.readers.read import variables
-from data.recording import DataError, Recording, Signal
+from data.recording import Recording, Signal
 
 BAND_HZ = (25.0, 55.0)
 TRACE_S = 10.0

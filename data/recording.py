@@ -7,12 +7,10 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import DataError
+
 Signal = NDArray[np.float32]
 D = TypeVar("D", bound=np.generic)
-
-
-class DataError(ValueError):
-    """A file or a recording that cannot be used; the message is for the user."""
 
 
 def frozen(values: NDArray[np.generic], dtype: type[D] = np.float32) -> NDArray[D]:  # type: ignore[assignment]

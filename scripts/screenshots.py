@@ -51,7 +51,7 @@ validation = {{ n_windows = 24 }}
 files = ["data/demo/*/stop.wav"]
 channels = ["ch1", "ch2", "ch3", "ch4"]
 ecg = {{ replace = "stop", by = "stop_ECG" }}
-[[data.mixing.noise]]
+[[data.noise]]
 files = ["data/demo/*/*km.wav"]
 channels = ["ch1", "ch2", "ch3", "ch4"]
 """
@@ -70,7 +70,7 @@ def main() -> None:
         place = folder or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
         if not (place / "studies.db").exists():
-            search(place)
+            study(place)
         drivebeat(place, "report", NAME, "-o", "report.html", "--threads", "1")
         IMAGES.mkdir(parents=True, exist_ok=True)
         with dashboard(place) as address, headless_chromium() as chromium:
@@ -91,7 +91,7 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path}
 
 
-def search(folder: Path) -> None:
+def study(folder: Path) -> None:
     """Recordings, studies, search; what `drivebeat watch` shows on the way goes to watch.svg."""
     synth = ("--seed", "1", "--minutes", "1", "--sessions", "5", "--speeds", "80,120")
     drivebeat(folder, "data", "synth", "--out", "data/demo", *synth)
@@ -113,12 +113,12 @@ def terminal(folder: Path) -> str:
 
     from search.storage.open import open_engine, open_storage
     from search.study.status import snapshot
-    from search.study.study import select
+    from search.study.study import load_studies
     from search.terminal.status import render
 
     url = f"sqlite:///{folder}/studies.db"
     engine = open_engine(url)
-    snaps = [snapshot(study, engine) for study in select(NAME, open_storage(url))]
+    snaps = [snapshot(study, engine) for study in load_studies(NAME, open_storage(url))]
     engine.dispose()
     share = sum(snap.finished for snap in snaps) / sum(snap.budget for snap in snaps)
     if share > 0.75:
@@ -150,9 +150,9 @@ def photograph(chromium: Any, address: str, folder: Path) -> None:
     """Study list, study with its plots and note, trial with figure and players, report with its comparison."""
     from search.storage.open import open_storage
     from search.study.export import best_of
-    from search.study.study import select
+    from search.study.study import load_studies
 
-    best, trial = best_of(select(NAME, open_storage(f"sqlite:///{folder}/studies.db")))
+    best, trial = best_of(load_studies(NAME, open_storage(f"sqlite:///{folder}/studies.db")))
     study, report = f"{address}studies/{best.study._study_id}", f"file://{folder.resolve()}/report.html"
     page = chromium.new_context(viewport=SIZE, color_scheme="light").new_page()
     page.set_default_timeout(PATIENCE_MS)

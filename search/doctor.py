@@ -20,12 +20,12 @@ from sqlalchemy.exc import ArgumentError
 
 from data.config import DataConfig
 from data.corpus import load
-from search.artifacts.folder import open_store
+from search.artifacts.folder import open_artifacts
 from search.storage.mounts import network_file_system
 from search.storage.open import masked, open_engine, open_storage
 from search.storage.tables import SCHEMA_VERSION, database_time
 from search.study.spec import read_spec
-from search.study.study import all_studies, select
+from search.study.study import all_studies, load_studies
 from search.worker.tracking import tracking_of
 from training.switches import read_switches
 
@@ -183,7 +183,7 @@ def _sqlite_file(url: str) -> Path | None:
 def _artifacts(artifacts: str) -> Check:
     if "://" not in artifacts and not Path(artifacts).exists():
         return Check("artifacts", "well", f"{artifacts} is not there yet; the first worker makes it")
-    open_store(artifacts)
+    open_artifacts(artifacts)
     if "://" not in artifacts and not os.access(artifacts, os.W_OK):
         return Check(
             "artifacts", "broken", f"{artifacts} cannot be written", f"chown or chmod {artifacts}, or --artifacts"
@@ -226,12 +226,12 @@ def _trackers(url: str) -> list[Check]:
     return checks
 
 
-def _recordings(study: str, url: str) -> Check:
-    if study.endswith(".toml"):
-        config, wanted = read_spec(Path(study)).data, None
+def _recordings(name: str, url: str) -> Check:
+    if name.endswith(".toml"):
+        config, wanted = read_spec(Path(name)).data, None
     else:
-        search = select(study, open_storage(url))[0]
-        config, wanted = search.spec.data, search.fingerprint
+        study = load_studies(name, open_storage(url))[0]
+        config, wanted = study.spec.data, study.fingerprint
     return _read(config, wanted)
 
 

@@ -16,19 +16,17 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine
 
 from search.queue.slots import progress
-from search.storage.locks import alone
-from search.study.finished import why_over
-from search.study.study import SearchStudy
-from search.trials import best_trial
-from search.worker.result import TrialOutcome
+from search.storage.locks import exclusive
+from search.study.finished import stop_reason
+from search.study.study import Study
+from search.trials import MESSAGES, best_trial
 from training.evaluation.scores import SCORES, better
 from training.switches import Switches, mask
 
-TOLD = "drivebeat:messages"
 BEST_EVERY_S = 600.0
 TURN_S = 60.0
 PATIENCE_S = 5.0
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,61 +46,61 @@ class Message:
     body: str
 
 
-def after_trial(search: SearchStudy, engine: Engine, switches: Switches, say: Say) -> None:
+def after_trial(study: Study, engine: Engine, switches: Switches, log: Log) -> None:
     """Tell what a trial's end has changed: a new best, at most one in ten minutes; the study's end, once."""
     if not switches.message_urls:
         return
-    with alone(engine, f"messages {search.name}", expires_s=TURN_S):
-        storage, study_id = search.study._storage, search.study._study_id
-        before = Told(**json.loads(storage.get_study_system_attrs(study_id).get(TOLD, "{}")))
-        told, messages = news(search, engine, before, time.time())
+    with exclusive(engine, f"messages {study.name}", expires_s=TURN_S):
+        storage, study_id = study.optuna._storage, study.optuna._study_id
+        before = Told(**json.loads(storage.get_study_system_attrs(study_id).get(MESSAGES, "{}")))
+        told, messages = news(study, engine, before, time.time())
         if told != before:  # noted first: a worker killed in between tells nobody, rather than everybody twice
-            storage.set_study_system_attr(study_id, TOLD, json.dumps(asdict(told)))
+            storage.set_study_system_attr(study_id, MESSAGES, json.dumps(asdict(told)))
     for message in messages:
-        send(message, switches, say)
+        send(message, switches, log)
 
 
-def news(search: SearchStudy, engine: Engine, before: Told, now: float) -> tuple[Told, list[Message]]:
+def news(study: Study, engine: Engine, before: Told, now: float) -> tuple[Told, list[Message]]:
     """What there is to tell of a study at the time `now`, and what will have been told then."""
-    best, over = best_trial(search), why_over(search, engine)
-    state = progress(engine, search.name)
+    best, over = best_trial(study.optuna), stop_reason(study, engine)
+    state = progress(engine, study.name)
     counted = f"{state.finished} of {state.budget} trials"
-    found = f"best {search.spec.metric} {best.value:+.3f} (trial {best.number})" if best else "no complete trial"
+    found = f"best {study.spec.metric} {best.value:+.3f} (trial {best.number})" if best else "no complete trial"
     if over:
         if before.over:
             return before, []
-        body = f"{over}; {counted}, {found}. Next: drivebeat export {search.name} -o best.yaml"
+        body = f"{over}; {counted}, {found}. Next: drivebeat export {study.name} -o best.yaml"
         value = best.value if best else None
-        return Told(value, now, over=True), [Message(f"drivebeat: {search.name} is done", body)]
+        return Told(value, now, over=True), [Message(f"drivebeat: {study.name} is done", body)]
     if best is None or best.value is None:
         return before, []
-    is_new = before.best is None or better(SCORES[search.spec.metric], best.value, before.best)
+    is_new = before.best is None or better(SCORES[study.spec.metric], best.value, before.best)
     if not is_new or now - before.best_at < BEST_EVERY_S:
         return before, []  # what is held back now is told by the first trial that ends later
-    return Told(best.value, now), [Message(f"drivebeat: new best in {search.name}", f"{found}, after {counted}")]
+    return Told(best.value, now), [Message(f"drivebeat: new best in {study.name}", f"{found}, after {counted}")]
 
 
-def worker_failed(search: SearchStudy, outcome: TrialOutcome, number: int, switches: Switches, say: Say) -> None:
+def worker_failed(study: str, reason: str, number: int, switches: Switches, log: Log) -> None:
     """Tell that a trial took its workers with it."""
-    send(Message(f"drivebeat: workers die in {search.name}", f"trial {number} failed: {outcome.reason}"), switches, say)
+    send(Message(f"drivebeat: workers die in {study}", f"trial {number} failed: {reason}"), switches, log)
 
 
-def worker_stopped(studies: str, reason: str, switches: Switches, say: Say) -> None:
+def worker_stopped(studies: str, reason: str, switches: Switches, log: Log) -> None:
     """Tell that a worker gave up, after failures in a row."""
-    send(Message(f"drivebeat: a worker of {studies} gave up", reason), switches, say)
+    send(Message(f"drivebeat: a worker of {studies} gave up", reason), switches, log)
 
 
-def stalled(studies: str, reason: str, switches: Switches, say: Say) -> None:
+def stalled(studies: str, reason: str, switches: Switches, log: Log) -> None:
     """Tell that a search ended before its budget was spent."""
-    send(Message(f"drivebeat: {studies} stands still", reason), switches, say)
+    send(Message(f"drivebeat: {studies} stands still", reason), switches, log)
 
 
-def run_failed(run: str, reason: str, switches: Switches, say: Say) -> None:
+def run_failed(run: str, reason: str, switches: Switches, log: Log) -> None:
     """Tell that a training failed."""
-    send(Message(f"drivebeat: training of {run} failed", reason), switches, say)
+    send(Message(f"drivebeat: training of {run} failed", reason), switches, log)
 
 
-def send(message: Message, switches: Switches, say: Say) -> bool:
+def send(message: Message, switches: Switches, log: Log) -> bool:
     """Send to every address; whether all took it. Never raises for what a service does."""
     done = True
     for url in switches.message_urls:
@@ -113,7 +111,7 @@ def send(message: Message, switches: Switches, say: Say) -> bool:
             sent, why = False, f" ({type(error).__name__}: {error})"[:300]
         if not sent:
             line = f"a message could not be sent to {_shown(url)}{why}; is the address right, and reachable from here?"
-            say(mask(line, switches.secrets))
+            log(mask(line, switches.secrets))
             done = False
     return done
 

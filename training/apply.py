@@ -13,10 +13,11 @@ from torch import nn
 
 from data.config import DataConfig
 from data.corpus import condition
+from data.errors import DataError
 from data.files import atomic
 from data.filters import resample
-from data.recording import DataError, Recording
-from training.decode import ConfigError
+from data.recording import Recording
+from training.errors import ConfigError
 from training.evaluation.estimate import estimate_windows
 
 OVERLAP = 0.25

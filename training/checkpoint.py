@@ -12,15 +12,11 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from data.files import atomic
-from training.decode import ConfigError
+from training.errors import CheckpointError
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
 MAGIC = b"drivebeat-checkpoint-1 "
-
-
-class CheckpointError(ConfigError):
-    """A checkpoint or weights file that cannot be used."""
 
 
 def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:

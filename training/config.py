@@ -10,11 +10,13 @@ from optuna.distributions import CategoricalDistribution
 from torch import nn
 
 from data.config import DataConfig
+from data.errors import near
 from models import DENOISERS, DenoiserConfig
 from models.front import FrontConfig
 from objectives.loss_parts import LossConfig
 from objectives.losses import LOSSES
-from training.decode import ConfigError, decode, decode_named, encode, near, read_document, write_document
+from training.decode import decode, decode_named, encode, read_document, write_document
+from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 from training.optimiser import OptimiserConfig
 from training.schedule import ScheduleConfig

@@ -7,23 +7,20 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, fields, is_dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from data.errors import near
 from data.files import atomic
+from training.errors import ConfigError
 
 T = TypeVar("T")
 UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")  # pydantic's words for it
-
-
-class ConfigError(ValueError):
-    """A document that cannot become a config; the message is for its writer."""
 
 
 def decode(cls: type[T], values: object, where: str) -> T:
@@ -70,12 +67,6 @@ def pick(table: Mapping[str, T], name: object, where: str, what: str) -> T:
 def encode(value: object) -> Any:
     """A config as plain dicts, lists and scalars; the inverse of decode."""
     return json.loads(json.dumps(asdict(value)))  # type: ignore[call-overload]  # tuples become lists
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """ " (did you mean 'x'?)", or nothing."""
-    match = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {match[0]!r}?)" if match else ""
 
 
 def refuse_nan(values: object, where: str) -> None:

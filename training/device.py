@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:

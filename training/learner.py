@@ -11,18 +11,11 @@ import torch
 from torch import nn
 
 from data.mixing.mixture import Batch
-from training.checkpoint import (
-    CheckpointError,
-    load_checkpoint,
-    load_fitting_weights,
-    load_weights,
-    save_checkpoint,
-    weights_file,
-)
+from training.checkpoint import load_checkpoint, load_fitting_weights, load_weights, save_checkpoint, weights_file
 from training.config import InitConfig, RunConfig, from_document, to_document
-from training.decode import ConfigError
 from training.device import autocast
 from training.ema import average_in, copy_of, ema_decay_at
+from training.errors import CheckpointError, ConfigError
 from training.optimiser import learning_rate_at
 from training.report import EpochReport
 
@@ -100,12 +93,11 @@ def loss_of(model: nn.Module, criterion: nn.Module, batch: Batch, precision: str
         return loss
 
 
-def build_learner(run: RunConfig, n_channels: int, device: torch.device, *, begins: bool) -> Learner:
-    """The learner of `run`; one that begins takes the weights of run.init, a resumed one has its own.
+def build_learner(run: RunConfig, model: nn.Module, device: torch.device, *, begins: bool) -> Learner:
+    """The learner of `model`, made by `run`; one that begins takes the weights of run.init, a resumed one has its own.
 
-    Draws from torch's global generator. Raises CheckpointError where those weights do not fit.
+    Raises CheckpointError where those weights do not fit.
     """
-    model = run.build_model(n_channels)
     if begins:
         initialise(model, run.init)
     model = model.to(device)

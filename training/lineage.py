@@ -5,9 +5,10 @@ import hashlib
 import math
 from pathlib import Path
 
-from training.checkpoint import CHECKPOINT, WEIGHTS, CheckpointError, file_sha256, weights_file
+from training.checkpoint import CHECKPOINT, WEIGHTS, file_sha256, weights_file
 from training.config import Ancestor, InitConfig, RunConfig, read_run
 from training.device import arithmetic, resolve_device
+from training.errors import CheckpointError
 from training.learner import initialise, read_progress, run_text
 
 RUN_FILE = "run.yaml"

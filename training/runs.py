@@ -19,9 +19,10 @@ from training.apply import apply, check_output, samples_of, write_estimate
 from training.bars import bar, warn
 from training.checkpoint import load_weights
 from training.config import RunConfig, read_run, write_run
-from training.decode import ConfigError, decode, read_document
-from training.device import arithmetic, check_precision, precision_on, resolve_device
-from training.evaluation.estimate import estimate_held_out
+from training.decode import decode, read_document
+from training.device import arithmetic, check_precision, resolve_device
+from training.errors import ConfigError
+from training.evaluation.estimate import estimate_mixture
 from training.evaluation.evaluate import (
     COLUMNS,
     Row,
@@ -33,6 +34,7 @@ from training.evaluation.evaluate import (
 )
 from training.evaluation.scores import SCORES
 from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
+from training.numbers import finite
 from training.report import EpochReport, shown_snr
 from training.switches import Switches
 from training.trackers.base import Place, Tracker, build_trackers
@@ -182,11 +184,8 @@ def evaluate_folder(
     name = run.model.name
     with bar(console, EVALUATION[0], len(EVALUATION)) as advance:
         mixture = held_out(load(config).splits[split], config, config.test if split == "test" else config.validation)
-        device = resolve_device(run.fit.device)
-        precision = precision_on(device, run.fit.precision)
         advance(1, EVALUATION[1])
-        with arithmetic(run.fit.seed, device, threads, precision):
-            ours = estimate_held_out(model.to(device), mixture, device, run.fit.batch_size, precision)
+        ours = estimate_mixture(model, run, mixture, threads)
         advance(2, EVALUATION[2])
         estimates = {**classical_rows(mixture, config.band_hz), name: ours}
         advance(3, EVALUATION[3])
@@ -243,7 +242,7 @@ def rows_document(rows: Sequence[Row]) -> list[dict[str, Any]]:
         {
             "method": row.method,
             "snr_db": row.snr_db,
-            **{name: value if math.isfinite(value) else None for name, value in row.scores.items()},
+            **finite(row.scores),
         }
         for row in rows
     ]

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 DOTENV = Path(".env")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")

@@ -3,12 +3,13 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from data.corpus import Corpus
 from data.mixing.mixture import HeldOut, Mixture, held_out
@@ -18,6 +19,7 @@ from training.checkpoint import WEIGHTS as WEIGHTS
 from training.checkpoint import save_weights
 from training.config import RunConfig
 from training.device import arithmetic, check_precision, resolve_device
+from training.errors import TrainingFailed
 from training.evaluation.estimate import estimate_held_out
 from training.evaluation.scores import SCORES, better, score_by_snr
 from training.learner import Learner, build_learner, load_progress, loss_of, save_progress
@@ -26,10 +28,6 @@ from training.report import EpochReport, Output, collapse_of, measure_output
 from training.schedule import gain_at, peak_share_at, ramps_end
 
 SYNC_STEPS = 25
-
-
-class TrainingFailed(RuntimeError):
-    """The run cannot go on; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +48,18 @@ class _Validated:
 
 
 def train(
-    run: RunConfig, corpus: Corpus, folder: Path, *, check_stop: Callable[[], None] | None = None
-) -> Iterator[EpochReport]:
+    run: RunConfig,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    model: nn.Module | None = None,
+    validation: HeldOut | None = None,
+    check_stop: Callable[[], None] | None = None,
+) -> Generator[EpochReport, None, None]:
     """Train `run`, yielding a report after each epoch; closing the generator frees the device.
+
+    model: of `run`, on the CPU, with the weights that its seed draws; validation: the run's validation mixture. Both
+    are made where they are not given.
 
     `folder` gets the checkpoint and the best weights after every epoch. Where it holds a checkpoint of this very
     run, its reports are yielded again and training goes on after them: on a CPU to the same bits as uninterrupted.
@@ -69,9 +76,10 @@ def train(
     checkpoint = folder / CHECKPOINT
     resumed = checkpoint.exists()
     with arithmetic(fit.seed, device, fit.threads, fit.precision):
-        learner = build_learner(run, corpus.n_channels, device, begins=not resumed)
+        model = model or run.build_model(corpus.n_channels)
+        learner = build_learner(run, model, device, begins=not resumed)
         mixture = Mixture(corpus.splits["train"], run.data, device)
-        validation = held_out(corpus.splits["validation"], run.data, run.data.validation)
+        validation = validation or held_out(corpus.splits["validation"], run.data, run.data.validation)
     n_steps = fit.steps_per_epoch or max(1, mixture.n_windows // run.data.batch_windows(fit.batch_size))
     reports = load_progress(run, corpus.fingerprint, learner, checkpoint, device) if resumed else []
     yield from list(reports)

@@ -11,7 +11,7 @@ from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from data.corpus import Segment
-from data.recording import DataError
+from data.errors import DataError
 
 # A window 60 dB below its recording's mean is a dropout: brought to a stated SNR it would be rounding errors.
 DEAD_POWER_SHARE = 1e-6

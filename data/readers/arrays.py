@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import DataError
 from data.files import atomic
 from data.readers.contents import Contents, Numbers, Variable, Wanted, gather, rate_of, reading
 from data.readers.variables import read_generic
-from data.recording import DataError, Recording
+from data.recording import Recording
 
 DELIMITERS = ("\t", ";", ",")  # else white space
 TIME_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6}

@@ -1,6 +1,5 @@
 """What a reader is asked for and what it gives back, and the rules that hold for every file format."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.recording import DataError, Signal
+from data.errors import DataError, near
+from data.recording import Signal
 
 Numbers = NDArray[np.generic]
 
@@ -86,7 +86,7 @@ def _row(wanted: str, names: Sequence[str], where: Path) -> int:
     if wanted.isdecimal() and int(wanted) < len(names):
         return int(wanted)
     raise DataError(
-        f"{where}: no channel {wanted!r}{did_you_mean(wanted, names)}; it has {listing(names)} "
+        f"{where}: no channel {wanted!r}{near(wanted, names)}; it has {listing(names)} "
         f"(or an index from 0 to {len(names) - 1})"
     )
 
@@ -174,13 +174,6 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise DataError(
             f"{path}: cannot be read as {kind} ({reason}); is it complete and really of that kind?"
         ) from error
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """(did you mean 'x'?) for the nearest known name, else nothing."""
-    by_lower = {k.lower(): k for k in known}
-    near = difflib.get_close_matches(name.lower(), list(by_lower), n=1)
-    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
 
 
 def listing(items: Iterable[object], at_most: int = 8) -> str:

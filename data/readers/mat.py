@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import scipy.io
 
+from data.errors import DataError
 from data.readers.contents import (
     Contents,
     Numbers,
@@ -24,7 +25,7 @@ from data.readers.contents import (
     usable_ecg,
 )
 from data.readers.variables import RATE_NAMES, Store, arrays, choose, is_vector, read_generic, scalar
-from data.recording import DataError, Signal
+from data.recording import Signal
 
 LAYOUTS = ("auto", "240219", "240517", "240826", "generic")
 COLUMNS_240219 = ("Time", "ECG", "ch1z", "ch2z", "ch3z", "ch4z", "ch5z", "ch6z")

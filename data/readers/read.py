@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import DataError
 from data.readers import arrays, mat, wav, wfdb
 from data.readers.contents import Contents, Variable, Wanted, is_ecg, usable_ecg
 from data.readers.variables import RATE_NAMES
-from data.recording import DataError, Recording, Signal
+from data.recording import Recording, Signal
 
 Reader = tuple[Callable[[Path, Wanted], Contents], Callable[[Path], tuple[Variable, ...]]]  # reads; lists
 

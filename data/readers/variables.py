@@ -8,19 +8,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import DataError, near
 from data.readers.contents import (
     Contents,
     Numbers,
     Variable,
     Wanted,
     as_float32,
-    did_you_mean,
     gather,
     is_ecg,
     listing,
     usable_ecg,
 )
-from data.recording import DataError
 
 RATE_NAMES = ("fs", "rate_hz", "sr", "rate", "fs_hz", "sample_rate")
 ECG_RATE_NAMES = ("ecg_rate_hz", "ecg_fs", "fs_ecg")
@@ -67,7 +66,7 @@ def choose(store: Store, pattern: str | None, where: Path) -> list[Variable]:
     names = [v.name for v in store.variables]
     chosen = [pattern] if pattern in names else sorted(fnmatch.filter(names, pattern))
     if not chosen:
-        raise DataError(f"{where}: no variable {pattern!r}{did_you_mean(pattern, names)}; {holds}")
+        raise DataError(f"{where}: no variable {pattern!r}{near(pattern, names)}; {holds}")
     usable = [found[name] for name in chosen if name in found]
     if not usable:
         raise DataError(f"{where}: variable {pattern!r} is no array of two or more real numbers; {holds}")

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from data.errors import DataError
 from data.readers.contents import Contents, Variable, Wanted, gather, reading
-from data.recording import DataError
 
 UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # what programs write that stream and never come back to fill in the size
 

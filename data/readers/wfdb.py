@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import DataError
 from data.readers.contents import Contents, Variable, Wanted, gather, pick_channels, reading
-from data.recording import DataError
 
 BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")  # annotation codes that stand on a QRS complex (wfdb's ann_label_table)
 BEAT_FILES = ("qrs", "atr")

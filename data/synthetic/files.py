@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import savemat, wavfile
 
+from data.errors import DataError
 from data.files import atomic
 from data.filters import resample
-from data.recording import DataError, Recording, Signal
+from data.recording import Recording, Signal
 
 CHANNELS = ("ch1z", "ch2z", "ch3z", "ch4z", "ch5z", "ch6z")
 SEGMENT_SAMPLES = 5120

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
+from data.errors import DataError
 from data.filters import resample
-from data.recording import DataError, Recording, Signal
+from data.recording import Recording, Signal
 from data.synthetic.files import CHANNELS, SYNTH_LAYOUTS, run_name, write_run, write_truth
 from data.synthetic.heart import Beats, Driver, draw_beats, draw_driver, ecg, heart_sound
 from data.synthetic.sensor import Samples, Sensor, band_power, bins_hz, draw_sensor, sensor_gain, wander

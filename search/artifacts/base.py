@@ -14,17 +14,13 @@ from typing import Protocol
 import torch
 from optuna.artifacts._protocol import ArtifactStore
 
-from training.checkpoint import CheckpointError, load_checkpoint
-from training.decode import ConfigError
+from training.checkpoint import load_checkpoint
+from training.errors import CheckpointError
 from training.trainer import CHECKPOINT
 
 LATEST, PREVIOUS = "checkpoint.latest.pt", "checkpoint.previous.pt"
 
-Say = Callable[[str], None]
-
-
-class StoreError(ConfigError):
-    """A store that cannot be used as it was named."""
+Log = Callable[[str], None]
 
 
 class Checkpoints(Protocol):
@@ -40,23 +36,23 @@ class Checkpoints(Protocol):
         passed over: it costs an epoch or the trial's time, not the trial.
         """
 
-    def keep(self, n_epochs: int) -> None:
+    def rotate(self, n_epochs: int) -> None:
         """After an epoch: keep its checkpoint, of `n_epochs` in all, and the one before; older ones go.
 
         A store that does not answer is said, once, and costs no trial.
         """
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Remove the checkpoints of a trial that is finished, here and in the store."""
 
 
-class Store(Protocol):
+class TrialStore(Protocol):
     """artifacts: Optuna's store of figures, sounds and configs; its `write` raises OSError where it cannot."""
 
     @property
     def artifacts(self) -> ArtifactStore: ...
 
-    def of(self, study: str, number: int, say: Say) -> Checkpoints:
+    def checkpoints(self, study: str, number: int, log: Log) -> Checkpoints:
         """The checkpoints of trial `number` of `study`."""
 
 
@@ -65,7 +61,7 @@ def checkpoint_folder(folder: Path, study: str, number: int) -> Path:
     return folder / "checkpoints" / study / str(number)
 
 
-def keep(folder: Path) -> None:
+def rotate(folder: Path) -> None:
     """Keep the checkpoint in `folder` and the one before it, as links that cost no space but the second.
 
     Where the file system knows no links there is only the newest one.
@@ -76,7 +72,7 @@ def keep(folder: Path) -> None:
         os.link(folder / CHECKPOINT, folder / LATEST)
 
 
-def restore(folder: Path, say: Say) -> int:
+def restore(folder: Path, log: Log) -> int:
     """Put the newest valid checkpoint in `folder` where training looks for one; how many epochs are in it, else 0."""
     current = folder / CHECKPOINT
     if not current.exists() and not (folder / PREVIOUS).exists():
@@ -86,7 +82,7 @@ def restore(folder: Path, say: Say) -> int:
             n_epochs = epochs_in(candidate)
         except (CheckpointError, RuntimeError) as error:
             if candidate.exists():
-                say(f"{error}; going on without it")
+                log(f"{error}; going on without it")
                 candidate.unlink()
             continue
         if candidate != current:

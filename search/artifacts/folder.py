@@ -9,13 +9,14 @@ from pathlib import Path
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts._protocol import ArtifactStore
 
-from search.artifacts.base import Checkpoints, Say, Store, StoreError, checkpoint_folder, keep, restore
+from search.artifacts.base import Checkpoints, Log, TrialStore, checkpoint_folder, restore, rotate
+from search.errors import ArtifactError
 
 
-def open_store(place: str | os.PathLike[str]) -> Store:
+def open_artifacts(place: str | os.PathLike[str]) -> TrialStore:
     """The store at `place`: a folder, made where it is missing, or s3://BUCKET/PREFIX.
 
-    Raises StoreError for any other URL, a folder that cannot be made, and a bucket that cannot be reached.
+    Raises ArtifactError for any other URL, a folder that cannot be made, and a bucket that cannot be reached.
     """
     text = os.fspath(place)
     if text.startswith("s3:"):
@@ -23,7 +24,7 @@ def open_store(place: str | os.PathLike[str]) -> Store:
 
         return open_bucket(text)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
-        raise StoreError(
+        raise ArtifactError(
             f"artifacts {text.partition('://')[0]}://...: not a store; allowed are a folder and s3://BUCKET/PREFIX "
             "(any S3-compatible service, with AWS_ENDPOINT_URL)"
         )
@@ -31,7 +32,7 @@ def open_store(place: str | os.PathLike[str]) -> Store:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(
+        raise ArtifactError(
             f"artifacts {text}: the folder cannot be made ({error.strerror}); choose another: --artifacts FOLDER"
         ) from error
     return FolderStore(folder, FileSystemArtifactStore(text))
@@ -44,8 +45,8 @@ class FolderStore:
     folder: Path
     artifacts: ArtifactStore
 
-    def of(self, study: str, number: int, say: Say) -> Checkpoints:
-        return FolderCheckpoints(checkpoint_folder(self.folder, study, number), say)
+    def checkpoints(self, study: str, number: int, log: Log) -> Checkpoints:
+        return FolderCheckpoints(checkpoint_folder(self.folder, study, number), log)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,13 +54,13 @@ class FolderCheckpoints:
     """Checkpoints that stay in the folder in which they are made, which other workers see too."""
 
     folder: Path
-    say: Say
+    log: Log
 
     def restore(self) -> int:
-        return restore(self.folder, self.say)
+        return restore(self.folder, self.log)
 
-    def keep(self, n_epochs: int) -> None:
-        keep(self.folder)
+    def rotate(self, n_epochs: int) -> None:
+        rotate(self.folder)
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

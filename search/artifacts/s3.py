@@ -20,8 +20,10 @@ import torch
 from optuna.artifacts import Boto3ArtifactStore
 
 from data.files import atomic
-from search.artifacts.base import LATEST, PREVIOUS, Checkpoints, Say, StoreError, checkpoint_folder, keep, restore
-from training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from search.artifacts.base import LATEST, PREVIOUS, Checkpoints, Log, checkpoint_folder, restore, rotate
+from search.errors import ArtifactError
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.errors import CheckpointError
 from training.trainer import CHECKPOINT, WEIGHTS
 
 URL = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(.*))?")
@@ -38,13 +40,13 @@ class Unreachable(OSError):
 def open_bucket(url: str) -> "BucketStore":
     """The store at `url`, s3://BUCKET/PREFIX, on the service that AWS_ENDPOINT_URL names, else on AWS.
 
-    Training works in a folder of this machine, below DRIVEBEAT_SCRATCH (runs/scratch by default). Raises StoreError,
+    Training works in a folder of this machine, below DRIVEBEAT_SCRATCH (runs/scratch by default). Raises ArtifactError,
     in one line, for a URL that is none, where boto3 is missing, and where the bucket cannot be read now.
     """
     matched = URL.fullmatch(url)
     if matched is None:
         # not repeated whole: somebody may have written a key into it
-        raise StoreError(
+        raise ArtifactError(
             "artifacts s3:...: not a bucket; write s3://BUCKET/PREFIX, with keys in AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY"
         )
@@ -52,14 +54,14 @@ def open_bucket(url: str) -> "BucketStore":
     try:
         client = _client()
     except ImportError as error:
-        raise StoreError(f"artifacts {url}: boto3 is not installed; pip install 'drivebeat[s3]'") from error
+        raise ArtifactError(f"artifacts {url}: boto3 is not installed; pip install 'drivebeat[s3]'") from error
     except ValueError as error:  # an endpoint that is no URL
-        raise StoreError(f"artifacts {url}: {error}; see AWS_ENDPOINT_URL") from error
+        raise ArtifactError(f"artifacts {url}: {error}; see AWS_ENDPOINT_URL") from error
     place = Bucket(client, bucket, f"{prefix}/" if prefix else "")
     try:
         place.names("checkpoints/", limit=1)
     except Unreachable as error:
-        raise StoreError(
+        raise ArtifactError(
             f"artifacts {url}: {error}; does the bucket exist, and are AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY right?"
         ) from error
@@ -137,9 +139,9 @@ class BucketStore:
     def artifacts(self) -> BucketArtifacts:
         return BucketArtifacts(self.bucket)
 
-    def of(self, study: str, number: int, say: Say) -> Checkpoints:
+    def checkpoints(self, study: str, number: int, log: Log) -> Checkpoints:
         folder = checkpoint_folder(self.scratch, study, number)
-        return BucketCheckpoints(folder, self.bucket, f"checkpoints/{study}/{number}/", say)
+        return BucketCheckpoints(folder, self.bucket, f"checkpoints/{study}/{number}/", log)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,11 +151,11 @@ class BucketCheckpoints:
     folder: Path
     bucket: Bucket
     start: str
-    say: Say
+    log: Log
     away: Event = field(default_factory=Event)
 
     def restore(self) -> int:
-        n_here = restore(self.folder, self.say)
+        n_here = restore(self.folder, self.log)
         try:
             pushed = self._pushed()
             for n_epochs in reversed(pushed):
@@ -162,31 +164,31 @@ class BucketCheckpoints:
                 if self._fetch(n_epochs):
                     return n_epochs
         except Unreachable as error:
-            self.say(f"{self.bucket.url(self.start)}: {error}; going on with what is here, {n_here} epochs")
+            self.log(f"{self.bucket.url(self.start)}: {error}; going on with what is here, {n_here} epochs")
         return n_here
 
-    def keep(self, n_epochs: int) -> None:
-        keep(self.folder)
+    def rotate(self, n_epochs: int) -> None:
+        rotate(self.folder)
         try:
             self._push(n_epochs)
             for old in self._pushed()[:-N_KEPT]:
                 self.bucket.remove(self._name(old))
         except Unreachable as error:
             if not self.away.is_set():
-                self.say(f"{self.bucket.url(self.start)}: {error}; the checkpoints stay on this machine for now")
+                self.log(f"{self.bucket.url(self.start)}: {error}; the checkpoints stay on this machine for now")
             self.away.set()
         else:
             if self.away.is_set():
-                self.say(f"{self.bucket.url(self.start)}: answers again")
+                self.log(f"{self.bucket.url(self.start)}: answers again")
             self.away.clear()
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         try:
             for name in self.bucket.names(self.start):
                 self.bucket.remove(name)
         except Unreachable as error:
-            self.say(f"{self.bucket.url(self.start)}: {error}; checkpoints of a finished trial are left there")
+            self.log(f"{self.bucket.url(self.start)}: {error}; checkpoints of a finished trial are left there")
 
     def _name(self, n_epochs: int) -> str:
         return f"{self.start}{n_epochs:06d}.pt"
@@ -213,7 +215,7 @@ class BucketCheckpoints:
                 files = load_checkpoint(parcel, torch.device("cpu"))
             except (CheckpointError, RuntimeError) as error:
                 why = str(error).removeprefix(f"{parcel}: ").partition(";")[0]
-                self.say(f"{self.bucket.url(name)}: {why}; going on without it")
+                self.log(f"{self.bucket.url(name)}: {why}; going on without it")
                 return False
         for file in (WEIGHTS, CHECKPOINT):  # in this order: a checkpoint never stands without its weights
             if file in files:
@@ -221,7 +223,7 @@ class BucketCheckpoints:
                     temporary.write_bytes(files[file].numpy().tobytes())
         for link in (LATEST, PREVIOUS):
             (self.folder / link).unlink(missing_ok=True)
-        self.say(f"{self.bucket.url(name)}: taken on after {n_epochs} epochs")
+        self.log(f"{self.bucket.url(name)}: taken on after {n_epochs} epochs")
         return True
 
 

@@ -48,7 +48,7 @@ def synth_command(
 
     from rich.console import Console
 
-    from data.recording import DataError
+    from data.errors import DataError
     from data.synthetic.recordings import SynthConfig, synthesise
     from training.bars import bar
 

@@ -54,7 +54,7 @@ def compare_command(
 
 
 def report_command(
-    studies: Annotated[
+    names: Annotated[
         list[str], typer.Argument(metavar="STUDY", help="Studies, or a study file's name for all of its.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="report.html or report.md.")] = Path(
@@ -86,25 +86,25 @@ def report_command(
 
     The HTML holds everything and asks no network. Markdown keeps figures and sounds in a folder beside it.
     """
-    from search.artifacts.folder import open_store
+    from search.artifacts.folder import open_artifacts
     from search.report.build import build_report, format_of, write_report
     from search.storage.open import explained, masked, open_engine, open_storage, storage_url
-    from search.study.study import select
+    from search.study.study import load_studies
 
     chosen = format_of(output, kind)
     url = storage_url(storage)
     with explained(url):
         opened = open_storage(url)
-        searches = {search.name: search for name in studies for search in select(name, opened)}
+        studies = {study.name: study for name in names for study in load_studies(name, opened)}
         page = build_report(
-            list(searches.values()),
+            list(studies.values()),
             open_engine(url),
-            open_store(artifacts).artifacts,
+            open_artifacts(artifacts).artifacts,
             masked(url),
             runs=runs or (),
             classical=classical,
             threads=threads,
         )
     write_report(page, output, chosen, figures)
-    n = len(searches)
+    n = len(studies)
     typer.echo(f"{output}: {n} {'study' if n == 1 else 'studies'}, {output.stat().st_size / 1e6:.2f} MB")

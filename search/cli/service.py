@@ -25,18 +25,18 @@ def workers_command(
 
     from search.queue.workers import workers
     from search.storage.open import explained, masked, open_engine, open_storage, storage_url
-    from search.terminal.status import crew_document, crew_table
+    from search.terminal.status import workers_document, workers_table
 
     url = storage_url(storage)
     with explained(url):
         open_storage(url)
         rows = workers(open_engine(url))
     if as_json:
-        typer.echo(json.dumps(crew_document(rows), indent=2))
+        typer.echo(json.dumps(workers_document(rows), indent=2))
     elif not rows:
         typer.echo(f"no worker in {masked(url)} within a week; start some: drivebeat launch STUDY --workers 2")
     else:
-        Console().print(crew_table(rows))
+        Console().print(workers_table(rows))
 
 
 @storage_app.command("upgrade")
@@ -82,12 +82,12 @@ def dashboard_command(
         host,
         port,
         passwords=passwords,
-        say=lambda at: typer.echo(f"{masked(url)} at {at} (Ctrl-C ends it)"),
+        log=lambda at: typer.echo(f"{masked(url)} at {at} (Ctrl-C ends it)"),
     )
 
 
 def watch_command(
-    study: Annotated[str, typer.Argument(help="A study, or a study file's name for all its families.")],
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or a study file's name for all its families.")],
     storage: Storage = None,
     every: Annotated[float, typer.Option(min=0.2, metavar="SECONDS", help="Between two looks.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
@@ -103,7 +103,7 @@ def watch_command(
     from rich.console import Console
 
     from search.storage.open import explained, open_engine, open_storage, storage_url
-    from search.study.record import all_told
+    from search.study.record import load_records
     from search.study.status import snapshot
     from search.terminal.status import watch
 
@@ -111,12 +111,12 @@ def watch_command(
         raise typer.BadParameter("--json goes with --once; ask again for a later look")
     url = storage_url(storage)
     with explained(url):
-        searches, engine = all_told(open_storage(url), study), open_engine(url)
+        studies, engine = load_records(open_storage(url), name), open_engine(url)
         if as_json:
-            found = [dataclasses.asdict(snapshot(search, engine)) for search in searches]
+            found = [dataclasses.asdict(snapshot(study, engine)) for study in studies]
             typer.echo(json.dumps(found, indent=2))
         else:
-            watch(searches, engine, Console(), every_s=every, once=once)
+            watch(studies, engine, Console(), every_s=every, once=once)
     engine.dispose()
 
 

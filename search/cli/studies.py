@@ -75,17 +75,15 @@ def create_command(
         backend = open_storage(url)
         # first: a source that will not do leaves no study behind
         warm = [warm_points(spec, runs_from(one, backend, warm_trials), one) for one in warm_start or []]
-        for search in create(spec, backend, open_engine(url), fingerprint):
-            n_first = enqueue(search.study, [point for points in warm for point in points[search.name]])
+        for study in create(spec, backend, open_engine(url), fingerprint):
+            n_first = enqueue(study.optuna, [point for points in warm for point in points[study.name]])
             told = f"; {n_first} known point{'s' if n_first > 1 else ''} to be tried first" if n_first else ""
-            typer.echo(
-                f"study {search.name}: {len(search.space.sampled)} parameters, {spec.budget.trials} trials{told}"
-            )
+            typer.echo(f"study {study.name}: {len(study.space.sampled)} parameters, {spec.budget.trials} trials{told}")
     typer.echo(f"next: drivebeat launch {spec.name} --workers 2")
 
 
 def launch_command(
-    study: Annotated[str, typer.Argument(help="A study, or a study file's name for all its families.")],
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or a study file's name for all its families.")],
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="How many. \\[default: one for each GPU, 2 where there is none]", show_default=False),
@@ -119,18 +117,19 @@ def launch_command(
     """
     from rich.console import Console
 
-    from search.launch.base import Launch, LaunchError, pairs
+    from search.errors import LaunchError
+    from search.launch.base import Launch, pairs
     from search.launch.launch import Interrupted, launch
     from search.messages import stalled
     from search.queue.slots import LEASE_S
     from search.storage.open import explained, open_storage, storage_url
-    from search.study.study import select
+    from search.study.study import load_studies
     from search.terminal.status import plain_line
     from training.switches import read_switches
 
     url, switches = storage_url(storage), read_switches()
     with explained(url):
-        names = tuple(search.name for search in select(study, open_storage(url)))
+        names = tuple(study.name for study in load_studies(name, open_storage(url)))
     try:
         wanted = Launch(
             names, url, artifacts, workers, logs, lease or LEASE_S, per_gpu, ray_address, pairs(slurm or [])
@@ -140,11 +139,11 @@ def launch_command(
         typer.echo(f"{end}", err=True)
         raise typer.Exit(end.exit_code) from end
     except LaunchError as error:
-        stalled(study, str(error), switches, lambda line: typer.echo(line, err=True))
+        stalled(name, str(error), switches, lambda line: typer.echo(line, err=True))
         raise
     for snap in snaps:
         typer.echo(plain_line(snap))
-    typer.echo(f"next: drivebeat export {study} -o best.yaml; drivebeat dashboard")
+    typer.echo(f"next: drivebeat export {name} -o best.yaml; drivebeat dashboard")
 
 
 def work_command(
@@ -175,7 +174,7 @@ def work_command(
         artifacts,
         threads=threads,
         lease_s=lease_s,
-        say=lambda line: typer.echo(line) if switches.stdout is not False else None,
+        log=lambda line: typer.echo(line) if switches.stdout is not False else None,
         tracking=tracking,
     )
     typer.echo(f"worker done: {n_trials} trials")
@@ -210,7 +209,7 @@ def show_command(
     from rich.console import Console
 
     from search.storage.open import explained, open_engine, open_storage, storage_url
-    from search.study.record import all_told
+    from search.study.record import load_records
     from search.terminal.tables import show_all
 
     console = Console()
@@ -231,32 +230,34 @@ def show_command(
     url = storage_url(storage)
     with explained(url):
         opened, engine = open_storage(url), open_engine(url)
-        told = [search for name in studies for search in all_told(opened, name)] if studies else all_told(opened)
-        chosen = list({search.name: search for search in told}.values())
+        told = [study for name in studies for study in load_records(opened, name)] if studies else load_records(opened)
+        chosen = list({study.name: study for study in told}.values())
         if across or len(studies or ()) > 1:
-            from search.study.comparison import across as compare
-            from search.study.study import decoded
-            from search.terminal.comparison import across_document, show_across
+            from search.study.comparison import compare_studies as compare
+            from search.study.study import decode_study
+            from search.terminal.comparison import comparison_document_of_studies, show_comparison
 
-            found = compare([decoded(search) for search in chosen], engine)
+            found = compare([decode_study(study) for study in chosen], engine)
             if as_json:
-                typer.echo(json.dumps(across_document(found), indent=2))
+                typer.echo(json.dumps(comparison_document_of_studies(found), indent=2))
             else:
-                show_across(found, console)
+                show_comparison(found, console)
         elif as_json:
             raise typer.BadParameter("--json goes with --models, --model, --across or several studies; add one of them")
         elif not studies:
             show_all(chosen, engine, console)
         else:
-            from search.study.study import decoded
+            from search.study.study import decode_study
             from search.terminal.tables import show_study
 
-            for search in chosen:
-                show_study(decoded(search), engine, console)
+            for study in chosen:
+                show_study(decode_study(study), engine, console)
 
 
 def export_command(
-    study: Annotated[str, typer.Argument(help="A study, or a study file's name: the best over its families.")],
+    name: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A study, or a study file's name: the best over its families.")
+    ],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it (.yaml or .json).")
     ] = Path("best.yaml"),
@@ -275,19 +276,19 @@ def export_command(
     """
     from search.storage.open import explained, open_storage, storage_url
     from search.study.export import check_ending, export
-    from search.study.study import select
+    from search.study.study import load_studies
 
     check_ending(output)
     url = storage_url(storage)
     with explained(url):
-        searches = select(study, open_storage(url))
+        studies = load_studies(name, open_storage(url))
         if confirm is None:
-            search, trial = export(searches, output)
-            typer.echo(f"{output}: trial {trial.number} of {search.name}, {search.spec.metric} {trial.value:+.3f}")
+            study, trial = export(studies, output)
+            typer.echo(f"{output}: trial {trial.number} of {study.name}, {study.spec.metric} {trial.value:+.3f}")
         else:
             from search.study.confirm import confirm as confirmed
             from search.study.confirm import export_confirmed, in_words
 
-            best = export_confirmed(confirmed(searches, confirm, runs, typer.echo), output)
+            best = export_confirmed(confirmed(studies, confirm, runs, typer.echo), output)
             typer.echo(f"{output}: {in_words(best)}")
     typer.echo(f"next: drivebeat train {output} -o runs/{output.stem}")

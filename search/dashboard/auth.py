@@ -18,7 +18,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 FULL, READ = "DRIVEBEAT_DASHBOARD_PASSWORD", "DRIVEBEAT_DASHBOARD_READ_PASSWORD"
 LEAST_LENGTH = 8

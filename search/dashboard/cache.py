@@ -26,9 +26,8 @@ from optuna_dashboard.preferential._study import _SYSTEM_ATTR_PREFERENTIAL_STUDY
 from search.dashboard.http import Piece, piece, reply
 from search.dashboard.storage import PageStorage
 from search.dashboard.trial_json import HIDDEN, TrialWriter
-from search.storage.attributes import NOTE_TEXT, NOTE_VERSION, REMOVED, notes_by_trial, system_attributes, trial_of_key
-from search.study.record import SPACE, SPEC
-from search.trials import best_feasible, is_feasible
+from search.storage.attributes import NOTE_TEXT, NOTE_VERSION, notes_by_trial, system_attributes, trial_of_key
+from search.trials import REMOVED, SPACE, SPEC, best_feasible, is_feasible
 
 OF_STUDY = re.compile(r"/api/studies/(\d{1,9})(/.*)?")
 BLOCK = 1024  # trials that are compressed together

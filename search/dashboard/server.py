@@ -18,13 +18,13 @@ from optuna.exceptions import StorageInternalError
 from optuna_dashboard import wsgi
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.artifacts.folder import open_store
+from search.artifacts.folder import open_artifacts
 from search.dashboard.auth import Passwords, behind_door, check_open
 from search.dashboard.cache import StudyPages
 from search.dashboard.http import compressed
 from search.dashboard.storage import PageStorage
 from search.storage.open import open_engine, open_storage
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 
 def serve(
@@ -34,20 +34,20 @@ def serve(
     port: int,
     *,
     passwords: Passwords | None = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     threads: int = 8,
 ) -> None:
     """Serve the dashboard until interrupted; `say` gets its address once it listens.
 
     Large studies are read in the background from then on. Raises ConfigError for an address that cannot be listened
-    at, or that others than this machine reach while there is no password; StorageError for a database and StoreError
+    at, or that others than this machine reach while there is no password; StorageError for a database and ArtifactError
     for artifacts that cannot be opened.
     """
     passwords = passwords or Passwords()
     check_open(host, passwords)
     with bound(host, port) as listening:
         storage = PageStorage(open_storage(url, fast=False), open_engine(url))
-        pages = build(storage, open_store(artifacts).artifacts)
+        pages = build(storage, open_artifacts(artifacts).artifacts)
         server = waitress.create_server(
             behind_door(pages, passwords),
             sockets=[listening],
@@ -58,7 +58,7 @@ def serve(
         )
         name, number = listening.getsockname()[:2]
         shown = f"[{name}]" if listening.family == socket.AF_INET6 else name
-        say(f"http://{shown}:{number}/dashboard/")
+        log(f"http://{shown}:{number}/dashboard/")
         gc.freeze()  # what is imported stays: searching it over and over takes a fifth of reading ten thousand trials
         threading.Thread(target=_read_ahead, args=(storage, pages), daemon=True).start()
         server.run()

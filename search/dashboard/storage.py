@@ -20,10 +20,10 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, not_, select
 
-from search.storage.attributes import NOTE_OF_A_TRIAL, REMOVED
+from search.storage.attributes import NOTE_OF_A_TRIAL
 from search.storage.fast.storage import FastStorage
 from search.storage.fast.tables import TRIALS, to_local
-from search.trials import best_feasible
+from search.trials import REMOVED, best_feasible
 
 
 @dataclass(slots=True, eq=False)

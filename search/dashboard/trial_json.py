@@ -15,8 +15,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
 from optuna_dashboard._serializer import serialize_attrs, serialize_distribution, serialize_frozen_trial
 
-from search.pages.notes import BY_SNR
-from search.study.record import RUN
+from search.trials import BY_SNR, RUN
+from training.numbers import rounded
 
 REPORT_DIGITS, PARAM_DIGITS, VALUE_DIGITS = 4, 6, 6
 HIDDEN = frozenset({RUN, BY_SNR})  # long documents: the artifact run.yaml and the note show them
@@ -46,18 +46,18 @@ class TrialWriter:
         if removed:
             told["artifacts"] = []
         if "values" in told:
-            told["values"] = [_rounded(value, VALUE_DIGITS) for value in told["values"]]
+            told["values"] = [rounded(value, VALUE_DIGITS) for value in told["values"]]
         params = ",".join([self._param(k, v, trial._distributions[k]) for k, v in trial._params.items()])
         reports = ",".join([_report(step, value) for step, value in sorted(trial.intermediate_values.items())])
         return f'{_encoded(told)[:-1]},"params":[{params}],"intermediate_values":[{reports}]}}'.encode()
 
     def _param(self, name: str, value: Any, distribution: BaseDistribution) -> str:
         if type(value) is float and isinstance(distribution, FloatDistribution):
-            number = repr(_rounded(value, PARAM_DIGITS))
+            number = repr(rounded(value, PARAM_DIGITS))
             return self._told(name, number, f'"{number}"', value, distribution)
         key = id(distribution), name, type(value), value
         if key not in self._choices:
-            inner, shown = distribution.to_internal_repr(value), str(_rounded(value, PARAM_DIGITS))
+            inner, shown = distribution.to_internal_repr(value), str(rounded(value, PARAM_DIGITS))
             self._choices[key] = self._told(name, repr(inner), _encoded(shown), value, distribution)
         return self._choices[key]
 
@@ -73,8 +73,3 @@ class TrialWriter:
 def _report(step: int, value: float) -> str:
     shown = f"{value:.{REPORT_DIGITS}g}" if math.isfinite(value) else f'"{value}"'
     return f'{{"step":{step},"value":{shown}}}'
-
-
-def _rounded(value: Any, digits: int) -> Any:
-    """A float to so many significant digits; "inf", "nan" and integers as they are."""
-    return float(f"{value:.{digits}g}") if isinstance(value, float) else value

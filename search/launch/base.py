@@ -16,16 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from search.errors import LaunchError
 from search.queue.slots import LEASE_S
-from training.decode import ConfigError
 
-STOP_PATIENCE_S = 30.0
+STOP_TIMEOUT_S = 30.0
 # What stands for the exit code of a worker whose machine is gone.
 LOST = -1
-
-
-class LaunchError(ConfigError):
-    """Workers cannot be launched as asked, or ended before the budget was spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,7 @@ class Launch:
     slurm: Mapping[str, str] = field(default_factory=dict)
 
 
-class Seat(Protocol):
+class WorkerHandle(Protocol):
     """One worker's place, and the worker that fills it now."""
 
     @property
@@ -64,7 +60,7 @@ class Seat(Protocol):
         """The last line its worker said, "" where it is not known."""
 
 
-Launcher = Callable[[Launch], AbstractContextManager[Sequence[Seat]]]
+Launcher = Callable[[Launch], AbstractContextManager[Sequence[WorkerHandle]]]
 
 
 def work_command(launch: Launch, threads: int) -> list[str]:
@@ -97,7 +93,7 @@ def start_worker(launch: Launch, log: Path, threads: int, gpu: str | None = None
         )
 
 
-def stop_workers(processes: Sequence[subprocess.Popen[bytes]], patience_s: float = STOP_PATIENCE_S) -> None:
+def stop_workers(processes: Sequence[subprocess.Popen[bytes]], patience_s: float = STOP_TIMEOUT_S) -> None:
     """SIGTERM to those still alive, SIGKILL to those that do not heed it in time."""
     for process in processes:
         if process.poll() is None:

@@ -11,21 +11,21 @@ from rich.console import Console
 from rich.live import Live
 from sqlalchemy import Engine
 
-from search.launch.base import Launch, Launcher, LaunchError, Seat
+from data.errors import near
+from search.errors import LaunchError, StudyError
+from search.launch.base import Launch, Launcher, WorkerHandle
 from search.launch.local import local_workers
 from search.launch.ray import ray_workers
 from search.launch.slurm import slurm_workers
-from search.queue.slots import Lookout
+from search.queue.slots import OrphanDetector
 from search.signals import stop_signals
 from search.storage.open import explained, open_engine, open_storage
-from search.storage.retry import patiently
-from search.study.finished import why_over
-from search.study.record import StudyError
+from search.storage.retry import retry
+from search.study.finished import stop_reason
 from search.study.status import Snapshot, snapshot
-from search.study.study import SearchStudy, load_study
+from search.study.study import Study, load_study
 from search.terminal.status import PlainLines, render
-from search.worker.assign import sweep
-from training.decode import near
+from search.worker.assign import recover
 
 LAUNCHERS: Mapping[str, Launcher] = {"local": local_workers, "ray": ray_workers, "slurm": slurm_workers}
 
@@ -41,7 +41,7 @@ GAVE_UP = 2
 class Watched:
     """A seat, how often its worker died, and since when its last successor has been there."""
 
-    seat: Seat
+    seat: WorkerHandle
     restarts: int = 0
     restart_at: float | None = None
     since: float | None = None
@@ -65,7 +65,7 @@ def launcher(name: str) -> Launcher:
     return LAUNCHERS[name]
 
 
-def watch(seats: Iterable[Seat]) -> list[Watched]:
+def watch(seats: Iterable[WorkerHandle]) -> list[Watched]:
     """The seats, to be watched."""
     return [Watched(seat) for seat in seats]
 
@@ -117,21 +117,21 @@ def launch(wanted: Launch, console: Console, launcher_name: str = "local") -> li
     launcher_of = launcher(launcher_name)
     with explained(wanted.url):
         storage, engine = open_storage(wanted.url), open_engine(wanted.url)
-        searches = [load_study(name, storage) for name in wanted.studies]
-        if not searches:
+        studies = [load_study(name, storage) for name in wanted.studies]
+        if not studies:
             raise StudyError("no study to launch")
-        lookout = Lookout(patience_s=wanted.lease_s / 3)
-        for search in searches:
-            sweep(search, engine, lookout)
+        detector = OrphanDetector(grace_s=wanted.lease_s / 3)
+        for study in studies:
+            recover(study, engine, detector)
         endings: list[_Ending] = []
-        if not all(why_over(search, engine) for search in searches):
-            endings = _watch(launcher_of, wanted, searches, engine, lookout, console)
-        for search in searches:
-            sweep(search, engine, lookout)
-            if over := why_over(search, engine):
-                console.print(f"study {search.name}: {over}", highlight=False, markup=False, soft_wrap=True)
-        snaps = [snapshot(search, engine) for search in searches]
-        unmet = [search.name for search in searches if not why_over(search, engine)]
+        if not all(stop_reason(study, engine) for study in studies):
+            endings = _watch(launcher_of, wanted, studies, engine, detector, console)
+        for study in studies:
+            recover(study, engine, detector)
+            if over := stop_reason(study, engine):
+                console.print(f"study {study.name}: {over}", highlight=False, markup=False, soft_wrap=True)
+        snaps = [snapshot(study, engine) for study in studies]
+        unmet = [study.name for study in studies if not stop_reason(study, engine)]
     engine.dispose()
     if console.is_terminal:
         console.print(render(snaps))
@@ -156,9 +156,9 @@ class _Ending:
 def _watch(
     launcher_of: Launcher,
     wanted: Launch,
-    searches: Sequence[SearchStudy],
+    studies: Sequence[Study],
     engine: Engine,
-    lookout: Lookout,
+    detector: OrphanDetector,
     console: Console,
 ) -> list[_Ending]:
     """Start the workers and stay until all have ended for good; how they ended."""
@@ -169,8 +169,8 @@ def _watch(
             for worker in revive(workers, time.monotonic()):
                 console.print(f"{worker.seat.name} died and was started again", highlight=False)
             try:
-                snaps = patiently(
-                    lambda: _look(searches, engine, lookout),
+                snaps = retry(
+                    lambda: _look(studies, engine, detector),
                     lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
                     check=lambda: _end_if(told, workers),
                 )
@@ -184,18 +184,18 @@ def _watch(
         if told.is_set():
             console.print("stopping the workers ...", highlight=False)
         endings = [_Ending(worker.seat.exit_code(), worker.seat.last_line()) for worker in workers]
-    for search in searches:
-        sweep(search, engine, lookout)
+    for study in studies:
+        recover(study, engine, detector)
     if arrived:
         raise Interrupted(arrived[0])
     return endings
 
 
-def _look(searches: Sequence[SearchStudy], engine: Engine, lookout: Lookout) -> list[Snapshot]:
+def _look(studies: Sequence[Study], engine: Engine, detector: OrphanDetector) -> list[Snapshot]:
     """Open the slots of workers that are gone, whether or not another one asks; the studies as they stand."""
-    for search in searches:
-        sweep(search, engine, lookout)
-    return [snapshot(search, engine) for search in searches]
+    for study in studies:
+        recover(study, engine, detector)
+    return [snapshot(study, engine) for study in studies]
 
 
 def _end_if(told: threading.Event, workers: Sequence[Watched]) -> None:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.launch.base import Launch, LaunchError, cores, last_line_of, start_worker, stop_workers
+from search.errors import LaunchError
+from search.launch.base import Launch, cores, last_line_of, start_worker, stop_workers
 
 N_WORKERS = 2
 
@@ -21,7 +22,7 @@ class Slot:
 
 
 @dataclass(slots=True, eq=False)
-class LocalSeat:
+class LocalWorker:
     """A slot and the process that fills it now."""
 
     launch: Launch
@@ -69,19 +70,19 @@ def visible_gpus(environment: Mapping[str, str], n_devices: int) -> tuple[str, .
 
 
 @contextmanager
-def local_workers(launch: Launch) -> Iterator[Sequence[LocalSeat]]:
+def local_workers(launch: Launch) -> Iterator[Sequence[LocalWorker]]:
     """The seats on this machine. Raises LaunchError."""
     import torch
 
     # counts by the driver's own library and makes no CUDA context, which would cost this process GPU memory
     gpus = visible_gpus(os.environ, torch.cuda.device_count())
     chosen = slots(launch.n_workers, gpus, launch.per_gpu, cores())
-    seats: list[LocalSeat] = []
+    seats: list[LocalWorker] = []
     try:
         for i, slot in enumerate(chosen):
             log = launch.logs / f"worker-{i}.log"
             log.unlink(missing_ok=True)
-            seats.append(LocalSeat(launch, slot, log, start_worker(launch, log, slot.threads, slot.gpu)))
+            seats.append(LocalWorker(launch, slot, log, start_worker(launch, log, slot.threads, slot.gpu)))
         yield seats
     finally:
         stop_workers([seat.process for seat in seats])

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.errors import LaunchError
 from search.launch.base import (
     LOST,
-    STOP_PATIENCE_S,
+    STOP_TIMEOUT_S,
     Launch,
-    LaunchError,
     cores,
     last_line_of,
     refuse_sqlite,
@@ -49,7 +49,7 @@ class Host:
 
 
 @dataclass(slots=True, eq=False)
-class RaySeat:
+class RayWorker:
     """An actor, asked for its worker's state without ever waiting for the answer."""
 
     ray: Any
@@ -98,7 +98,7 @@ def gpu_share(n_workers: int, n_gpus: float, per_gpu: int | None) -> float:
 
 
 @contextmanager
-def ray_workers(launch: Launch) -> Iterator[Sequence[RaySeat]]:
+def ray_workers(launch: Launch) -> Iterator[Sequence[RayWorker]]:
     """The seats on the cluster at ray_address or RAY_ADDRESS, else on a new one of this machine.
 
     Workers that the cluster has no room for wait for it. Raises LaunchError for a missing extra, a cluster that does
@@ -111,7 +111,7 @@ def ray_workers(launch: Launch) -> Iterator[Sequence[RaySeat]]:
     except ImportError as error:
         raise LaunchError(f"--launcher ray: {error}; install it: pip install 'drivebeat[ray]'") from error
     _connect(ray, launch)
-    seats: list[RaySeat] = []
+    seats: list[RayWorker] = []
     try:
         if sum(bool(node["Alive"]) for node in ray.nodes()) > 1:
             refuse_sqlite(launch, "a Ray cluster")
@@ -123,12 +123,12 @@ def ray_workers(launch: Launch) -> Iterator[Sequence[RaySeat]]:
             log = (launch.logs / f"worker-{i}.log").absolute()
             log.unlink(missing_ok=True)
             arguments = (launch, log, Path.cwd())
-            seats.append(RaySeat(ray, actor_class, arguments, log.stem, actor_class.remote(*arguments)))
+            seats.append(RayWorker(ray, actor_class, arguments, log.stem, actor_class.remote(*arguments)))
         yield seats
     finally:
         asked = [seat.actor.stop.remote() for seat in seats if seat.state[0] is None]
         if asked:
-            ray.wait(asked, num_returns=len(asked), timeout=STOP_PATIENCE_S + 5)
+            ray.wait(asked, num_returns=len(asked), timeout=STOP_TIMEOUT_S + 5)
         ray.shutdown()
 
 

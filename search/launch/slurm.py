@@ -14,16 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.launch.base import (
-    LOST,
-    STOP_PATIENCE_S,
-    Launch,
-    LaunchError,
-    last_line_of,
-    refuse_sqlite,
-    start_worker,
-    stop_workers,
-)
+from search.errors import LaunchError
+from search.launch.base import LOST, STOP_TIMEOUT_S, Launch, last_line_of, refuse_sqlite, start_worker, stop_workers
 
 N_WORKERS = 2
 POLL_S = 0.2
@@ -63,7 +55,7 @@ class Job:
 
 
 @dataclass(slots=True, eq=False)
-class SlurmSeat:
+class SlurmWorker:
     """A job, and how to submit another."""
 
     executor: Any
@@ -115,7 +107,7 @@ def parameters(options: Mapping[str, str]) -> dict[str, Any]:
 
 
 @contextmanager
-def slurm_workers(launch: Launch) -> Iterator[Sequence[SlurmSeat]]:
+def slurm_workers(launch: Launch) -> Iterator[Sequence[SlurmWorker]]:
     """The seats, as one job array. --slurm cluster=local runs the jobs as processes here, to try it out.
 
     Raises LaunchError for a missing extra, no SLURM on this machine, or what it does not accept.
@@ -135,7 +127,7 @@ def slurm_workers(launch: Launch) -> Iterator[Sequence[SlurmSeat]]:
     folder = launch.logs.absolute() / "slurm"
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # the pickled jobs hold the storage URL, and with it perhaps a password
-    seats: list[SlurmSeat] = []
+    seats: list[SlurmWorker] = []
     try:
         executor = submitit.AutoExecutor(
             folder, cluster=cluster, slurm_max_num_timeout=MAX_TIMEOUTS, local_max_num_timeout=MAX_TIMEOUTS
@@ -149,19 +141,19 @@ def slurm_workers(launch: Launch) -> Iterator[Sequence[SlurmSeat]]:
             jobs = [executor.submit(work) for work in works]
     except (RuntimeError, ValueError, NameError, OSError) as error:
         raise LaunchError(f"--launcher slurm: {' '.join(str(error).split())[:200]}; is sbatch on PATH?") from error
-    seats = [SlurmSeat(executor, work, log, job) for work, log, job in zip(works, logs, jobs, strict=True)]
+    seats = [SlurmWorker(executor, work, log, job) for work, log, job in zip(works, logs, jobs, strict=True)]
     try:
         yield seats
     finally:
         _cancel(seats)
 
 
-def _cancel(seats: Sequence[SlurmSeat]) -> None:
+def _cancel(seats: Sequence[SlurmWorker]) -> None:
     """scancel sends SIGTERM, and SIGKILL after SLURM's KillWait (30 s where nobody changed it)."""
     for seat in seats:
         if not seat.job.done():
             with contextlib.suppress(subprocess.CalledProcessError):
                 seat.job.cancel()
-    deadline = time.monotonic() + STOP_PATIENCE_S
+    deadline = time.monotonic() + STOP_TIMEOUT_S
     while time.monotonic() < deadline and not all(seat.job.done() for seat in seats):
         time.sleep(POLL_S)

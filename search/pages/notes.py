@@ -11,11 +11,12 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from search.storage.attributes import system_attributes
+from search.trials import BEST_EPOCH, BY_SNR, DEVICE, LATENCY_MS, MODEL, N_PARAMETERS, REASON, RESUMED, SECONDS, WORKER
 from training.evaluation.scores import EVENT_TOLERANCE_S
 from training.evaluation.showcase import PITCH_FACTOR
+from training.numbers import short
 from training.report import shown_snr
 
-BY_SNR = "scores_by_snr"
 ARTIFACT = "artifacts:"
 TRAINED, TOLD, CLEARED = 1, 2, 3  # a note's version says who wrote it; a person's edit makes it one more
 ATTRIBUTE_LENGTH = 2045  # of optuna_dashboard: no attribute is longer
@@ -87,7 +88,7 @@ def note_of(trial: FrozenTrial, study_id: int, *, cleared: bool = False) -> str:
     if trial.constraints and any(value > 0 for value in trial.constraints.values()):
         over = ", ".join(f"{name} by {value:,.6g}" for name, value in trial.constraints.items() if value > 0)
         parts.append(f"**Infeasible**: over its limit in {over}; never the best, never exported.")
-    if attributes.get("reason"):
+    if attributes.get(REASON):
         why = f"Why {STATES.get(trial.state, '')}".rstrip()
         parts.append(f"**{why}**: {_plain(attributes['reason'])}")
     if attributes.get(BY_SNR):
@@ -115,7 +116,7 @@ def note_of(trial: FrozenTrial, study_id: int, *, cleared: bool = False) -> str:
             "(`[artifacts]` in the study file). Its scores stay.*"
         )
     if trial.params:
-        rows = "\n".join(f"| {name} | {_value(value)} |" for name, value in sorted(trial.params.items()))
+        rows = "\n".join(f"| {name} | {short(value, 6)} |" for name, value in sorted(trial.params.items()))
         parts.append(f"| parameter | value |\n|---|---|\n{rows}")
     return "\n\n".join(parts) + "\n"
 
@@ -126,20 +127,20 @@ def _headline(trial: FrozenTrial) -> str:
     value = trial.values[0] if trial.values else None  # of a pruned trial its last report
     words = [f"**{state}**" if value is None else f"**{state}, score {value:+.3f}**"]
     if trial.last_step is not None:
-        best = f" (best: {a['best_epoch'] + 1})" if isinstance(a.get("best_epoch"), int) else ""
+        best = f" (best: {a[BEST_EPOCH] + 1})" if isinstance(a.get(BEST_EPOCH), int) else ""
         words.append(f"{trial.last_step + 1} epochs{best}")
-    if "model" in a:
-        words.append(str(a["model"]))
-    if "n_parameters" in a:
-        words.append(f"{a['n_parameters']:,} parameters")
-    if "latency_ms" in a:
-        words.append(f"{a['latency_ms']:g} ms a window")
-    if "seconds" in a:
-        words.append(_duration(a["seconds"]))
-    if "device" in a:
-        words.append(f"on {a['device']}" + (f" of {a['worker'].split(':')[0]}" if a.get("worker") else ""))
-    if a.get("resumed"):
-        words.append(f"taken on from another worker {a['resumed']} times")
+    if MODEL in a:
+        words.append(str(a[MODEL]))
+    if N_PARAMETERS in a:
+        words.append(f"{a[N_PARAMETERS]:,} parameters")
+    if LATENCY_MS in a:
+        words.append(f"{a[LATENCY_MS]:g} ms a window")
+    if SECONDS in a:
+        words.append(_duration(a[SECONDS]))
+    if DEVICE in a:
+        words.append(f"on {a[DEVICE]}" + (f" of {a[WORKER].split(':')[0]}" if a.get(WORKER) else ""))
+    if a.get(RESUMED):
+        words.append(f"taken on from another worker {a[RESUMED]} times")
     return ", ".join(words)
 
 
@@ -159,10 +160,6 @@ def _cell(value: Any, form: str) -> str:
     return "-" if value is None or not math.isfinite(value) else format(value, form)
 
 
-def _value(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else f"{value}"
-
-
 def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
@@ -174,7 +171,7 @@ def _plain(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*_<>[]|#" else c for c in text)
 
 
-def conclude_note(study: optuna.Study, engine: Engine, trial_id: int) -> None:
+def finish_note(study: optuna.Study, engine: Engine, trial_id: int) -> None:
     """Write the note of a trial that was told."""
     storage, study_id = study._storage, study._study_id
     replace_note(storage, engine, study_id, trial_id, note_of(storage.get_trial(trial_id), study_id), TOLD)

@@ -11,8 +11,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.study.comparison import SI_SDR_AT
-from search.trials import is_feasible
+from search.trials import SI_SDR_AT, WORKER, pareto_front
+from training.numbers import rounded
 
 N_CURVES, N_POINTS, N_BARS = 40, 500, 300
 COLOURS = {"complete": "#1f7a5c", "pruned": "#c2410c", "failed": "#8a8f98", "running": "#2563eb"}
@@ -23,12 +23,6 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 CALLED = {"wiener": "wiener (noise known)", "oracle": "oracle mask (bound)"}
 Plot = dict[str, Any]
 Classical = Mapping[str, Mapping[str, float]]
-
-
-def ranked(trials: Sequence[FrozenTrial], maximize: bool) -> list[FrozenTrial]:
-    """The complete, feasible trials, best first."""
-    good = [t for t in trials if t.state == TrialState.COMPLETE and t.values and is_feasible(t)]
-    return sorted(good, key=lambda t: (-t.values[0] if maximize else t.values[0], t.number))
 
 
 def score_by_snr(best: Sequence[FrozenTrial], classical: Classical) -> Plot:
@@ -46,7 +40,7 @@ def score_by_snr(best: Sequence[FrozenTrial], classical: Classical) -> Plot:
         lines.append((CALLED.get(name, name), dict(by_snr), line, symbol))
     data = []
     for name, by_snr, line, symbol in lines:
-        points = sorted((float(snr), _short(value)) for snr, value in by_snr.items() if math.isfinite(value))
+        points = sorted((float(snr), rounded(value, 5)) for snr, value in by_snr.items() if math.isfinite(value))
         if points:
             data.append(
                 {
@@ -80,7 +74,7 @@ def learning_curves(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial], 
                 "mode": "lines+markers",
                 "name": f"{number} {state}",
                 "x": [e + 1 for e, _ in reports],
-                "y": [_short(v) for _, v in reports],
+                "y": [rounded(v, 5) for _, v in reports],
                 "line": {"color": COLOURS[state], "width": 1},
                 "marker": {"symbol": symbols, "size": [3] * (len(reports) - 1) + [9 if state == "pruned" else 5]},
                 "showlegend": False,
@@ -93,17 +87,14 @@ def learning_curves(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial], 
 def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metric: str, maximize: bool) -> Plot:
     """Score against what a model costs, the Pareto front drawn through; of many trials the best ones."""
     points = [(t.user_attrs[attribute], t.values[0], t) for t in good if attribute in t.user_attrs][:N_POINTS]
-    front: list[tuple[float, float]] = []
-    for cost, score, _ in sorted(points, key=lambda p: (p[0], -p[1] if maximize else p[1])):
-        if not front or (score > front[-1][1] if maximize else score < front[-1][1]):
-            front.append((cost, score))
+    front = pareto_front([(cost, score) for cost, score, _ in points], rising=maximize)
     data = [
         {
             "type": "scatter",
             "mode": "markers",
             "name": "trials",
             "x": [cost for cost, _, _ in points],
-            "y": [_short(score) for _, score, _ in points],
+            "y": [rounded(score, 5) for _, score, _ in points],
             "text": [f"trial {t.number}" for _, _, t in points],
             "marker": {"color": COLOURS["complete"], "size": 7, "opacity": 0.7},
         },
@@ -112,7 +103,7 @@ def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metri
             "mode": "lines",
             "name": "Pareto front",
             "x": [cost for cost, _ in front],
-            "y": [_short(score) for _, score in front],
+            "y": [rounded(score, 5) for _, score in front],
             "line": {"shape": "hv", "color": COLOURS["pruned"], "width": 1.5},
         },
     ]
@@ -121,7 +112,7 @@ def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metri
 
 def workers_over_time(trials: Sequence[FrozenTrial]) -> Plot:
     """Who ran what when: a bar for each of the latest trials."""
-    started = [t for t in trials if t.datetime_start is not None and t.user_attrs.get("worker")][-N_BARS:]
+    started = [t for t in trials if t.datetime_start is not None and t.user_attrs.get(WORKER)][-N_BARS:]
     data = []
     for state, colour in COLOURS.items():
         bars = [t for t in started if _state(t) == state]
@@ -131,7 +122,7 @@ def workers_over_time(trials: Sequence[FrozenTrial]) -> Plot:
                     "type": "bar",
                     "orientation": "h",
                     "name": state,
-                    "y": [t.user_attrs["worker"] for t in bars],
+                    "y": [t.user_attrs[WORKER] for t in bars],
                     "base": [_moment(t.datetime_start) for t in bars],
                     "x": [_milliseconds(t) for t in bars],
                     "text": [str(t.number) for t in bars],
@@ -158,10 +149,6 @@ def _milliseconds(trial: FrozenTrial) -> float:
     assert trial.datetime_start is not None
     end = trial.datetime_complete or datetime.now()  # Optuna's times are local and do not say so
     return round(1000 * (end - trial.datetime_start).total_seconds())
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.5g}")
 
 
 def _plot(title: str, x: str, y: str, data: list[dict[str, Any]], x_type: str = "linear") -> Plot:

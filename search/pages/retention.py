@@ -10,13 +10,13 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from search.pages.notes import CLEARED, artifacts_of, note_of, replace_note
-from search.storage.attributes import REMOVED, system_attributes, trial_of_key
+from search.storage.attributes import system_attributes, trial_of_key
 from search.study.spec import ArtifactSpec
-from search.study.study import SearchStudy
-from search.trials import is_feasible, sign_of
+from search.study.study import Study
+from search.trials import REMOVED, is_feasible, sign_of
 
 
-def keepers(trials: Sequence[FrozenTrial], keep: ArtifactSpec, direction: StudyDirection) -> frozenset[int]:
+def retained(trials: Sequence[FrozenTrial], keep: ArtifactSpec, direction: StudyDirection) -> frozenset[int]:
     """Numbers of the trials whose artifacts stay: the best complete and feasible ones, those that ended last, and
     those that have not ended."""
     sign = sign_of(direction)
@@ -28,19 +28,19 @@ def keepers(trials: Sequence[FrozenTrial], keep: ArtifactSpec, direction: StudyD
     return frozenset([*(t.number for t in best), *last, *running])
 
 
-def clear_others(search: SearchStudy, engine: Engine, artifacts: ArtifactStore, say: Callable[[str], None]) -> int:
+def remove_artifacts(study: Study, engine: Engine, artifacts: ArtifactStore, log: Callable[[str], None]) -> int:
     """Remove the artifacts of all trials but the keepers, and say so in their notes; how many trials lost theirs.
 
     Each may be done again by another worker, or by the next one after this one died in between. A store that does
     not answer is said; what is left is removed the next time.
     """
-    study, storage = search.study, search.study._storage
-    trials = study.get_trials(deepcopy=False)
-    stay = keepers(trials, search.spec.artifacts, study.direction)
+    study_id, storage = study.optuna._study_id, study.optuna._storage
+    trials = study.optuna.get_trials(deepcopy=False)
+    stay = retained(trials, study.spec.artifacts, study.optuna.direction)
     leave = [t for t in trials if t.number not in stay and artifacts_of(t)]
     if not leave:
         return 0
-    gone = {trial_of_key(key) for key in system_attributes(engine, study._study_id, f"{REMOVED}%")}
+    gone = {trial_of_key(key) for key in system_attributes(engine, study_id, f"{REMOVED}%")}
     n_cleared = 0
     for trial in leave:
         if trial._trial_id in gone:
@@ -49,9 +49,9 @@ def clear_others(search: SearchStudy, engine: Engine, artifacts: ArtifactStore, 
             for identifier in artifacts_of(trial).values():
                 _remove(artifacts, identifier)
         except OSError as error:
-            say(f"artifacts of trial {trial.number} stay for now: {error}")
+            log(f"artifacts of trial {trial.number} stay for now: {error}")
             break
-        _tell_cleared(storage, engine, study._study_id, trial)
+        _tell_cleared(storage, engine, study_id, trial)
         n_cleared += 1
     return n_cleared
 

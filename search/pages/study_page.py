@@ -10,45 +10,43 @@ from sqlalchemy import Engine
 
 from data.corpus import Corpus
 from data.mixing.mixture import held_out
-from search.pages.notes import conclude_note, replace_note, split_text
-from search.pages.plots import Classical, Plot, learning_curves, ranked, score_by_cost, score_by_snr, workers_over_time
-from search.pages.retention import clear_others
+from search.pages.notes import finish_note, replace_note, split_text
+from search.pages.plots import Classical, Plot, learning_curves, score_by_cost, score_by_snr, workers_over_time
+from search.pages.retention import remove_artifacts
 from search.queue.slots import progress
 from search.storage.attributes import system_attributes
 from search.storage.tables import database_time
 from search.study.space import describe
-from search.study.study import SearchStudy
-from search.trials import best_trial, is_feasible
+from search.study.study import Study
+from search.trials import CLASSICAL_ROWS, LATENCY_MS, N_PARAMETERS, PAGE_AT, best_trial, is_feasible, ranked
 from training.evaluation.evaluate import classical_rows, score_rows
 from training.report import shown_snr
 
-CLASSICAL_ROWS = "drivebeat:classical"
 PLOT_DATA = "dashboard:plot_data:"  # where optuna_dashboard keeps plots; importing it would cost a worker a second
 
 
-def draw_page(search: SearchStudy, engine: Engine, corpus: Corpus) -> None:
+def draw_page(study: Study, engine: Engine, corpus: Corpus) -> None:
     """Write the study's note and plots anew. The classical rows are computed by the first who draws it."""
-    study = search.study
-    maximize = study.direction.name == "MAXIMIZE"
-    trials = study.get_trials(deepcopy=False)
-    good, metric = ranked(trials, maximize), search.spec.metric
+    maximize = study.optuna.direction.name == "MAXIMIZE"
+    trials = study.optuna.get_trials(deepcopy=False)
+    good, metric = ranked(trials, study.optuna.direction), study.spec.metric
     plots: dict[str, Plot] = {
-        "1-snr": score_by_snr(good, _classical(search, engine, corpus)),
+        "1-snr": score_by_snr(good, _classical(study, engine, corpus)),
         "2-curves": learning_curves(trials, good, metric),
-        "3-parameters": score_by_cost(good, "n_parameters", "parameters", metric, maximize),
+        "3-parameters": score_by_cost(good, N_PARAMETERS, "parameters", metric, maximize),
         "5-workers": workers_over_time(trials),
     }
-    if any("latency_ms" in trial.user_attrs for trial in good):
-        plots["4-latency"] = score_by_cost(good, "latency_ms", "latency of a window, ms", metric, maximize)
+    if any(LATENCY_MS in trial.user_attrs for trial in good):
+        plots["4-latency"] = score_by_cost(good, LATENCY_MS, "latency of a window, ms", metric, maximize)
     for name, plot in plots.items():
-        _put_plot(search, engine, name, plot)
-    replace_note(study._storage, engine, study._study_id, None, study_note(search, engine))
+        _put_plot(study, engine, name, plot)
+    replace_note(study.optuna._storage, engine, study.optuna._study_id, None, study_note(study, engine))
 
 
-def study_note(search: SearchStudy, engine: Engine) -> str:
+def study_note(study: Study, engine: Engine) -> str:
     """What is searched, on what, and the best so far, in Markdown."""
-    spec, trials = search.spec, search.study.get_trials(deepcopy=False)
-    best, state = best_trial(search), progress(engine, search.name)
+    spec, trials = study.spec, study.optuna.get_trials(deepcopy=False)
+    best, state = best_trial(study.optuna), progress(engine, study.name)
     counts = {s: sum(t.state == s for t in trials) for s in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)}
     n_infeasible = sum(not is_feasible(t) for t in trials)
     limits = []
@@ -57,7 +55,7 @@ def study_note(search: SearchStudy, engine: Engine) -> str:
     if spec.constraints.max_latency_ms is not None:
         limits.append(f"at most {spec.constraints.max_latency_ms:g} ms a window")
     parts = [
-        f"**{search.study.direction.name.lower()} {spec.metric}** of {search.space.model.name} on the validation "
+        f"**{study.optuna.direction.name.lower()} {spec.metric}** of {study.space.model.name} on the validation "
         f"mixture, mean over {', '.join(map(shown_snr, spec.data.validation.snrs_db))} dB; "
         f"loss {spec.loss}, {spec.epochs} epochs, sampler {spec.sampler.name}, pruner {spec.pruner.name}"
         + (f"; {' and '.join(limits)}" if limits else ""),
@@ -70,39 +68,39 @@ def study_note(search: SearchStudy, engine: Engine) -> str:
     else:
         parts.append(
             f"**Best so far: {best.value:+.3f}, trial {best.number}**. Take it: "
-            f"`drivebeat export {search.name} -o best.yaml`, then `drivebeat train best.yaml -o runs/{search.name}`"
+            f"`drivebeat export {study.name} -o best.yaml`, then `drivebeat train best.yaml -o runs/{study.name}`"
         )
-    rows = [f"| {name} | {describe(range_)} |" for name, range_ in sorted(search.space.sampled.items())]
+    rows = [f"| {name} | {describe(range_)} |" for name, range_ in sorted(study.space.sampled.items())]
     parts.append("\n".join(["| searched | range |", "|---|---|", *rows]))
     clean, noise = (
         ", ".join(sorted({PurePath(file).name for source in sources for file in source.files}))
         for sources in (spec.data.clean, spec.data.noise)
     )
-    parts.append(f"Recordings: clean {clean}; noise {noise}. Fingerprint `{search.fingerprint}`.")
+    parts.append(f"Recordings: clean {clean}; noise {noise}. Fingerprint `{study.fingerprint}`.")
     return "\n\n".join(parts) + "\n"
 
 
-def _classical(search: SearchStudy, engine: Engine, corpus: Corpus) -> Classical:
+def _classical(study: Study, engine: Engine, corpus: Corpus) -> Classical:
     """Method -> SNR -> SI-SDR in dB on the validation mixture; kept with the study, for they never change."""
-    study = search.study
-    kept = system_attributes(engine, study._study_id, CLASSICAL_ROWS).get(CLASSICAL_ROWS)
+    storage, study_id = study.optuna._storage, study.optuna._study_id
+    kept = system_attributes(engine, study_id, CLASSICAL_ROWS).get(CLASSICAL_ROWS)
     if kept is not None:
         found: Mapping[str, Mapping[str, float]] = json.loads(kept)
         return found
-    data = search.spec.data
+    data = study.spec.data
     mixture = held_out(corpus.splits["validation"], data, data.validation)
     rows = score_rows(classical_rows(mixture, data.band_hz), mixture, ("si_sdr_db",))
     table: dict[str, dict[str, float]] = {}
     for row in rows:
         if row.method != "zeros":  # minus infinity, or nearly
             table.setdefault(row.method, {})[f"{row.snr_db:+g}"] = round(row.scores["si_sdr_db"], 3)
-    study._storage.set_study_system_attr(study._study_id, CLASSICAL_ROWS, json.dumps(table))
+    storage.set_study_system_attr(study_id, CLASSICAL_ROWS, json.dumps(table))
     return table
 
 
-def _put_plot(search: SearchStudy, engine: Engine, name: str, plot: Plot) -> None:
+def _put_plot(study: Study, engine: Engine, name: str, plot: Plot) -> None:
     """As optuna_dashboard.save_plotly_graph_object, which wants the figure of a library and reads all notes."""
-    study_id, storage = search.study._study_id, search.study._storage
+    study_id, storage = study.optuna._study_id, study.optuna._storage
     prefix = f"{PLOT_DATA}{name}:"
     parts = split_text(json.dumps(plot, separators=(",", ":")), prefix)
     there = system_attributes(engine, study_id, f"{prefix}%")
@@ -111,34 +109,33 @@ def _put_plot(search: SearchStudy, engine: Engine, name: str, plot: Plot) -> Non
             storage.set_study_system_attr(study_id, key, value)
 
 
-PAGE_AT = "drivebeat:page_at"
 PAGE_EVERY_S = 60.0
 
 
-def show_end(
-    search: SearchStudy,
+def update_pages(
+    study: Study,
     engine: Engine,
     trial_id: int,
     artifacts: ArtifactStore,
     corpus: Corpus,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Write the note of a trial that was told, remove artifacts that are to go, draw the study's page if it is due.
 
     To be called when the slot is closed: a worker that dies in here costs a note, and no trial. It may be done twice.
     """
-    conclude_note(search.study, engine, trial_id)
-    clear_others(search, engine, artifacts, say)
-    if _page_is_due(search, engine):
-        draw_page(search, engine, corpus)
+    finish_note(study.optuna, engine, trial_id)
+    remove_artifacts(study, engine, artifacts, log)
+    if _page_is_due(study, engine):
+        draw_page(study, engine, corpus)
 
 
-def _page_is_due(search: SearchStudy, engine: Engine) -> bool:
+def _page_is_due(study: Study, engine: Engine) -> bool:
     """Once a minute, by the database's clock, and after the last trial; the worker that finds it due draws it."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         now = database_time(connection)
-    drawn = system_attributes(engine, search.study._study_id, PAGE_AT).get(PAGE_AT)
-    if drawn is not None and now - float(drawn) < PAGE_EVERY_S and not progress(engine, search.name).spent:
+    drawn = system_attributes(engine, study.optuna._study_id, PAGE_AT).get(PAGE_AT)
+    if drawn is not None and now - float(drawn) < PAGE_EVERY_S and not progress(engine, study.name).spent:
         return False
-    search.study._storage.set_study_system_attr(search.study._study_id, PAGE_AT, now)
+    study.optuna._storage.set_study_system_attr(study.optuna._study_id, PAGE_AT, now)
     return True

@@ -16,9 +16,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, insert, or_, select, update
 
-from search.storage.tables import SLOTS, STUDIES, Process, database_time
+from search.queue.workers import Process
+from search.storage.tables import SLOTS, STUDIES, database_time
 
-AT_WORK = ("claimed", "telling")
+HELD = ("claimed", "telling")
 LEASE_S = 30.0
 LEAST_GAP_S = 2.5  # nobody looks oftener than every second
 
@@ -35,7 +36,7 @@ class Claim:
     token: int
     worker: str
     trial: int | None = None
-    outcome: str | None = None
+    result: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,12 @@ class Orphan:
     worker: str
     trial: int | None
     deaths: int
-    reached: int | None = None
-    told: bool = False
+    last_epoch: int | None = None
+    has_result: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
+class _Observed:
     """A slot's beats, and since and until when they have been seen to stand still."""
 
     beats: int
@@ -72,15 +73,15 @@ class Progress:
     claimed: int
     finished: int
     failed: int
-    late: bool
+    out_of_time: bool
 
     @property
     def spent(self) -> bool:
         """Whether nothing is left to be done: no trial will start any more, and none is under way."""
-        return self.open + self.claimed == 0 and (self.late or self.finished >= self.budget)
+        return self.open + self.claimed == 0 and (self.out_of_time or self.finished >= self.budget)
 
 
-def claim(engine: Engine, study: str, process: Process, lease_s: float, *, fresh: bool = True) -> Claim | None:
+def claim(engine: Engine, study: str, process: Process, lease_s: float, *, new: bool = True) -> Claim | None:
     """Take an open slot, else (with `fresh`) the next new one; None when the budget is spent or wholly claimed.
 
     A worker holds one slot at a time: one that it claimed before, and lost sight of when the database went away in
@@ -96,17 +97,17 @@ def claim(engine: Engine, study: str, process: Process, lease_s: float, *, fresh
             "worker": process.name,
             "host": process.host,
             "pid": process.pid,
-            "born": process.born,
+            "born": process.started,
             "expires_at": now + lease_s,
         }
         mine = SLOTS.c.study == study
         # the first of them is found here: asked for in order, a database walks past all that are finished
-        left = min(connection.execute(_to_take(study, process.name)), key=lambda row: row.slot, default=None)
+        left = min(connection.execute(_claimable(study, process.name)), key=lambda row: row.slot, default=None)
         if left is not None:
             token = left.token + 1
             connection.execute(update(SLOTS).where(mine, SLOTS.c.slot == left.slot).values(token=token, **hold))
             return Claim(study, left.slot, token, process.name, left.trial, left.outcome)
-        if not fresh or _late(budget.started_at, budget.hours, now):
+        if not new or _out_of_time(budget.started_at, budget.hours, now):
             return None
         last = connection.execute(select(func.max(SLOTS.c.slot)).where(mine)).scalar_one()
         slot = 0 if last is None else last + 1  # numbers have no gaps, so that this is how many there are
@@ -119,10 +120,10 @@ def claim(engine: Engine, study: str, process: Process, lease_s: float, *, fresh
     return Claim(study, slot, 1, process.name)
 
 
-def _to_take(study: str, worker: str) -> Select[tuple[Any, ...]]:
+def _claimable(study: str, worker: str) -> Select[tuple[Any, ...]]:
     """Slots that the worker may take: open, or its own."""
     c = SLOTS.c
-    unfinished = c.state.in_(("open", *AT_WORK))
+    unfinished = c.state.in_(("open", *HELD))
     able = or_(c.state == "open", c.worker == worker)
     return select(c.slot, c.token, c.trial, c.outcome).where(c.study == study, unfinished, able)
 
@@ -131,14 +132,14 @@ def _n_failed(study: str) -> Select[int]:
     return select(func.count()).where(SLOTS.c.study == study, SLOTS.c.state == "failed")
 
 
-def set_trial(engine: Engine, held: Claim, trial: int) -> bool:
+def record_trial(engine: Engine, held: Claim, trial: int) -> bool:
     """Note which trial runs in the slot; False where the slot is no longer held, or another one runs the trial.
 
     The latter befalls a worker that was stopped between asking and noting, for longer than its turn may last.
     """
     elsewhere = (
         SLOTS.c.study == held.study,
-        SLOTS.c.state.in_(("open", *AT_WORK)),
+        SLOTS.c.state.in_(("open", *HELD)),
         SLOTS.c.trial == trial,
         SLOTS.c.slot != held.slot,
     )
@@ -146,25 +147,25 @@ def set_trial(engine: Engine, held: Claim, trial: int) -> bool:
         connection.execute(select(STUDIES.c.study).where(STUDIES.c.study == held.study).with_for_update())
         if connection.execute(select(SLOTS.c.slot).where(*elsewhere)).first() is not None:
             return False
-        return connection.execute(update(SLOTS).where(*_still(held)).values(trial=trial)).rowcount == 1
+        return connection.execute(update(SLOTS).where(*_still_held(held)).values(trial=trial)).rowcount == 1
 
 
 def renew(connection: Connection, held: Claim, lease_s: float) -> bool:
     """Hold the slot for another lease; False where somebody else has it."""
     done = connection.execute(
         update(SLOTS)
-        .where(*_still(held))
+        .where(*_still_held(held))
         .values(expires_at=database_time(connection) + lease_s, beats=SLOTS.c.beats + 1)
     )
     return done.rowcount == 1
 
 
-def settle(engine: Engine, held: Claim, outcome: str) -> bool:
+def record_result(engine: Engine, held: Claim, result: str) -> bool:
     """Fence: from now on the slot's result is `outcome`, whoever comes to tell it. False for a late worker."""
-    return _change(engine, held, state="telling", outcome=outcome)
+    return _change(engine, held, state="telling", outcome=result)
 
 
-def release(engine: Engine, held: Claim, state: str) -> bool:
+def close(engine: Engine, held: Claim, state: str) -> bool:
     """End a claim: "finished"; "failed", which gives the budget its slot back; or "open", for another to go on.
 
     False where it had ended already.
@@ -173,15 +174,19 @@ def release(engine: Engine, held: Claim, state: str) -> bool:
     return _change(engine, held, state=state)
 
 
-def open_again(engine: Engine, orphan: Orphan, *, reached: int | None = None, outcome: str | None = None) -> bool:
+def reopen(engine: Engine, orphan: Orphan, *, last_epoch: int | None = None, result: str | None = None) -> bool:
     """Give an orphan's slot to whoever comes next, with the outcome it is to tell where there is one. reached: the
     newest epoch that its trial has reported; one that is new since the death before ends the row of deaths.
 
     False where it has changed hands since it was found, so that an orphan is opened once however many notice it.
     """
-    values: dict[str, object] = {"state": "open", "deaths": deaths_in_a_row(orphan, reached), "reached": reached}
-    if outcome is not None:
-        values["outcome"] = outcome
+    values: dict[str, object] = {
+        "state": "open",
+        "deaths": consecutive_deaths(orphan, last_epoch),
+        "reached": last_epoch,
+    }
+    if result is not None:
+        values["outcome"] = result
     with engine.begin() as connection:
         done = connection.execute(
             update(SLOTS)
@@ -189,55 +194,53 @@ def open_again(engine: Engine, orphan: Orphan, *, reached: int | None = None, ou
                 SLOTS.c.study == orphan.study,
                 SLOTS.c.slot == orphan.slot,
                 SLOTS.c.token == orphan.token,
-                SLOTS.c.state.in_(AT_WORK),
+                SLOTS.c.state.in_(HELD),
             )
             .values(values)
         )
         return done.rowcount == 1
 
 
-def deaths_in_a_row(orphan: Orphan, reached: int | None) -> int:
+def consecutive_deaths(orphan: Orphan, last_epoch: int | None) -> int:
     """Deaths of the trial's workers, this one included, since an epoch was last reported: 0 where one was since the
     death before. A machine taken away or switched off thrice in a long trial is then not taken for a trial that
     kills.
     """
-    went_on = reached is not None and (orphan.reached is None or reached > orphan.reached)
-    return 0 if went_on else orphan.deaths + 1
+    progressed = last_epoch is not None and (orphan.last_epoch is None or last_epoch > orphan.last_epoch)
+    return 0 if progressed else orphan.deaths + 1
 
 
-def trials_in_slots(engine: Engine, study: str) -> set[int]:
+def recorded_trials(engine: Engine, study: str) -> set[int]:
     """The trials under way that slots know of."""
     with engine.begin() as connection:
         rows = connection.execute(
             select(SLOTS.c.trial).where(
-                SLOTS.c.study == study, SLOTS.c.trial.is_not(None), SLOTS.c.state.in_(("open", *AT_WORK))
+                SLOTS.c.study == study, SLOTS.c.trial.is_not(None), SLOTS.c.state.in_(("open", *HELD))
             )
         )
         return set(rows.scalars())
 
 
 @dataclass(slots=True, eq=False)
-class Lookout:
+class OrphanDetector:
     """Notices workers that are gone. One that ran on this host is seen dead at once; another's lease must have run
-    out, and its beats have stood still for `patience_s` of looking without a gap.
+    out, and its beats have stood still for `grace_s` of looking without a gap.
 
     A gap in the looking starts the watch again: after the database was away for a while all leases have run out, and
     those alive beat again before anybody takes their work from them. Several threads may share one.
     """
 
-    patience_s: float
-    _seen: dict[tuple[str, int, int], _Watched] = field(default_factory=dict)
+    grace_s: float
+    _seen: dict[tuple[str, int, int], _Observed] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def orphans(self, engine: Engine, study: str, monotonic_s: float) -> list[Orphan]:
+    def find(self, engine: Engine, study: str, monotonic_s: float) -> list[Orphan]:
         """Slots of the study whose workers are gone."""
         with engine.begin() as connection:
             now = database_time(connection)
             # a worker alive renews six times a lease: only those of this host, and those that missed beats, are read
-            near = or_(SLOTS.c.host == socket.gethostname(), SLOTS.c.expires_at < now + 1.5 * self.patience_s)
-            rows = connection.execute(
-                select(SLOTS).where(SLOTS.c.study == study, SLOTS.c.state.in_(AT_WORK), near)
-            ).all()
+            near = or_(SLOTS.c.host == socket.gethostname(), SLOTS.c.expires_at < now + 1.5 * self.grace_s)
+            rows = connection.execute(select(SLOTS).where(SLOTS.c.study == study, SLOTS.c.state.in_(HELD), near)).all()
         with self._lock:
             for key in self._seen.keys() - {(study, row.slot, row.token) for row in rows}:
                 if key[0] == study:
@@ -252,12 +255,19 @@ class Lookout:
     def _overdue(self, row: Row[Any], now: float, monotonic_s: float) -> bool:
         key = (row.study, row.slot, row.token)
         before = self._seen.get(key)
-        gap_s = max(self.patience_s, LEAST_GAP_S)
+        gap_s = max(self.grace_s, LEAST_GAP_S)
         if before is None or before.beats != row.beats or monotonic_s - before.last_s > gap_s:
-            self._seen[key] = _Watched(row.beats, monotonic_s, monotonic_s)
+            self._seen[key] = _Observed(row.beats, monotonic_s, monotonic_s)
             return False
-        self._seen[key] = _Watched(row.beats, before.since_s, monotonic_s)
-        return bool(now > row.expires_at) and monotonic_s - before.since_s >= self.patience_s
+        self._seen[key] = _Observed(row.beats, before.since_s, monotonic_s)
+        return bool(now > row.expires_at) and monotonic_s - before.since_s >= self.grace_s
+
+
+def next_slot(engine: Engine, study: str) -> int:
+    """The number that the next new slot of the study will have."""
+    with engine.begin() as connection:
+        last = connection.execute(select(func.max(SLOTS.c.slot)).where(SLOTS.c.study == study)).scalar_one()
+    return 0 if last is None else int(last) + 1
 
 
 def progress(engine: Engine, study: str) -> Progress:
@@ -268,25 +278,25 @@ def progress(engine: Engine, study: str) -> Progress:
             select(SLOTS.c.state, func.count()).where(SLOTS.c.study == study).group_by(SLOTS.c.state)
         )
         counts: dict[str, int] = {row[0]: row[1] for row in rows}
-        late = _late(budget.started_at, budget.hours, database_time(connection))
+        out_of_time = _out_of_time(budget.started_at, budget.hours, database_time(connection))
     claimed = counts.get("claimed", 0) + counts.get("telling", 0)
     finished, failed = counts.get("finished", 0), counts.get("failed", 0)
-    return Progress(budget.n_trials, counts.get("open", 0), claimed, finished, failed, late)
+    return Progress(budget.n_trials, counts.get("open", 0), claimed, finished, failed, out_of_time)
 
 
-def _still(held: Claim) -> tuple[ColumnElement[bool], ...]:
+def _still_held(held: Claim) -> tuple[ColumnElement[bool], ...]:
     return (
         SLOTS.c.study == held.study,
         SLOTS.c.slot == held.slot,
         SLOTS.c.token == held.token,
-        SLOTS.c.state.in_(AT_WORK),
+        SLOTS.c.state.in_(HELD),
     )
 
 
 def _change(engine: Engine, held: Claim, **values: object) -> bool:
     with engine.begin() as connection:
-        return connection.execute(update(SLOTS).where(*_still(held)).values(**values)).rowcount == 1
+        return connection.execute(update(SLOTS).where(*_still_held(held)).values(**values)).rowcount == 1
 
 
-def _late(started_at: float | None, hours: float | None, now: float) -> bool:
+def _out_of_time(started_at: float | None, hours: float | None, now: float) -> bool:
     return started_at is not None and hours is not None and now - started_at > hours * 3600

@@ -1,17 +1,41 @@
-"""Who works: one row a worker, kept by its own heart."""
+"""The workers: one row each, which its own heartbeat keeps current, and whether its process lives."""
 
 import os
+import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from search.storage.tables import WORKERS, Process, database_time
+from search.storage.tables import WORKERS, database_time
 
 FORGET_AFTER_S = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Doing:
+class Process:
+    """A worker's process: host, pid and birth tell whether it is still the same one; the name is unique."""
+
+    name: str
+    host: str
+    pid: int
+    started: int | None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it ran on this host and is dead. False for another host's: only its lease tells."""
+        return self.host == socket.gethostname() and not _alive(self.pid, self.started)
+
+
+def this_process() -> Process:
+    """The process that calls, as a worker."""
+    host, pid = socket.gethostname(), os.getpid()
+    started = _started(pid)
+    return Process(f"{host}:{pid}" if started is None else f"{host}:{pid}:{started}", host, pid, started)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
     """What a worker is at: state "working", "waiting" or "stopped"."""
 
     state: str = "waiting"
@@ -27,7 +51,7 @@ class WorkerRow:
 
     process: Process
     device: str
-    doing: Doing
+    status: WorkerStatus
     started_s_ago: float
     seen_s_ago: float
 
@@ -45,7 +69,7 @@ def device_name() -> str:
     return f"cuda:{number} {torch.cuda.get_device_name(device)}"[:100]
 
 
-def enrol(engine: Engine, process: Process, device: str, lease_s: float) -> None:
+def register(engine: Engine, process: Process, device: str, lease_s: float) -> None:
     """Enter a worker; rows not heard of for a week go."""
     with engine.begin() as connection:
         now = database_time(connection)
@@ -57,7 +81,7 @@ def enrol(engine: Engine, process: Process, device: str, lease_s: float) -> None
                 worker=process.name,
                 host=process.host,
                 pid=process.pid,
-                born=process.born,
+                born=process.started,
                 device=device,
                 state="waiting",
                 lease_s=lease_s,
@@ -67,17 +91,17 @@ def enrol(engine: Engine, process: Process, device: str, lease_s: float) -> None
         )
 
 
-def note(connection: Connection, process: Process, doing: Doing) -> None:
+def update_status(connection: Connection, process: Process, status: WorkerStatus) -> None:
     """Note what a worker is at, and that it lives."""
     connection.execute(
         update(WORKERS)
         .where(WORKERS.c.worker == process.name)
         .values(
-            state=doing.state,
-            study=doing.study,
-            trial=doing.trial,
-            epoch=doing.epoch,
-            score=doing.score,
+            state=status.state,
+            study=status.study,
+            trial=status.trial,
+            epoch=status.epoch,
+            score=status.score,
             seen_at=database_time(connection),
         )
     )
@@ -94,6 +118,30 @@ def workers(engine: Engine) -> list[WorkerRow]:
         state = row.state
         if state != "stopped" and (process.is_gone or now - row.seen_at > row.lease_s):
             state = "died"
-        doing = Doing(state, row.study, row.trial, row.epoch, row.score)
-        found.append(WorkerRow(process, row.device, doing, now - row.started_at, now - row.seen_at))
+        status = WorkerStatus(state, row.study, row.trial, row.epoch, row.score)
+        found.append(WorkerRow(process, row.device, status, now - row.started_at, now - row.seen_at))
     return found
+
+
+def _alive(pid: int, started: int | None) -> bool:
+    """Whether the process lives, and is the same one: a pid is given again, in a container almost at once."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    started_now = _started(pid)
+    return started_now is None or started is None or started_now == started
+
+
+def _started(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; 0 for one that is dead but not buried.
+
+    None where there is no /proc to tell (proc_pid_stat(5), fields 3 and 22).
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return 0 if fields[0] in "ZX" else int(fields[19])

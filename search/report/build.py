@@ -14,8 +14,8 @@ from search.report.markdown import write_md
 from search.report.page import Page, Section, Words
 from search.report.results import cost_section, mixture_section, overview_section, runs_section
 from search.report.studies import data_section, listening_section, provenance_section, study_sections
-from search.study.study import SearchStudy
-from training.decode import ConfigError
+from search.study.study import Study
+from training.errors import ConfigError
 from training.evaluation.compare import estimate_folders
 from training.evaluation.scores import SCORES
 
@@ -33,7 +33,7 @@ def format_of(output: Path, wanted: str | None) -> str:
 
 
 def build_report(
-    searches: Sequence[SearchStudy],
+    studies: Sequence[Study],
     engine: Engine,
     store: ArtifactStore,
     storage: str,
@@ -47,22 +47,22 @@ def build_report(
     runs: folders of trained runs, put to their test mixture, which they must share. Classical rows need the
     recordings; where they are not here, the page says so. Raises ConfigError for runs that do not compare.
     """
-    found, studies = gather(searches, engine)
-    by_letter = mixtures(studies, classical=classical)
+    found, facts = gather(studies, engine)
+    by_letter = mixtures(facts, classical=classical)
     estimates = estimate_folders(runs, None, "test", threads, classical=classical) if runs else None
     sections = [
-        overview_section(studies, found),
+        overview_section(facts, found),
         *(mixture_section(mixture, several=len(by_letter) > 1) for mixture in by_letter),
         *(cost_section(mixture, several=len(by_letter) > 1) for mixture in by_letter),
         *([runs_section(estimates, runs)] if estimates is not None else []),
-        listening_section(studies, store, estimates),
+        listening_section(facts, store, estimates),
         Section("Studies", (Words("Each study's space, trials and best configuration."),)),
-        *(section for study in studies for section in study_sections(study, storage)),
+        *(section for study in facts for section in study_sections(study, storage)),
         data_section(by_letter),
-        provenance_section(studies, storage, [str(run) for run in runs]),
+        provenance_section(facts, storage, [str(run) for run in runs]),
     ]
-    names = ", ".join(dict.fromkeys(study.search.spec.name for study in studies))
-    return Page(f"Search report: {names}", _lead(studies, by_letter), tuple(s for s in sections if s.blocks))
+    names = ", ".join(dict.fromkeys(study.source.spec.name for study in facts))
+    return Page(f"Search report: {names}", _lead(facts, by_letter), tuple(s for s in sections if s.blocks))
 
 
 def write_report(page: Page, output: Path, kind: str, figures: Path | None = None) -> None:
@@ -88,7 +88,7 @@ def _lead(studies: Sequence[StudyFact], by_letter: Sequence[MixtureFact]) -> str
         if best.result.best is None:
             parts.append(f"None is complete{on} yet.")
             continue
-        metric = best.search.spec.metric
+        metric = best.source.spec.metric
         unit = f" {SCORES[metric].unit}" if SCORES[metric].unit else ""
         parts.append(
             f"The best one{on} is trial {best.result.best_trial} of {best.name} ({best.result.family}): {metric} "

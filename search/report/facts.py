@@ -12,11 +12,10 @@ from sqlalchemy import Engine
 
 from data.corpus import Corpus, load
 from data.mixing.mixture import held_out
-from search.study.comparison import Across, StudyResult, across
-from search.study.record import REASON
-from search.study.study import SearchStudy
+from search.study.comparison import StudyComparison, StudyResult, compare_studies
+from search.study.study import Study
 from search.terminal.tables import importances_of
-from search.trials import best_trial, is_feasible
+from search.trials import LATENCY_MS, N_PARAMETERS, REASON, SECONDS, best_trial, is_feasible
 from training.evaluation.compare import Comparison, Estimates, compare
 from training.evaluation.evaluate import classical_rows
 from training.evaluation.scores import SCORES, better
@@ -47,7 +46,7 @@ class TrialFact:
 class StudyFact:
     """One study. best: its best feasible trial. importances: none before there are enough trials."""
 
-    search: SearchStudy
+    source: Study
     result: StudyResult
     trials: tuple[TrialFact, ...]
     best: FrozenTrial | None
@@ -55,12 +54,12 @@ class StudyFact:
 
     @property
     def name(self) -> str:
-        return self.search.name
+        return self.source.name
 
     @property
     def rising(self) -> bool:
         """Whether more is better."""
-        return SCORES[self.search.spec.metric].direction == "maximize"
+        return SCORES[self.source.spec.metric].direction == "maximize"
 
     @property
     def scored(self) -> tuple[TrialFact, ...]:
@@ -80,17 +79,17 @@ class MixtureFact:
     why_not: str
 
 
-def gather(searches: Sequence[SearchStudy], engine: Engine) -> tuple[Across, tuple[StudyFact, ...]]:
+def gather(studies: Sequence[Study], engine: Engine) -> tuple[StudyComparison, tuple[StudyFact, ...]]:
     """The studies, best first within each validation mixture, and their comparison."""
-    found = across(searches, engine)
-    by_name = {search.name: search for search in searches}
+    found = compare_studies(studies, engine)
+    by_name = {study.name: study for study in studies}
     return found, tuple(_study_fact(by_name[result.study], result) for result in found.results)
 
 
-def _study_fact(search: SearchStudy, result: StudyResult) -> StudyFact:
-    trials = search.study.get_trials(deepcopy=False)
+def _study_fact(study: Study, result: StudyResult) -> StudyFact:
+    trials = study.optuna.get_trials(deepcopy=False)
     facts = tuple(_trial_fact(trial) for trial in trials if trial.state.is_finished())
-    return StudyFact(search, result, facts, best_trial(search), importances_of(search))
+    return StudyFact(study, result, facts, best_trial(study.optuna), importances_of(study))
 
 
 def _trial_fact(trial: FrozenTrial) -> TrialFact:
@@ -103,9 +102,9 @@ def _trial_fact(trial: FrozenTrial) -> TrialFact:
         score=score if score is not None and isfinite(score) else None,
         params=dict(trial.params),
         curve=curve,
-        n_parameters=attributes.get("n_parameters"),
-        latency_ms=attributes.get("latency_ms"),
-        seconds=attributes.get("seconds"),
+        n_parameters=attributes.get(N_PARAMETERS),
+        latency_ms=attributes.get(LATENCY_MS),
+        seconds=attributes.get(SECONDS),
         reason=str(attributes.get(REASON, "")),
         others={name: attributes[name] for name in SCORES if name in attributes},
     )
@@ -124,7 +123,7 @@ def _state(trial: FrozenTrial) -> str:
 def best_so_far(study: StudyFact) -> tuple[tuple[int, float], ...]:
     """(trial number, best score up to it) at every complete, feasible trial, by number."""
     steps: list[tuple[int, float]] = []
-    score = SCORES[study.search.spec.metric]
+    score = SCORES[study.source.spec.metric]
     for trial in sorted(study.scored, key=lambda t: t.number):
         assert trial.score is not None
         known = steps[-1][1] if steps else None
@@ -145,26 +144,26 @@ def mixtures(studies: Sequence[StudyFact], *, classical: bool) -> tuple[MixtureF
 
 
 def _mixture(letter: str, studies: tuple[StudyFact, ...], classical: bool) -> MixtureFact:
-    search = studies[0].search
+    study = studies[0].source
     try:
-        corpus = load(search.spec.data)
+        corpus = load(study.spec.data)
     except (ValueError, OSError) as error:
         return MixtureFact(letter, studies, None, None, f"The recordings cannot be read here: {error}.")
-    if corpus.fingerprint != search.fingerprint:
-        why = f"The recordings here ({corpus.fingerprint}) are not those of the search ({search.fingerprint})."
+    if corpus.fingerprint != study.fingerprint:
+        why = f"The recordings here ({corpus.fingerprint}) are not those of the search ({study.fingerprint})."
         return MixtureFact(letter, studies, None, None, why)
     if not classical:
         return MixtureFact(letter, studies, corpus, None, "Left out, as asked (--no-classical).")
-    data = search.spec.data
+    data = study.spec.data
     mixture = held_out(corpus.splits["validation"], data, data.validation)
     estimates = Estimates(mixture, classical_rows(mixture, data.band_hz), (), "validation", corpus.fingerprint)
     return MixtureFact(letter, studies, corpus, compare(estimates, CLASSICAL_REFERENCE), "")
 
 
-def artifacts_of(search: SearchStudy, trial: FrozenTrial, store: ArtifactStore) -> dict[str, bytes]:
+def artifacts_of(study: Study, trial: FrozenTrial, store: ArtifactStore) -> dict[str, bytes]:
     """File name -> content of the trial's artifacts; those that are gone from the store are left out."""
     found = {}
-    for meta in get_all_artifact_meta(trial, storage=search.study._storage):
+    for meta in get_all_artifact_meta(trial, storage=study.optuna._storage):
         try:
             with store.open_reader(meta.artifact_id) as reader:
                 found[meta.filename] = reader.read()

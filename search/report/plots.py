@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.report.facts import MixtureFact, StudyFact, TrialFact, best_so_far
+from search.trials import pareto_front
 from training.evaluation.compare_files import BOUND, GREY, LINE_COLOURS, draw_intervals, title_of
 
 BEST, PRUNED = LINE_COLOURS[0], GREY
@@ -33,7 +34,7 @@ def draw_progress(studies: Sequence[StudyFact]) -> Figure:
         axis.step(at, values, where="post", color=colour, linestyle=style, label=study.name, linewidth=1.8)
     axis.set_xlabel("trial")
     whole_numbers(axis)
-    axis.set_ylabel(f"best {title_of(studies[0].search.spec.metric)}")
+    axis.set_ylabel(f"best {title_of(studies[0].source.spec.metric)}")
     limit(axis, studies, [v for study in studies for _, v in best_so_far(study)])
     _legend(figure, axis)
     return figure
@@ -58,7 +59,7 @@ def draw_history(study: StudyFact) -> Figure:
         at_best, best = zip(*steps, strict=True)
         left.step(at_best, best, where="post", color=BEST, linewidth=2, label="best so far")
     left.set_xlabel("trial")
-    left.set_ylabel(title_of(study.search.spec.metric))
+    left.set_ylabel(title_of(study.source.spec.metric))
     best_number = study.best.number if study.best is not None else None
     for trial in sorted(_curves(study), key=lambda t: t.number == best_number):
         epochs = np.arange(1, len(trial.curve) + 1)
@@ -159,19 +160,10 @@ def draw_cost(studies: Sequence[StudyFact]) -> Figure:
     for axis, label in ((left, "parameters"), (right, "ms for a window on one CPU thread (best trials)")):
         axis.set_xlabel(label)
         axis.grid(alpha=0.25)
-    left.set_ylabel(title_of(studies[0].search.spec.metric))
+    left.set_ylabel(title_of(studies[0].source.spec.metric))
     limit(left, studies, [score for _, score in points])
     _legend(figure, left)
     return figure
-
-
-def pareto_front(points: Sequence[tuple[float, float]], *, rising: bool) -> list[tuple[float, float]]:
-    """Those (cost, score) that no other point beats at equal or smaller cost, by rising cost."""
-    front: list[tuple[float, float]] = []
-    for cost, score in sorted(points, key=lambda p: (p[0], -p[1] if rising else p[1])):
-        if not front or (score > front[-1][1] if rising else score < front[-1][1]):
-            front.append((cost, score))
-    return front
 
 
 def log_axis(axis: Axes, values: Sequence[float]) -> None:
@@ -244,7 +236,7 @@ def draw_slices(study: StudyFact) -> Figure:
     for axis in panels.flat[len(names) :]:
         axis.set_visible(False)
     for row in panels:
-        row[0].set_ylabel(title_of(study.search.spec.metric))
+        row[0].set_ylabel(title_of(study.source.spec.metric))
     limit(panels[0, 0], (study,), [t.score for t in trials if t.score is not None])
     return figure
 
@@ -270,7 +262,7 @@ def draw_parallel(study: StudyFact) -> Figure:
     low, high = min(scores), max(scores)
     for height, value in ((0.0, low), (1.0, high)):
         axis.annotate(f"{value:.3g}", (len(names), height), xytext=(3, 0), textcoords="offset points", fontsize=7)
-    axis.set_xticks(range(len(names) + 1), [*names, study.search.spec.metric], fontsize=8)
+    axis.set_xticks(range(len(names) + 1), [*names, study.source.spec.metric], fontsize=8)
     if len(names) > 6:
         axis.tick_params(axis="x", rotation=20)
     axis.set_xlim(-0.1, len(names) + 0.35)
@@ -281,11 +273,11 @@ def draw_parallel(study: StudyFact) -> Figure:
 
 def searched(study: StudyFact) -> list[str]:
     """The sampled parameters, the most important first."""
-    return sorted(study.search.space.sampled, key=lambda name: (-study.importances.get(name, 0.0), name))
+    return sorted(study.source.space.sampled, key=lambda name: (-study.importances.get(name, 0.0), name))
 
 
 def _choices(study: StudyFact, name: str) -> list[str] | None:
-    distribution = study.search.space.sampled[name]
+    distribution = study.source.space.sampled[name]
     return [str(c) for c in distribution.choices] if isinstance(distribution, CategoricalDistribution) else None
 
 
@@ -296,7 +288,7 @@ def _positions(study: StudyFact, name: str, trials: Sequence[TrialFact]) -> list
 
 
 def _scale(axis: Axes, study: StudyFact, name: str) -> None:
-    choices, distribution = _choices(study, name), study.search.space.sampled[name]
+    choices, distribution = _choices(study, name), study.source.space.sampled[name]
     if choices:
         axis.set_xticks(range(len(choices)), choices, fontsize=8)
         axis.set_xlim(-0.5, len(choices) - 0.5)
@@ -308,7 +300,7 @@ def _scale(axis: Axes, study: StudyFact, name: str) -> None:
 
 def _ends(study: StudyFact, name: str) -> tuple[float, float, bool]:
     """Lowest, highest, and whether the axis is logarithmic."""
-    choices, distribution = _choices(study, name), study.search.space.sampled[name]
+    choices, distribution = _choices(study, name), study.source.space.sampled[name]
     if choices:
         return 0.0, float(len(choices) - 1), False
     assert isinstance(distribution, FloatDistribution | IntDistribution)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from search.report.facts import MixtureFact, StudyFact
 from search.report.page import Block, Drawing, Grid, Section, Words
-from search.report.plots import draw_cost, draw_progress, draw_snr, pareto_front
-from search.study.comparison import Across
+from search.report.plots import draw_cost, draw_progress, draw_snr
+from search.study.comparison import StudyComparison
+from search.trials import pareto_front
 from training.evaluation.compare import COMPARED_SCORES, Comparison, Estimates, compare
 from training.evaluation.compare_files import (
     BOUND,
@@ -18,10 +19,11 @@ from training.evaluation.compare_files import (
 )
 from training.evaluation.intervals import Interval
 from training.evaluation.scores import SCORES
+from training.numbers import decimal
 from training.report import shown_snr
 
 
-def overview_section(studies: Sequence[StudyFact], found: Across) -> Section:
+def overview_section(studies: Sequence[StudyFact], found: StudyComparison) -> Section:
     """One row a study, and how their scores grew."""
     several = bool(found.differences)
     head = ("study", "family", "finished", "c/p/i/f", "metric", "best", "trial", "s")
@@ -32,9 +34,9 @@ def overview_section(studies: Sequence[StudyFact], found: Across) -> Section:
             f"{r.finished}/{r.budget}",
             f"{r.complete}/{r.pruned}/{r.infeasible}/{r.failed}",
             r.metric,
-            _number(r.best, 2),
+            decimal(r.best, 2),
             str(r.best_trial) if r.best_trial is not None else "",
-            _number(r.trial_s, 0),
+            decimal(r.trial_s, 0),
         )
         for r in (study.result for study in studies)
     )
@@ -105,7 +107,7 @@ def _trials_beside_classical(mixture: MixtureFact) -> Grid:
         if study.best is None:
             continue
         by_snr = study.result.si_sdr_db
-        means = [_number(study.best.user_attrs.get(score), 2) for score in COMPARED_SCORES]
+        means = [decimal(study.best.user_attrs.get(score), 2) for score in COMPARED_SCORES]
         cells = [f"{by_snr[snr]:.1f}" if snr in by_snr else "" for snr in snrs]
         rows.append((f"{study.name}, trial {study.best.number}", *cells, *means))
     if mixture.classical is not None:
@@ -144,9 +146,9 @@ def cost_section(mixture: MixtureFact, *, several: bool) -> Section:
         (
             s.name,
             s.result.family,
-            _number(s.result.best, 2),
+            decimal(s.result.best, 2),
             f"{s.result.n_parameters or 0:,}",
-            _number(s.result.latency_ms, 1),
+            decimal(s.result.latency_ms, 1),
         )
         for s in own
     )
@@ -206,7 +208,3 @@ def _interval(value: Interval, digits: int, sign: str = "") -> str:
         return ""
     mean = f"{value.mean:{sign}.{digits}f}"
     return mean if value.low != value.low else f"{mean}\n[{value.low:.{digits}f}, {value.high:.{digits}f}]"
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

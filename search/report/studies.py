@@ -15,10 +15,11 @@ from search.report.page import Block, Code, Drawing, Grid, Picture, Section, Sou
 from search.report.plots import draw_history, draw_importances, draw_parallel, draw_slices, searched, shown_from
 from search.study.export import export, git_commit, provenance
 from search.study.space import describe, parameters
-from search.terminal.tables import short, type_name
+from search.terminal.tables import type_name
 from training.evaluation.compare import Estimates
 from training.evaluation.evaluate import write_showcase
 from training.evaluation.showcase import PITCH_FACTOR
+from training.numbers import short
 from training.report import shown_snr
 
 BEST_SHOWN = 5
@@ -27,7 +28,7 @@ SOUNDS = (("noisy.wav", "noisy"), ("clean.wav", "clean"), ("estimate.wav", "esti
 
 def study_sections(study: StudyFact, storage: str) -> list[Section]:
     """What one study searched, how it went, and its best configuration."""
-    spec = study.search.spec
+    spec = study.source.spec
     hours = f" or {spec.budget.hours:g} h" if spec.budget.hours else ""
     blocks: list[Block] = [
         Words(
@@ -47,7 +48,7 @@ def study_sections(study: StudyFact, storage: str) -> list[Section]:
 
 
 def _space_grid(study: StudyFact) -> Grid:
-    space, best = study.search.space, study.best
+    space, best = study.source.space, study.best
     rows = []
     for name, parameter in parameters(space.model, space.loss).items():
         distribution, fixed = space.sampled.get(name), space.fixed.get(name)
@@ -87,7 +88,7 @@ def _figures(study: StudyFact) -> list[Block]:
                 lambda: draw_importances(study),
             )
         )
-    if len(study.scored) >= 2 and study.search.space.sampled:
+    if len(study.scored) >= 2 and study.source.space.sampled:
         best = ", ".join(f"{name} {short(study.scored[0].params[name])}" for name in searched(study))
         blocks += [
             Drawing(
@@ -122,7 +123,7 @@ def _trial_grids(study: StudyFact) -> list[Block]:
     names = searched(study)
     top = study.scored[:BEST_SHOWN]
     if top:
-        head = ("trial", *names, "parameters", "s", study.search.spec.metric)
+        head = ("trial", *names, "parameters", "s", study.source.spec.metric)
         rows = tuple((str(t.number), *(short(t.params.get(n, "")) for n in names), *_costs(t)) for t in top)
         grids.append(Grid(f"The best {len(top)} of {len(study.scored)} complete, feasible trials.", head, rows))
     failed = [t for t in study.trials if t.state in ("failed", "infeasible") and t.reason]
@@ -142,7 +143,7 @@ def _costs(trial: TrialFact) -> tuple[str, str, str]:
 def _best_config(study: StudyFact, storage: str) -> list[Block]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "best.yaml"
-        export([study.search], path)
+        export([study.source], path)
         document = path.read_text(encoding="utf-8")
     command = f"drivebeat export {shlex.quote(study.name)} --storage {shlex.quote(storage)} -o best.yaml\n"
     return [
@@ -160,14 +161,14 @@ def data_section(by_letter: Sequence[MixtureFact]) -> Section:
     """Recordings, splits and the validation mixture."""
     blocks: list[Block] = []
     for mixture in by_letter:
-        search = mixture.studies[0].search
-        data = search.spec.data
+        study = mixture.studies[0].source
+        data = study.spec.data
         where = f"Mixture {mixture.letter}: " if len(by_letter) > 1 else ""
         band = f"{data.band_hz[0]:g}-{data.band_hz[1]:g} Hz" if data.band_hz else "no band-pass"
         plan, split = data.validation, data.split
         blocks.append(
             Words(
-                f"{where}fingerprint {search.fingerprint}. {data.rate_hz:g} Hz, {band}, windows of "
+                f"{where}fingerprint {study.fingerprint}. {data.rate_hz:g} Hz, {band}, windows of "
                 f"{data.window_samples} samples ({data.window_samples / data.rate_hz:.2f} s), level {data.level}. "
                 f"Recordings without a pinned use are split {split.train:g}/{split.validation:g}/{split.test:g} "
                 f"(train/validation/test) by seed {split.seed}. Validation mixture: {plan.n_windows} windows at "
@@ -203,7 +204,7 @@ def listening_section(studies: Sequence[StudyFact], store: ArtifactStore, estima
     best = next((study for study in studies if study.best is not None), None)
     if best is not None and best.best is not None:
         title = f"trial {best.best.number} of {best.name}"
-        blocks += _showcase(artifacts_of(best.search, best.best, store), title, "trial")
+        blocks += _showcase(artifacts_of(best.source, best.best, store), title, "trial")
         if not blocks:
             blocks.append(
                 Words(f"The artifacts of {title} are not in this store; name theirs: --artifacts.", warns=True)
@@ -237,7 +238,7 @@ def provenance_section(studies: Sequence[StudyFact], storage: str, runs: Sequenc
     """Where all of it comes from, and how to make it again."""
     names = [study.name for study in studies]
     command = ["drivebeat", "report", *names, "--storage", storage, *(part for run in runs for part in ("--run", run))]
-    best = next(((s.search, s.best) for s in studies if s.best is not None), None)
+    best = next(((s.source, s.best) for s in studies if s.best is not None), None)
     versions = provenance(*best)["versions"] if best is not None else {"python": platform.python_version()}
     made = datetime.now(UTC).isoformat(timespec="seconds")
     rows = [
@@ -245,7 +246,7 @@ def provenance_section(studies: Sequence[StudyFact], storage: str, runs: Sequenc
         ("storage", storage),
         ("code", git_commit()),
         *((name, str(version)) for name, version in versions.items()),
-        *((f"{s.name}: seed, recordings", f"{s.search.spec.seed}, {s.search.fingerprint}") for s in studies),
+        *((f"{s.name}: seed, recordings", f"{s.source.spec.seed}, {s.source.fingerprint}") for s in studies),
     ]
     grid = Grid(
         "Where this report comes from. Versions are those of the machine that wrote it.",

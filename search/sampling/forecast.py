@@ -32,7 +32,7 @@ class Forecast:
 
 
 @dataclass(slots=True, eq=False)
-class Known:
+class CurveTable:
     """What complete trials had by one step and how they ended: such a trial changes no more, so each is looked through
     once."""
 

@@ -10,13 +10,13 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.sampling.forecast import LEAST_KNOWN, Known, best_by, features_of, forecast
+from search.sampling.forecast import LEAST_KNOWN, CurveTable, best_by, features_of, forecast
 from search.trials import sign_of
 
 LEAST_FOR_FLOOR = 4
 
 
-class Foreseen(optuna.samplers.BaseSampler):
+class ImputedSampler(optuna.samplers.BaseSampler):
     """`inner`, which learns from complete trials alone, on a study in which every ended trial has an end.
 
     A Gaussian process that never hears of pruned trials proposes their like again and again.
@@ -31,7 +31,7 @@ class Foreseen(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._inner.sample_relative(_ForeseenStudy(study), trial, search_space)
+        return self._inner.sample_relative(_ImputedStudy(study), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -39,12 +39,12 @@ class Foreseen(optuna.samplers.BaseSampler):
         return self._inner.sample_independent(study, trial, param_name, param_distribution)
 
 
-class _ForeseenStudy(optuna.Study):
+class _ImputedStudy(optuna.Study):
     """A study whose pruned trials are shown as complete where their end can be told."""
 
     def __init__(self, study: optuna.Study) -> None:
         super().__init__(study.study_name, study._storage, sampler=study.sampler, pruner=study.pruner)
-        self._shown = foreseen(study.get_trials(deepcopy=False), sign_of(study.direction))
+        self._shown = impute(study.get_trials(deepcopy=False), sign_of(study.direction))
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
@@ -53,7 +53,7 @@ class _ForeseenStudy(optuna.Study):
         return copy.deepcopy(shown) if deepcopy else shown
 
 
-def foreseen(trials: Sequence[FrozenTrial], sign: float) -> list[FrozenTrial]:
+def impute(trials: Sequence[FrozenTrial], sign: float) -> list[FrozenTrial]:
     """`trials`, pruned ones complete: with the end that is forecast (search.sampling.forecast), at least the best score
     that they had and at most the best end of a complete trial, or while too few are complete with the best score they
     had.
@@ -65,7 +65,7 @@ def foreseen(trials: Sequence[FrozenTrial], sign: float) -> list[FrozenTrial]:
     """
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     names = {frozenset(trial.constraints) for trial in complete}
-    known: dict[int, Known] = {}
+    known: dict[int, CurveTable] = {}
     ends: dict[int, float] = {trial.number: sign * float(trial.value or 0.0) for trial in complete}
     for trial in trials:
         if trial.state == TrialState.PRUNED and frozenset(trial.constraints) in (names or {frozenset()}):
@@ -77,7 +77,9 @@ def foreseen(trials: Sequence[FrozenTrial], sign: float) -> list[FrozenTrial]:
     return [_ended(trial, max(floor, ends[trial.number]), sign) if trial.number in ends else trial for trial in trials]
 
 
-def _end_of(trial: FrozenTrial, complete: Sequence[FrozenTrial], known: dict[int, Known], sign: float) -> float | None:
+def _end_of(
+    trial: FrozenTrial, complete: Sequence[FrozenTrial], known: dict[int, CurveTable], sign: float
+) -> float | None:
     """How a pruned trial would have ended, higher being better; None where nothing tells."""
     step = trial.last_step
     if step is None:
@@ -87,7 +89,7 @@ def _end_of(trial: FrozenTrial, complete: Sequence[FrozenTrial], known: dict[int
     if math.isnan(score):
         return None
     now = features_of(trial.intermediate_values, step, sign)
-    rows = known.setdefault(step, Known(step, sign)).with_all(complete)
+    rows = known.setdefault(step, CurveTable(step, sign)).with_all(complete)
     if now is None or len(rows) < LEAST_KNOWN:
         return score
     return max(score, min(forecast(now, rows).end, float(rows[:, -1].max())))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.sampling.forecast import LEAST_KNOWN, N_NEAR, Known, best_by, features_of, forecast
+from search.sampling.forecast import LEAST_KNOWN, N_NEAR, CurveTable, best_by, features_of, forecast
 from search.trials import sign_of
 
 
@@ -75,14 +75,14 @@ class ForecastPruner(PrunerOfComplete):
         super().__init__(startup_trials, warmup_epochs)
         self._chance = chance
         self._n_near = n_near
-        self._known: dict[tuple[str, int], Known] = {}  # by study and step
+        self._known: dict[tuple[str, int], CurveTable] = {}  # by study and step
 
     def _ends(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
         sign = sign_of(study.direction)
         now = features_of(trial.intermediate_values, step, sign)
         if now is None:
             return True
-        known = self._known.setdefault((study.study_name, step), Known(step, sign)).with_all(complete)
+        known = self._known.setdefault((study.study_name, step), CurveTable(step, sign)).with_all(complete)
         if len(known) < max(self._startup_trials, LEAST_KNOWN) or now[1] >= known[:, 1].max():
             return False
         return forecast(now, known, self._n_near).chance_of(float(known[:, -1].max())) < self._chance

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import optuna
 
-from search.sampling.imputed import Foreseen
+from search.sampling.imputed import ImputedSampler
 from search.sampling.points import MAX_LISTED, Distributions, axis
 from search.sampling.pruners import ForecastPruner, LeadersPruner
-from search.sampling.untried import Accept, AcceptedPoints
-from training.decode import ConfigError
+from search.sampling.untried import Accept, UntriedPoints
+from training.errors import ConfigError
 
 GP_SLOTS = 200  # an ask of a Gaussian process takes tens of milliseconds at 100 trials and seconds at 1,000
 
@@ -67,7 +67,7 @@ def build_sampler(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         inner = SAMPLERS[spec.name](spec, seed, slot)
-    return AcceptedPoints(inner, distributions, _mixed(seed, slot), accept, listed=spec.name == "grid")
+    return UntriedPoints(inner, distributions, _mixed(seed, slot), accept, listed=spec.name == "grid")
 
 
 def build_pruner(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:
@@ -94,7 +94,7 @@ def _qmc(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler
 
 def _gp(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
     # pruned trials, of which it would not hear, are shown to it with the ends that are forecast for them
-    return Foreseen(optuna.samplers.GPSampler(n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot)))
+    return ImputedSampler(optuna.samplers.GPSampler(n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot)))
 
 
 def _cmaes(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:

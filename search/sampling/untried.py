@@ -14,7 +14,7 @@ Accept = Callable[[Mapping[str, Any]], bool]
 DRAWS, RANDOM_DRAWS = 4, 200
 
 
-class AcceptedPoints(optuna.samplers.BaseSampler):
+class UntriedPoints(optuna.samplers.BaseSampler):
     """Proposes whole points of a known space, drawn again while `accept` refuses them.
 
     The space is known before the first trial, so `inner` need not guess it from trials that went before. A point is

@@ -8,10 +8,11 @@ from typing import Any
 from optuna.storages._rdb import models
 from sqlalchemy import ColumnElement, Engine, select
 
+from search.trials import REMOVED
+
 NOTE_OF_A_TRIAL = "dashboard:%:note_%"
 NOTE_VERSION = "dashboard:%:note_ver"
 NOTE_TEXT = "dashboard:%:note_str:%"
-REMOVED = "drivebeat:artifacts_removed:"  # + the trial's id: how many of its artifacts are gone
 
 _KEY, _VALUE = models.StudySystemAttributeModel.key, models.StudySystemAttributeModel.value_json
 _STUDY = models.StudySystemAttributeModel.study_id

@@ -111,7 +111,7 @@ WHERE id = IS_USED_LOCK(:name) AND command = 'Sleep' AND time > :s
 
 
 @contextlib.contextmanager
-def alone(engine: Engine, what: str, *, expires_s: float | None = None) -> Iterator[None]:
+def exclusive(engine: Engine, what: str, *, expires_s: float | None = None) -> Iterator[None]:
     """Hold the database's lock called `what`; it ends with the block, or with the process. Not to be nested.
 
     SQLite: a lock file beside the database, one for every `what`. PostgreSQL: a session's advisory lock. MySQL: a

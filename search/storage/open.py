@@ -19,11 +19,11 @@ from sqlalchemy import Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
+from search.errors import StorageError
 from search.storage.fast.storage import FastStorage
-from search.storage.locks import alone
+from search.storage.locks import exclusive
 from search.storage.mounts import network_file_system
 from search.storage.tables import create_tables
-from training.decode import ConfigError
 
 IDLE_S = 5.0
 FRESH_S = 1.0  # a connection used so recently is taken to live
@@ -86,10 +86,6 @@ EXAMPLES = "write it like sqlite:///studies.db or postgresql://user@host/name"
 BUSY_S = 60
 
 
-class StorageError(ConfigError):
-    """A database that cannot be used; the message never holds a password."""
-
-
 def storage_url(option: str | None) -> str:
     """The URL to use: the option, else DRIVEBEAT_STORAGE, else studies.db in the working directory."""
     return option or os.environ.get("DRIVEBEAT_STORAGE") or DEFAULT_URL
@@ -118,7 +114,7 @@ def open_storage(url: str, *, fast: bool = True) -> BaseStorage:
     with explained(url), opening(url):
         engine = open_engine(url)
         options = engine_options(url)
-        with alone(engine, "schema"):
+        with exclusive(engine, "schema"):
             create_tables(engine)
             first = _checked(url, options)
             first.remove_session()

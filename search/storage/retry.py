@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 DEADLINE_S = 900.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
-# What PostgreSQL's and MySQL's clients say of a server that is not up yet, is going down, or has no room just now. Not
+# What PostgreSQL's and MySQL's clients log of a server that is not up yet, is going down, or has no room just now. Not
 # what a wrong URL comes to: an unknown host, user, password or database.
 PASSING = (
     "connection refused",
@@ -36,10 +36,10 @@ PASSING = (
 )
 
 
-def is_away(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the error says that the database does not answer now, rather than that a statement is wrong."""
     if isinstance(error, StorageInternalError):
-        return error.__cause__ is None or is_away(error.__cause__)
+        return error.__cause__ is None or is_transient(error.__cause__)
     if isinstance(error, TimeoutError):
         return True
     if isinstance(error, PendingRollbackError):  # what a session says that lost its connection
@@ -57,19 +57,20 @@ def is_starting(error: BaseException) -> bool:
     For whoever opens a database: there an unknown host or a wrong password must not be waited out.
     """
     if isinstance(error, DBAPIError):
-        return is_away(error) and any(words in str(error.orig).lower() for words in PASSING)
+        return is_transient(error) and any(words in str(error.orig).lower() for words in PASSING)
     return error.__cause__ is not None and is_starting(error.__cause__)
 
 
-def patiently(
+def retry(
     call: Callable[[], T],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     *,
-    passes: Callable[[BaseException], bool] = is_away,
+    transient: Callable[[BaseException], bool] = is_transient,
     deadline_s: float = DEADLINE_S,
     check: Callable[[], None] = lambda: None,
 ) -> T:
-    """What `call` returns, tried again with growing pauses while the database is away, as `passes` says of its error.
+    """What `call` returns, tried again with growing pauses while the database is away, as `transient` says of its
+    error.
 
     Raises the database's error after deadline_s, and whatever `check`, asked before every new try, ends the waiting
     with. `call` must bear being done twice.
@@ -79,16 +80,16 @@ def patiently(
         try:
             result = call()
         except Exception as error:
-            if not passes(error) or time.monotonic() > deadline:
+            if not transient(error) or time.monotonic() > deadline:
                 raise
             check()
             if not told:
-                words = f"the database does not answer ({type(error).__name__})" if is_away(error) else str(error)
-                say(f"{words}; trying again for {deadline_s:.0f} s")
+                words = f"the database does not answer ({type(error).__name__})" if is_transient(error) else str(error)
+                log(f"{words}; trying again for {deadline_s:.0f} s")
                 told = True
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
         else:
             if told:
-                say("the database answers again")
+                log("the database answers again")
             return result

@@ -5,11 +5,6 @@ workers: who is alive, where, at what (search.queue.workers). Times are the data
 that machines whose clocks differ agree.
 """
 
-import os
-import socket
-from dataclasses import dataclass
-from pathlib import Path
-
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -29,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 SCHEMA_VERSION = 2  # 2: the slots' index by state, and `reached`
 METADATA = MetaData()
@@ -87,28 +82,6 @@ WORKERS = Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A worker's process: host, pid and birth tell whether it is still the same one; the name is unique."""
-
-    name: str
-    host: str
-    pid: int
-    born: int | None
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it ran on this host and is dead. False for another host's: only its lease tells."""
-        return self.host == socket.gethostname() and not _alive(self.pid, self.born)
-
-
-def this_process() -> Process:
-    """The process that calls, as a worker."""
-    host, pid = socket.gethostname(), os.getpid()
-    born = _born(pid)
-    return Process(f"{host}:{pid}" if born is None else f"{host}:{pid}:{born}", host, pid, born)
-
-
 def create_tables(engine: Engine) -> None:
     """Make our tables where they are missing. Raises ConfigError for tables of another version."""
     METADATA.create_all(engine, checkfirst=True)
@@ -141,27 +114,3 @@ def database_time(connection: Connection) -> float:
         "mariadb": "SELECT unix_timestamp(now(6))",
     }
     return float(connection.execute(text(clocks[connection.dialect.name])).scalar_one())
-
-
-def _alive(pid: int, born: int | None) -> bool:
-    """Whether the process lives, and is the same one: a pid is given again, in a container almost at once."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    now_born = _born(pid)
-    return now_born is None or born is None or now_born == born
-
-
-def _born(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; 0 for one that is dead but not buried.
-
-    None where there is no /proc to tell (proc_pid_stat(5), fields 3 and 22).
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return 0 if fields[0] in "ZX" else int(fields[19])

@@ -14,14 +14,15 @@ from sqlalchemy import URL, Engine, func, insert, inspect, make_url, select, tex
 from sqlalchemy.schema import CreateColumn
 
 from data.files import atomic
-from search.storage.locks import alone
-from search.storage.open import StorageError, driver_url, engine_options, explained, masked, open_engine, opening
+from search.errors import StorageError
+from search.storage.locks import exclusive
+from search.storage.open import driver_url, engine_options, explained, masked, open_engine, opening
 from search.storage.tables import METADATA, SCHEMA, SCHEMA_VERSION, create_tables
 
 DUMP_LIMIT_S = 3600
 
 
-def upgrade(url: str, backup: Path | None, say: Callable[[str], None]) -> Path | None:
+def upgrade(url: str, backup: Path | None, log: Callable[[str], None]) -> Path | None:
     """Upgrade Optuna's tables and ours to the versions this program needs; the copy made before, in the folder
     `backup`. None makes no copy. What is up to date already is left as it is, and no copy made.
 
@@ -30,7 +31,7 @@ def upgrade(url: str, backup: Path | None, say: Callable[[str], None]) -> Path |
     """
     with explained(url), opening(url):
         engine = open_engine(url)
-        with alone(engine, "schema"):
+        with exclusive(engine, "schema"):
             _refuse_strangers(url, engine)
             optunas = RDBStorage(
                 driver_url(url),
@@ -40,20 +41,20 @@ def upgrade(url: str, backup: Path | None, say: Callable[[str], None]) -> Path |
             )
             stale = optunas.get_current_version() != optunas.get_head_version()
             if not stale and _version(engine) == SCHEMA_VERSION:
-                say(f"storage {masked(url)} is up to date")
+                log(f"storage {masked(url)} is up to date")
                 return None
             if stale and optunas.get_current_version() not in optunas.get_all_versions():
                 raise StorageError(f"storage {masked(url)}: its tables are of a newer optuna; pip install -U optuna")
             copy = None if backup is None else back_up(url, backup)
             if copy is not None:
-                say(f"copy: {copy}")
+                log(f"copy: {copy}")
             if stale:
                 optunas.upgrade()
             upgrade_tables(engine)
             optunas.remove_session()
             optunas.engine.dispose()
         engine.dispose()
-    say(f"storage {masked(url)} is upgraded")
+    log(f"storage {masked(url)} is upgraded")
     return copy
 
 

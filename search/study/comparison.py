@@ -12,13 +12,11 @@ from objectives.cost import n_parameters
 from search.queue.slots import progress
 from search.study.costs import At, cpu_latency_ms
 from search.study.export import run_of_trial
-from search.study.study import SearchStudy
-from search.trials import best_trial, is_feasible
+from search.study.study import Study
+from search.trials import SECONDS, SI_SDR_AT, best_trial, is_feasible
 from training.config import RunConfig
 from training.decode import encode
 from training.evaluation.scores import SCORES
-
-SI_SDR_AT = "si_sdr_db@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +54,36 @@ class StudyResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Across:
+class StudyComparison:
     """results: best first within each mixture. differences: for each mixture but A, what in it is not as in A."""
 
     results: tuple[StudyResult, ...]
     differences: Mapping[str, tuple[str, ...]]
 
 
-def across(searches: Sequence[SearchStudy], engine: Engine) -> Across:
+def compare_studies(studies: Sequence[Study], engine: Engine) -> StudyComparison:
     """One result for each of `searches`; those scored on other recordings, another validation mixture or by another
     metric than the first are told apart by their letter."""
     plans: list[dict[str, Any]] = []
     results = []
-    for search in searches:
-        plan = _plan(search)
+    for study in studies:
+        plan = _plan(study)
         if plan not in plans:
             plans.append(plan)
-        results.append(_result(search, _letter(plans.index(plan)), engine))
+        results.append(_result(study, _letter(plans.index(plan)), engine))
     differences = {
         _letter(i): tuple(key for key in plan if plan[key] != plans[0][key]) for i, plan in enumerate(plans) if i
     }
-    return Across(tuple(sorted(results, key=_rank)), differences)
+    return StudyComparison(tuple(sorted(results, key=_rank)), differences)
 
 
-def _plan(search: SearchStudy) -> dict[str, Any]:
+def _plan(study: Study) -> dict[str, Any]:
     """What a score depends on beside the model: what makes the validation mixture, and the metric."""
-    data = encode(search.spec.data)
+    data = encode(study.spec.data)
     held_out = ("rate_hz", "band_hz", "window_samples", "level", "split", "validation", "clean", "noise")
     return {
-        "metric": search.spec.metric,
-        "recordings": search.fingerprint,
+        "metric": study.spec.metric,
+        "recordings": study.fingerprint,
         **{f"data.{name}": data[name] for name in held_out},
     }
 
@@ -99,19 +97,19 @@ def _rank(result: StudyResult) -> tuple[str, bool, float, str]:
     return result.mixture, result.best is None, sign * (result.best or 0.0), result.study
 
 
-def _result(search: SearchStudy, mixture: str, engine: Engine) -> StudyResult:
-    trials = search.study.get_trials(deepcopy=False)
+def _result(study: Study, mixture: str, engine: Engine) -> StudyResult:
+    trials = study.optuna.get_trials(deepcopy=False)
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     told_pruned = [t for t in trials if t.state == TrialState.PRUNED]
     # An infeasible trial is told pruned too: untrained, or with a constraint broken on the way.
     pruned = [t for t in told_pruned if t.intermediate_values and is_feasible(t)]
-    best = best_trial(search)
-    run = run_of_trial(best, search.name) if best is not None else None
-    seconds, budget = _seconds(complete), progress(engine, search.name)
+    best = best_trial(study.optuna)
+    run = run_of_trial(best, study.name) if best is not None else None
+    seconds, budget = _seconds(complete), progress(engine, study.name)
     return StudyResult(
-        study=search.name,
-        family=search.space.model.name,
-        metric=search.spec.metric,
+        study=study.name,
+        family=study.space.model.name,
+        metric=study.spec.metric,
         mixture=mixture,
         budget=budget.budget,
         spent=budget.spent,
@@ -135,7 +133,7 @@ def _by_snr(trial: FrozenTrial) -> dict[str, float]:
 
 
 def _seconds(trials: Sequence[FrozenTrial]) -> list[float]:
-    return [t.user_attrs["seconds"] for t in trials if "seconds" in t.user_attrs]
+    return [t.user_attrs[SECONDS] for t in trials if SECONDS in t.user_attrs]
 
 
 def _size(run: RunConfig) -> int:

@@ -18,13 +18,13 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from search.errors import StudyError
 from search.study.export import best_of, check_ending, provenance, run_of_trial
-from search.study.record import RUN, StudyError
-from search.study.study import SearchStudy
-from search.trials import is_feasible, sign_of
+from search.study.study import Study
+from search.trials import RUN, is_feasible, sign_of
 from training.config import RunConfig, write_run
+from training.errors import TrainingFailed
 from training.runs import train_to_folder
-from training.trainer import TrainingFailed
 
 N_SEEDS = 3
 LOOK_EVERY_S = 1.0
@@ -34,7 +34,7 @@ LOOK_EVERY_S = 1.0
 class Confirmed:
     """A finalist and its best score under each of some fresh seeds."""
 
-    search: SearchStudy
+    study: Study
     trial: FrozenTrial
     scores: Mapping[int, float]
 
@@ -48,53 +48,53 @@ class Confirmed:
         return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else math.nan
 
 
-def finalists(searches: Sequence[SearchStudy], n: int) -> list[tuple[SearchStudy, FrozenTrial]]:
+def finalists(studies: Sequence[Study], n: int) -> list[tuple[Study, FrozenTrial]]:
     """The `n` best complete, feasible trials over several studies, best first, or as many as there are.
 
     Raises StudyError where there is none.
     """
-    best_of(searches)
-    sign = sign_of(searches[0].study.direction)
+    best_of(studies)
+    sign = sign_of(studies[0].optuna.direction)
     found = [
-        (search, trial)
-        for search in searches
-        for trial in search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        (study, trial)
+        for study in studies
+        for trial in study.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if trial.value is not None and is_feasible(trial) and RUN in trial.user_attrs
     ]
     return sorted(found, key=lambda pair: -sign * (pair[1].value or 0.0))[:n]
 
 
 def confirm(
-    searches: Sequence[SearchStudy],
+    studies: Sequence[Study],
     n_finalists: int,
     folder: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     n_seeds: int = N_SEEDS,
 ) -> list[Confirmed]:
     """Train each finalist under `n_seeds` fresh seeds in folders under `folder`; the finalists, best mean first.
 
     A finalist with a training that fails is left out. Raises StudyError where all are.
     """
-    chosen = finalists(searches, n_finalists)
+    chosen = finalists(studies, n_finalists)
     scores: list[dict[int, float]] = [{} for _ in chosen]
     failed: set[int] = set()
     left = [(place, seed) for seed in range(1, n_seeds + 1) for place in range(len(chosen))]
     while left:
         before = len(left)
         for place, nth in list(left):
-            search, trial = chosen[place]
-            seed = search.spec.seed + nth
-            home = folder / search.name / f"trial-{trial.number}-seed-{seed}"
+            study, trial = chosen[place]
+            seed = study.spec.seed + nth
+            home = folder / study.name / f"trial-{trial.number}-seed-{seed}"
             try:
-                score = _train(with_seed(run_of_trial(trial, search.name), seed), home, search)
+                score = _train(with_seed(run_of_trial(trial, study.name), seed), home, study)
             except Timeout:  # somebody else trains it
                 continue
             except TrainingFailed as error:
                 failed.add(place)
-                say(f"trial {trial.number} of {search.name} fails with seed {seed}: {error}")
+                log(f"trial {trial.number} of {study.name} fails with seed {seed}: {error}")
             else:
                 scores[place][seed] = score
-                say(f"trial {trial.number} of {search.name}, seed {seed}: {search.spec.metric} {score:+.3f}")
+                log(f"trial {trial.number} of {study.name}, seed {seed}: {study.spec.metric} {score:+.3f}")
             left.remove((place, nth))
         if left and len(left) == before:
             time.sleep(LOOK_EVERY_S)
@@ -102,17 +102,17 @@ def confirm(
         Confirmed(*pair, found) for i, (pair, found) in enumerate(zip(chosen, scores, strict=True)) if i not in failed
     ]
     if not kept:
-        names = ", ".join(search.name for search in searches)
+        names = ", ".join(study.name for study in studies)
         raise StudyError(f"study {names}: no finalist trains under other seeds; export without --confirm, or with more")
-    return sorted(kept, key=lambda one: -sign_of(one.search.study.direction) * one.mean)
+    return sorted(kept, key=lambda one: -sign_of(one.study.optuna.direction) * one.mean)
 
 
 def export_confirmed(confirmed: Sequence[Confirmed], path: Path) -> Confirmed:
     """Write the run of the first of `confirmed` to `path` (.yaml or .json); its provenance tells the spread of all."""
     check_ending(path)
     best = confirmed[0]
-    story = provenance(best.search, best.trial) | {"confirmed": _told(best), "finalists": list(_lines(confirmed))}
-    write_run(run_of_trial(best.trial, best.search.name), path, story)
+    story = provenance(best.study, best.trial) | {"confirmed": _told(best), "finalists": list(_lines(confirmed))}
+    write_run(run_of_trial(best.trial, best.study.name), path, story)
     return best
 
 
@@ -120,7 +120,7 @@ def in_words(one: Confirmed) -> str:
     """One line: which trial, its mean and spread over the seeds, and what the search had seen."""
     spread = "" if math.isnan(one.spread) else f" (spread {one.spread:.3f})"
     return (
-        f"trial {one.trial.number} of {one.search.name}, {one.search.spec.metric} {one.mean:+.3f}{spread} over "
+        f"trial {one.trial.number} of {one.study.name}, {one.study.spec.metric} {one.mean:+.3f}{spread} over "
         f"{len(one.scores)} fresh seeds, {one.trial.value:+.3f} in the search"
     )
 
@@ -130,10 +130,10 @@ def with_seed(run: RunConfig, seed: int) -> RunConfig:
     return dataclasses.replace(run, fit=dataclasses.replace(run.fit, seed=seed))
 
 
-def _train(run: RunConfig, home: Path, search: SearchStudy) -> float:
+def _train(run: RunConfig, home: Path, study: Study) -> float:
     home.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home}.lock", timeout=0):
-        return train_to_folder(run, home, {"data_fingerprint": search.fingerprint}, (), Console(quiet=True))
+        return train_to_folder(run, home, {"data_fingerprint": study.fingerprint}, (), Console(quiet=True))
 
 
 def _told(one: Confirmed) -> dict[str, Any]:
@@ -147,4 +147,4 @@ def _told(one: Confirmed) -> dict[str, Any]:
 
 def _lines(confirmed: Sequence[Confirmed]) -> Iterator[dict[str, Any]]:
     for one in confirmed:
-        yield {"study": one.search.name, "trial": one.trial.number, "score": one.trial.value, **_told(one)}
+        yield {"study": one.study.name, "trial": one.trial.number, "score": one.trial.value, **_told(one)}

@@ -12,8 +12,8 @@ from models import DENOISERS, DenoiserConfig
 from models.parts.receptive import receptive_field_samples
 from objectives.cost import latency_ms, macs_per_second, n_parameters
 from objectives.waveform import negative_si_sdr
-from training.decode import ConfigError
 from training.device import arithmetic
+from training.errors import ConfigError
 
 LATENCY_REPEATS = 7
 STEP_REPEATS = 3

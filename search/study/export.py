@@ -12,24 +12,24 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from search.study.record import RUN, StudyError
-from search.study.study import SearchStudy
-from search.trials import best_trial
+from search.errors import StudyError
+from search.study.study import Study
+from search.trials import RUN, best_trial
 from training.config import RunConfig, from_document, write_run
-from training.decode import ConfigError
+from training.errors import ConfigError
 from training.evaluation.scores import SCORES, better
 
 ENDINGS = (".yaml", ".yml", ".json")
 PACKAGES = ("drivebeat", "torch", "optuna", "numpy", "scipy")
 
 
-def best_of(searches: Sequence[SearchStudy]) -> tuple[SearchStudy, FrozenTrial]:
+def best_of(studies: Sequence[Study]) -> tuple[Study, FrozenTrial]:
     """The best feasible trial over several studies. Raises StudyError where none has one."""
-    found = [(search, trial) for search in searches if (trial := best_trial(search)) is not None]
+    found = [(study, trial) for study in studies if (trial := best_trial(study.optuna)) is not None]
     if not found:
-        names = ", ".join(search.name for search in searches)
+        names = ", ".join(study.name for study in studies)
         raise StudyError(
-            f"study {names}: no complete, feasible trial to export yet; run: drivebeat launch {searches[0].spec.name}"
+            f"study {names}: no complete, feasible trial to export yet; run: drivebeat launch {studies[0].spec.name}"
         )
     score = SCORES[found[0][0].spec.metric]  # families of one study file share it
     best = found[0]
@@ -51,33 +51,33 @@ def check_ending(path: Path) -> None:
         raise ConfigError(f"-o {path}: a config is written as {' or '.join(ENDINGS)}")
 
 
-def export(searches: Sequence[SearchStudy], path: Path) -> tuple[SearchStudy, FrozenTrial]:
+def export(studies: Sequence[Study], path: Path) -> tuple[Study, FrozenTrial]:
     """Write the best trial's run with its provenance to `path` (.yaml or .json), whole or not at all.
 
     Raises StudyError where there is no trial to export.
     """
     check_ending(path)
-    search, trial = best_of(searches)
-    write_run(run_of_trial(trial, search.name), path, provenance(search, trial))
-    return search, trial
+    study, trial = best_of(studies)
+    write_run(run_of_trial(trial, study.name), path, provenance(study, trial))
+    return study, trial
 
 
-def provenance(search: SearchStudy, trial: FrozenTrial) -> dict[str, Any]:
+def provenance(study: Study, trial: FrozenTrial) -> dict[str, Any]:
     """Where a config comes from: study, trial, score, data, code."""
     scores = {k: v for k, v in trial.user_attrs.items() if k in SCORES or k.split("@")[0] in SCORES}
     story: dict[str, Any] = {
-        "study": search.name,
+        "study": study.name,
         "trial": trial.number,
-        "metric": search.spec.metric,
+        "metric": study.spec.metric,
         "score": trial.value,
         "scores": dict(sorted(scores.items())),
         "params": dict(sorted(trial.params.items())),
-        "seed": search.spec.seed,
-        "data_fingerprint": search.fingerprint,
+        "seed": study.spec.seed,
+        "data_fingerprint": study.fingerprint,
         "git_commit": git_commit(),
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
     }
-    if not search.spec.deterministic:  # whose export is the same to the last byte whenever it was searched
+    if not study.spec.deterministic:  # whose export is the same to the last byte whenever it was searched
         story["finished_at"] = _moment(trial.datetime_complete) if trial.datetime_complete else None
         story["exported_at"] = _moment(datetime.now(UTC))
     return story

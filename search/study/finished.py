@@ -1,34 +1,33 @@
-"""Whether a search is over, and why."""
+"""Whether a search is finished, and why."""
 
 from optuna.trial import TrialState
 from sqlalchemy import Engine
 
 from search.queue.slots import progress
 from search.sampling.points import MAX_LISTED, n_points
-from search.study.record import AnyStudy
+from search.study.record import StudyLike
 
 EXHAUSTED = "every point of its space has been tried"
 
 
-def why_over(search: AnyStudy, engine: Engine) -> str:
-    """Why no trial of the study starts any more; "" where one would, or where one is under way."""
-    state = progress(engine, search.name)
+def stop_reason(study: StudyLike, engine: Engine) -> str:
+    """Why no further trial of the study starts; "" where one would, or where one is under way."""
+    state = progress(engine, study.name)
     if state.open or state.claimed:
         return ""
     if state.finished >= state.budget:
         return f"its budget of {state.budget} trials is spent"
-    if state.late:
-        return f"its {search.hours:g} hours are over"
-    trials = search.study.get_trials(deepcopy=False)
+    if state.out_of_time:
+        return f"its {study.hours:g} hours are over"
+    trials = study.optuna.get_trials(deepcopy=False)
     if any(trial.state in (TrialState.WAITING, TrialState.RUNNING) for trial in trials):
         return ""
-    # A study is made only where a point exists; and a space that has a part without end is without end.
+    # A study is made only where a point exists, and a space with one continuous axis is infinite.
     sampled = next((trial.distributions for trial in reversed(trials) if trial.distributions), None)
     size = None if sampled is None else n_points(sampled)
     if size is None or size > MAX_LISTED:
         return ""
-    # only for these few: the points are tried on the model's own config
-    from search.study.study import decoded
-    from search.worker.assign import is_exhausted
+    # Imported for these few studies only: points are checked against the model's config, which imports torch.
+    from search.study.study import decode_study, is_exhausted
 
-    return EXHAUSTED if is_exhausted(decoded(search), trials) else ""
+    return EXHAUSTED if is_exhausted(decode_study(study), trials) else ""

@@ -9,27 +9,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import optuna
+from optuna import Study as OptunaStudy
 from optuna.storages import BaseStorage
 
-from training.decode import ConfigError, near
-
-SPEC = "drivebeat:spec"
-FAMILY = "drivebeat:family"
-SPACE = "drivebeat:space"
-FINGERPRINT = "drivebeat:data_fingerprint"
-RUN, REASON = "run", "reason"  # a trial's attributes
-COLLAPSED = "collapsed"  # the first word of the reason why such a trial was pruned
+from data.errors import near
+from search.errors import StudyError
+from search.trials import FAMILY, FINGERPRINT, SPEC
 
 
-class StudyError(ConfigError):
-    """A study that is not there, or not what it should be."""
-
-
-class AnyStudy(Protocol):
-    """What a search.study.study.SearchStudy and a ToldStudy both tell."""
+class StudyLike(Protocol):
+    """What a search.study.study.Study and a StudyRecord both tell."""
 
     @property
-    def study(self) -> optuna.Study: ...
+    def optuna(self) -> OptunaStudy: ...
 
     @property
     def name(self) -> str: ...
@@ -48,17 +40,17 @@ class AnyStudy(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ToldStudy:
+class StudyRecord:
     """One family's study: Optuna's handle and its study file as plain values."""
 
-    study: optuna.Study
+    optuna: OptunaStudy
     document: Mapping[str, Any]
     family: str
     fingerprint: str
 
     @property
     def name(self) -> str:
-        return self.study.study_name
+        return self.optuna.study_name
 
     @property
     def metric(self) -> str:
@@ -74,7 +66,7 @@ class ToldStudy:
         return None if hours is None else float(hours)
 
 
-def told(name: str, storage: BaseStorage) -> ToldStudy:
+def load_record(name: str, storage: BaseStorage) -> StudyRecord:
     """The study `name` as it was created. Raises StudyError, naming the near one, where there is none."""
     names = optuna.get_all_study_names(storage)
     if name not in names:
@@ -88,21 +80,21 @@ def told(name: str, storage: BaseStorage) -> ToldStudy:
     attributes = study.user_attrs
     if SPEC not in attributes:
         raise StudyError(f"study {name!r} was not made by Drivebeat: it has no study file; make it: drivebeat create")
-    return ToldStudy(study, json.loads(attributes[SPEC]), attributes[FAMILY], attributes[FINGERPRINT])
+    return StudyRecord(study, json.loads(attributes[SPEC]), attributes[FAMILY], attributes[FINGERPRINT])
 
 
-def all_told(storage: BaseStorage, name: str | None = None) -> list[ToldStudy]:
+def load_records(storage: BaseStorage, name: str | None = None) -> list[StudyRecord]:
     """The study `name`, or all families of the study file of that name; None: every study that Drivebeat made.
 
     Raises StudyError where there is neither.
     """
     if name is None:
-        return [told(study, storage) for study, _ in _ours(storage)]
+        return [load_record(study, storage) for study, _ in _ours(storage)]
     if name not in optuna.get_all_study_names(storage):
         families = [study for study, file_name in _ours(storage) if file_name == name]
         if families:
-            return [told(family, storage) for family in families]
-    return [told(name, storage)]
+            return [load_record(family, storage) for family in families]
+    return [load_record(name, storage)]
 
 
 def _ours(storage: BaseStorage) -> list[tuple[str, str]]:

@@ -16,12 +16,14 @@ from optuna.distributions import (
 )
 
 from data.config import AugmentConfig
+from data.errors import near
 from models import DenoiserConfig
 from models.front import FrontConfig
 from objectives.loss_parts import LossConfig
 from search.sampling.points import some_points
 from training.config import FitConfig
-from training.decode import ConfigError, decode, near
+from training.decode import decode
+from training.errors import ConfigError
 from training.optimiser import OptimiserConfig
 from training.schedule import ScheduleConfig
 
@@ -143,11 +145,11 @@ def build_space(
         else:
             raise ConfigError(f"{where}: search: {name!r} has no range of its own; give one under ranges.{name}")
     space = Space(model, loss, MappingProxyType(sampled), MappingProxyType(dict(fixed)))
-    witness(space, where)
+    feasible_example(space, where)
     return space
 
 
-def witness(space: Space, where: str) -> dict[str, Any]:
+def feasible_example(space: Space, where: str) -> dict[str, Any]:
     """Params for which a run exists: the defaults where they will do, else a point of the space.
 
     Raises ConfigError where no such point is found: what is said of the defaults.

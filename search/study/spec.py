@@ -19,12 +19,13 @@ from search.study.space import (
     check_names,
     contains,
     describe,
+    feasible_example,
     parameters,
     sections,
-    witness,
 )
 from training.config import RunConfig
-from training.decode import ConfigError, decode, encode, pick, read_document
+from training.decode import decode, encode, pick, read_document
+from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 
 
@@ -156,7 +157,7 @@ def check(spec: StudySpec, where: str) -> StudySpec:
     check_names(_named(spec), known, where, families)
     for model in spec.models:
         space = space_of(spec, model, where)
-        run_of(spec, space, witness(space, where), where)
+        run_of(spec, space, feasible_example(space, where), where)
         for i, point in enumerate(spec.enqueue):
             _check_point(spec, space, point, f"{where}: enqueue[{i}]")
         if spec.sampler.name == "grid":

@@ -8,12 +8,12 @@ from typing import Literal
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, select
 
-from search.queue.slots import AT_WORK, progress
-from search.queue.workers import Doing, WorkerRow, workers
+from search.queue.slots import HELD, progress
+from search.queue.workers import WorkerRow, WorkerStatus, workers
 from search.storage.tables import SLOTS, STUDIES, database_time
-from search.study.finished import why_over
-from search.study.record import REASON, AnyStudy
-from search.trials import best_trial
+from search.study.finished import stop_reason
+from search.study.record import StudyLike
+from search.trials import REASON, best_trial
 
 RECENT = 5
 PACE_TRIALS = 20  # as many of the last trials tell how long one takes
@@ -88,22 +88,22 @@ class Snapshot:
         return f"{found.score:+.3f} (trial {found.number})" if found else "none yet"
 
 
-def snapshot(search: AnyStudy, engine: Engine) -> Snapshot:
+def snapshot(study: StudyLike, engine: Engine) -> Snapshot:
     """Read the study once."""
-    trials = search.study.get_trials(deepcopy=False)
+    trials = study.optuna.get_trials(deepcopy=False)
     by_state = {state: [t for t in trials if t.state == state] for state in TrialState}
     now = datetime.now()
     ended = [t for t in trials if t.datetime_complete is not None]
     ended.sort(key=lambda t: (_ended_s_ago(t, now) or 0.0, -t.number))
-    at_work = _at_work(engine, search.name)
-    running = tuple(_running(t, search.name, at_work, search.epochs, now) for t in by_state[TrialState.RUNNING])
-    best = best_trial(search)
-    budget = progress(engine, search.name).budget
+    at_work = _at_work(engine, study.name)
+    running = tuple(_running(t, study.name, at_work, study.epochs, now) for t in by_state[TrialState.RUNNING])
+    best = best_trial(study.optuna)
+    budget = progress(engine, study.name).budget
     finished = len(by_state[TrialState.COMPLETE]) + len(by_state[TrialState.PRUNED])
     return Snapshot(
-        name=search.name,
-        metric=search.metric,
-        direction="minimize" if search.study.direction.name == "MINIMIZE" else "maximize",
+        name=study.name,
+        metric=study.metric,
+        direction="minimize" if study.optuna.direction.name == "MINIMIZE" else "maximize",
         budget=budget,
         complete=len(by_state[TrialState.COMPLETE]),
         pruned=len(by_state[TrialState.PRUNED]),
@@ -113,8 +113,8 @@ def snapshot(search: AnyStudy, engine: Engine) -> Snapshot:
         recent=tuple(_ended(t, now) for t in ended[:RECENT]),
         n_workers=len(at_work),
         last_hour=sum((_ended_s_ago(t, now) or 0.0) <= HOUR_S for t in ended),
-        eta_s=_eta_s(budget - finished, ended[:PACE_TRIALS], running, _hours_left_s(search, engine)),
-        over=why_over(search, engine),
+        eta_s=_eta_s(budget - finished, ended[:PACE_TRIALS], running, _hours_left_s(study, engine)),
+        over=stop_reason(study, engine),
     )
 
 
@@ -126,9 +126,9 @@ def _ended_s_ago(trial: FrozenTrial, now: datetime) -> float | None:
 
 def _at_work(engine: Engine, study: str) -> dict[int, WorkerRow]:
     """Trial -> the worker that holds it now and lives; the roster alone knows it only from beat to beat."""
-    roster = {row.process.name: row for row in workers(engine) if row.doing.state in ("working", "waiting")}
+    roster = {row.process.name: row for row in workers(engine) if row.status.state in ("working", "waiting")}
     held = select(SLOTS.c.trial, SLOTS.c.worker).where(
-        SLOTS.c.study == study, SLOTS.c.state.in_(AT_WORK), SLOTS.c.trial.is_not(None)
+        SLOTS.c.study == study, SLOTS.c.state.in_(HELD), SLOTS.c.trial.is_not(None)
     )
     with engine.begin() as connection:
         rows = connection.execute(held).all()
@@ -141,9 +141,9 @@ def _running(
     row = at_work.get(trial.number)
     reported = -1 if trial.last_step is None else trial.last_step
     score = trial.intermediate_values.get(reported)
-    doing = row.doing if row is not None else Doing()
-    if doing.trial == trial.number and doing.study == study and doing.epoch is not None and doing.epoch > reported:
-        reported, score = doing.epoch, doing.score  # its reports are kept until the database takes them
+    status = row.status if row is not None else WorkerStatus()
+    if status.trial == trial.number and status.study == study and status.epoch is not None and status.epoch > reported:
+        reported, score = status.epoch, status.score  # its reports are kept until the database takes them
     began = trial.datetime_start
     return RunningTrial(
         number=trial.number,
@@ -185,10 +185,10 @@ def _eta_s(
     return eta_s if hours_left_s is None else min(eta_s, hours_left_s)
 
 
-def _hours_left_s(search: AnyStudy, engine: Engine) -> float | None:
+def _hours_left_s(study: StudyLike, engine: Engine) -> float | None:
     """Seconds until the study's hours are over; None where it has no such limit, or has not begun."""
     with engine.begin() as connection:
-        row = connection.execute(select(STUDIES).where(STUDIES.c.study == search.name)).one()
+        row = connection.execute(select(STUDIES).where(STUDIES.c.study == study.name)).one()
         if row.hours is None or row.started_at is None:
             return None
         return max(0.0, float(row.started_at + row.hours * HOUR_S - database_time(connection)))

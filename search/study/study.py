@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna import Study as OptunaStudy
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from data.corpus import load
+from search.errors import ConfigError, StudyError
+from search.sampling.points import any_left, key_of, taken
 from search.sampling.samplers import build_pruner
-from search.storage.locks import alone
+from search.sampling.untried import Accept
+from search.storage.locks import exclusive
 from search.storage.tables import set_budget
-from search.study.record import FAMILY, FINGERPRINT, SPACE, SPEC, AnyStudy, StudyError, ToldStudy, all_told, told
+from search.study.record import StudyLike, StudyRecord, load_record, load_records
 from search.study.space import Space, describe
-from search.study.spec import StudySpec, part_of, space_of, spec_document, study_names
+from search.study.spec import StudySpec, part_of, run_of, space_of, spec_document, study_names
+from search.trials import FAMILY, FINGERPRINT, SPACE, SPEC
 from training.decode import decode
 from training.evaluation.scores import SCORES
 
@@ -25,17 +30,17 @@ CHANGEABLE = {"budget", "enqueue", "artifacts"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SearchStudy:
+class Study:
     """One family's study: Optuna's handle and what the study file says of it."""
 
-    study: optuna.Study
+    optuna: OptunaStudy
     spec: StudySpec
     space: Space
     fingerprint: str
 
     @property
     def name(self) -> str:
-        return self.study.study_name
+        return self.optuna.study_name
 
     @property
     def family(self) -> str:
@@ -54,7 +59,7 @@ class SearchStudy:
         return self.spec.budget.hours
 
 
-def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: str | None = None) -> list[SearchStudy]:
+def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: str | None = None) -> list[Study]:
     """The studies of `spec`, one per family, made where they are missing; an equal one is left as it is, but for
     its budget, its enqueued points and how many artifacts it keeps, which may change.
 
@@ -64,12 +69,12 @@ def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: s
     """
     fingerprint = fingerprint or load(spec.data).fingerprint
     spaces = {name: space_of(spec, family) for family, name in study_names(spec).items()}
-    with alone(engine, "create"):
+    with exclusive(engine, "create"):
         existing = set(optuna.get_all_study_names(storage))
         for name in existing & spaces.keys():
             _refuse_differences(name, spec, spaces[name], fingerprint, storage)
         return [
-            SearchStudy(_make(name, spec, space, fingerprint, storage, engine), spec, space, fingerprint)
+            Study(_make(name, spec, space, fingerprint, storage, engine), spec, space, fingerprint)
             for name, space in spaces.items()
         ]
 
@@ -112,29 +117,50 @@ def enqueue(study: optuna.Study, points: Sequence[Mapping[str, bool | int | floa
     return n_new
 
 
-def decoded(found: AnyStudy) -> SearchStudy:
-    """`found` with its spec and its space, itself where it has them. Raises ConfigError for a spec that is not one."""
-    if isinstance(found, SearchStudy):
-        return found
-    assert isinstance(found, ToldStudy)
-    spec = decode(StudySpec, found.document, f"study {found.name}")
-    found.study.pruner = build_pruner(spec.pruner, spec.epochs)
-    return SearchStudy(found.study, spec, space_of(spec, found.family), found.fingerprint)
+def decode_study(record: StudyLike) -> Study:
+    """`record` with its spec and its space, itself where it has them. Raises ConfigError for a spec that is not one."""
+    if isinstance(record, Study):
+        return record
+    assert isinstance(record, StudyRecord)
+    spec = decode(StudySpec, record.document, f"study {record.name}")
+    record.optuna.pruner = build_pruner(spec.pruner, spec.epochs)
+    return Study(record.optuna, spec, space_of(spec, record.family), record.fingerprint)
 
 
-def load_study(name: str, storage: BaseStorage) -> SearchStudy:
+def load_study(name: str, storage: BaseStorage) -> Study:
     """The study `name` as it was created. Raises StudyError, naming the near one, where there is none."""
-    return decoded(told(name, storage))
+    return decode_study(load_record(name, storage))
 
 
-def select(name: str, storage: BaseStorage) -> list[SearchStudy]:
+def load_studies(name: str, storage: BaseStorage) -> list[Study]:
     """The study `name`, or all families of the study file of that name. Raises StudyError where there is neither."""
-    return [decoded(found) for found in all_told(storage, name)]
+    return [decode_study(record) for record in load_records(storage, name)]
 
 
-def all_studies(storage: BaseStorage) -> list[SearchStudy]:
+def all_studies(storage: BaseStorage) -> list[Study]:
     """Every study in the database that Drivebeat made, by name."""
-    return [decoded(found) for found in all_told(storage)]
+    return [decode_study(record) for record in load_records(storage)]
+
+
+def untried(study: Study, trials: Sequence[FrozenTrial]) -> Accept:
+    """The test that a new point must pass: none of `trials` has it, and a model exists for it."""
+    used = taken(trials, study.space.sampled)
+
+    def accept(point: Mapping[str, Any]) -> bool:
+        if key_of(point, study.space.sampled) in used:
+            return False
+        try:
+            run_of(study.spec, study.space, point)
+        except ConfigError:  # values in range that do not go together
+            return False
+        return True
+
+    return accept
+
+
+def is_exhausted(study: Study, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether every point of the study's space was tried by one of `trials`, its own."""
+    return not any_left(study.space.sampled, untried(study, trials))
 
 
 def _space_lines(space: Space) -> dict[str, str]:

@@ -11,9 +11,9 @@ from search.study.confirm import finalists
 from search.study.export import ENDINGS, run_of_trial
 from search.study.space import AUGMENT, Space, contains, parameters
 from search.study.spec import StudySpec, run_of, space_of, study_names
-from search.study.study import select
+from search.study.study import load_studies
 from training.config import RunConfig, read_run
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 
 def runs_from(source: str, storage: BaseStorage, n_best: int) -> list[RunConfig]:
@@ -23,8 +23,8 @@ def runs_from(source: str, storage: BaseStorage, n_best: int) -> list[RunConfig]
     """
     if Path(source).suffix in (*ENDINGS, ".toml"):
         return [read_run(Path(source))]
-    best = finalists(select(source, storage), n_best)
-    return [run_of_trial(trial, search.name) for search, trial in best]
+    best = finalists(load_studies(source, storage), n_best)
+    return [run_of_trial(trial, study.name) for study, trial in best]
 
 
 def warm_points(spec: StudySpec, runs: Sequence[RunConfig], source: str) -> dict[str, list[dict[str, Any]]]:

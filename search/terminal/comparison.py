@@ -7,11 +7,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from search.study.comparison import Across, StudyResult
+from search.study.comparison import StudyComparison, StudyResult
 from training.report import shown_snr
 
 
-def show_across(found: Across, console: Console) -> None:
+def show_comparison(found: StudyComparison, console: Console) -> None:
     """One line a study, best first; what does not compare carries another letter, and why is said."""
     if not found.results:
         console.print("no study yet; make one: drivebeat create search/studies/all_families.toml")
@@ -39,7 +39,7 @@ def show_across(found: Across, console: Console) -> None:
         console.print(line, highlight=False, markup=False)
 
 
-def across_document(found: Across) -> dict[str, Any]:
+def comparison_document_of_studies(found: StudyComparison) -> dict[str, Any]:
     """`found` as plain values, for programs."""
     return {
         "results": [{**dataclasses.asdict(r), "finished": r.finished} for r in found.results],
@@ -47,7 +47,7 @@ def across_document(found: Across) -> dict[str, Any]:
     }
 
 
-def _name(result: StudyResult, found: Across) -> str:
+def _name(result: StudyResult, found: StudyComparison) -> str:
     """The family where it tells the studies apart, else the study's own name; the mixture's letter where there are
     several."""
     families = [other.family for other in found.results]
@@ -61,7 +61,7 @@ def _in_thousands(n: int | None) -> str:
     return f"{n / 1e6:.1f}M" if n >= 999_500 else f"{n / 1e3:.0f}k"
 
 
-def _footnotes(found: Across) -> list[str]:
+def _footnotes(found: StudyComparison) -> list[str]:
     results = found.results
     lines = []
     for letter, keys in found.differences.items():

@@ -11,8 +11,9 @@ from models import DENOISERS
 from objectives.losses import LOSSES
 from search.study.costs import STEP_WINDOWS, At, FamilyCost, family_costs
 from search.study.space import Parameter, describe, parameters
-from search.terminal.tables import new_table, short, type_name
+from search.terminal.tables import new_table, type_name
 from training.decode import pick
+from training.numbers import short
 
 SHARED = ("optimiser", "schedule", "fit", "front", "augment")
 

@@ -15,9 +15,10 @@ from sqlalchemy import Engine
 
 from search.queue.workers import WorkerRow
 from search.signals import stop_signals
-from search.storage.retry import patiently
-from search.study.record import AnyStudy
+from search.storage.retry import retry
+from search.study.record import StudyLike
 from search.study.status import EndedTrial, RunningTrial, Snapshot, snapshot
+from training.numbers import signed
 
 SHOWN_RUNNING = 8
 BAR_WIDTH = 30
@@ -88,7 +89,7 @@ def _running_table(rows: Sequence[tuple[Snapshot, RunningTrial]], several: bool)
             trial.worker or "waits for one",
             trial.device,
             f"{trial.epoch}/{trial.n_epochs}",
-            _number(trial.score),
+            signed(trial.score),
             "" if trial.seconds is None else ago(trial.seconds),
             style="" if trial.worker else "dim",
         )
@@ -105,7 +106,7 @@ def _ended_table(rows: Sequence[tuple[Snapshot, EndedTrial]], several: bool) -> 
     for snap, trial in rows:
         name = "failed" if trial.state == "fail" else trial.state
         state = Text(name, style=STATE_STYLES.get(trial.state, ""))
-        cells = (str(trial.number), state, _number(trial.score), ago(trial.ended_s_ago), Text(trial.reason))
+        cells = (str(trial.number), state, signed(trial.score), ago(trial.ended_s_ago), Text(trial.reason))
         table.add_row(*([snap.name] if several else []), *cells)
     return table
 
@@ -116,10 +117,6 @@ def _table(title: str, several: bool) -> Table:
         table.add_column("study", max_width=14, min_width=14, no_wrap=True, overflow="ellipsis")
     table.add_column("trial", justify="right", no_wrap=True, min_width=5)
     return table
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:+.2f}"
 
 
 def plain_line(snap: Snapshot) -> str:
@@ -166,7 +163,7 @@ class PlainLines:
 
 
 def watch(
-    searches: Sequence[AnyStudy],
+    studies: Sequence[StudyLike],
     engine: Engine,
     console: Console,
     *,
@@ -184,8 +181,8 @@ def watch(
         else:
             show = _saying(console, PlainLines())
         while True:
-            snaps = patiently(
-                lambda: [snapshot(search, engine) for search in searches],
+            snaps = retry(
+                lambda: [snapshot(study, engine) for study in studies],
                 lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
                 check=lambda: _end_if(told.is_set()),
             )
@@ -207,11 +204,11 @@ def _drawing(live: Live) -> Callable[[Sequence[Snapshot]], None]:
 
 
 def _saying(console: Console, plain: PlainLines) -> Callable[[Sequence[Snapshot]], None]:
-    def say(snaps: Sequence[Snapshot]) -> None:
+    def log(snaps: Sequence[Snapshot]) -> None:
         for line in plain.new(snaps, time.monotonic()):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    return say
+    return log
 
 
 def _end_if(told: bool) -> None:
@@ -222,10 +219,10 @@ def _end_if(told: bool) -> None:
 STYLES = {"working": "green", "waiting": "", "stopped": "dim", "died": "red"}
 
 
-def crew_table(rows: Sequence[WorkerRow]) -> Table:
+def workers_table(rows: Sequence[WorkerRow]) -> Table:
     """A line a worker, 80 columns wide at most."""
-    alive = sum(row.doing.state in ("working", "waiting") for row in rows)
-    died = sum(row.doing.state == "died" for row in rows)
+    alive = sum(row.status.state in ("working", "waiting") for row in rows)
+    died = sum(row.status.state == "died" for row in rows)
     title = f"{alive} alive" + (f", {died} died" if died else "") + f" of {len(rows)} workers in a week"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("worker", max_width=17, no_wrap=True)
@@ -236,23 +233,23 @@ def crew_table(rows: Sequence[WorkerRow]) -> Table:
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("unseen", justify="right", no_wrap=True)
     for row in rows:
-        doing = row.doing
+        status = row.status
         # the end of a study's name gives way, never the trial's number
-        trial = "" if doing.trial is None else f"{doing.trial} {doing.study or ''}".rstrip()
+        trial = "" if status.trial is None else f"{status.trial} {status.study or ''}".rstrip()
         table.add_row(
             f"{row.process.pid}@{row.process.host}",
             row.device,
-            doing.state,
+            status.state,
             trial,
-            "" if doing.epoch is None else str(doing.epoch + 1),
-            "" if doing.score is None else f"{doing.score:+.2f}",
+            "" if status.epoch is None else str(status.epoch + 1),
+            "" if status.score is None else f"{status.score:+.2f}",
             ago(row.seen_s_ago),
-            style=STYLES[doing.state],
+            style=STYLES[status.state],
         )
     return table
 
 
-def crew_document(rows: Sequence[WorkerRow]) -> list[dict[str, Any]]:
+def workers_document(rows: Sequence[WorkerRow]) -> list[dict[str, Any]]:
     """The same and more as plain values; epochs are counted from 0, times are seconds."""
     return [
         {
@@ -260,11 +257,11 @@ def crew_document(rows: Sequence[WorkerRow]) -> list[dict[str, Any]]:
             "host": row.process.host,
             "pid": row.process.pid,
             "device": row.device,
-            "state": row.doing.state,
-            "study": row.doing.study,
-            "trial": row.doing.trial,
-            "epoch": row.doing.epoch,
-            "score": row.doing.score,
+            "state": row.status.state,
+            "study": row.status.study,
+            "trial": row.status.trial,
+            "epoch": row.status.epoch,
+            "score": row.status.score,
             "started_s_ago": round(row.started_s_ago, 1),
             "seen_s_ago": round(row.seen_s_ago, 1),
         }

@@ -12,34 +12,35 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from data.info import Info
-from search.study.record import COLLAPSED, REASON, AnyStudy
+from search.study.record import StudyLike
 from search.study.space import describe, parameters
 from search.study.status import snapshot
-from search.study.study import SearchStudy
+from search.study.study import Study
 from search.terminal.status import plain_line
-from search.trials import best_trial
+from search.trials import COLLAPSED, REASON, best_trial
+from training.numbers import short
 
 LEAST_FOR_WEIGHTS = 10
 SHOWN_REASONS = 5
 
 
-def show_study(search: SearchStudy, engine: Engine, console: Console) -> None:
+def show_study(study: Study, engine: Engine, console: Console) -> None:
     """The space with type, range, default and fixed value; progress; the best trial; importances."""
-    console.print(plain_line(snapshot(search, engine)), soft_wrap=True, highlight=False, markup=False)
-    spec = search.spec
+    console.print(plain_line(snapshot(study, engine)), soft_wrap=True, highlight=False, markup=False)
+    spec = study.spec
     console.print(
-        f"model {search.space.model.name}, loss {spec.loss}, sampler {spec.sampler.name}, pruner {spec.pruner.name}, "
-        f"{spec.epochs} epochs, seed {spec.seed}, data {search.fingerprint}",
+        f"model {study.space.model.name}, loss {spec.loss}, sampler {spec.sampler.name}, pruner {spec.pruner.name}, "
+        f"{spec.epochs} epochs, seed {spec.seed}, data {study.fingerprint}",
         highlight=False,
         markup=False,
     )
-    _show_collapsed(search, console)
-    best = best_trial(search)
-    importances = importances_of(search)
+    _show_collapsed(study, console)
+    best = best_trial(study.optuna)
+    importances = importances_of(study)
     table = new_table("parameter", "type", "range", right=("default", "best", *(("weight",) if importances else ())))
-    for name, parameter in parameters(search.space.model, search.space.loss).items():
-        distribution = search.space.sampled.get(name)
-        fixed = search.space.fixed.get(name)
+    for name, parameter in parameters(study.space.model, study.space.loss).items():
+        distribution = study.space.sampled.get(name)
+        fixed = study.space.fixed.get(name)
         if distribution is None and fixed is None and parameter.distribution is None:
             continue
         cells = [
@@ -57,9 +58,9 @@ def show_study(search: SearchStudy, engine: Engine, console: Console) -> None:
         console.print("weight: share of the differences in score that the parameter explains", highlight=False)
 
 
-def _show_collapsed(search: SearchStudy, console: Console) -> None:
+def _show_collapsed(study: Study, console: Console) -> None:
     """The trials pruned because their output was of no use, and why."""
-    pruned = search.study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    pruned = study.optuna.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
     reasons = ((trial.number, str(trial.user_attrs.get(REASON, ""))) for trial in pruned)
     lines = [f"trial {number} {reason}" for number, reason in reasons if reason.startswith(COLLAPSED)]
     if len(lines) > SHOWN_REASONS:
@@ -75,19 +76,14 @@ def type_name(hint: object) -> str:
     return getattr(hint, "__name__", str(hint))
 
 
-def short(value: object) -> str:
-    """A value as a table has room for."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def importances_of(search: SearchStudy) -> dict[str, float]:
+def importances_of(study: Study) -> dict[str, float]:
     """Optuna's parameter importances; none before there are enough trials to tell."""
-    if len(search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < LEAST_FOR_WEIGHTS:
+    if len(study.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < LEAST_FOR_WEIGHTS:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return optuna.importance.get_param_importances(search.study)
+            return optuna.importance.get_param_importances(study.optuna)
         except (ValueError, RuntimeError, ZeroDivisionError):  # all scores alike, or a single parameter
             return {}
 
@@ -109,17 +105,17 @@ def show_info(info: Info, console: Console) -> None:
         console.print(f"  ECG{at}: {info.n_beats} beats, {info.heart_rate_bpm:.1f} bpm", highlight=False)
 
 
-def show_all(searches: Sequence[AnyStudy], engine: Engine, console: Console) -> None:
+def show_all(studies: Sequence[StudyLike], engine: Engine, console: Console) -> None:
     """One line a study."""
-    if not searches:
+    if not studies:
         console.print("no study yet; make one: drivebeat create STUDY.toml")
         return
     table = new_table("study", "model", right=("finished", "pruned", "failed", "metric", "best"))
-    for search in searches:
-        snap = snapshot(search, engine)
+    for study in studies:
+        snap = snapshot(study, engine)
         table.add_row(
             snap.name,
-            search.family,
+            study.family,
             f"{snap.finished}/{snap.budget}",
             str(snap.pruned),
             str(snap.failed),

@@ -12,13 +12,13 @@ from collections.abc import Container
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, select
 
 from search.storage.tables import SLOTS
-from search.study.study import SearchStudy
+from search.study.study import Study
 
 
-class PastStudy(optuna.Study):
+class VisibleStudy(optuna.Study):
     """A study that shows only the trials whose numbers are in `known`, and the one under way."""
 
     def __init__(
@@ -35,22 +35,15 @@ class PastStudy(optuna.Study):
         return copy.deepcopy(shown) if deepcopy else shown
 
 
-def past_of(search: SearchStudy, engine: Engine, slot: int) -> PastStudy | None:
+def visible_study(study: Study, engine: Engine, slot: int) -> VisibleStudy | None:
     """The study as the trial in `slot` may know it; None while an earlier generation is under way."""
-    size = search.spec.generation
+    size = study.spec.generation
     begins = slot // size * size
     with engine.begin() as connection:
         earlier = connection.execute(
-            select(SLOTS.c.trial, SLOTS.c.state).where(SLOTS.c.study == search.name, SLOTS.c.slot < begins)
+            select(SLOTS.c.trial, SLOTS.c.state).where(SLOTS.c.study == study.name, SLOTS.c.slot < begins)
         ).all()
     if len(earlier) < begins or any(row.state not in ("finished", "failed") for row in earlier):
         return None
     known = frozenset(row.trial for row in earlier if row.trial is not None)
-    return PastStudy(search.name, search.study._storage, search.study.pruner, known)
-
-
-def next_slot(engine: Engine, study: str) -> int:
-    """The number that the next new slot will have."""
-    with engine.begin() as connection:
-        last = connection.execute(select(func.max(SLOTS.c.slot)).where(SLOTS.c.study == study)).scalar_one()
-    return 0 if last is None else int(last) + 1
+    return VisibleStudy(study.name, study.optuna._storage, study.optuna.pruner, known)

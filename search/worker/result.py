@@ -1,19 +1,21 @@
-"""Telling Optuna how a trial ended: once, whoever of several workers comes to it."""
+"""A trial's result, kept in its slot until Optuna has it, and told to Optuna once, whichever worker comes to it."""
 
 import dataclasses
 import errno
 import json
 import sys
 from dataclasses import dataclass
-from typing import Literal
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from search.study.record import REASON
-from search.study.study import SearchStudy
+from search.queue.slots import Claim
+from search.storage.fast.storage import batch
+from search.study.study import Study
+from search.trials import FATE, REASON, Fate
 
+MEMORY = "memory"  # the constraint's name; feasible <= 0
 ON_DEVICE = (
     "cuda out of memory",
     "cuda error: out of memory",
@@ -24,12 +26,14 @@ ON_HOST = ("can't allocate memory", "cannot allocate memory", "std::bad_alloc")
 
 
 @dataclass(frozen=True, slots=True)
-class TrialOutcome:
-    """value: the study's metric, of a complete trial. An infeasible trial costs too much, and was not trained, or not
-    to its end. fits: whether it had memory enough; None where it ended before that could show.
+class TrialResult:
+    """How a trial ended.
+
+    fate: RUNNING where another worker goes on with it. value: the study's metric, of a complete trial. An infeasible
+    trial costs too much, and was not trained, or not to its end.
     """
 
-    state: Literal["complete", "pruned", "infeasible", "failed"]
+    fate: Fate
     value: float | None
     n_epochs: int
     reason: str = ""
@@ -37,24 +41,32 @@ class TrialOutcome:
 
     @property
     def fits(self) -> bool | None:
-        return False if self.out_of_memory else True if self.state in ("complete", "pruned") else None
+        """Whether it had memory enough; None where it ended before that could show."""
+        return False if self.out_of_memory else True if self.fate in (Fate.COMPLETE, Fate.PRUNED) else None
 
     def encode(self) -> str:
-        """As text; `decode` gives it back."""
-        return json.dumps(dataclasses.asdict(self))
+        """As text; `decode` is the inverse."""
+        values = dataclasses.asdict(self)
+        return json.dumps({"state": values.pop("fate"), **values})
 
     @staticmethod
-    def decode(text: str) -> "TrialOutcome":
-        """What `encode` wrote."""
-        return TrialOutcome(**json.loads(text))
+    def decode(text: str) -> "TrialResult":
+        """The result that `encode` wrote."""
+        values = json.loads(text)
+        return TrialResult(Fate(values.pop("state")), **values)
+
+    @staticmethod
+    def recorded(claim: Claim) -> "TrialResult | None":
+        """The result that an earlier worker recorded in the slot; None where there is none."""
+        return None if claim.result is None else TrialResult.decode(claim.result)
 
 
-def failure(error: BaseException) -> TrialOutcome:
-    """The outcome of a trial that `error` ended, its reason in one line."""
+def failure(error: BaseException) -> TrialResult:
+    """The result of a trial that `error` ended, its reason in one line."""
     words = " ".join(str(error).split())[:300]
     place = _short_of_memory(error)
     reason = f"out of memory on the {place}: {words}" if place else f"{type(error).__name__}: {words}"
-    return TrialOutcome("failed", None, 0, reason, out_of_memory=bool(place))
+    return TrialResult(Fate.FAILED, None, 0, reason, out_of_memory=bool(place))
 
 
 def _short_of_memory(error: BaseException) -> str:
@@ -71,41 +83,41 @@ def _short_of_memory(error: BaseException) -> str:
     return "host" if isinstance(error, RuntimeError) and any(said in words for said in ON_HOST) else ""
 
 
-MEMORY = "memory"  # the constraint's name; feasible <= 0
+def as_judged(study: Study, result: TrialResult) -> TrialResult:
+    """`result`; infeasible instead of failed where memory was short and the study is to learn from that."""
+    if result.out_of_memory and _learns_memory(study):
+        return dataclasses.replace(result, fate=Fate.INFEASIBLE)
+    return result
 
 
-def judged(search: SearchStudy, outcome: TrialOutcome) -> TrialOutcome:
-    """`outcome`; infeasible instead of failed where memory was short and the study is to learn from that."""
-    if outcome.out_of_memory and _learns_memory(search):
-        return dataclasses.replace(outcome, state="infeasible")
-    return outcome
+def _learns_memory(study: Study) -> bool:
+    return study.spec.constraints.memory == "learn"
 
 
-def _learns_memory(search: SearchStudy) -> bool:
-    return search.spec.constraints.memory == "learn"
-
-
-def tell(search: SearchStudy, trial: optuna.Trial, outcome: TrialOutcome) -> None:
-    """Tell it, unless it was told before; whether it fitted into memory, where the study is to learn that."""
-    study = search.study
-    storage = study._storage
-    if storage.get_trial(trial._trial_id).state.is_finished():
+def tell(study: Study, trial: optuna.Trial, result: TrialResult) -> None:
+    """Tell Optuna the result, unless it was told before, with its fate, its reason and whether it fitted into memory,
+    where the study is to learn that."""
+    storage, trial_id = study.optuna._storage, trial._trial_id
+    if storage.get_trial(trial_id).state.is_finished():
         return  # told before its worker died or lost the connection
-    state = {"complete": TrialState.COMPLETE, "failed": TrialState.FAIL}.get(outcome.state, TrialState.PRUNED)
+    states = {Fate.COMPLETE: TrialState.COMPLETE, Fate.FAILED: TrialState.FAIL}
+    state = states.get(result.fate, TrialState.PRUNED)
     try:
-        if _learns_memory(search) and outcome.fits is not None:
-            trial.set_constraint(MEMORY, -1.0 if outcome.fits else 1.0)
-        if outcome.reason:
-            storage.set_trial_user_attr(trial._trial_id, REASON, outcome.reason)
-        study.tell(trial, outcome.value if state == TrialState.COMPLETE else None, state=state)
+        with batch(storage, trial_id):
+            if _learns_memory(study) and result.fits is not None:
+                trial.set_constraint(MEMORY, -1.0 if result.fits else 1.0)
+            storage.set_trial_user_attr(trial_id, FATE, str(result.fate))
+            if result.reason:
+                storage.set_trial_user_attr(trial_id, REASON, result.reason)
+        study.optuna.tell(trial, result.value if state == TrialState.COMPLETE else None, state=state)
     except (ValueError, UpdateFinishedTrialError):
-        # between settling and telling this worker slept past its lease, and another one told the same outcome
-        if not storage.get_trial(trial._trial_id).state.is_finished():
+        # this worker slept past its lease after it recorded the result, and another one told it
+        if not storage.get_trial(trial_id).state.is_finished():
             raise
 
 
-def ending(number: int, outcome: TrialOutcome) -> str:
+def summary(number: int, result: TrialResult) -> str:
     """One line for the log."""
-    value = f" {outcome.value:+.3f}" if outcome.value is not None else ""
-    reason = f": {outcome.reason}" if outcome.reason else ""
-    return f"trial {number} {outcome.state}{value} ({outcome.n_epochs} epochs){reason}"
+    value = f" {result.value:+.3f}" if result.value is not None else ""
+    reason = f": {result.reason}" if result.reason else ""
+    return f"trial {number} {result.fate}{value} ({result.n_epochs} epochs){reason}"

@@ -5,14 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.decode import ConfigError
+from training.errors import ConfigError
 from training.switches import Switches
 from training.trackers.base import Outages, Place, Trackers, build_trackers, chosen
 from training.trackers.mlflow import refuse_shared
 
 LOGGER = logging.getLogger("drivebeat.trackers")
-# Of what a trial leaves: its config, its best weights, its figure and its sounds.
-KEPT = ("run.yaml", "weights.safetensors", "window.png", "noisy.wav", "clean.wav", "estimate.wav")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +21,7 @@ class Tracking:
     names: tuple[str, ...] = ()
     outages: Outages = field(default_factory=Outages)
 
-    def sinks(self, study: str, trial: int) -> Trackers:
+    def trackers(self, study: str, trial: int) -> Trackers:
         """The trackers of a trial. One that another worker began is known again by study and number."""
         place = Place(
             self.switches.trial_logs / study / str(trial), self.switches, study, f"trial {study}/{trial}", self.outages
@@ -59,8 +57,3 @@ def tracking_of(
         else:
             able.append(name)
     return Tracking(switches, tuple(able))
-
-
-def kept(folder: Path) -> list[Path]:
-    """The files of a trial's or run's folder that trackers are given."""
-    return [folder / name for name in KEPT if (folder / name).is_file()]

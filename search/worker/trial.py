@@ -1,222 +1,254 @@
-"""One trial: params -> RunConfig -> train -> report or prune -> score; its story is told in
-search.pages.trial_results.
-"""
+"""A trial's life on one page: claim, assign, build, train, report, prune, tell, show."""
 
-import dataclasses
-import json
+import contextlib
 import math
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-import optuna
-import torch
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from sqlalchemy.exc import SQLAlchemyError
 
-from data.corpus import Corpus
-from objectives.cost import latency_ms, n_parameters
-from search.artifacts.base import Checkpoints, Store
-from search.pages.trial_results import tell_story
-from search.storage.fast.storage import batch
-from search.storage.retry import is_away, patiently
-from search.study.record import COLLAPSED, RUN
-from search.study.spec import ConstraintSpec, run_of
-from search.study.study import SearchStudy
-from search.worker.assign import Turn
-from search.worker.result import TrialOutcome
-from search.worker.tracking import Tracking, kept
-from training.config import RunConfig, from_document, to_document
-from training.decode import ConfigError
-from training.device import arithmetic, resolve_device
+from search.artifacts.base import Checkpoints
+from search.errors import TrainingFailed
+from search.messages import after_trial, worker_failed
+from search.pages.study_page import update_pages
+from search.pages.trial_results import store_results
+from search.queue.slots import close, record_result
+from search.storage.locks import exclusive
+from search.storage.retry import is_transient
+from search.trials import COLLAPSED, SECONDS, Fate
+from search.worker.assign import assign, claim_slot
+from search.worker.build import BuiltTrial, Infeasible, build
+from search.worker.context import Assignment, Stopped, WorkerContext
+from search.worker.result import TrialResult, as_judged, failure, summary, tell
 from training.report import EpochReport
-from training.trackers.base import Tracker
-from training.trainer import TrainingFailed, train
+from training.trackers.base import Trackers, kept_files
+from training.trainer import train
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """Where a trial runs: the store of artifacts and checkpoints, its share of the CPU threads, its trackers."""
-
-    store: Store
-    threads: int | None
-    tracking: Tracking = field(default_factory=Tracking)
+# An assignment takes seconds at most. A worker that holds its lock for longer was stopped, and loses it to the others.
+ASSIGN_S = 60.0
+HUNG_GRACE_S = 60.0
+HUNG_EXIT = 75  # EX_TEMPFAIL of sysexits.h: the launcher starts another worker
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Watch:
-    """Who looks on: `check` is called before every step and may raise to end the trial, `at` after every epoch."""
-
-    check: Callable[[], None]
-    at: Callable[[int, float], None]
-    say: Callable[[str], None]
-
-    def patiently(self, call: Callable[[], T]) -> T:
-        """What `call` returns, once the database answers."""
-        return patiently(call, self.say, check=self.check)
+class LeaseLost(Exception):
+    """Another worker has the trial."""
 
 
-def run_trial(turn: Turn, search: SearchStudy, corpus: Corpus, place: Place, watch: Watch) -> TrialOutcome:
-    """Train the run that the turn's params stand for; what comes of it goes into the trial's attributes and
-    artifacts, but telling its state is left to the caller. A trial that another worker began goes on from its
-    newest checkpoint with the very run that was stored then.
+class OutOfTime(Exception):
+    """The trial ran longer than a trial may."""
 
-    Raises TrainingFailed, and whatever else the run comes to.
+
+def run_trial(context: WorkerContext) -> TrialResult | None:
+    """Run the next trial of the study; its result, None where there is none to run.
+
+    A trial that another worker began is continued from its newest checkpoint; one whose result that worker recorded is
+    only told. A trial that fails, or that another worker took over, has a result too.
     """
-    trial = turn.trial
-    began = time.monotonic()
-    stored = watch.patiently(lambda: trial.user_attrs.get(RUN))
+    study, engine = context.study, context.engine
+    study.optuna.get_trials(deepcopy=False)  # a new worker reads the whole study before the others wait for it
+    with exclusive(engine, f"turn {study.name}", expires_s=ASSIGN_S):
+        trials = study.optuna.get_trials(deepcopy=False)
+        claimed = claim_slot(context, trials)
+        assignment = None if claimed is None else assign(context, claimed, trials)
+    if assignment is None:
+        return None
+    result = TrialResult.recorded(assignment.claim)
+    if result is None:
+        try:
+            with _renewed(context, assignment) as check:
+                built = build(context, assignment)
+                with _reports(context, assignment, built, check) as run:
+                    for report in run.epochs:
+                        run.publish(report)
+                        if report.collapsed or run.should_prune(report):
+                            break
+                result = _score(context, assignment, built, run)
+        except Infeasible as limit:
+            result = TrialResult(Fate.INFEASIBLE, None, 0, str(limit))
+        except Stopped:
+            context.log(f"trial {assignment.number} interrupted; the next worker continues it")
+            context.retry(lambda: close(engine, assignment.claim, "open"))
+            raise
+        except (LeaseLost, UpdateFinishedTrialError):
+            return _refused(context, assignment)
+        except (RuntimeError, ValueError, OSError, MemoryError, OutOfTime) as error:
+            result = as_judged(study, failure(error))
+    if not context.retry(lambda: record_result(engine, assignment.claim, result.encode())):
+        return _refused(context, assignment)
+    context.retry(lambda: tell(study, assignment.trial, result))
+    _close(context, assignment, result)
+    context.retry(lambda: _show(context, assignment))
+    return result
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A training under way: its epochs, and the reports that Optuna does not have yet.
+
+    check: raises to end it. n_restored: epochs of the checkpoint that it continues. told: epochs that Optuna has from
+    before.
+    """
+
+    context: WorkerContext
+    assignment: Assignment
+    check: Callable[[], None]
+    checkpoints: Checkpoints
+    trackers: Trackers
+    epochs: Generator[EpochReport, None, None]
+    n_restored: int
+    told: frozenset[int]
+    pending: list[EpochReport] = field(default_factory=list)
+    last: EpochReport | None = None
+    pruned: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+    def publish(self, report: EpochReport) -> None:
+        """Keep the epoch's checkpoint and show its report to the heartbeat and the trackers."""
+        self.last = report
+        if report.epoch >= self.n_restored:
+            self.checkpoints.rotate(report.epoch + 1)
+        self.context.heartbeat.epoch(report.epoch, report.score)
+        self.trackers.report(report)
+        if report.epoch not in self.told:
+            self.pending.append(report)
+
+    def should_prune(self, report: EpochReport) -> bool:
+        """Report to Optuna and ask its pruner. While the database is away reports are kept and nothing is pruned."""
+        if report.epoch in self.told and report.epoch < max(self.told):
+            return False  # judged before the trial changed hands
+        trial = self.assignment.trial
+        self.check()
+        try:
+            self.flush()
+            self.pruned = not report.last and trial.should_prune()
+        except (SQLAlchemyError, StorageInternalError) as error:
+            if not is_transient(error):
+                raise
+            if len(self.pending) == 1:
+                self.context.log(f"trial {trial.number}: the database does not answer; its reports are kept for later")
+        return self.pruned
+
+    def flush(self) -> None:
+        """Report to Optuna the epochs that are pending."""
+        while self.pending:
+            self.assignment.trial.report(self.pending[0].score, self.pending[0].epoch)
+            self.pending.pop(0)
+
+
+@contextlib.contextmanager
+def _renewed(context: WorkerContext, assignment: Assignment) -> Iterator[Callable[[], None]]:
+    """Renew the lease in the block; gives the check that ends a training: asked to stop, lease lost, out of time."""
+    minutes = context.study.spec.budget.trial_minutes
+    limit_s = math.inf if minutes is None else 60 * minutes
+    reason = f"over the limit of {limit_s / 60:g} minutes a trial"
+    deadline = time.monotonic() + limit_s
+
+    def check() -> None:
+        context.check_stop()
+        if context.heartbeat.lost.is_set():
+            raise LeaseLost
+        if time.monotonic() > deadline:
+            raise OutOfTime(reason)
+
+    def abandon() -> None:
+        # called by the heartbeat's thread: only the end of the process frees a step that hangs
+        result = TrialResult(Fate.FAILED, None, 0, f"hung: {reason}")
+        if context.retry(lambda: record_result(context.engine, assignment.claim, result.encode())):
+            context.retry(lambda: tell(context.study, assignment.trial, result))
+            _close(context, assignment, result)
+        os._exit(HUNG_EXIT)
+
+    context.heartbeat.start(assignment.claim, assignment.number, limit_s + HUNG_GRACE_S, abandon)
     try:
-        if stored is not None:
-            run = from_document(json.loads(stored), f"trial {trial.number}")
-        else:
-            run = run_of(search.spec, search.space, turn.params, f"trial {trial.number}")
-            # equal results need equal threads, so a deterministic study takes one wherever it runs
-            run = with_threads(run, 1 if search.spec.deterministic else place.threads)
-            if place.tracking.switches.only_first_batch:
-                run = dataclasses.replace(run, fit=dataclasses.replace(run.fit, steps_per_epoch=1))
-    except ConfigError as error:  # every value is in its range, but the model does not exist for all of them together
-        return TrialOutcome("infeasible", None, 0, str(error))
-    cost = _measure(run, search.spec.constraints, corpus)
-    watch.patiently(lambda: _announce(trial, run, cost))
-    if cost.broken:
-        return TrialOutcome("infeasible", None, 0, cost.broken)
-    checkpoints = place.store.of(search.name, trial.number, watch.say)
-    if stored is None:  # what lies there is of another trial of this number, in a study that is gone
-        checkpoints.forget()
+        yield check
+    finally:
+        context.heartbeat.stop()
+
+
+@contextlib.contextmanager
+def _reports(
+    context: WorkerContext, assignment: Assignment, built: BuiltTrial, check: Callable[[], None]
+) -> Iterator[_Run]:
+    """Start the training, or continue it from its checkpoint; leaving the block frees its device."""
+    trial, name = assignment.trial, context.study.name
+    told = frozenset(context.retry(lambda: trial.storage.get_trial(trial._trial_id).intermediate_values))
+    checkpoints = context.store.checkpoints(name, trial.number, context.log)
+    if not built.continued:  # what lies there is of an earlier study of this name
+        checkpoints.delete()
     checkpoints.folder.mkdir(parents=True, exist_ok=True)
-    sinks = place.tracking.sinks(search.name, trial.number)
-    sinks.start(run, f"{search.name} {trial.number}")
+    n_restored = checkpoints.restore()
+    trackers = context.tracking.trackers(name, trial.number)
+    trackers.start(built.run, f"{name} {trial.number}")
+    epochs = train(
+        built.run,
+        context.corpus,
+        checkpoints.folder,
+        model=built.model,
+        validation=built.validation,
+        check_stop=check,
+    )
+    run = _Run(context, assignment, check, checkpoints, trackers, epochs, n_restored, told)
     try:
-        last, pruned = _train(trial, run, corpus, checkpoints, watch, sinks)
+        with contextlib.closing(epochs):
+            yield run
+        context.retry(run.flush)
     except BaseException as error:
-        sinks.finish({"end": f"{type(error).__name__}: {error}"})
+        trackers.finish({"end": f"{type(error).__name__}: {error}"})
         raise
-    watch.patiently(lambda: trial.set_user_attr("seconds", round(time.monotonic() - began, 1)))
-    note = ""
+
+
+def _score(context: WorkerContext, assignment: Assignment, built: BuiltTrial, run: _Run) -> TrialResult:
+    """Store what the best weights reach, and judge the trial. Raises TrainingFailed for a score that is no number."""
+    trial, last, score = assignment.trial, run.last, built.run.fit.score
+    assert last is not None, "a run has at least one epoch"
+    context.retry(lambda: trial.set_user_attr(SECONDS, round(time.monotonic() - run.began, 1)))
+    folder, note = run.checkpoints.folder, ""
     try:
-        watch.patiently(lambda: _tell_story(trial, run, corpus, checkpoints, place, last))
+        context.retry(
+            lambda: store_results(
+                trial, built.run, built.model, built.validation, folder, context.store.artifacts, last
+            )
+        )
     except OSError as error:  # a full disk costs the pictures, not the result
         note = f"artifacts are missing: {error}"
-    sinks.files(kept(checkpoints.folder))
-    ended = "collapsed" if last.collapsed else "pruned" if pruned else last.stopped or "finished"
-    sinks.finish({run.fit.score: last.score if last.best_score is None else last.best_score, "end": ended})
-    if last.collapsed:  # nothing that it learns from here on is worth the device's time
-        reason = f"{COLLAPSED}: {last.collapsed} in epochs {last.epoch} and {last.epoch + 1}"
-        return TrialOutcome("pruned", None, last.epoch + 1, f"{reason}; {note}" if note else reason)
-    if pruned:
-        return TrialOutcome("pruned", None, last.epoch + 1, note or f"behind the others after epoch {last.epoch + 1}")
+    run.trackers.files(kept_files(folder))
+    end = "collapsed" if last.collapsed else "pruned" if run.pruned else last.stopped or "finished"
+    run.trackers.finish({score: last.score if last.best_score is None else last.best_score, "end": end})
+    n_epochs = last.epoch + 1
+    if last.collapsed:
+        reason = f"{COLLAPSED}: {last.collapsed} in epochs {n_epochs - 1} and {n_epochs}"
+        return TrialResult(Fate.PRUNED, None, n_epochs, f"{reason}; {note}" if note else reason)
+    if run.pruned:
+        return TrialResult(Fate.PRUNED, None, n_epochs, note or f"behind the others after epoch {n_epochs}")
     assert last.best_score is not None, "the last epoch is always past the ramps"
     if not math.isfinite(last.best_score):
-        raise TrainingFailed(f"{run.fit.score} is {last.best_score} at best")
-    return TrialOutcome("complete", last.best_score, last.epoch + 1, note)
+        raise TrainingFailed(f"{score} is {last.best_score} at best")
+    return TrialResult(Fate.COMPLETE, last.best_score, n_epochs, note)
 
 
-def with_threads(run: RunConfig, threads: int | None) -> RunConfig:
-    """`run` with the worker's share of CPU threads written into it, unless the study fixes one."""
-    if run.fit.threads is not None or threads is None:
-        return run
-    return dataclasses.replace(run, fit=dataclasses.replace(run.fit, threads=threads))
+def _close(context: WorkerContext, assignment: Assignment, result: TrialResult) -> None:
+    """Close the slot of a trial that was told, and say so. Each step may be done again by another worker."""
+    study, engine, switches = context.study, context.engine, context.tracking.switches
+    # before the slot is closed: no worker comes after
+    context.store.checkpoints(study.name, assignment.number, context.log).delete()
+    state = "failed" if result.fate == Fate.FAILED else "finished"
+    context.retry(lambda: close(engine, assignment.claim, state))
+    context.log(summary(assignment.number, result))
+    if assignment.claim.result is not None and result.fate == Fate.FAILED:  # its workers died
+        worker_failed(study.name, result.reason, assignment.number, switches, context.log)
+    if switches.message_urls:
+        context.retry(lambda: after_trial(study, engine, switches, context.log))
 
 
-def _train(
-    trial: optuna.Trial, run: RunConfig, corpus: Corpus, checkpoints: Checkpoints, watch: Watch, sinks: Tracker
-) -> tuple[EpochReport, bool]:
-    """Train to the end, to where the output collapsed or to where the pruner ends it; the last report, and whether
-    the pruner did.
-
-    While the database is away reports are kept, training goes on, and nothing is pruned.
-    """
-    report: EpochReport | None = None
-    told = set(watch.patiently(lambda: trial.storage.get_trial(trial._trial_id).intermediate_values))
-    kept: list[EpochReport] = []
-    n_kept = checkpoints.restore()
-    reports = train(run, corpus, checkpoints.folder, check_stop=watch.check)
-    try:
-        for report in reports:
-            if report.epoch >= n_kept:
-                checkpoints.keep(report.epoch + 1)
-            watch.at(report.epoch, report.score)
-            sinks.report(report)
-            if report.epoch not in told:
-                kept.append(report)
-            elif report.epoch < max(told):
-                continue  # of before the trial changed hands: told and judged then
-            watch.check()
-            if _told_and_pruned(trial, kept, report.last, watch):
-                return report, True
-            if report.collapsed:
-                break
-        watch.patiently(lambda: _tell_kept(trial, kept))
-    finally:
-        reports.close()  # type: ignore[attr-defined]  # a generator: frees model and device
-    assert report is not None
-    return report, False
+def _show(context: WorkerContext, assignment: Assignment) -> None:
+    """Write the trial's note, and the study's page if it is due."""
+    artifacts, trial_id = context.store.artifacts, assignment.trial._trial_id
+    update_pages(context.study, context.engine, trial_id, artifacts, context.corpus, context.log)
 
 
-def _told_and_pruned(trial: optuna.Trial, kept: list[EpochReport], last: bool, watch: Watch) -> bool:
-    try:
-        _tell_kept(trial, kept)
-        return not last and trial.should_prune()
-    except (SQLAlchemyError, StorageInternalError) as error:
-        if not is_away(error):
-            raise
-        if len(kept) == 1:
-            watch.say(f"trial {trial.number}: the database does not answer; its reports are kept and told later")
-        return False
-
-
-def _tell_kept(trial: optuna.Trial, kept: list[EpochReport]) -> None:
-    while kept:
-        trial.report(kept[0].score, kept[0].epoch)
-        kept.pop(0)
-
-
-def _tell_story(
-    trial: optuna.Trial, run: RunConfig, corpus: Corpus, checkpoints: Checkpoints, place: Place, last: EpochReport
-) -> None:
-    with batch(trial.storage, trial._trial_id):
-        tell_story(trial, run, corpus, checkpoints.folder, place.store.artifacts, last)
-
-
-@dataclass(frozen=True, slots=True)
-class _Cost:
-    """What a model costs, by how much it is over each limit (feasible <= 0), and the first limit broken in words."""
-
-    attributes: Mapping[str, float]
-    over: Mapping[str, float]
-    broken: str
-
-
-def _announce(trial: optuna.Trial, run: RunConfig, cost: _Cost) -> None:
-    """Store the whole run before training, so that even a killed trial says what it was and can be taken on."""
-    with batch(trial.storage, trial._trial_id):
-        for name, value in cost.over.items():
-            trial.set_constraint(name, value)
-        trial.set_user_attr(RUN, json.dumps(to_document(run)))
-        trial.set_user_attr("device", str(resolve_device(run.fit.device)))
-        for name, value in cost.attributes.items():
-            trial.set_user_attr(name, value)
-
-
-def _measure(run: RunConfig, limits: ConstraintSpec, corpus: Corpus) -> _Cost:
-    with arithmetic(run.fit.seed, torch.device("cpu"), run.fit.threads):
-        model = run.build_model(corpus.n_channels)
-        size = n_parameters(model)
-        attributes: dict[str, float] = {"n_parameters": size}
-        over: dict[str, float] = {}
-        broken = ""
-        if limits.max_parameters is not None:
-            over["n_parameters"] = size - limits.max_parameters
-            if size > limits.max_parameters:
-                broken = f"{size:,} parameters, {limits.max_parameters:,} allowed"
-        if limits.max_latency_ms is not None:
-            latency = latency_ms(model, corpus.n_channels, run.data.window_samples)
-            attributes["latency_ms"] = round(latency, 2)
-            over["latency_ms"] = latency - limits.max_latency_ms
-            if latency > limits.max_latency_ms:
-                broken = broken or f"{latency:.1f} ms a window, {limits.max_latency_ms:g} ms allowed"
-    return _Cost(attributes, over, broken)
+def _refused(context: WorkerContext, assignment: Assignment) -> TrialResult:
+    context.log(f"trial {assignment.number} belongs to another worker by now; its result here is refused")
+    return TrialResult(Fate.RUNNING, None, 0)

@@ -1,68 +1,38 @@
-"""A worker: claim a slot, run a trial, tell how it ended, until every trial of the budget is finished."""
+"""A worker: run trials of its studies, one after the other, until every budget is spent."""
 
 import contextlib
 import gc
-import os
 import re
-import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from data.config import DataConfig
 from data.corpus import Corpus, load
-from search.artifacts.folder import open_store
-from search.messages import after_trial, worker_failed, worker_stopped
-from search.pages.study_page import show_end
-from search.queue.heartbeat import Heart
-from search.queue.slots import LEASE_S, Lookout, progress, release, settle
-from search.queue.workers import Doing, note
+from search.artifacts.folder import open_artifacts
+from search.errors import WorkerError
+from search.messages import worker_stopped
+from search.queue.heartbeat import Heartbeat
+from search.queue.slots import LEASE_S, OrphanDetector, progress
+from search.queue.workers import Process, WorkerStatus, device_name, register, this_process, update_status
 from search.signals import stop_event
-from search.storage.open import explained, open_engine
-from search.storage.retry import is_away, patiently
-from search.storage.tables import Process, this_process
-from search.study.finished import why_over
-from search.study.study import SearchStudy
-from search.worker.assign import Turn, next_turn, sweep
-from search.worker.opening import enter
-from search.worker.result import TrialOutcome, ending, failure, judged, tell
+from search.storage.open import explained, open_engine, open_storage
+from search.storage.retry import is_starting, is_transient, retry
+from search.study.finished import stop_reason
+from search.study.study import Study, load_studies
+from search.trials import Fate
+from search.worker.assign import recover
+from search.worker.context import Stopped, WorkerContext
 from search.worker.tracking import Tracking
-from search.worker.trial import Place, Watch, run_trial
-from training.decode import ConfigError
+from search.worker.trial import run_trial
 from training.switches import masking
-
-T = TypeVar("T")
 
 MAX_SAME_FAILURES = 3
 MAX_FAILURES = 10
-
 WAIT_S = 1.0
-HUNG_GRACE_S = 60.0
-HUNG_EXIT = 75  # EX_TEMPFAIL of sysexits.h: the launcher starts another worker
-
-
-class Stopped(Exception):
-    """Somebody asked the worker to stop."""
-
-
-class LeaseLost(Exception):
-    """The trial is somebody else's by now."""
-
-
-class OutOfTime(Exception):
-    """The trial ran longer than a trial may."""
-
-
-class WorkerError(ConfigError):
-    """The worker gives up; the message says why."""
 
 
 def work(
@@ -72,220 +42,144 @@ def work(
     *,
     threads: int | None = None,
     lease_s: float = LEASE_S,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     tracking: Tracking | None = None,
 ) -> int:
     """Run trials of the studies `names`, one study after the other, until their budgets are spent; the number run.
 
-    While others finish the last trials it stays, to take on what they may leave. SIGTERM and SIGINT stop it within
-    a training step or two: its trial's checkpoint stands, its slot is opened for the next worker; a second signal
-    ends the process at once. A database that goes away, or is away yet, is waited for. Raises WorkerError after
-    three failures in a row for one reason, or ten for any, and StorageError where the database stays away.
+    While other workers finish the last trials it waits, to continue the trials of those that die. SIGTERM and SIGINT
+    stop it within a training step or two: the checkpoint of its trial stays, its slot is opened for the next worker; a
+    second signal ends the process at once. It waits for a database that is away, or not there yet. Raises WorkerError
+    after three failures in a row for one reason, or ten for any, and StorageError where the database stays away.
     """
     stop = stop_event()
     tracking = tracking or Tracking()
-    say = _careful(masking(say, tracking.switches.secrets))
+    log = _safe(masking(log, tracking.switches.secrets))
     process = this_process()
-    lookout = Lookout(patience_s=lease_s / 3)
+    detector = OrphanDetector(grace_s=lease_s / 3)
+
+    def check_stop() -> None:
+        if stop.is_set():
+            raise Stopped
+
     try:
         with explained(url):
-            engine, searches = enter(names, url, process, lease_s, say, partial(_check, stop))
+            engine, studies = connect(names, url, process, lease_s, log, check_stop)
     except Stopped:
         return 0
-    store = open_store(artifacts)
+    store = open_artifacts(artifacts)
     corpora: dict[DataConfig, Corpus] = {}
     n_trials = 0
-    with explained(url), Heart(open_engine(url), process, lease_s, lookout) as heart:
-        for search in searches:
+    with explained(url), Heartbeat(open_engine(url), process, lease_s, detector) as heartbeat:
+        for study in studies:
             if stop.is_set():
                 break
-            if patiently(partial(progress, engine, search.name), say).spent:
+            if retry(lambda study=study: progress(engine, study.name), log).spent:  # type: ignore[misc]
                 continue
-            if search.spec.data not in corpora:
-                corpora[search.spec.data] = load(search.spec.data)
-            corpus = corpora[search.spec.data]
-            if corpus.fingerprint != search.fingerprint:
-                raise WorkerError(
-                    f"study {search.name} was made on other recordings (fingerprint {search.fingerprint}, here "
-                    f"{corpus.fingerprint}); put them back or create a study of another name"
-                )
-            bench = _Bench(
-                search,
-                engine,
-                process,
-                lease_s,
-                lookout,
-                heart,
-                corpus,
-                Place(store, threads, tracking),
-                stop,
-                say,
+            if study.spec.data not in corpora:
+                corpora[study.spec.data] = load(study.spec.data)
+            corpus = corpora[study.spec.data]
+            _check_recordings(study, corpus)
+            context = WorkerContext(
+                study, corpus, engine, process, lease_s, heartbeat, detector, store, threads, tracking, stop, log
             )
-            n_trials += _until_spent(bench)
-            over = "" if stop.is_set() else patiently(partial(why_over, search, engine), say)
-            if over:
-                say(f"study {search.name}: {over}")
-        _sign_off(engine, process)
+            n_trials += _run_trials(context)
+            reason = "" if stop.is_set() else context.retry(lambda study=study: stop_reason(study, engine))  # type: ignore[misc]
+            if reason:
+                log(f"study {study.name}: {reason}")
+        _unregister(engine, process)
     engine.dispose()
     return n_trials
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Bench:
-    """What every trial of a worker has in common."""
+def connect(
+    names: Sequence[str],
+    url: str,
+    process: Process,
+    lease_s: float,
+    log: Callable[[str], None],
+    check: Callable[[], None],
+) -> tuple[Engine, list[Study]]:
+    """Open the database at `url`, load the studies (or families) called `names`, each once, and register the worker.
 
-    search: SearchStudy
-    engine: Engine
-    process: Process
-    lease_s: float
-    lookout: Lookout
-    heart: Heart
-    corpus: Corpus
-    place: Place
-    stop: threading.Event
-    say: Callable[[str], None]
+    Waits for a database that is starting, refuses connections or has no room for one: a worker may be started in just
+    that moment. A wrong URL is an error at once. Raises StorageError, StudyError, and whatever `check` raises.
+    """
 
-    def patiently(self, call: Callable[[], T]) -> T:
-        return patiently(call, self.say, check=self.check_stop)
+    def attempt() -> tuple[Engine, list[Study]]:
+        storage, engine = open_storage(url), open_engine(url)
+        studies = {study.name: study for name in names for study in load_studies(name, storage)}
+        register(engine, process, device_name(), lease_s)
+        return engine, list(studies.values())
 
-    def check_stop(self) -> None:
-        _check(self.stop)
-
-
-def _check(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise Stopped
+    return retry(attempt, log, transient=is_starting, check=check)
 
 
-def _until_spent(bench: _Bench) -> int:
+def _check_recordings(study: Study, corpus: Corpus) -> None:
+    if corpus.fingerprint != study.fingerprint:
+        raise WorkerError(
+            f"study {study.name} was made on other recordings (fingerprint {study.fingerprint}, here "
+            f"{corpus.fingerprint}); put them back or create a study of another name"
+        )
+
+
+def _run_trials(context: WorkerContext) -> int:
+    """Run trials of one study until none is left, or the worker is stopped; the number run. Raises WorkerError."""
     n_trials = 0
     reasons: list[str] = []  # of the failures since the last trial that ended well
-    while not bench.stop.is_set():
-        try:
-            turn = bench.patiently(lambda: _turn(bench))
-            if turn is None:
-                if bench.patiently(lambda: _nothing_left(bench)):
+    with contextlib.suppress(Stopped):
+        while True:
+            context.check_stop()
+            context.retry(lambda: recover(context.study, context.engine, context.detector))
+            result = run_trial(context)
+            if result is None:
+                if context.retry(lambda: _is_finished(context)):
                     break
-                bench.stop.wait(WAIT_S)
+                context.stop.wait(WAIT_S)
                 continue
-            reason = _one(bench, turn)
-        except Stopped:  # while the database was away: whoever sees this process dead takes on what it held
-            break
-        n_trials += 1
-        reasons = [*reasons, reason] if reason else []
-        alike = {_without_numbers(earlier) for earlier in reasons[-MAX_SAME_FAILURES:]}
-        if len(reasons) >= MAX_FAILURES or (len(reasons) >= MAX_SAME_FAILURES and len(alike) == 1):
-            said = f"{len(reasons)} trials in a row failed: {reason}"
-            worker_stopped(bench.search.name, said, bench.place.tracking.switches, bench.say)
-            raise WorkerError(f"worker stops: {said}")
+            n_trials += 1
+            gc.collect()  # what a failed trial left in reference cycles
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()  # other workers may share the device
+            reasons = [*reasons, result.reason] if result.fate == Fate.FAILED else []
+            _check_failures(context, reasons)
     return n_trials
 
 
-def _turn(bench: _Bench) -> Turn | None:
-    sweep(bench.search, bench.engine, bench.lookout)
-    return next_turn(bench.search, bench.engine, bench.process, bench.lease_s)
+def _check_failures(context: WorkerContext, reasons: Sequence[str]) -> None:
+    """Raise WorkerError where too many trials in a row failed."""
+    kinds = {_kind(reason) for reason in reasons[-MAX_SAME_FAILURES:]}
+    if len(reasons) >= MAX_FAILURES or (len(reasons) >= MAX_SAME_FAILURES and len(kinds) == 1):
+        text = f"{len(reasons)} trials in a row failed: {reasons[-1]}"
+        worker_stopped(context.study.name, text, context.tracking.switches, context.log)
+        raise WorkerError(f"worker stops: {text}")
 
 
-def _nothing_left(bench: _Bench) -> bool:
-    state = progress(bench.engine, bench.search.name)
-    return state.spent or (state.open + state.claimed == 0 and bool(why_over(bench.search, bench.engine)))
-
-
-def _without_numbers(reason: str) -> str:
-    """The kind of a failure: "epoch 3, by step 25" and "epoch 1, by step 0" are one."""
+def _kind(reason: str) -> str:
+    """A failure's reason without its numbers: "epoch 3, by step 25" and "epoch 1, by step 0" are one kind."""
     return re.sub(r"\d[\d.,e+-]*", "#", reason)
 
 
-def _one(bench: _Bench, turn: Turn) -> str:
-    """One trial; the reason of its failure, or "" where it ended well, was stopped or was somebody else's."""
-    trial, held = turn.trial, turn.held
-    if held.outcome is not None:
-        _finish(bench, turn, TrialOutcome.decode(held.outcome))
-        return ""
-    limit_s = None if (m := bench.search.spec.budget.trial_minutes) is None else 60 * m
-    over_at = None if limit_s is None else time.monotonic() + limit_s
-    hung_s = None if limit_s is None else limit_s + HUNG_GRACE_S
-    reason = "" if limit_s is None else f"over the limit of {limit_s / 60:g} minutes a trial"
-    bench.heart.hold(held, trial.number, hung_s, lambda: _abandon(bench, turn, f"hung: {reason}"))
-
-    def check() -> None:
-        bench.check_stop()
-        if bench.heart.lost.is_set():
-            raise LeaseLost
-        if over_at is not None and time.monotonic() > over_at:
-            raise OutOfTime(reason)
-
-    try:
-        outcome = run_trial(
-            turn,
-            bench.search,
-            bench.corpus,
-            bench.place,
-            Watch(check, bench.heart.at, bench.say),
-        )
-    except Stopped:
-        bench.say(f"trial {trial.number} interrupted; the next worker takes it on")
-        bench.patiently(lambda: release(bench.engine, held, "open"))
-        return ""
-    except (LeaseLost, UpdateFinishedTrialError):
-        bench.say(f"trial {trial.number} is somebody else's by now; its result here is refused")
-        return ""
-    except (RuntimeError, ValueError, OSError, MemoryError, OutOfTime) as error:
-        outcome = judged(bench.search, failure(error))
-    finally:
-        bench.heart.let_go()
-    gc.collect()  # what a failed trial left in circles
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # other workers may share the device
-    accepted = _finish(bench, turn, outcome)
-    return outcome.reason if accepted and outcome.state == "failed" else ""
+def _is_finished(context: WorkerContext) -> bool:
+    state = progress(context.engine, context.study.name)
+    return state.spent or (state.open + state.claimed == 0 and bool(stop_reason(context.study, context.engine)))
 
 
-def _finish(bench: _Bench, turn: Turn, outcome: TrialOutcome) -> bool:
-    """Fence, tell Optuna, close the slot; each step may be done again by whoever comes after a death in between.
+def _safe(log: Callable[[str], None]) -> Callable[[str], None]:
+    """`log` without its errors: a full disk under the log must not cost a result."""
 
-    False for a late worker, whose outcome is refused.
-    """
-    held, trial = turn.held, turn.trial
-    if not bench.patiently(lambda: settle(bench.engine, held, outcome.encode())):
-        bench.say(f"trial {trial.number} is somebody else's by now; its result here is refused")
-        return False
-    bench.patiently(lambda: tell(bench.search, trial, outcome))
-    bench.place.store.of(
-        bench.search.name, trial.number, bench.say
-    ).forget()  # before the slot is closed: nobody comes after
-    bench.patiently(lambda: release(bench.engine, held, "failed" if outcome.state == "failed" else "finished"))
-    bench.say(ending(trial.number, outcome))
-    switches = bench.place.tracking.switches
-    if held.outcome is not None and outcome.state == "failed":  # told in the place of workers that are dead
-        worker_failed(bench.search, outcome, trial.number, switches, bench.say)
-    bench.patiently(lambda: after_trial(bench.search, bench.engine, switches, bench.say))
-    artifacts = bench.place.store.artifacts
-    bench.patiently(lambda: show_end(bench.search, bench.engine, trial._trial_id, artifacts, bench.corpus, bench.say))
-    return True
-
-
-def _abandon(bench: _Bench, turn: Turn, reason: str) -> None:
-    """Called from the heart: the trial hangs in a step that never ends, so nothing but the process's end frees it."""
-    _finish(bench, turn, TrialOutcome("failed", None, 0, reason))
-    os._exit(HUNG_EXIT)
-
-
-def _careful(say: Callable[[str], None]) -> Callable[[str], None]:
-    """`say` without its errors: a full disk under the log must not cost a result."""
-
-    def carefully(line: str) -> None:
+    def safely(line: str) -> None:
         with contextlib.suppress(OSError):
-            say(line)
+            log(line)
 
-    return carefully
+    return safely
 
 
-def _sign_off(engine: Engine, process: Process) -> None:
-    """Say in the roster that the worker stopped of itself; one that cannot be reached will take it for dead."""
+def _unregister(engine: Engine, process: Process) -> None:
+    """Record that the worker stopped by itself; one that cannot be reached will be taken for dead."""
     try:
         with engine.begin() as connection:
-            note(connection, process, Doing("stopped"))
+            update_status(connection, process, WorkerStatus("stopped"))
     except SQLAlchemyError as error:
-        if not is_away(error):
+        if not is_transient(error):
             raise

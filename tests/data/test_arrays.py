@@ -9,10 +9,11 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.errors import DataError
 from data.readers.arrays import write_npz
 from data.readers.contents import is_ecg, is_even, rate_of
 from data.readers.read import read
-from data.recording import DataError, Recording
+from data.recording import Recording
 
 NOISE = np.random.default_rng(2).standard_normal((2, 3000)).astype(np.float32)
 

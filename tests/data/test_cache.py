@@ -18,8 +18,9 @@ import data.cache
 import data.corpus
 from data.config import DataConfig, EcgRule, Source
 from data.corpus import SPLITS, Corpus, Segment, load
+from data.errors import DataError
 from data.readers.arrays import write_npz
-from data.recording import DataError, Recording
+from data.recording import Recording
 
 RATE_HZ = 400.0
 ROOT = Path(__file__).parents[2]

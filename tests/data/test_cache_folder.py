@@ -8,8 +8,9 @@ import pytest
 
 from data.config import DataConfig, Source
 from data.corpus import load
+from data.errors import DataError
 from data.readers.arrays import write_npz
-from data.recording import DataError, Recording
+from data.recording import Recording
 
 
 @pytest.fixture

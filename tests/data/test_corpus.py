@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from data.config import DataConfig, EcgRule, Source, SplitConfig
 from data.corpus import SPLITS, Segment, find, load
+from data.errors import DataError
 from data.readers.arrays import write_npz
-from data.recording import DataError, Recording
+from data.recording import Recording
 
 Write = Callable[..., Path]
 RATE_HZ = 500.0

@@ -6,7 +6,7 @@ import pytest
 
 from data.config import DataConfig, EcgRule, Source
 from data.corpus import SPLITS, find, load
-from data.recording import DataError
+from data.errors import DataError
 
 
 def test_a_glob_without_match_is_refused_by_name(tmp_path: Path) -> None:

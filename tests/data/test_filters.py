@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.errors import DataError
 from data.filters import bandpass, resample
-from data.recording import DataError, Signal
+from data.recording import Signal
 
 
 def sine(frequency_hz: float, rate_hz: float, n_samples: int) -> Signal:

@@ -10,10 +10,11 @@ import torch
 
 from data.config import AugmentConfig, DataConfig, Source
 from data.corpus import Segment, Split, load
+from data.errors import DataError
 from data.mixing.mixture import Batch, Mixture
 from data.mixing.windows import cut, group_heads
 from data.readers.arrays import write_npz
-from data.recording import DataError, Recording
+from data.recording import Recording
 
 RATE_HZ = 500.0
 WINDOW = 512

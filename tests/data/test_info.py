@@ -8,9 +8,9 @@ import soundfile
 from matplotlib.image import imread
 
 from data.ecg import beats, heart_rate_bpm
+from data.errors import DataError
 from data.info import describe, draw
 from data.readers.read import read, variables
-from data.recording import DataError
 
 RATE_HZ = 1000.0
 TIME_S = np.arange(20_000) / RATE_HZ

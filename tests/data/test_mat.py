@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from data.errors import DataError
 from data.readers.read import read, variables
-from data.recording import DataError
 
 NOISE = np.random.default_rng(1).standard_normal(6000)
 

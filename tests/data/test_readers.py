@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data.errors import DataError
 from data.readers.read import READERS, read, variables
-from data.recording import DataError
 
 
 def digest(folder: Path) -> dict[str, str]:

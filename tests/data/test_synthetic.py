@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.signal import hilbert, welch
 
+from data.errors import DataError
 from data.filters import bandpass
-from data.recording import DataError, Recording
+from data.recording import Recording
 from data.synthetic.heart import Q_TO_R_S, draw_beats, draw_driver, qs2_s
 from data.synthetic.recordings import SynthConfig, Truth, driving, simulate, standing
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from scipy.io import loadmat, whosmat
 
-from data.recording import DataError
+from data.errors import DataError
 from data.synthetic.recordings import SynthConfig, simulate, synthesise
 
 MINUTES = 0.2

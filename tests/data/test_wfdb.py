@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data.errors import DataError
 from data.readers.read import read
-from data.recording import DataError
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from search.queue.slots import Claim, claim
 from search.storage.open import open_engine, open_storage
 from search.storage.tables import Process, create_tables, set_budget
 from search.study.spec import StudySpec, check
-from search.study.study import SearchStudy, create
+from search.study.study import Study, create
 from training.decode import decode
 
 
@@ -161,7 +161,7 @@ class Bench:
         self.storage: BaseStorage = open_storage(url)
         self.engine: Engine = open_engine(url)
 
-    def create(self, spec: StudySpec) -> SearchStudy:
+    def create(self, spec: StudySpec) -> Study:
         return create(spec, self.storage, self.engine)[0]
 
 

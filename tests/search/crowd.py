@@ -49,15 +49,15 @@ def turns(url: str, name: str) -> list[list[object]]:
     from search.worker.assign import next_turn
 
     engine = open_engine(url)
-    search = load_study(name, open_storage(url))
+    study = load_study(name, open_storage(url))
     done: list[list[object]] = []
-    while (turn := next_turn(search, engine, this_process(), 60.0)) is not None:
+    while (turn := next_turn(study, engine, this_process(), 60.0)) is not None:
         value = float(turn.params["learning_rate"]) if "learning_rate" in turn.params else 0.0
         turn.trial.report(value, 0)
         if turn.trial.number % 3 == 2:
-            search.study.tell(turn.trial, state=TrialState.PRUNED)
+            study.optuna.tell(turn.trial, state=TrialState.PRUNED)
         else:
-            search.study.tell(turn.trial, value)
+            study.optuna.tell(turn.trial, value)
         release(engine, turn.held, "finished")
         done.append([turn.trial.number, dict(turn.params)])
     return done

@@ -5,14 +5,14 @@ import sys
 import time
 from pathlib import Path
 
-from search.storage.locks import alone
+from search.storage.locks import exclusive
 from search.storage.open import open_engine
 
 
 def main() -> None:
     url, place = sys.argv[1:]
     folder = Path(place)
-    with alone(open_engine(url), "turn", expires_s=60.0):
+    with exclusive(open_engine(url), "turn", expires_s=60.0):
         (folder / "held").touch()
         while not (folder / "go").exists():
             time.sleep(0.01)

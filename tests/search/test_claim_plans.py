@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Engine, insert
 
-from search.queue.slots import Lookout, claim
+from search.queue.slots import OrphanDetector, claim
 from search.storage.open import open_engine
 from search.storage.tables import SLOTS, Process, create_tables, set_budget
 
@@ -58,7 +58,7 @@ def test_a_claim_finds_open_and_failed_slots_by_their_state_and_walks_through_no
 
 
 def test_the_look_for_orphans_reads_slots_at_work_only(engine: Engine) -> None:
-    (plan,) = plans(engine, lambda: Lookout(patience_s=1.0).orphans(engine, STUDY, 0.0))
+    (plan,) = plans(engine, lambda: OrphanDetector(grace_s=1.0).find(engine, STUDY, 0.0))
     assert BY_STATE in plan, plan
 
 

@@ -17,21 +17,23 @@ from optuna.trial import TrialState
 
 import search.study.confirm
 from data.corpus import Corpus
+from search.errors import StudyError
 from search.study.confirm import Confirmed, confirm, export_confirmed, finalists
-from search.study.record import RUN, StudyError
 from search.study.spec import run_of
-from search.study.study import SearchStudy
+from search.study.study import Study
+from search.trials import RUN
 from training.config import read_run, to_document
-from training.trainer import TrainingFailed, train
+from training.errors import TrainingFailed
+from training.trainer import train
 
 TOLD = [(5.0, None), (9.0, 1.0), (None, None), (8.0, None), (7.0, None)]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @pytest.fixture
-def tiny(bench: Any, make_spec: Any) -> SearchStudy:
+def tiny(bench: Any, make_spec: Any) -> Study:
     """Trials as if they had run: 3, 4 and 0 are the best that are complete and feasible, in this order."""
-    made: SearchStudy = bench.create(make_spec(seed=5, budget={"trials": 5}))
+    made: Study = bench.create(make_spec(seed=5, budget={"trials": 5}))
     for value, constraint in TOLD:
         trial = made.study.ask(fixed_distributions=dict(made.space.sampled))
         trial.set_user_attr(RUN, json.dumps(to_document(run_of(made.spec, made.space, trial.params))))
@@ -60,13 +62,13 @@ def numbers(found: Sequence[Confirmed]) -> list[int]:
     return [one.trial.number for one in found]
 
 
-def test_finalists_are_the_best_that_are_complete_and_feasible(tiny: SearchStudy) -> None:
+def test_finalists_are_the_best_that_are_complete_and_feasible(tiny: Study) -> None:
     assert [trial.number for _, trial in finalists([tiny], 2)] == [3, 4]
     assert [trial.number for _, trial in finalists([tiny], 9)] == [3, 4, 0]
 
 
 def test_each_finalist_has_the_seeds_after_the_studys_and_the_best_mean_comes_first(
-    tiny: SearchStudy, trained: list[tuple[str, int]], tmp_path: Path
+    tiny: Study, trained: list[tuple[str, int]], tmp_path: Path
 ) -> None:
     """Seeds outermost, so that an interrupted confirmation has compared; the search's own score counts no more."""
     found = confirm([tiny], 3, tmp_path, lambda line: None)
@@ -77,7 +79,7 @@ def test_each_finalist_has_the_seeds_after_the_studys_and_the_best_mean_comes_fi
 
 
 def test_a_finalist_that_fails_under_a_seed_is_left_out_and_said(
-    tiny: SearchStudy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     said: list[str] = []
 
@@ -94,7 +96,7 @@ def test_a_finalist_that_fails_under_a_seed_is_left_out_and_said(
 
 
 def test_what_somebody_else_trains_is_waited_for_after_all_else(
-    tiny: SearchStudy, trained: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny: Study, trained: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The other's training ends when this one has nothing else left to do."""
     monkeypatch.setattr(search.study.confirm, "LOOK_EVERY_S", 0.01)
@@ -115,7 +117,7 @@ def test_what_somebody_else_trains_is_waited_for_after_all_else(
 
 
 def test_the_command_trains_each_once_and_writes_the_best_with_its_spread(
-    tiny: SearchStudy, corpus: Corpus, drivebeat: Any, tmp_path: Path
+    tiny: Study, corpus: Corpus, drivebeat: Any, tmp_path: Path
 ) -> None:
     """A score is that of training the stored run with that seed and nothing else changed."""
     done = drivebeat("export", "tiny", "--confirm", "2", "-o", "best.yaml")
@@ -141,16 +143,14 @@ def test_the_command_trains_each_once_and_writes_the_best_with_its_spread(
     assert {path: path.stat().st_mtime_ns for path in weights} == weights
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_anything_trains(tiny: SearchStudy, drivebeat: Any) -> None:
+def test_a_place_that_cannot_be_written_is_refused_before_anything_trains(tiny: Study, drivebeat: Any) -> None:
     done = drivebeat("export", "tiny", "--confirm", "2", "-o", "best.txt")
     assert done.code != 0
     assert "a config is written as .yaml or .yml or .json" in done.err
     assert not Path("runs").exists()
 
 
-def test_the_export_names_the_finalists_in_order(
-    tiny: SearchStudy, trained: list[tuple[str, int]], tmp_path: Path
-) -> None:
+def test_the_export_names_the_finalists_in_order(tiny: Study, trained: list[tuple[str, int]], tmp_path: Path) -> None:
     best = export_confirmed(confirm([tiny], 3, tmp_path, lambda line: None), tmp_path / "best.json")
     story = json.loads((tmp_path / "best.json").read_text())["provenance"]
     assert story["trial"] == best.trial.number == 4

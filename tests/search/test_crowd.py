@@ -22,7 +22,7 @@ def test_four_processes_meet_the_budget_exactly_and_run_no_point_twice(bench_of_
     spec = make_spec(
         sampler={"name": "tpe", "startup_trials": 5}, ranges=ranges, enqueue=enqueue, budget={"trials": 24}
     )
-    search = bench_of_each.create(spec)
+    study = bench_of_each.create(spec)
     done = subprocess.run(
         [sys.executable, str(CROWD), "turns", "4", bench_of_each.url, "tiny"],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -41,5 +41,5 @@ def test_four_processes_meet_the_budget_exactly_and_run_no_point_twice(bench_of_
     assert first == {(8, round(0.001 * n, 6)) for n in range(1, 7)}
     state = progress(bench_of_each.engine, "tiny")
     assert (state.finished, state.claimed, state.open, state.failed) == (24, 0, 0, 0)
-    ended = search.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
-    assert len(ended) == 24 == len(search.study.get_trials())
+    ended = study.optuna.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    assert len(ended) == 24 == len(study.optuna.get_trials())

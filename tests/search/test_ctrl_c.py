@@ -135,7 +135,7 @@ def test_it_stops_the_workers_and_gives_their_trials_back_however_often_it_is_pr
     state = progress(bench.engine, "tiny")
     assert (state.open, state.claimed, state.finished, state.failed) == (2, 0, 0, 0)
     assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING] * 2
-    assert {row.doing.state for row in workers(bench.engine)} == {"stopped"}
+    assert {row.status.state for row in workers(bench.engine)} == {"stopped"}
 
 
 @pytest.mark.slow

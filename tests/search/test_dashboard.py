@@ -15,7 +15,7 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.dashboard.server import bound
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -29,8 +29,8 @@ def fetch(address: str) -> bytes:
 @pytest.fixture
 def served(bench: Any, make_spec: Any, tmp_path: Path) -> Iterator[tuple[str, str, int]]:
     """A dashboard in a process of its own: its address, an artifact's path in it, and its port."""
-    search = bench.create(make_spec())
-    trial = search.study.ask()
+    study = bench.create(make_spec())
+    trial = study.optuna.ask()
     (tmp_path / "artifacts").mkdir()
     (tmp_path / "note.txt").write_text("a sound")
     store = FileSystemArtifactStore(str(tmp_path / "artifacts"))
@@ -49,7 +49,7 @@ def served(bench: Any, make_spec: Any, tmp_path: Path) -> Iterator[tuple[str, st
         found = re.search(r"http://127\.0\.0\.1:(\d+)/dashboard/", said)
         assert found, (said, server.stderr)
         port = int(found[1])
-        yield f"http://127.0.0.1:{port}", f"/artifacts/{search.study._study_id}/{trial._trial_id}/{identifier}", port
+        yield f"http://127.0.0.1:{port}", f"/artifacts/{study.optuna._study_id}/{trial._trial_id}/{identifier}", port
     finally:
         server.kill()
         server.communicate()

@@ -15,7 +15,7 @@ from search.dashboard.auth import Passwords, behind_door, check_open, find_passw
 from search.dashboard.server import build, stock
 from search.dashboard.storage import PageStorage
 from search.storage.open import open_storage
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 Ask = Callable[..., tuple[int, dict[str, str], bytes]]
 BOTH = Passwords("the-full-one", "the-reading-one")

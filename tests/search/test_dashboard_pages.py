@@ -19,8 +19,8 @@ from search.dashboard.http import gzipped, piece, takes_gzip
 from search.dashboard.server import build, stock
 from search.dashboard.storage import PageStorage
 from search.pages.notes import put_note
-from search.storage.attributes import REMOVED
 from search.storage.open import open_storage
+from search.trials import REMOVED
 
 Ask = Callable[..., tuple[int, dict[str, str], bytes]]
 
@@ -94,9 +94,9 @@ def test_a_study_made_from_a_file_hides_its_long_documents_and_shows_the_short_o
     bench: Any, make_spec: Any, ask: Ask
 ) -> None:
     """The file's JSON on one line has no place on a page; the study's note tells what stands in it."""
-    search = bench.create(make_spec())
+    study = bench.create(make_spec())
     shown = build(PageStorage(open_storage(bench.url, fast=False), bench.engine), FileSystemArtifactStore("."))
-    answer = json.loads(ask(shown, f"/api/studies/{search.study._study_id}")[2])
+    answer = json.loads(ask(shown, f"/api/studies/{study.optuna._study_id}")[2])
     assert {row["key"] for row in answer["user_attrs"]} == {"drivebeat:family", "drivebeat:data_fingerprint"}
 
 

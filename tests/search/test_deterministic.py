@@ -15,7 +15,7 @@ from search.storage.tables import set_budget
 from search.study.export import export
 from search.study.spec import StudySpec
 from search.study.study import create, load_study
-from search.worker.generations import past_of
+from search.worker.generations import visible_study
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,11 +68,11 @@ def test_export_is_equal_on_one_worker_and_on_three_with_a_kill(
 def test_a_trial_knows_earlier_generations_only(make_spec: Callable[..., StudySpec], tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/studies.db"
     engine = open_engine(url)
-    search = create(make_spec(deterministic=True, generation=2), open_storage(url), engine)[0]
-    set_budget(engine, search.name, 10, None)
-    first = past_of(search, engine, 0)
+    study = create(make_spec(deterministic=True, generation=2), open_storage(url), engine)[0]
+    set_budget(engine, study.name, 10, None)
+    first = visible_study(study, engine, 0)
     assert first is not None and first.get_trials() == []
-    assert past_of(search, engine, 2) is None, "the first generation has not even begun"
+    assert visible_study(study, engine, 2) is None, "the first generation has not even begun"
 
 
 def test_time_has_no_say_in_a_deterministic_study(make_spec: Callable[..., StudySpec]) -> None:

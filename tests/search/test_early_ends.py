@@ -9,7 +9,7 @@ from optuna.trial import Trial, TrialState
 from optuna_dashboard import get_note
 
 import training.trainer
-from search.study.record import REASON
+from search.trials import REASON
 from search.worker.worker import work
 
 SILENT = {
@@ -29,9 +29,9 @@ SILENT = {
 def collapsed(bench: Any, make_spec: Any, tmp_path: Path) -> Any:
     """The tiny study after one trial of plain L1 on a hopeless mixture under a huge weight decay."""
     spec = make_spec(search=["width"], loss="l1", epochs=8, fixed=SILENT, pruner={"name": "none"}, budget={"trials": 1})
-    search = bench.create(spec)
-    work([search.name], bench.url, str(tmp_path / "artifacts"), threads=1, say=lambda line: None)
-    return search
+    study = bench.create(spec)
+    work([study.name], bench.url, str(tmp_path / "artifacts"), threads=1, log=lambda line: None)
+    return study
 
 
 def test_it_is_pruned_at_the_second_silent_validation_with_that_reason(collapsed: Any) -> None:
@@ -60,10 +60,10 @@ def test_a_trial_out_of_patience_is_complete_and_its_value_is_its_best(
     monkeypatch.setattr(training.trainer, "score_by_snr", lambda *_: {"+0": next(dealt)})
     fixed = {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 2, "gain_ramp": "none", "patience": 2}
     pruner = {"name": "percentile", "percentile": 1.0, "startup_trials": 0, "warmup_epochs": 3}
-    search = bench.create(make_spec(epochs=9, fixed=fixed, pruner=pruner, budget={"trials": 1}))
+    study = bench.create(make_spec(epochs=9, fixed=fixed, pruner=pruner, budget={"trials": 1}))
     lines: list[str] = []
-    work([search.name], bench.url, str(tmp_path / "artifacts"), threads=1, say=lines.append)
-    (trial,) = search.study.get_trials()
+    work([study.name], bench.url, str(tmp_path / "artifacts"), threads=1, log=lines.append)
+    (trial,) = study.optuna.get_trials()
     assert trial.state is TrialState.COMPLETE
     assert trial.value == -1.0
     assert trial.user_attrs["best_epoch"] == 1

@@ -42,13 +42,13 @@ def test_create_launch_export_train_evaluate_apply(
     assert "tiny: 6/6 finished" in done.stdout
 
     url = "sqlite:///studies.db"
-    search = load_study("tiny", open_storage(url))
-    trials = search.study.get_trials()
+    study = load_study("tiny", open_storage(url))
+    trials = study.optuna.get_trials()
     assert len(trials) == 6
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
     store = FileSystemArtifactStore(str(tmp_path / "artifacts"))
     for trial in trials:
-        names = {m.filename: m.artifact_id for m in get_all_artifact_meta(trial, storage=search.study._storage)}
+        names = {m.filename: m.artifact_id for m in get_all_artifact_meta(trial, storage=study.optuna._storage)}
         assert set(names) == {"window.png", "noisy.wav", "clean.wav", "estimate.wav", "run.yaml"}
         download_artifact(artifact_store=store, artifact_id=names["run.yaml"], file_path=str(tmp_path / "trial.yaml"))
         assert read_run(tmp_path / "trial.yaml").optimiser.learning_rate == trial.params["learning_rate"]
@@ -59,7 +59,7 @@ def test_create_launch_export_train_evaluate_apply(
     assert "its budget of 6 trials is spent" in again.stdout
     assert len(load_study("tiny", open_storage(url)).study.get_trials()) == 6
 
-    best = best_trial(search)
+    best = best_trial(study.optuna)
     assert best is not None
     assert f"trial {best.number} of tiny" in drivebeat("export", "tiny", "-o", "best.yaml").out
     assert drivebeat("train", "best.yaml", "-o", "runs/best").code == 0

@@ -10,25 +10,25 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
+from search.errors import StudyError
 from search.study.export import best_of, export
-from search.study.record import RUN, StudyError
-from search.study.space import witness
+from search.study.space import feasible_example
 from search.study.spec import run_of
-from search.study.study import SearchStudy, create
-from search.trials import best_trial
+from search.study.study import Study, create
+from search.trials import RUN, best_trial
 from training.config import read_run, to_document
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 
 @pytest.fixture
 def told() -> Callable[..., None]:
     """Add trials to a study as if they had run: (value or None for pruned, constraint or None)."""
 
-    def tell(search: SearchStudy, results: Sequence[tuple[float | None, float | None]]) -> None:
-        params = witness(search.space, "test")
+    def tell(study: Study, results: Sequence[tuple[float | None, float | None]]) -> None:
+        params = feasible_example(study.space, "test")
         for value, constraint in results:
-            trial = search.study.ask(fixed_distributions=dict(search.space.sampled))
-            run = run_of(search.spec, search.space, {**params, **trial.params})
+            trial = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
+            run = run_of(study.spec, study.space, {**params, **trial.params})
             trial.set_user_attr(RUN, json.dumps(to_document(run)))
             trial.set_user_attr("si_sdr_db", value)
             trial.set_user_attr("seconds", 1.0)
@@ -36,9 +36,9 @@ def told() -> Callable[..., None]:
                 trial.set_constraint("n_parameters", constraint)
             if value is None:
                 trial.report(99.0, 0)
-                search.study.tell(trial, state=TrialState.PRUNED)
+                study.optuna.tell(trial, state=TrialState.PRUNED)
             else:
-                search.study.tell(trial, value)
+                study.optuna.tell(trial, value)
 
     return tell
 
@@ -46,10 +46,10 @@ def told() -> Callable[..., None]:
 def test_the_best_is_complete_feasible_and_the_first_of_equals(
     bench: Any, make_spec: Any, told: Callable[..., None]
 ) -> None:
-    search = bench.create(make_spec())
-    assert best_trial(search) is None
-    told(search, [(1.0, -5.0), (9.0, 1.0), (None, -5.0), (4.0, 0.0), (4.0, -5.0), (2.0, -5.0)])
-    best = best_trial(search)
+    study = bench.create(make_spec())
+    assert best_trial(study.optuna) is None
+    told(study, [(1.0, -5.0), (9.0, 1.0), (None, -5.0), (4.0, 0.0), (4.0, -5.0), (2.0, -5.0)])
+    best = best_trial(study.optuna)
     assert best is not None
     assert (best.number, best.value) == (3, 4.0)
 
@@ -57,19 +57,19 @@ def test_the_best_is_complete_feasible_and_the_first_of_equals(
 def test_the_smallest_is_best_where_the_metric_is_to_fall(
     bench: Any, make_spec: Any, told: Callable[..., None]
 ) -> None:
-    search = bench.create(make_spec(metric="hr_error_bpm"))
-    told(search, [(5.0, None), (math.inf, None), (2.0, None)])
-    best = best_trial(search)
+    study = bench.create(make_spec(metric="hr_error_bpm"))
+    told(study, [(5.0, None), (math.inf, None), (2.0, None)])
+    best = best_trial(study.optuna)
     assert best is not None
     assert best.value == 2.0
 
 
 def test_a_trial_that_keeps_no_run_is_not_exported(bench: Any, make_spec: Any, told: Callable[..., None]) -> None:
     """One that somebody added by hand."""
-    search = bench.create(make_spec())
-    told(search, [(1.0, None)])
-    search.study.tell(search.study.ask(), 50.0)
-    best = best_trial(search)
+    study = bench.create(make_spec())
+    told(study, [(1.0, None)])
+    study.optuna.tell(study.optuna.ask(), 50.0)
+    best = best_trial(study.optuna)
     assert best is not None
     assert best.number == 0
 
@@ -80,28 +80,28 @@ def test_the_best_over_families_wins(bench: Any, make_spec: Any, told: Callable[
     told(second, [(3.0, None)])
     assert best_of([first, second])[0].name == "tiny-wave_unet"
     told(first, [(2.0, None), (5.0, None)])
-    search, trial = best_of([first, second])
-    assert (search.name, trial.number) == ("tiny-autoencoder", 1)
+    study, trial = best_of([first, second])
+    assert (study.name, trial.number) == ("tiny-autoencoder", 1)
 
 
 def test_an_export_is_the_run_with_where_it_comes_from(
     bench: Any, make_spec: Any, told: Callable[..., None], tmp_path: Path
 ) -> None:
-    search = bench.create(make_spec(seed=5))
-    told(search, [(1.0, None), (2.5, None)])
-    export([search], tmp_path / "best.yaml")
-    export([search], tmp_path / "best.json")
+    study = bench.create(make_spec(seed=5))
+    told(study, [(1.0, None), (2.5, None)])
+    export([study], tmp_path / "best.yaml")
+    export([study], tmp_path / "best.json")
     run = read_run(tmp_path / "best.yaml")
     assert run == read_run(tmp_path / "best.json")
-    assert to_document(run) == json.loads(search.study.get_trials()[1].user_attrs[RUN])
+    assert to_document(run) == json.loads(study.optuna.get_trials()[1].user_attrs[RUN])
     document = yaml.safe_load((tmp_path / "best.yaml").read_text())
     provenance = document["provenance"]
     assert provenance["study"] == "tiny"
     assert provenance["trial"] == 1
     assert provenance["score"] == 2.5 == provenance["scores"]["si_sdr_db"]
     assert provenance["seed"] == 5
-    assert provenance["data_fingerprint"] == search.fingerprint
-    assert provenance["params"] == search.study.get_trials()[1].params
+    assert provenance["data_fingerprint"] == study.fingerprint
+    assert provenance["params"] == study.optuna.get_trials()[1].params
     assert {"torch", "optuna", "drivebeat", "python"} <= set(provenance["versions"])
     assert provenance["git_commit"]
 
@@ -109,12 +109,12 @@ def test_an_export_is_the_run_with_where_it_comes_from(
 def test_nothing_is_written_where_there_is_nothing_to_export_or_no_way_to_write_it(
     bench: Any, make_spec: Any, told: Callable[..., None], tmp_path: Path
 ) -> None:
-    search = bench.create(make_spec())
-    told(search, [(None, None), (7.0, 3.0)])
+    study = bench.create(make_spec())
+    told(study, [(None, None), (7.0, 3.0)])
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(StudyError, match="no complete, feasible trial to export yet; run: drivebeat launch tiny"):
-        export([search], tmp_path / "best.yaml")
-    told(search, [(1.0, None)])
+        export([study], tmp_path / "best.yaml")
+    told(study, [(1.0, None)])
     with pytest.raises(ConfigError, match=r"best.txt: a config is written as .yaml or .yml or .json"):
-        export([search], tmp_path / "best.txt")
+        export([study], tmp_path / "best.txt")
     assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.sampling.imputed import Foreseen, foreseen
+from search.sampling.imputed import ImputedSampler, impute
 from search.sampling.samplers import GP_SLOTS, SamplerSpec, build_sampler
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
@@ -48,7 +48,7 @@ def complete(sign: float = 1.0, n: int = 6) -> list[FrozenTrial]:
 )
 def test_a_pruned_trial_ends_where_the_line_of_the_complete_ones_says(sign: float, score: float, end: float) -> None:
     pruned = trial_of(6, PRUNED, {0: sign * (score - 1), 1: sign * score})
-    shown = foreseen([*complete(sign), pruned], sign)
+    shown = impute([*complete(sign), pruned], sign)
     assert shown[6].state == COMPLETE
     assert shown[6].value == pytest.approx(sign * end)
     assert (pruned.state, pruned.value) == (PRUNED, None)
@@ -57,16 +57,16 @@ def test_a_pruned_trial_ends_where_the_line_of_the_complete_ones_says(sign: floa
 def test_it_ends_at_its_best_score_at_least_and_while_too_few_are_complete() -> None:
     """With two complete trials there is no line; a trial that fell goes by its best epoch."""
     two = complete(n=2)
-    shown = foreseen([*two, trial_of(2, PRUNED, {0: 4.0, 1: 1.0})], 1.0)
+    shown = impute([*two, trial_of(2, PRUNED, {0: 4.0, 1: 1.0})], 1.0)
     assert shown[2].value == 4.0
     falling = [trial_of(i, COMPLETE, {0: 9.0 + i, 1: 10.0 + i}, 2.0 + i) for i in range(6)]
-    assert foreseen([*falling, trial_of(6, PRUNED, {0: 5.0, 1: 6.0})], 1.0)[6].value == 6.0
+    assert impute([*falling, trial_of(6, PRUNED, {0: 5.0, 1: 6.0})], 1.0)[6].value == 6.0
 
 
 def test_nothing_is_shown_further_below_the_median_than_the_best_is_above_it() -> None:
     """Ends 3, 5, 7, 9, 11, 13 and -60, -90: the median is 6, the best 13, the floor -1."""
     diverged = [trial_of(6, COMPLETE, {0: -60.0}, -60.0), trial_of(7, COMPLETE, {0: -90.0}, -90.0)]
-    assert [trial.value for trial in foreseen([*complete(), *diverged], 1.0)] == [3, 5, 7, 9, 11, 13, -1, -1]
+    assert [trial.value for trial in impute([*complete(), *diverged], 1.0)] == [3, 5, 7, 9, 11, 13, -1, -1]
 
 
 def test_what_tells_nothing_stays_as_it_is() -> None:
@@ -77,12 +77,12 @@ def test_what_tells_nothing_stays_as_it_is() -> None:
         trial_of(8, FAIL, {0: 1.0, 1: 2.0}),
         trial_of(9, PRUNED, {0: 1.0, 1: 2.0}, constraint=1.0),
     ]
-    assert all(shown is trial for shown, trial in zip(foreseen(trials, 1.0), trials, strict=True))
+    assert all(shown is trial for shown, trial in zip(impute(trials, 1.0), trials, strict=True))
 
 
 def test_an_infeasible_trial_ends_at_the_floor_where_the_complete_ones_have_that_constraint() -> None:
     feasible = [trial_of(s, COMPLETE, {0: s - 1, 1: s}, 2 * s + 3, constraint=-1.0) for s in range(6)]
-    shown = foreseen([*feasible, trial_of(6, PRUNED, {}, constraint=1.0)], 1.0)
+    shown = impute([*feasible, trial_of(6, PRUNED, {}, constraint=1.0)], 1.0)
     assert (shown[6].state, shown[6].value) == (COMPLETE, 3.0)  # median 8, best 13
     assert dict(shown[6].constraints) == {"memory": 1.0}
 
@@ -113,8 +113,8 @@ def test_a_gaussian_process_keeps_away_from_where_trials_were_pruned() -> None:
         study = told(sampler)
         return sum(study.ask(dict(SPACE)).params["x"] > 0.8 for _ in range(4))
 
-    alone = optuna.samplers.GPSampler(n_startup_trials=3, seed=0)
-    assert far(alone) > far(Foreseen(optuna.samplers.GPSampler(n_startup_trials=3, seed=0))) == 0
+    exclusive = optuna.samplers.GPSampler(n_startup_trials=3, seed=0)
+    assert far(exclusive) > far(ImputedSampler(optuna.samplers.GPSampler(n_startup_trials=3, seed=0))) == 0
 
 
 def test_auto_asks_a_gaussian_process_in_every_other_slot_and_later_tpe_alone() -> None:
@@ -123,5 +123,5 @@ def test_auto_asks_a_gaussian_process_in_every_other_slot_and_later_tpe_alone() 
 
     kinds = [type(inner(slot)) for slot in (0, 1, 2, 3, GP_SLOTS - 1, GP_SLOTS, GP_SLOTS + 1)]
     tpe = optuna.samplers.TPESampler
-    assert kinds == [tpe, Foreseen, tpe, Foreseen, Foreseen, tpe, tpe]
+    assert kinds == [tpe, ImputedSampler, tpe, ImputedSampler, ImputedSampler, tpe, tpe]
     assert SamplerSpec().name == "auto"

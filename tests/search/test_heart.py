@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Engine, update
 
-from search.queue.heartbeat import Heart
-from search.queue.slots import Claim, Lookout
-from search.queue.workers import Doing, enrol, workers
+from search.queue.heartbeat import Heartbeat
+from search.queue.slots import Claim, OrphanDetector
+from search.queue.workers import WorkerStatus, register, workers
 from search.storage.tables import SLOTS, this_process
 
 STUDY = "tiny"
@@ -25,37 +25,37 @@ def wait_for(happens: Callable[[], bool]) -> bool:
 
 
 @pytest.fixture
-def heart(engine: Engine) -> Iterator[Heart]:
-    enrol(engine, this_process(), "cpu", 1.2)
-    with Heart(engine, this_process(), 1.2, Lookout(patience_s=0.4)) as beating:
+def heartbeat(engine: Engine) -> Iterator[Heartbeat]:
+    register(engine, this_process(), "cpu", 1.2)
+    with Heartbeat(engine, this_process(), 1.2, OrphanDetector(grace_s=0.4)) as beating:
         yield beating
 
 
-def test_the_heart_renews_the_lease_and_tells_the_epoch(engine: Engine, heart: Heart, take: Take) -> None:
+def test_the_heart_renews_the_lease_and_tells_the_epoch(engine: Engine, heartbeat: Heartbeat, take: Take) -> None:
     held = take(this_process(), lease_s=1.2)
-    heart.hold(held, 5, None, lambda: None)
-    heart.at(2, -0.5)
+    heartbeat.hold(held, 5, None, lambda: None)
+    heartbeat.at(2, -0.5)
 
     def beats() -> int:
         with engine.begin() as connection:
             return int(connection.execute(sqlalchemy.select(SLOTS.c.beats)).scalar_one())
 
     assert wait_for(lambda: beats() >= 3)
-    assert not heart.lost.is_set()
-    assert wait_for(lambda: workers(engine)[0].doing == Doing("working", STUDY, 5, 2, -0.5))
-    heart.let_go()
-    assert wait_for(lambda: workers(engine)[0].doing == Doing("waiting"))
+    assert not heartbeat.lost.is_set()
+    assert wait_for(lambda: workers(engine)[0].status == WorkerStatus("working", STUDY, 5, 2, -0.5))
+    heartbeat.let_go()
+    assert wait_for(lambda: workers(engine)[0].status == WorkerStatus("waiting"))
 
 
-def test_the_heart_notices_that_the_slot_is_somebody_elses(engine: Engine, heart: Heart, take: Take) -> None:
+def test_the_heart_notices_that_the_slot_is_somebody_elses(engine: Engine, heartbeat: Heartbeat, take: Take) -> None:
     held = take(this_process())
-    heart.hold(held, 5, None, lambda: None)
+    heartbeat.hold(held, 5, None, lambda: None)
     with engine.begin() as connection:
         connection.execute(update(SLOTS).values(token=held.token + 1, worker="another"))
-    assert heart.lost.wait(20.0)
+    assert heartbeat.lost.wait(20.0)
 
 
-def test_the_heart_cries_out_when_a_trial_hangs(heart: Heart, engine: Engine, take: Take) -> None:
+def test_the_heart_cries_out_when_a_trial_hangs(heartbeat: Heartbeat, engine: Engine, take: Take) -> None:
     cried = threading.Event()
-    heart.hold(take(this_process()), 5, 0.1, cried.set)
+    heartbeat.hold(take(this_process()), 5, 0.1, cried.set)
     assert cried.wait(20.0)

@@ -17,10 +17,10 @@ from optuna.trial import TrialState
 import search.launch.base
 from search.cli.studies import work_command
 from search.launch.base import Launch
-from search.launch.local import LocalSeat, local_workers
+from search.launch.local import LocalWorker, local_workers
 from search.launch.slurm import slurm_workers
 from search.queue.workers import workers
-from search.study.study import SearchStudy
+from search.study.study import Study
 
 
 def a_launch(folder: Path, **changes: Any) -> Launch:
@@ -38,7 +38,7 @@ def test_local_workers_are_stopped_in_order_on_leaving_whatever_happens(
         "time.sleep(50)"
     )
     monkeypatch.setattr(search.launch.base, "work_command", lambda launch, threads: [sys.executable, "-c", program])
-    seats: list[LocalSeat] = []
+    seats: list[LocalWorker] = []
     with pytest.raises(KeyboardInterrupt), local_workers(a_launch(tmp_path)) as started:
         seats.extend(started)
         wait_for(lambda: all(seat.last_line() == "up" for seat in seats))
@@ -70,8 +70,8 @@ def launch_by(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def finished(study: SearchStudy) -> list[tuple[float, float]]:
-    trials = study.study.get_trials()
+def finished(study: Study) -> list[tuple[float, float]]:
+    trials = study.optuna.get_trials()
     assert all(trial.state == TrialState.COMPLETE for trial in trials)
     return sorted((trial.params["learning_rate"], trial.value) for trial in trials)
 
@@ -87,7 +87,7 @@ def test_ray_and_slurm_run_a_search_to_its_end_like_local_processes(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "its budget of 2 trials is spent" in done.stdout
     assert len(finished(study)) == 2
-    assert {row.doing.state for row in workers(bench.engine)} == {"stopped"}
+    assert {row.status.state for row in workers(bench.engine)} == {"stopped"}
 
 
 @pytest.mark.slow
@@ -100,17 +100,17 @@ def test_a_preempted_slurm_job_gives_its_trial_back_and_is_requeued(
     study = bench.create(make_spec(epochs=150, budget={"trials": 1}))
     wanted = a_launch(tmp_path, url=bench.url, n_workers=1, slurm={"cluster": "local"})
     with slurm_workers(wanted) as (seat,):
-        wait_for(lambda: any(trial.intermediate_values for trial in study.study.get_trials()))
+        wait_for(lambda: any(trial.intermediate_values for trial in study.optuna.get_trials()))
         controller = seat.job._process.pid
         (task,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
         os.kill(int(task), signal.SIGUSR2)
         wait_for(lambda: seat.exit_code() is not None, 120)
         assert seat.exit_code() == 0, seat.last_line()
-    (trial,) = study.study.get_trials()
+    (trial,) = study.optuna.get_trials()
     assert trial.state == TrialState.COMPLETE
     assert trial.user_attrs["resumed"] == 1
     assert sorted(trial.intermediate_values) == list(range(150))
-    states = sorted(row.doing.state for row in workers(bench.engine))
+    states = sorted(row.status.state for row in workers(bench.engine))
     assert states == ["stopped", "stopped"]
 
 
@@ -126,7 +126,7 @@ def test_the_kubernetes_manifest_runs_workers_in_parallel_with_the_url_from_a_se
     assert "completions" not in job["spec"], "a work queue: each pod ends when the budget is spent"
     pod = job["spec"]["template"]["spec"]
     assert pod["restartPolicy"] in ("OnFailure", "Never")
-    assert pod["terminationGracePeriodSeconds"] >= search.launch.base.STOP_PATIENCE_S
+    assert pod["terminationGracePeriodSeconds"] >= search.launch.base.STOP_TIMEOUT_S
     (worker,) = pod["containers"]
     environment = {entry["name"]: entry for entry in worker["env"]}
     assert environment["DRIVEBEAT_STORAGE"]["valueFrom"]["secretKeyRef"] == {"name": "drivebeat", "key": "storage"}

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import search.launch.base
-from search.launch.base import LOST, Launch, LaunchError, Seat, last_line_of, pairs
+from search.errors import LaunchError
+from search.launch.base import LOST, Launch, WorkerHandle, last_line_of, pairs
 from search.launch.launch import GAVE_UP, MAX_RESTARTS, STEADY_S, launcher, revive, watch
 from search.launch.local import N_WORKERS, Slot, slots, visible_gpus
 from search.launch.ray import gpu_share, ray_workers
@@ -149,7 +150,7 @@ def test_a_successor_that_worked_for_long_starts_the_count_of_deaths_anew() -> N
 
 @pytest.mark.parametrize("code", [None, 0, GAVE_UP])
 def test_a_worker_that_lives_is_done_or_gave_up_is_left_alone(code: int | None) -> None:
-    seat: Seat = FakeSeat(code)
+    seat: WorkerHandle = FakeSeat(code)
     watched = watch([seat])
     assert not any(revive(watched, float(now)) for now in range(60))
     assert watched[0].at_work == (code is None)

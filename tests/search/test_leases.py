@@ -6,13 +6,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Engine, update
 
-from search.queue.slots import Claim, Lookout, claim, open_again, progress, release, renew, set_trial, settle
+from search.queue.slots import (
+    Claim,
+    OrphanDetector,
+    claim,
+    progress,
+    record_result,
+    record_trial,
+    release,
+    renew,
+    reopen,
+)
 from search.storage.tables import SLOTS, STUDIES, Process, set_budget
-from search.worker.result import TrialOutcome
+from search.worker.result import TrialResult
 
 STUDY = "tiny"
 Take = Callable[..., Claim]
-DONE = TrialOutcome("complete", 1.5, 3).encode()
+DONE = TrialResult("complete", 1.5, 3).encode()
 
 
 def elsewhere(name: str) -> Process:
@@ -29,10 +39,10 @@ def hand_over(engine: Engine, held: Claim, to: Process, outcome: str | None = No
     """What happens to the slot of a worker that is taken for dead."""
     with engine.begin() as connection:
         connection.execute(update(SLOTS).values(expires_at=0.0))
-    lookout = Lookout(patience_s=0.0)
-    lookout.orphans(engine, held.study, 0.0)
-    (orphan,) = (o for o in lookout.orphans(engine, held.study, 1.0) if o.slot == held.slot)
-    assert open_again(engine, orphan, outcome=outcome)
+    detector = OrphanDetector(grace_s=0.0)
+    detector.find(engine, held.study, 0.0)
+    (orphan,) = (o for o in detector.find(engine, held.study, 1.0) if o.slot == held.slot)
+    assert reopen(engine, orphan, outcome=outcome)
     again = claim(engine, held.study, to, 30.0)
     assert again is not None
     return again
@@ -44,12 +54,12 @@ def test_every_call_of_a_late_worker_is_refused(engine: Engine, take: Take) -> N
 
     assert (now.slot, now.token) == (late.slot, late.token + 1)
     assert not beat(engine, late)
-    assert not set_trial(engine, late, 7)
-    assert not settle(engine, late, DONE)
+    assert not record_trial(engine, late, 7)
+    assert not record_result(engine, late, DONE)
     assert not any(release(engine, late, state) for state in ("open", "failed", "finished"))
     assert beat(engine, now)
-    assert set_trial(engine, now, 7)
-    assert settle(engine, now, DONE)
+    assert record_trial(engine, now, 7)
+    assert record_result(engine, now, DONE)
     assert release(engine, now, "finished")
 
 
@@ -57,13 +67,13 @@ def test_a_claim_ends_once(engine: Engine, take: Take) -> None:
     held = take(elsewhere("a"))
     assert release(engine, held, "finished")
     assert not release(engine, held, "open")
-    assert not settle(engine, held, DONE)
+    assert not record_result(engine, held, DONE)
 
 
 def test_an_open_slot_is_taken_before_a_new_one_and_with_the_trial_that_ran_in_it(engine: Engine, take: Take) -> None:
     first, second = take(elsewhere("a")), take(elsewhere("b"))
     assert (first.slot, second.slot) == (0, 1)
-    set_trial(engine, first, 11)
+    record_trial(engine, first, 11)
     release(engine, first, "open")
 
     again = claim(engine, STUDY, elsewhere("c"), 30.0, fresh=False)
@@ -78,7 +88,7 @@ def test_a_worker_that_lost_sight_of_its_claim_gets_the_same_slot_again(engine: 
     first = take(elsewhere("a"))
     again = take(elsewhere("a"))
     assert (again.slot, again.token) == (first.slot, first.token + 1)
-    assert not settle(engine, first, DONE)
+    assert not record_result(engine, first, DONE)
     assert progress(engine, STUDY).claimed == 1
 
 

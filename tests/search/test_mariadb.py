@@ -18,9 +18,9 @@ from optuna.trial import TrialState
 
 from search.queue.slots import progress
 from search.queue.workers import workers
-from search.storage.locks import alone
+from search.storage.locks import exclusive
 from search.storage.open import open_engine, open_storage
-from search.study.study import SearchStudy, create
+from search.study.study import Study, create
 
 pytestmark = pytest.mark.slow
 NOBODY = 65534
@@ -83,7 +83,7 @@ def url(server: str, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def make(url: str, make_spec: Callable[..., Any]) -> Iterator[Callable[..., SearchStudy]]:
+def make(url: str, make_spec: Callable[..., Any]) -> Iterator[Callable[..., Study]]:
     """Make the tiny study there."""
     storage, engine = open_storage(url), open_engine(url)
     yield lambda **changes: create(make_spec(**changes), storage, engine)[0]
@@ -107,12 +107,12 @@ def test_processes_on_an_empty_database_make_one_schema_and_none_crashes(url: st
     assert done.stdout.splitlines() == ["[]"] * 4
 
 
-def test_processes_taking_turns_run_the_budget_and_no_point_twice(url: str, make: Callable[..., SearchStudy]) -> None:
+def test_processes_taking_turns_run_the_budget_and_no_point_twice(url: str, make: Callable[..., Study]) -> None:
     points = [{"width": 8, "learning_rate": 1e-4 * (i + 1)} for i in range(5)]
     study = make(enqueue=points, budget={"trials": 7})
     done = crowd("turns", "2", url, "tiny")
     assert done.returncode == 0, done.stderr
-    trials = study.study.get_trials()
+    trials = study.optuna.get_trials()
     assert len(trials) == 7
     assert all(trial.state.is_finished() for trial in trials)
     assert len({(trial.params["width"], trial.params["learning_rate"]) for trial in trials}) == 7
@@ -125,7 +125,7 @@ def test_the_lock_of_a_stopped_process_is_taken_by_those_who_wait(url: str, tmp_
     try:
         wait_for((tmp_path / "held").exists)
         holder.send_signal(signal.SIGSTOP)
-        with alone(engine, "turn", expires_s=2.0):
+        with exclusive(engine, "turn", expires_s=2.0):
             (tmp_path / "go").touch()
             holder.send_signal(signal.SIGCONT)
             assert holder.wait(30) == 0, "it ends in order, though its lock was gone"
@@ -137,7 +137,7 @@ def test_the_lock_of_a_stopped_process_is_taken_by_those_who_wait(url: str, tmp_
 
 @pytest.mark.timeout(180)  # processes that import torch beside others
 def test_a_killed_workers_trial_goes_on_at_another_and_the_budget_is_met(
-    url: str, make: Callable[..., SearchStudy], tmp_path: Path
+    url: str, make: Callable[..., Study], tmp_path: Path
 ) -> None:
     study = make(epochs=40, budget={"trials": 3})
     engine = open_engine(url)
@@ -145,8 +145,8 @@ def test_a_killed_workers_trial_goes_on_at_another_and_the_budget_is_met(
     environment = {**os.environ, "DRIVEBEAT_STORAGE": url, "PYTHONPATH": str(Path(__file__).parents[2])}
     pair = [subprocess.Popen(command, cwd=tmp_path, env=environment) for _ in range(2)]
     try:
-        wait_for(lambda: any(len(t.intermediate_values) > 1 for t in study.study.get_trials()), 100)
-        running = next(t for t in study.study.get_trials() if t.intermediate_values)
+        wait_for(lambda: any(len(t.intermediate_values) > 1 for t in study.optuna.get_trials()), 100)
+        running = next(t for t in study.optuna.get_trials() if t.intermediate_values)
         victim = next(row.process.pid for row in workers(engine) if row.process.name == running.user_attrs["worker"])
         os.kill(victim, signal.SIGKILL)
         codes = sorted(process.wait(120) for process in pair)
@@ -156,7 +156,7 @@ def test_a_killed_workers_trial_goes_on_at_another_and_the_budget_is_met(
                 process.kill()
             process.wait()
     assert codes == [-9, 0]
-    trials = study.study.get_trials()
+    trials = study.optuna.get_trials()
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
     assert trials[running.number].user_attrs["resumed"] == 1
     assert sorted(trials[running.number].intermediate_values) == list(range(40))

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from search.messages import BEST_EVERY_S, Message, Told, after_trial, news, send, worker_stopped
 from search.queue.slots import claim, release
 from search.storage.tables import this_process
-from search.study.record import RUN
+from search.trials import RUN
 from training.switches import Switches
 
 
@@ -56,13 +56,13 @@ def to(hook: str) -> Switches:
     return Switches(discord=True, discord_webhook=hook)
 
 
-def finish(bench: Any, search: Any, value: float) -> None:
+def finish(bench: Any, study: Any, value: float) -> None:
     """One trial from its slot to its end."""
-    held = claim(bench.engine, search.name, this_process(), 30.0)
+    held = claim(bench.engine, study.name, this_process(), 30.0)
     assert held is not None
-    trial = search.study.ask(fixed_distributions=dict(search.space.sampled))
+    trial = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
     trial.set_user_attr(RUN, "{}")
-    search.study.tell(trial, value, state=TrialState.COMPLETE)
+    study.optuna.tell(trial, value, state=TrialState.COMPLETE)
     release(bench.engine, held, "finished")
 
 
@@ -99,25 +99,25 @@ def test_a_refusing_service_fails_nothing() -> None:
 def test_a_new_best_is_told_at_most_once_in_ten_minutes_and_what_was_held_back_later(
     bench: Any, make_spec: Any
 ) -> None:
-    search = bench.create(make_spec(budget={"trials": 9}))
-    finish(bench, search, 1.0)
-    told, (first,) = news(search, bench.engine, Told(), 1000.0)
+    study = bench.create(make_spec(budget={"trials": 9}))
+    finish(bench, study, 1.0)
+    told, (first,) = news(study, bench.engine, Told(), 1000.0)
     assert (first.title, told.best) == ("drivebeat: new best in tiny", 1.0)
     assert "best si_sdr_db +1.000 (trial 0), after 1 of 9 trials" in first.body
-    finish(bench, search, 2.0)
-    assert news(search, bench.engine, told, 1000.0 + BEST_EVERY_S - 1) == (told, [])
-    finish(bench, search, 0.0)
-    told, (second,) = news(search, bench.engine, told, 1000.0 + BEST_EVERY_S)
+    finish(bench, study, 2.0)
+    assert news(study, bench.engine, told, 1000.0 + BEST_EVERY_S - 1) == (told, [])
+    finish(bench, study, 0.0)
+    told, (second,) = news(study, bench.engine, told, 1000.0 + BEST_EVERY_S)
     assert "best si_sdr_db +2.000 (trial 1), after 3 of 9 trials" in second.body
-    assert news(search, bench.engine, told, 9e9) == (told, [])
+    assert news(study, bench.engine, told, 9e9) == (told, [])
 
 
 def test_the_end_is_told_once_whoever_comes_to_it(bench: Any, make_spec: Any, webhook: Webhook) -> None:
-    search = bench.create(make_spec(budget={"trials": 2}))
+    study = bench.create(make_spec(budget={"trials": 2}))
     for value in (1.0, 2.0):
-        finish(bench, search, value)
+        finish(bench, study, value)
     for _ in range(3):
-        after_trial(search, bench.engine, to(webhook.url), lambda line: None)
+        after_trial(study, bench.engine, to(webhook.url), lambda line: None)
     ((_, body),) = webhook.got
     assert "tiny is done" in json.dumps(body)
     assert "its budget of 2 trials is spent; 2 of 2 trials, best si_sdr_db +2.000 (trial 1)" in json.dumps(body)
@@ -125,10 +125,10 @@ def test_the_end_is_told_once_whoever_comes_to_it(bench: Any, make_spec: Any, we
 
 
 def test_without_an_address_nothing_is_kept_of_the_study(bench: Any, make_spec: Any) -> None:
-    search = bench.create(make_spec(budget={"trials": 1}))
-    finish(bench, search, 1.0)
-    after_trial(search, bench.engine, Switches(), lambda line: None)
-    assert "drivebeat:messages" not in search.study._storage.get_study_system_attrs(search.study._study_id)
+    study = bench.create(make_spec(budget={"trials": 1}))
+    finish(bench, study, 1.0)
+    after_trial(study, bench.engine, Switches(), lambda line: None)
+    assert "drivebeat:messages" not in study.optuna._storage.get_study_system_attrs(study.optuna._study_id)
 
 
 def test_a_worker_that_gives_up_says_why(webhook: Webhook) -> None:

@@ -11,13 +11,14 @@ import torch
 from optuna.trial import TrialState
 
 import search.worker.worker
+from search.errors import WorkerError
 from search.queue.slots import progress, release
 from search.storage.tables import this_process
-from search.study.study import SearchStudy
+from search.study.study import Study
 from search.trials import best_trial
 from search.worker.assign import next_turn
-from search.worker.result import MEMORY, TrialOutcome, failure, judged, tell
-from search.worker.worker import WorkerError, work
+from search.worker.result import MEMORY, TrialResult, failure, judged, tell
+from search.worker.worker import work
 
 
 def host_allocation() -> None:
@@ -59,7 +60,7 @@ def test_words_of_libraries_below_torch_count_and_others_do_not(error: Exception
     outcome = failure(error)
     assert outcome.out_of_memory == (place is not None)
     assert outcome.reason.startswith(f"out of memory on the {place}" if place else type(error).__name__)
-    assert TrialOutcome.decode(outcome.encode()) == outcome
+    assert TrialResult.decode(outcome.encode()) == outcome
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def wide_ones_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials of width 16 find no memory."""
     real = search.worker.worker.run_trial
 
-    def run(turn: Any, *rest: Any) -> TrialOutcome:
+    def run(turn: Any, *rest: Any) -> TrialResult:
         if turn.params["width"] == 16:
             device_allocation()
         return real(turn, *rest)
@@ -83,8 +84,8 @@ def test_a_trial_without_memory_fails_with_the_reason_and_the_next_one_runs(
     bench: Any, make_spec: Callable[..., Any], tmp_path: Path
 ) -> None:
     study = bench.create(make_spec(epochs=1, enqueue=POINTS, budget={"trials": 1}))
-    assert work(["tiny"], bench.url, tmp_path / "artifacts", threads=1, say=lambda line: None) == 2
-    first, second = study.study.get_trials()
+    assert work(["tiny"], bench.url, tmp_path / "artifacts", threads=1, log=lambda line: None) == 2
+    first, second = study.optuna.get_trials()
     assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert first.user_attrs["reason"].startswith("out of memory on the device: CUDA out of memory")
     assert not first.constraints
@@ -98,18 +99,18 @@ def test_a_study_that_learns_memory_has_it_infeasible_and_counts_it(
     spec = make_spec(epochs=1, enqueue=POINTS, budget={"trials": 2}, constraints={"memory": "learn"})
     study = bench.create(spec)
     said: list[str] = []
-    assert work(["tiny"], bench.url, tmp_path / "artifacts", threads=1, say=said.append) == 2
-    first, second = study.study.get_trials()
+    assert work(["tiny"], bench.url, tmp_path / "artifacts", threads=1, log=said.append) == 2
+    first, second = study.optuna.get_trials()
     assert (first.state, second.state) == (TrialState.PRUNED, TrialState.COMPLETE)
     assert (first.constraints, second.constraints) == ({MEMORY: 1.0}, {MEMORY: -1.0})
     assert first.user_attrs["reason"].startswith("out of memory on the device")
     assert progress(bench.engine, "tiny").spent
-    best = best_trial(study)
+    best = best_trial(study.optuna)
     assert best is not None and best.number == 1
     assert any(line.startswith("trial 0 infeasible (0 epochs): out of memory") for line in said)
 
 
-def n_wide(study: SearchStudy, engine: Any, n_trials: int) -> int:
+def n_wide(study: Study, engine: Any, n_trials: int) -> int:
     """Run the study without training, trials of width 16 out of memory; how many of those the second half has."""
     wide = []
     for _ in range(n_trials):
@@ -117,7 +118,7 @@ def n_wide(study: SearchStudy, engine: Any, n_trials: int) -> int:
         assert turn is not None
         wide.append(turn.params["width"] == 16)
         error = RuntimeError("CUDA out of memory")
-        outcome = judged(study, failure(error)) if wide[-1] else TrialOutcome("complete", 1.0, 1)
+        outcome = judged(study, failure(error)) if wide[-1] else TrialResult("complete", 1.0, 1)
         tell(study, turn.trial, outcome)
         release(engine, turn.held, "failed" if outcome.state == "failed" else "finished")
     return sum(wide[n_trials // 2 :])
@@ -156,12 +157,12 @@ def test_a_full_disk_is_each_trials_reason_and_then_the_workers_and_nothing_is_l
 ) -> None:
     study = bench.create(make_spec(epochs=1, budget={"trials": 1}))
     with pytest.raises(WorkerError, match=r"3 trials in a row failed: OSError.*No space left on device"):
-        work(["tiny"], bench.url, tiny_disk, threads=1, say=lambda line: None)
-    trials = study.study.get_trials()
+        work(["tiny"], bench.url, tiny_disk, threads=1, log=lambda line: None)
+    trials = study.optuna.get_trials()
     assert [trial.state for trial in trials] == [TrialState.FAIL] * 3
     assert all("No space left on device" in trial.user_attrs["reason"] for trial in trials)
     assert [path for path in tiny_disk.rglob("*") if path.is_file()] == []
 
     subprocess.run(["mount", "-o", "remount,size=64m", str(tiny_disk)], check=True)
-    assert work(["tiny"], bench.url, tiny_disk, threads=1, say=lambda line: None) == 1
-    assert study.study.get_trials()[-1].state == TrialState.COMPLETE
+    assert work(["tiny"], bench.url, tiny_disk, threads=1, log=lambda line: None) == 1
+    assert study.optuna.get_trials()[-1].state == TrialState.COMPLETE

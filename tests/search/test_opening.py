@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 import sqlalchemy
 from optuna.trial import TrialState
+from search.worker.opening import enter
 from sqlalchemy.exc import OperationalError
 
 import search.storage.retry
 from benchmarks.postgres import Postgres
-from search.storage.open import StorageError, open_engine, open_storage
-from search.storage.retry import is_starting, patiently
+from search.errors import StorageError
+from search.storage.open import open_engine, open_storage
+from search.storage.retry import is_starting, retry
 from search.storage.tables import this_process
 from search.study.study import create
-from search.worker.opening import enter
 from search.worker.worker import work
 
 
@@ -40,7 +41,7 @@ def test_a_worker_started_while_the_server_is_down_runs_when_it_is_up(
     starter = threading.Thread(target=start_when_it_waits)
     starter.start()
     try:
-        assert work(["tiny"], url, tmp_path / "artifacts", threads=1, say=said.append) == 1
+        assert work(["tiny"], url, tmp_path / "artifacts", threads=1, log=said.append) == 1
     finally:
         said.append("")
         starter.join()
@@ -48,7 +49,7 @@ def test_a_worker_started_while_the_server_is_down_runs_when_it_is_up(
     assert "cannot be used" in said[0]
     assert "trying again for 900 s" in said[0]
     assert said[1] == "the database answers again"
-    assert [trial.state for trial in study.study.get_trials()] == [TrialState.COMPLETE]
+    assert [trial.state for trial in study.optuna.get_trials()] == [TrialState.COMPLETE]
     postgres_server.drop(url)
 
 
@@ -119,10 +120,10 @@ def test_what_a_wrong_url_comes_to_is_not_waited_for(words: str) -> None:
 def test_waiting_to_be_let_in_ends_with_its_deadline_and_the_servers_own_words() -> None:
     said: list[str] = []
     with pytest.raises(StorageError, match=r"refused.*is it running and reachable"):
-        patiently(
+        retry(
             lambda: open_storage("postgresql://me:hush@127.0.0.1:1/studies"),
             said.append,
-            passes=is_starting,
+            transient=is_starting,
             deadline_s=0.1,
         )
     assert len(said) == 1
@@ -134,11 +135,11 @@ def test_a_signal_ends_the_waiting_in_order(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(search.storage.retry, "LONGEST_PAUSE_S", 0.2)
     said: list[str] = []
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         said.append(line)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    assert work(["tiny"], "postgresql://me@127.0.0.1:1/studies", tmp_path, say=say) == 0
+    assert work(["tiny"], "postgresql://me@127.0.0.1:1/studies", tmp_path, log=log) == 0
     assert len(said) == 1
 
 

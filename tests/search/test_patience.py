@@ -6,7 +6,7 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from search.storage.retry import patiently
+from search.storage.retry import retry
 
 
 def away() -> Exception:
@@ -26,7 +26,7 @@ def failing(times: int, error: Callable[[], Exception]) -> Callable[[], str]:
 
 def test_a_database_that_comes_back_is_waited_for_and_said_once_each_way() -> None:
     said: list[str] = []
-    assert patiently(failing(3, away), said.append) == "answer"
+    assert retry(failing(3, away), said.append) == "answer"
     assert [line.split(";")[0].split(" (")[0] for line in said] == [
         "the database does not answer",
         "the database answers again",
@@ -39,12 +39,12 @@ def test_optunas_wrapping_of_the_same_error_is_waited_for_too() -> None:
         error.__cause__ = away()
         return error
 
-    assert patiently(failing(1, wrapped), lambda line: None) == "answer"
+    assert retry(failing(1, wrapped), lambda line: None) == "answer"
 
 
 def test_patience_ends_with_its_deadline() -> None:
     with pytest.raises(OperationalError):
-        patiently(failing(1000, away), lambda line: None, deadline_s=0.3)
+        retry(failing(1000, away), lambda line: None, deadline_s=0.3)
 
 
 def test_a_wrong_statement_is_not_tried_again() -> None:
@@ -55,7 +55,7 @@ def test_a_wrong_statement_is_not_tried_again() -> None:
         raise ProgrammingError("SELEC 1", {}, Exception("syntax error"))
 
     with pytest.raises(ProgrammingError):
-        patiently(call, lambda line: None)
+        retry(call, lambda line: None)
     assert len(calls) == 1
 
 
@@ -67,4 +67,4 @@ def test_patience_ends_when_the_check_says_so() -> None:
         raise Stop
 
     with pytest.raises(Stop):
-        patiently(failing(1000, away), lambda line: None, check=check)
+        retry(failing(1000, away), lambda line: None, check=check)

@@ -23,20 +23,19 @@ from search.report.html import html_of
 from search.report.page import Page
 from search.storage.open import open_engine, open_storage
 from search.study.export import run_of_trial
-from search.study.record import REASON, RUN
 from search.study.spec import run_of
-from search.study.study import SearchStudy, create
-from search.trials import best_trial
+from search.study.study import Study, create
+from search.trials import REASON, RUN, best_trial
 from training.config import from_document, to_document
 
 STORAGE = "postgresql://me:***@host/studies"
 
 
-def tell(search: SearchStudy, values: list[float], sound: tuple[Path, Path] | None = None) -> None:
+def tell(study: Study, values: list[float], sound: tuple[Path, Path] | None = None) -> None:
     """A complete trial for each value, as a worker leaves them; sound: a file, and the store it is put in."""
     for value in values:
-        trial = search.study.ask(fixed_distributions=dict(search.space.sampled))
-        run = run_of(search.spec, search.space, trial.params)
+        trial = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
+        run = run_of(study.spec, study.space, trial.params)
         trial.set_user_attr(RUN, json.dumps(to_document(run)))
         for name, said in (("seconds", 2.0), ("n_parameters", 1000 + trial.number), ("event_f1", 0.5)):
             trial.set_user_attr(name, said)
@@ -48,15 +47,15 @@ def tell(search: SearchStudy, values: list[float], sound: tuple[Path, Path] | No
         if sound is not None:
             store = FileSystemArtifactStore(str(sound[1]))
             upload_artifact(artifact_store=store, file_path=str(sound[0]), study_or_trial=trial)
-        search.study.tell(trial, value)
+        study.optuna.tell(trial, value)
 
 
-def end(search: SearchStudy, state: TrialState, reason: str, *, reported: bool = False) -> None:
-    trial = search.study.ask(fixed_distributions=dict(search.space.sampled))
+def end(study: Study, state: TrialState, reason: str, *, reported: bool = False) -> None:
+    trial = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
     trial.set_user_attr(REASON, reason)
     if reported:
         trial.report(-7.0, 0)
-    search.study.tell(trial, state=state)
+    study.optuna.tell(trial, state=state)
 
 
 class Reader(HTMLParser):
@@ -85,10 +84,10 @@ MakePage = Callable[..., Page]
 def make_page(bench: Any, tmp_path: Path) -> MakePage:
     """The page about some studies; classical rows only where asked, as they take seconds."""
 
-    def make(*searches: SearchStudy, **options: Any) -> Page:
+    def make(*studies: Study, **options: Any) -> Page:
         store = FileSystemArtifactStore(str(tmp_path / "artifacts"))
         (tmp_path / "artifacts").mkdir(exist_ok=True)
-        return build_report(searches, bench.engine, store, STORAGE, **{"classical": False, **options})
+        return build_report(studies, bench.engine, store, STORAGE, **{"classical": False, **options})
 
     return make
 
@@ -97,7 +96,7 @@ def make_page(bench: Any, tmp_path: Path) -> MakePage:
 class Made:
     """A study with trials of every end, its page, and that page as HTML: made once, as figures take their time."""
 
-    search: SearchStudy
+    study: Study
     studies: tuple[StudyFact, ...]
     page: Page
     text: str
@@ -108,15 +107,15 @@ def full(make_spec: Any, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("full")
     url = f"sqlite:///{folder}/studies.db"
     engine = open_engine(url)
-    (search,) = create(make_spec(budget={"trials": 20}), open_storage(url), engine)
-    tell(search, [-4.0, 1.0, -2.0, 2.5, 0.5, -1.0, 2.0, -3.0, 1.5, 0.0])
-    end(search, TrialState.PRUNED, "behind the others after epoch 1", reported=True)
-    end(search, TrialState.PRUNED, "9,999 parameters, 10 allowed")
-    end(search, TrialState.FAIL, "RuntimeError: <boom>")
-    page = build_report([search], engine, FileSystemArtifactStore(str(folder)), STORAGE)
-    studies = gather([search], engine)[1]
+    (study,) = create(make_spec(budget={"trials": 20}), open_storage(url), engine)
+    tell(study, [-4.0, 1.0, -2.0, 2.5, 0.5, -1.0, 2.0, -3.0, 1.5, 0.0])
+    end(study, TrialState.PRUNED, "behind the others after epoch 1", reported=True)
+    end(study, TrialState.PRUNED, "9,999 parameters, 10 allowed")
+    end(study, TrialState.FAIL, "RuntimeError: <boom>")
+    page = build_report([study], engine, FileSystemArtifactStore(str(folder)), STORAGE)
+    studies = gather([study], engine)[1]
     engine.dispose()
-    return Made(search, studies, page, html_of(page))
+    return Made(study, studies, page, html_of(page))
 
 
 def test_the_page_asks_no_network_and_runs_no_script(full: Made) -> None:
@@ -151,13 +150,13 @@ def test_the_page_can_be_read_without_eyes(full: Made) -> None:
 
 def test_the_page_tells_what_was_searched_and_what_came_of_it(full: Made) -> None:
     text = Reader(full.text).text
-    best = best_trial(full.search)
+    best = best_trial(full.study)
     assert best is not None
     for words in (
         "Search report: tiny",
         f"trial {best.number} of tiny (autoencoder): si_sdr_db 2.50 dB",
         "one of 8, 16",  # the range of width
-        full.search.fingerprint,
+        full.source.fingerprint,
         "RuntimeError: <boom>",
         "9,999 parameters, 10 allowed",
         "10/1/1/1",
@@ -170,7 +169,7 @@ def test_the_page_tells_what_was_searched_and_what_came_of_it(full: Made) -> Non
 
 
 def test_the_configuration_to_copy_is_the_exported_one(full: Made) -> None:
-    best = best_trial(full.search)
+    best = best_trial(full.study)
     assert best is not None
     (code,) = [b.text for s in full.page.sections for b in s.blocks if getattr(b, "language", "") == "yaml"]
     assert from_document(yaml.safe_load(code), "report") == run_of_trial(best, "tiny")
@@ -189,8 +188,8 @@ def test_markup_in_a_name_stays_text_and_two_names_never_share_a_figure(
 ) -> None:
     names = ("a<b>&$x$", "a_b", "a-b")
     made = [bench.create(make_spec(name=name)) for name in names]
-    for search in made:
-        tell(search, [1.0])
+    for study in made:
+        tell(study, [1.0])
     page = make_page(*made)
     assert len({drawing.name for drawing in page.drawings}) == len(page.drawings)
     read = Reader(html_of(page))
@@ -205,11 +204,11 @@ def test_a_study_without_trials_has_a_report_too(bench: Any, make_spec: Any, mak
 
 
 def test_a_study_that_only_failed_or_was_pruned_has_one(bench: Any, make_spec: Any, make_page: MakePage) -> None:
-    search = bench.create(make_spec())
-    end(search, TrialState.FAIL, "no luck")
-    assert "no luck" in Reader(html_of(make_page(search))).text
-    end(search, TrialState.PRUNED, "behind", reported=True)
-    assert "None is complete yet." in Reader(html_of(make_page(search))).text
+    study = bench.create(make_spec())
+    end(study, TrialState.FAIL, "no luck")
+    assert "no luck" in Reader(html_of(make_page(study))).text
+    end(study, TrialState.PRUNED, "behind", reported=True)
+    assert "None is complete yet." in Reader(html_of(make_page(study))).text
 
 
 def test_the_sounds_of_the_best_trial_are_inside(
@@ -221,15 +220,15 @@ def test_the_sounds_of_the_best_trial_are_inside(
     with wave.open(str(tmp_path / "estimate.wav"), "wb") as sound:
         sound.setparams((1, 2, 8000, 4, "NONE", ""))
         sound.writeframes(bytes(range(8)))
-    search = bench.create(make_spec())
-    tell(search, [1.0], (tmp_path / "estimate.wav", store))
-    (player,) = Reader(html_of(make_page(search))).all("audio")
+    study = bench.create(make_spec())
+    tell(study, [1.0], (tmp_path / "estimate.wav", store))
+    (player,) = Reader(html_of(make_page(study))).all("audio")
     source = player["src"]
     assert source is not None and source.startswith("data:audio/wav;base64,")
     assert base64.b64decode(source.partition(",")[2]) == (tmp_path / "estimate.wav").read_bytes()
     for stored in store.iterdir():
         stored.unlink()
-    assert "not in this store" in Reader(html_of(make_page(search))).text
+    assert "not in this store" in Reader(html_of(make_page(study))).text
 
 
 def test_classical_rows_stand_beside_the_trials(full: Made) -> None:
@@ -244,9 +243,9 @@ def test_recordings_that_are_gone_cost_the_classical_rows_and_are_said(
     def gone(config: object) -> None:
         raise FileNotFoundError("stop.wav: no such file")
 
-    search = bench.create(make_spec())
+    study = bench.create(make_spec())
     monkeypatch.setattr("search.report.facts.load", gone)
-    text = Reader(html_of(make_page(search, classical=True))).text
+    text = Reader(html_of(make_page(study, classical=True))).text
     assert "No classical rows. The recordings cannot be read here: stop.wav: no such file." in text
 
 

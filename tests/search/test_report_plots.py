@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.report.build import format_of
-from search.report.plots import pareto_front, shown_from
-from training.decode import ConfigError
+from search.report.plots import shown_from
+from search.trials import pareto_front
+from training.errors import ConfigError
 
 
 def test_the_front_by_hand() -> None:

@@ -12,7 +12,7 @@ from search.sampling.points import key_of
 from search.sampling.samplers import PRUNERS, SAMPLERS, PrunerSpec, build_pruner
 from search.storage.open import open_engine, open_storage
 from search.storage.tables import Process
-from search.study.finished import EXHAUSTED, why_over
+from search.study.finished import EXHAUSTED, stop_reason
 from search.study.study import load_study
 from search.worker.assign import Turn, next_turn
 
@@ -24,19 +24,19 @@ class Worker:
 
     def __init__(self, url: str, name: str, number: int) -> None:
         self.engine = open_engine(url)
-        self.search = load_study(name, open_storage(url))
+        self.study = load_study(name, open_storage(url))
         self.process = Process(f"worker-{number}", "elsewhere", number, None)
 
     def ask(self) -> Turn | None:
-        return next_turn(self.search, self.engine, self.process, 60.0)
+        return next_turn(self.study, self.engine, self.process, 60.0)
 
     def tell(self, turn: Turn, prune: bool = False) -> None:
         value = sum(float(v) for v in turn.params.values() if isinstance(v, int | float))
         turn.trial.report(value, 0)
         if prune:
-            self.search.study.tell(turn.trial, state=TrialState.PRUNED)
+            self.study.optuna.tell(turn.trial, state=TrialState.PRUNED)
         else:
-            self.search.study.tell(turn.trial, value)
+            self.study.optuna.tell(turn.trial, value)
         release(self.engine, turn.held, "finished")
 
 
@@ -66,25 +66,25 @@ def test_no_point_is_given_twice_and_the_budget_is_met_exactly(sampler: str, ben
         ranges=ranges,
         budget={"trials": 14},
     )
-    search = bench.create(spec)
+    study = bench.create(spec)
     turns = run_side_by_side(bench.url, "tiny")
-    keys = [key_of(turn.params, search.space.sampled) for turn in turns]
+    keys = [key_of(turn.params, study.space.sampled) for turn in turns]
     assert len(keys) == len(set(keys)) == 14
     state = progress(bench.engine, "tiny")
     assert (state.finished, state.claimed, state.open) == (14, 0, 0)
-    assert len(search.study.get_trials()) == 14
+    assert len(study.optuna.get_trials()) == 14
 
 
 @pytest.mark.parametrize("sampler", ["grid", "tpe", "random", "cmaes"])
 def test_a_finite_space_is_tried_whole_and_then_the_search_ends_below_its_budget(
     sampler: str, bench: Any, make_spec: Any
 ) -> None:
-    search = bench.create(make_spec(sampler={"name": sampler}, ranges=GRID, budget={"trials": 50}))
+    study = bench.create(make_spec(sampler={"name": sampler}, ranges=GRID, budget={"trials": 50}))
     turns = run_side_by_side(bench.url, "tiny")
     tried = {(turn.params["width"], round(turn.params["learning_rate"], 6)) for turn in turns}
     assert len(turns) == 6
     assert tried == {(width, rate) for width in (8, 16) for rate in (0.001, 0.002, 0.003)}
-    assert why_over(search, bench.engine) == EXHAUSTED
+    assert stop_reason(study, bench.engine) == EXHAUSTED
 
 
 def test_workers_draw_different_points_from_one_study_seed(bench: Any, make_spec: Any) -> None:
@@ -164,7 +164,7 @@ def test_infeasible_trials_and_hyperband_do_not_stop_a_sampler(sampler: str, ben
     while (turn := worker.ask()) is not None:
         turn.trial.set_constraint("n_parameters", float(turn.params["width"] - 12))
         if turn.params["width"] > 12:
-            worker.search.study.tell(turn.trial, state=TrialState.PRUNED)
+            worker.study.optuna.tell(turn.trial, state=TrialState.PRUNED)
             release(worker.engine, turn.held, "finished")
         else:
             turn.trial.report(0.5, 1)

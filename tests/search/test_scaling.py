@@ -10,7 +10,7 @@ import pytest
 from benchmarks.chaos_place import Place
 from benchmarks.scaling import TABLES, main
 from benchmarks.scaling_place import EPOCHS, Worker, attributes_of, closed, past, study, worker
-from search.artifacts.folder import open_store
+from search.artifacts.folder import open_artifacts
 from search.pages.notes import put_note
 from search.queue.slots import progress
 from search.storage.tables import this_process
@@ -66,7 +66,7 @@ def test_it_measures_postgresql_too(capsys: pytest.CaptureFixture[str]) -> None:
 def test_simulated_trials_spend_the_budget_and_no_more(one: Worker) -> None:
     assert [one.trial() for _ in range(4)] == [True, True, True, False]
     assert progress(one.engine, "simulated").finished == 3
-    trials = one.search.study.get_trials()
+    trials = one.study.optuna.get_trials()
     assert [len(trial.intermediate_values) for trial in trials] == [EPOCHS] * 3
 
 
@@ -80,10 +80,10 @@ def test_statements_are_counted_by_step_and_owner(one: Worker) -> None:
 
 def test_trials_of_the_past_are_to_optuna_as_if_they_had_run(one: Worker, place: Place) -> None:
     one.trial()
-    search = one.search
-    past(search, place.url, 1)
-    past(search, place.url, 2, "RUNNING")
-    ran, written, *running = search.study.get_trials()
+    study = one.study
+    past(study, place.url, 1)
+    past(study, place.url, 2, "RUNNING")
+    ran, written, *running = study.optuna.get_trials()
     assert written.params.keys() == ran.params.keys()
     assert written.distributions == ran.distributions
     assert written.user_attrs.keys() == ran.user_attrs.keys()
@@ -96,20 +96,20 @@ def test_trials_of_the_past_are_to_optuna_as_if_they_had_run(one: Worker, place:
 def test_simulated_trials_leave_the_attributes_of_real_ones(
     bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
 ) -> None:
-    search = bench.create(make_spec(budget={"trials": 1}, epochs=1))
-    turn = next_turn(search, bench.engine, this_process(), 60.0)
+    study = bench.create(make_spec(budget={"trials": 1}, epochs=1))
+    turn = next_turn(study, bench.engine, this_process(), 60.0)
     assert turn is not None
     watch = Watch(lambda: None, lambda *_: None, lambda line: None)
-    assert run_trial(turn, search, corpus, TrialPlace(open_store(tmp_path), 1), watch).state == "complete"
-    (real,) = search.study.get_trials()
-    assert real.user_attrs.keys() - {"worker"} == attributes_of(search, turn.params).keys()
+    assert run_trial(turn, study, corpus, TrialPlace(open_artifacts(tmp_path), 1), watch).state == "complete"
+    (real,) = study.optuna.get_trials()
+    assert real.user_attrs.keys() - {"worker"} == attributes_of(study, turn.params).keys()
 
 
 def test_a_note_is_written_without_reading_those_of_other_trials(one: Worker) -> None:
     """optuna_dashboard keeps the notes of all trials with the study; its save_note reads them all."""
     from optuna_dashboard import get_note
 
-    trial, study_id = one.search.study.ask(), one.search.study._study_id
+    trial, study_id = one.study.optuna.ask(), one.study.optuna._study_id
     with one.meter.at("few"):
         put_note(one.storage, study_id, trial._trial_id, "one", 1)
     for i in range(20):

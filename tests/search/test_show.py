@@ -7,11 +7,11 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from search.study.record import REASON, RUN
 from search.study.status import snapshot
-from search.study.study import SearchStudy, all_studies
+from search.study.study import Study, all_studies
 from search.terminal.status import plain_line, render
 from search.terminal.tables import show_all, show_study
+from search.trials import REASON, RUN
 
 
 @pytest.fixture
@@ -24,19 +24,19 @@ def text(console: Console) -> str:
     return console.file.getvalue()
 
 
-def tell(search: SearchStudy, n: int) -> None:
+def tell(study: Study, n: int) -> None:
     """n complete trials, one pruned, one failed, one running at its second epoch."""
-    distributions = dict(search.space.sampled)
+    distributions = dict(study.space.sampled)
     for number in range(n):
-        trial = search.study.ask(fixed_distributions=distributions)
+        trial = study.optuna.ask(fixed_distributions=distributions)
         trial.set_user_attr(RUN, "{}")
-        search.study.tell(trial, float(number))
-    pruned = search.study.ask(fixed_distributions=distributions)
+        study.optuna.tell(trial, float(number))
+    pruned = study.optuna.ask(fixed_distributions=distributions)
     pruned.report(0.5, 0)
     pruned.set_user_attr(REASON, "behind the others after epoch 1")
-    search.study.tell(pruned, state=TrialState.PRUNED)
-    search.study.tell(search.study.ask(), state=TrialState.FAIL)
-    running = search.study.ask()
+    study.optuna.tell(pruned, state=TrialState.PRUNED)
+    study.optuna.tell(study.optuna.ask(), state=TrialState.FAIL)
+    running = study.optuna.ask()
     running.report(1.25, 0)
     running.report(1.5, 1)
 
@@ -44,26 +44,26 @@ def tell(search: SearchStudy, n: int) -> None:
 def test_every_line_fits_80_columns(bench: Any, make_spec: Any, console: Console) -> None:
     name = "a_study_with_quite_a_long_name_of_its_own"
     ranges = {"nhead": {"choices": [2, 4, 8]}}
-    search = bench.create(
+    study = bench.create(
         make_spec(
             name=name, models=["wave_unet_transformer"], search=[], fixed={}, ranges=ranges, budget={"trials": 20}
         )
     )
-    tell(search, 11)
+    tell(study, 11)
     show_all(all_studies(bench.storage), bench.engine, console)
-    console.print(render([snapshot(search, bench.engine)]))
+    console.print(render([snapshot(study, bench.engine)]))
     lines = text(console).splitlines()
     assert max(map(len, lines)) <= 80
-    show_study(search, bench.engine, console)
+    show_study(study, bench.engine, console)
     # its first line is for pipes, and goes on where the terminal breaks it
     table = text(console).split("parameter ")[-1]
     assert max(map(len, table.splitlines())) <= 80
 
 
 def test_a_study_shows_its_space_its_progress_and_its_best(bench: Any, make_spec: Any, console: Console) -> None:
-    search = bench.create(make_spec())
-    tell(search, 3)
-    show_study(search, bench.engine, console)
+    study = bench.create(make_spec())
+    tell(study, 3)
+    show_study(study, bench.engine, console)
     shown = text(console)
     assert "4/4 finished (3 complete, 1 pruned, 1 failed), best si_sdr_db +2.000 (trial 2)" in shown
     rows = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
@@ -71,26 +71,26 @@ def test_a_study_shows_its_space_its_progress_and_its_best(bench: Any, make_spec
     assert "0.0001 .. 0.01 log" in rows["learning_rate"]
     assert "fixed 2" in rows["levels"]
     assert "at its default" in rows["dropout"]
-    best = search.study.get_trials()[2]
+    best = study.optuna.get_trials()[2]
     assert f"{best.params['learning_rate']:.4g}" in rows["learning_rate"]
 
 
 def test_importances_are_shown_only_where_there_are_trials_enough_to_tell(
     bench: Any, make_spec: Any, console: Console
 ) -> None:
-    search = bench.create(make_spec(budget={"trials": 30}))
-    tell(search, 5)
-    show_study(search, bench.engine, console)
+    study = bench.create(make_spec(budget={"trials": 30}))
+    tell(study, 5)
+    show_study(study, bench.engine, console)
     assert "weight:" not in text(console)
-    tell(search, 8)
-    show_study(search, bench.engine, console)
+    tell(study, 8)
+    show_study(study, bench.engine, console)
     assert "weight: share of the differences" in text(console)
 
 
 def test_a_snapshot_counts_what_is_finished_and_what_runs(bench: Any, make_spec: Any) -> None:
-    search = bench.create(make_spec(budget={"trials": 9}))
-    tell(search, 2)
-    snap = snapshot(search, bench.engine)
+    study = bench.create(make_spec(budget={"trials": 9}))
+    tell(study, 2)
+    snap = snapshot(study, bench.engine)
     assert (snap.finished, snap.complete, snap.pruned, snap.failed, snap.budget) == (3, 2, 1, 1, 9)
     (running,) = snap.running
     assert (running.number, running.epoch, running.n_epochs, running.score) == (4, 2, 3, 1.5)

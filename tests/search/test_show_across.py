@@ -10,36 +10,36 @@ from rich.console import Console
 
 from models import DENOISERS
 from objectives.cost import n_parameters
-from search.study.comparison import Across, StudyResult, across
-from search.study.record import RUN
+from search.study.comparison import StudyComparison, StudyResult, compare_studies
 from search.study.spec import run_of
-from search.study.study import SearchStudy, create
-from search.terminal.comparison import across_document, show_across
+from search.study.study import Study, create
+from search.terminal.comparison import comparison_document_of_studies, show_comparison
+from search.trials import RUN
 from training.config import to_document
 
 
-def tell(search: SearchStudy, values: list[float], seconds: float = 10.0) -> None:
+def tell(study: Study, values: list[float], seconds: float = 10.0) -> None:
     """A complete trial for each value, as a worker leaves them: the whole run, scores and seconds among them."""
     for i, value in enumerate(values):
-        trial = search.study.ask(fixed_distributions=dict(search.space.sampled))
-        run = run_of(search.spec, search.space, trial.params)
+        trial = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
+        run = run_of(study.spec, study.space, trial.params)
         trial.set_user_attr(RUN, json.dumps(to_document(run)))
         trial.set_user_attr("seconds", seconds * (i + 1))
         trial.set_user_attr("si_sdr_db@-5", value - 2)
         trial.set_user_attr("si_sdr_db@+0", value + 2)
-        search.study.tell(trial, value)
+        study.optuna.tell(trial, value)
 
 
-def prune(search: SearchStudy, reported: bool) -> None:
-    trial = search.study.ask(fixed_distributions=dict(search.space.sampled))
+def prune(study: Study, reported: bool) -> None:
+    trial = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
     if reported:
         trial.report(0.0, 0)
-    search.study.tell(trial, state=TrialState.PRUNED)
+    study.optuna.tell(trial, state=TrialState.PRUNED)
 
 
-def shown(found: Across) -> str:
+def shown(found: StudyComparison) -> str:
     console = Console(file=io.StringIO(), width=80)
-    show_across(found, console)
+    show_comparison(found, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -48,19 +48,19 @@ FAMILIES = {"models": ["autoencoder", "wave_unet"], "fixed": {"batch_size": 8}, 
 
 
 @pytest.fixture
-def families(bench: Any, make_spec: Any) -> list[SearchStudy]:
+def families(bench: Any, make_spec: Any) -> list[Study]:
     """The two studies of one study file."""
     return create(make_spec(**FAMILIES), bench.storage, bench.engine)
 
 
-def test_a_result_counts_trials_and_tells_of_the_best_one(bench: Any, families: list[SearchStudy]) -> None:
-    search = families[0]
-    tell(search, [1.0, 3.0, 2.0])
-    prune(search, reported=True)
-    prune(search, reported=False)
-    search.study.tell(search.study.ask(), state=TrialState.FAIL)
+def test_a_result_counts_trials_and_tells_of_the_best_one(bench: Any, families: list[Study]) -> None:
+    study = families[0]
+    tell(study, [1.0, 3.0, 2.0])
+    prune(study, reported=True)
+    prune(study, reported=False)
+    study.optuna.tell(study.optuna.ask(), state=TrialState.FAIL)
 
-    (result,) = across([search], bench.engine).results
+    (result,) = compare_studies([study], bench.engine).results
 
     assert (result.complete, result.pruned, result.infeasible, result.failed) == (3, 1, 1, 1)
     assert (result.finished, result.budget, result.spent) == (5, 4, False)
@@ -68,18 +68,18 @@ def test_a_result_counts_trials_and_tells_of_the_best_one(bench: Any, families: 
     assert (result.best, result.best_trial) == (3.0, 1)
     assert dict(result.si_sdr_db) == {"-5": 1.0, "+0": 5.0}
     assert (result.trial_s, result.total_s) == (20.0, 60.0)
-    width = search.study.get_trials()[1].params["width"]
+    width = study.optuna.get_trials()[1].params["width"]
     assert result.n_parameters == n_parameters(DENOISERS["autoencoder"](width=width).build(1))  # type: ignore[call-arg]
     assert result.latency_ms is not None and result.latency_ms > 0
 
 
 def test_the_best_study_comes_first_and_one_without_a_trial_last(
-    bench: Any, families: list[SearchStudy], make_spec: Any
+    bench: Any, families: list[Study], make_spec: Any
 ) -> None:
     third = bench.create(make_spec(**{**FAMILIES, "models": ["s4d"]}))
     tell(families[0], [1.0])
     tell(families[1], [2.5, 0.5])
-    found = across([third, *families], bench.engine)
+    found = compare_studies([third, *families], bench.engine)
     assert [r.family for r in found.results] == ["wave_unet", "autoencoder", "s4d"]
     assert not found.differences
     empty = found.results[-1]
@@ -90,7 +90,7 @@ def test_of_a_metric_to_minimize_the_smallest_comes_first(bench: Any, make_spec:
     made = create(make_spec(**FAMILIES, metric="hr_error_bpm"), bench.storage, bench.engine)
     tell(made[0], [4.0])
     tell(made[1], [2.0])
-    assert [r.best for r in across(made, bench.engine).results] == [2.0, 4.0]
+    assert [r.best for r in compare_studies(made, bench.engine).results] == [2.0, 4.0]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_of_a_metric_to_minimize_the_smallest_comes_first(bench: Any, make_spec:
         ({"validation": {"n_windows": 4, "snrs_db": [-10.0]}}, ("data.validation",)),
         ({"validation": {"n_windows": 4, "snrs_db": [-5.0, 0.0], "seed": 9}}, ("data.validation",)),
         ({"window_samples": 256}, ("data.window_samples",)),
-        ({"noise": "idle"}, ("recordings", "data.mixing.noise")),
+        ({"noise": "idle"}, ("recordings", "data.noise")),
     ],
     ids=["metric", "snrs", "seed", "window", "recordings"],
 )
@@ -117,7 +117,7 @@ def test_what_was_scored_otherwise_gets_another_letter_and_the_reason(
     tell(ours, [1.0])
     tell(other, [9.0])
 
-    found = across([ours, other], bench.engine)
+    found = compare_studies([ours, other], bench.engine)
 
     assert [(r.study, r.mixture) for r in found.results] == [("tiny", "A"), ("other", "B")]
     assert found.differences == {"B": words}
@@ -129,7 +129,7 @@ def test_what_shapes_training_alone_leaves_studies_comparable(bench: Any, make_s
     one = bench.create(make_spec())
     training = {**data_section, "randomiser": "none", "stride_samples": 8}
     two = bench.create(make_spec(name="two", epochs=5, seed=4, loss="l1", data=training))
-    assert not across([one, two], bench.engine).differences
+    assert not compare_studies([one, two], bench.engine).differences
 
 
 def result(family: str, **changes: Any) -> StudyResult:
@@ -157,7 +157,7 @@ def result(family: str, **changes: Any) -> StudyResult:
 
 def test_the_widest_table_fits_80_columns_and_holds_what_one_compares_by() -> None:
     rows = tuple(result(family) for family in DENOISERS)
-    text = shown(Across(rows, {}))
+    text = shown(StudyComparison(rows, {}))
     assert max(map(len, text.splitlines())) <= 80
     lines = {line.split()[0]: line.split() for line in text.splitlines() if "8/14/1" in line}
     for family in DENOISERS:
@@ -167,14 +167,14 @@ def test_the_widest_table_fits_80_columns_and_holds_what_one_compares_by() -> No
 
 
 def test_a_study_under_way_and_two_of_one_family_are_told_apart() -> None:
-    text = shown(Across((result("s4d", study="first"), result("s4d", study="second", spent=False)), {}))
+    text = shown(StudyComparison((result("s4d", study="first"), result("s4d", study="second", spent=False)), {}))
     assert "first" in text and "second" in text
     assert "Still to be searched: second." in text
 
 
 def test_the_document_is_plain_json_and_keeps_the_order() -> None:
-    found = Across((result("s4d"), result("demucs", mixture="B")), {"B": ("metric",)})
-    document = json.loads(json.dumps(across_document(found)))
+    found = StudyComparison((result("s4d"), result("demucs", mixture="B")), {"B": ("metric",)})
+    document = json.loads(json.dumps(comparison_document_of_studies(found)))
     assert [r["family"] for r in document["results"]] == ["s4d", "demucs"]
     assert document["results"][0]["finished"] == 22
     assert document["differences"] == {"B": ["metric"]}

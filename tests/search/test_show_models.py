@@ -16,7 +16,7 @@ from search.study import costs as families
 from search.study.costs import At, FamilyCost, family_costs
 from search.study.space import parameters
 from search.terminal.models import models_document, show_model, show_models
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 SMALL = At(rate_hz=250.0, window_samples=256, n_channels=2)
 

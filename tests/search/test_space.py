@@ -14,7 +14,7 @@ from objectives.losses import LOSSES
 from search.study.space import AUGMENT, RangeSpec, build_space, contains, describe, parameters, sample
 from search.study.spec import StudySpec, run_of, space_of
 from training.config import RunConfig, from_document, read_run, to_document, write_run
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 AUTOENCODER, SI_SDR = DENOISERS["autoencoder"], LOSSES["si_sdr"]
 
@@ -50,7 +50,7 @@ def test_a_range_is_narrowed_and_keeps_scale_and_steps() -> None:
     space = build_space(
         AUTOENCODER,
         SI_SDR,
-        search=(),
+        study=(),
         ranges={
             "learning_rate": RangeSpec(low=3e-4, high=3e-3),
             "width": RangeSpec(low=8, high=24),

@@ -9,7 +9,8 @@ import pytest
 from data.config import AugmentConfig
 from models import DENOISERS
 from search.study.spec import StudySpec, part_of, read_spec, run_of, space_of, spec_document, study_names
-from training.decode import ConfigError, decode
+from training.decode import decode
+from training.errors import ConfigError
 
 STUDIES = sorted((Path(__file__).parents[2] / "search" / "studies").glob("*.toml"))
 

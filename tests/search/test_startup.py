@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from search.study.finished import EXHAUSTED, why_over
-from search.study.record import all_told
-from search.study.study import decoded
+from search.study.finished import EXHAUSTED, stop_reason
+from search.study.record import load_records
+from search.study.study import decode_study
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "optuna", "sqlalchemy", "matplotlib", "scipy", "numpy", "pandas", "sklearn", "plotly")
@@ -49,32 +49,30 @@ def test_help_imports_none_of_the_heavy_libraries(words: list[str]) -> None:
 @pytest.mark.parametrize("command", ["show", "watch tiny --once", "workers", "init"])
 def test_commands_that_only_look_on_import_no_torch(bench: Any, make_spec: Any, command: str) -> None:
     """Of a study with a finished trial, budget left, and a range that never ends."""
-    search = bench.create(make_spec(budget={"trials": 9}))
-    search.study.tell(search.study.ask(fixed_distributions=dict(search.space.sampled)), 1.0)
+    study = bench.create(make_spec(budget={"trials": 9}))
+    study.optuna.tell(study.optuna.ask(fixed_distributions=dict(study.space.sampled)), 1.0)
     loaded = set(printed_by(PROGRAM, *command.split(), "--storage", bench.url))
     assert loaded & {"torch", "scipy", "matplotlib", "pandas", "sklearn", "plotly"} == set()
 
 
 def test_a_study_not_decoded_tells_what_the_decoded_one_does(bench: Any, make_spec: Any) -> None:
-    search = bench.create(
-        make_spec(name="more", models=["autoencoder", "identity"], budget={"trials": 9, "hours": 2.0})
-    )
-    (found, other) = all_told(bench.storage, "more")
+    study = bench.create(make_spec(name="more", models=["autoencoder", "identity"], budget={"trials": 9, "hours": 2.0}))
+    (found, other) = load_records(bench.storage, "more")
     assert [found.name, other.name] == ["more-autoencoder", "more-identity"]
     for name in ("name", "family", "metric", "epochs", "hours"):
-        assert getattr(found, name) == getattr(search, name) == getattr(decoded(found), name)
+        assert getattr(found, name) == getattr(study, name) == getattr(decode_study(found), name)
     assert (found.family, found.hours) == ("autoencoder", 2.0)
 
 
 def test_a_finite_space_is_over_when_its_last_point_was_tried_and_not_before(bench: Any, make_spec: Any) -> None:
-    search = bench.create(make_spec(search=["width"], budget={"trials": 9}))  # one of 8, 16
-    (found,) = all_told(bench.storage)
-    assert why_over(found, bench.engine) == ""
+    study = bench.create(make_spec(search=["width"], budget={"trials": 9}))  # one of 8, 16
+    (found,) = load_records(bench.storage)
+    assert stop_reason(found, bench.engine) == ""
     for width, said in ((8, ""), (16, EXHAUSTED)):
-        search.study.enqueue_trial({"width": width})
-        assert why_over(found, bench.engine) == ""
-        search.study.tell(search.study.ask(fixed_distributions=dict(search.space.sampled)), 1.0)
-        assert why_over(found, bench.engine) == why_over(search, bench.engine) == said
+        study.optuna.enqueue_trial({"width": width})
+        assert stop_reason(found, bench.engine) == ""
+        study.optuna.tell(study.optuna.ask(fixed_distributions=dict(study.space.sampled)), 1.0)
+        assert stop_reason(found, bench.engine) == stop_reason(study, bench.engine) == said
 
 
 @pytest.mark.parametrize("trial_id", [None, 3])

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 import search.worker.assign
-from search.queue.slots import Claim, claim, set_trial
-from search.storage.locks import alone
+from search.queue.slots import Claim, claim, record_trial
+from search.storage.locks import exclusive
 from search.storage.open import open_engine
 from search.storage.tables import Process, this_process
-from search.study.study import SearchStudy
+from search.study.study import Study
 from search.worker.assign import next_turn
 
 HOLDER = Path(__file__).with_name("holder.py")
@@ -45,14 +45,17 @@ def test_the_lock_of_a_stopped_process_is_taken_and_its_waking_harms_nobody(
     try:
         wait_for((tmp_path / "held").exists)
         holder.send_signal(signal.SIGSTOP)
-        with alone(engine, "turn", expires_s=1.0):
+        with exclusive(engine, "turn", expires_s=1.0):
             (tmp_path / "go").touch()
             holder.send_signal(signal.SIGCONT)
             assert holder.wait(30) == 0, "it ends in order, though its lock was gone"
             assert (tmp_path / "left").exists()
             request.getfixturevalue("hasty")
             # its leaving did not open the lock to a third
-            with pytest.raises(Exception, match=r"could not be (had|acquired)"), alone(third, "turn", expires_s=60.0):
+            with (
+                pytest.raises(Exception, match=r"could not be (had|acquired)"),
+                exclusive(third, "turn", expires_s=60.0),
+            ):
                 pass
     finally:
         holder.kill()
@@ -65,12 +68,12 @@ def test_a_lock_without_a_term_is_never_taken(empty_url: str) -> None:
     """Making tables has no tokens to refuse what comes late."""
     engine, other = open_engine(empty_url), open_engine(empty_url)
     with (
-        alone(engine, "schema"),
+        exclusive(engine, "schema"),
         pytest.raises(Exception, match=r"could not be (had|acquired)"),
-        alone(other, "schema"),
+        exclusive(other, "schema"),
     ):
         pass
-    with alone(other, "schema"):
+    with exclusive(other, "schema"):
         pass
 
 
@@ -78,7 +81,7 @@ def test_a_worker_that_starts_is_not_held_up_by_one_that_was_stopped_in_its_turn
     """SQLite has one lock file for turns and for looking at the tables."""
     url = f"sqlite:///{tmp_path}/studies.db"
     stopped, starting = open_engine(url), open_engine(url)
-    with alone(stopped, "turn", expires_s=0.5), alone(starting, "schema"):
+    with exclusive(stopped, "turn", expires_s=0.5), exclusive(starting, "schema"):
         pass
     assert not (tmp_path / "studies.db.lock.term").exists(), "nothing is left that a later holder could be taken by"
 
@@ -88,27 +91,27 @@ def elsewhere(name: str) -> Process:
 
 
 @pytest.fixture
-def search_of(bench_of_each: Any, make_spec: Callable[..., object]) -> SearchStudy:
+def search_of(bench_of_each: Any, make_spec: Callable[..., object]) -> Study:
     return bench_of_each.create(make_spec(budget={"trials": 4}))
 
 
-def test_a_trial_is_noted_in_one_slot_only(search_of: SearchStudy, bench_of_each: Any) -> None:
+def test_a_trial_is_noted_in_one_slot_only(search_of: Study, bench_of_each: Any) -> None:
     """The late one asked for a trial and was stopped; another one found it without a slot, and took it."""
     engine = bench_of_each.engine
     late, other = (claim(engine, search_of.name, elsewhere(name), 30.0) for name in ("late", "other"))
     assert isinstance(late, Claim)
     assert isinstance(other, Claim)
-    assert set_trial(engine, other, 0)
-    assert not set_trial(engine, late, 0)
-    assert set_trial(engine, other, 0), "noting the same again is no conflict"
-    assert set_trial(engine, late, 1)
+    assert record_trial(engine, other, 0)
+    assert not record_trial(engine, late, 0)
+    assert record_trial(engine, other, 0), "noting the same again is no conflict"
+    assert record_trial(engine, late, 1)
 
 
 def test_a_turn_whose_slot_was_lost_on_the_way_is_none_and_its_trial_is_the_next_ones(
-    search_of: SearchStudy, bench_of_each: Any, monkeypatch: pytest.MonkeyPatch
+    search_of: Study, bench_of_each: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = bench_of_each.engine
-    real, given_up = search.worker.assign.set_trial, []
+    real, given_up = search.worker.assign.record_trial, []
 
     def late(engine: Any, held: Claim, trial: int) -> bool:
         """As if it had slept past its lease, and its slot had been claimed anew."""

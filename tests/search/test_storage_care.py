@@ -12,12 +12,13 @@ import pytest
 import sqlalchemy
 
 import search.storage.mounts
+from search.errors import StorageError
 from search.queue.slots import claim, release
-from search.queue.workers import enrol, workers
-from search.storage.open import StorageError, driver_url, open_engine, open_storage
+from search.queue.workers import register, workers
+from search.storage.open import driver_url, open_engine, open_storage
 from search.storage.tables import SCHEMA_VERSION, SLOTS, this_process
 from search.storage.upgrade import upgrade
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 MOUNTINFO = r"""
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -182,8 +183,8 @@ def test_an_upgrade_copies_first_and_loses_nothing(filled_url: str, tmp_path: Pa
     assert [study.study_name for study in open_storage(filled_url).get_all_studies()] == ["tiny"]
     assert ours_version(filled_url) == SCHEMA_VERSION
     engine = open_engine(filled_url)
-    enrol(engine, this_process(), "cpu", 30.0)  # writes and reads the column that was missing
-    assert workers(engine)[0].doing.score is None
+    register(engine, this_process(), "cpu", 30.0)  # writes and reads the column that was missing
+    assert workers(engine)[0].status.score is None
     assert copy is not None
     assert str(copy) in said[0]
     if copy.suffix == ".db":

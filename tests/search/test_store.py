@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from search.artifacts.base import checkpoint_folder, epochs_in, keep, restore
-from search.artifacts.folder import open_store
+from search.artifacts.folder import open_artifacts
 from training.checkpoint import save_checkpoint
 from training.trainer import CHECKPOINT
 
@@ -87,7 +87,7 @@ def test_a_trial_whose_checkpoint_is_damaged_still_ends_well(
     turn = next_turn(study, bench.engine, this_process(), 30.0)
     assert turn is not None
     said: list[str] = []
-    place = Place(open_store(tmp_path), 1)
+    place = Place(open_artifacts(tmp_path), 1)
 
     def break_off(epoch: int, score: float) -> None:
         if epoch == 1:
@@ -122,6 +122,6 @@ def test_a_new_trial_takes_nothing_from_one_of_its_number_in_a_study_that_is_gon
     turn = next_turn(study, bench.engine, this_process(), 30.0)
     assert turn is not None
     outcome = run_trial(
-        turn, study, corpus, Place(open_store(tmp_path), 1), Watch(lambda: None, lambda *_: None, lambda _: None)
+        turn, study, corpus, Place(open_artifacts(tmp_path), 1), Watch(lambda: None, lambda *_: None, lambda _: None)
     )
     assert (outcome.state, outcome.n_epochs) == ("complete", 1)

@@ -14,10 +14,10 @@ import pytest
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.artifacts.base import Checkpoints, Store, checkpoint_folder, epochs_in
-from search.artifacts.folder import open_store
+from search.artifacts.folder import open_artifacts
 from search.storage.tables import this_process
 from search.worker.assign import next_turn
-from search.worker.result import TrialOutcome
+from search.worker.result import TrialResult
 from search.worker.trial import Place, Watch, run_trial
 from training.checkpoint import save_checkpoint
 from training.trainer import CHECKPOINT, WEIGHTS
@@ -36,7 +36,7 @@ class Kind:
     def open(self, machine: str = "one") -> Store:
         """The store as a worker of `machine` opens it: a bucket's has a folder of its own there."""
         self.monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(self.tmp_path / f"scratch-{machine}"))
-        return open_store(self.place)
+        return open_artifacts(self.place)
 
     def objects(self) -> dict[str, int]:
         """Checkpoints that others could take on, by name, and how many bytes each has."""
@@ -82,7 +82,7 @@ def train_epochs(checkpoints: Checkpoints, n_epochs: int, first: int = 0) -> Non
 class Ran:
     """What a trial came to: its outcome, its scores by epoch, and how many steps asked whether to go on."""
 
-    outcome: TrialOutcome | None = None
+    outcome: TrialResult | None = None
     scores: list[float] = field(default_factory=list)
     n_checks: int = 0
 

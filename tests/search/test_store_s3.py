@@ -20,13 +20,14 @@ from optuna.trial import Trial
 from optuna_dashboard import get_note
 
 from search.artifacts import s3 as store_s3
-from search.artifacts.base import Store, StoreError
-from search.artifacts.folder import open_store
+from search.artifacts.base import Store
+from search.artifacts.folder import open_artifacts
 from search.artifacts.s3 import BucketStore
-from search.pages.retention import clear_others
+from search.errors import ArtifactError
+from search.pages.retention import remove_artifacts
 from search.queue.slots import progress
-from search.study.study import SearchStudy
-from search.worker.assign import RESUMED
+from search.study.study import Study
+from search.trials import RESUMED
 from tests.search.test_store_contract import quiet, train_epochs
 from training.trainer import CHECKPOINT
 
@@ -59,7 +60,7 @@ def test_a_service_that_goes_away_is_said_once_and_costs_no_epoch(
 ) -> None:
     server = own_server()
     said: list[str] = []
-    mine = open_store(s3_url).of("tiny", 0, said.append)
+    mine = open_artifacts(s3_url).of("tiny", 0, said.append)
     train_epochs(mine, 1)
     server.stop()
     train_epochs(mine, 4, first=1)
@@ -71,7 +72,7 @@ def test_a_service_that_goes_away_is_said_once_and_costs_no_epoch(
     train_epochs(mine, 5, first=4)
     assert "answers again" in said[2]
     monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(mine.folder / "elsewhere"))
-    assert open_store(s3_url).of("tiny", 0, said.append).restore() == 5
+    assert open_artifacts(s3_url).of("tiny", 0, said.append).restore() == 5
 
 
 def test_removing_and_writing_while_the_service_is_away_raise_nothing_that_a_trial_would_die_of(
@@ -80,7 +81,7 @@ def test_removing_and_writing_while_the_service_is_away_raise_nothing_that_a_tri
     """`forget` says it; an artifact's write is an OSError, which costs a trial its pictures only."""
     server = own_server()
     said: list[str] = []
-    store = open_store(s3_url)
+    store = open_artifacts(s3_url)
     mine = store.of("tiny", 0, said.append)
     train_epochs(mine, 1)
     (tmp_path / "picture").write_bytes(b"picture")
@@ -92,11 +93,11 @@ def test_removing_and_writing_while_the_service_is_away_raise_nothing_that_a_tri
     own_server()
 
 
-def end_with_picture(search: SearchStudy, store: Store, file: Path, value: float) -> str:
+def end_with_picture(study: Study, store: Store, file: Path, value: float) -> str:
     """A complete trial of that score, with `file` among its artifacts; its identifier."""
-    trial = search.study.ask(dict(search.space.sampled))
+    trial = study.optuna.ask(dict(study.space.sampled))
     identifier = upload_artifact(artifact_store=store.artifacts, file_path=str(file), study_or_trial=trial)
-    search.study.tell(trial, value)
+    study.optuna.tell(trial, value)
     return identifier
 
 
@@ -112,7 +113,7 @@ def test_what_a_study_no_longer_keeps_leaves_the_bucket_and_all_else_stays_there
 ) -> None:
     """Best and last trial keep theirs, to be read as before; checkpoints, another study's artifacts and what others
     have in the bucket are not touched. A second worker finds nothing left to do."""
-    store = open_store(s3_url)
+    store = open_artifacts(s3_url)
     mine, other = (bench.create(make_spec(name=name, artifacts={"best": 1, "last": 1})) for name in ("tiny", "other"))
     train_epochs(quiet(store), 2)
     whole = boto3.resource("s3").Bucket(s3_url.split("/")[2])
@@ -120,8 +121,8 @@ def test_what_a_study_no_longer_keeps_leaves_the_bucket_and_all_else_stays_there
     of_other = end_with_picture(other, store, picture, 9.0)
     besides = {row.key for row in whole.objects.all()}
     held = [end_with_picture(mine, store, picture, value) for value in (5.0, 1.0, 2.0, 0.0)]
-    assert clear_others(mine, bench.engine, store.artifacts, print) == 2
-    assert clear_others(mine, bench.engine, open_store(s3_url).artifacts, print) == 0
+    assert remove_artifacts(mine, bench.engine, store.artifacts, print) == 2
+    assert remove_artifacts(mine, bench.engine, open_artifacts(s3_url).artifacts, print) == 0
     assert {row.key for row in whole.objects.all()} == besides | {f"lab/search/artifacts/{held[i]}" for i in (0, 3)}
     for identifier in (held[0], held[3], of_other):
         assert store.artifacts.open_reader(identifier).read() == b"picture"
@@ -136,15 +137,15 @@ def test_artifacts_that_a_service_that_is_away_still_holds_are_removed_after_a_l
     own_server: Callable[[], Any], s3_url: str, bench: Any, make_spec: Any, picture: Path
 ) -> None:
     server = own_server()
-    search = bench.create(make_spec(artifacts={"best": 1, "last": 1}))
-    store = open_store(s3_url)
-    held = [end_with_picture(search, store, picture, value) for value in (5.0, 1.0, 2.0)]
+    study = bench.create(make_spec(artifacts={"best": 1, "last": 1}))
+    store = open_artifacts(s3_url)
+    held = [end_with_picture(study, store, picture, value) for value in (5.0, 1.0, 2.0)]
     server.stop()
     said: list[str] = []
-    assert clear_others(search, bench.engine, store.artifacts, said.append) == 0
+    assert remove_artifacts(study, bench.engine, store.artifacts, said.append) == 0
     assert [line.startswith("artifacts of trial 1 stay for now: ") and "\n" not in line for line in said] == [True]
     own_server()
-    assert clear_others(search, bench.engine, store.artifacts, said.append) == 1
+    assert remove_artifacts(study, bench.engine, store.artifacts, said.append) == 1
     kept = {row.key.rpartition("/")[2] for row in boto3.resource("s3").Bucket(s3_url.split("/")[2]).objects.all()}
     assert kept == {held[0], held[2]}
 
@@ -153,25 +154,25 @@ def test_of_a_machines_own_and_the_pushed_checkpoint_the_newer_wins(
     s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Machine one trained 2 epochs, two went on to 4, one takes the trial back; then it is ahead of the bucket."""
-    one = quiet(open_store(s3_url))
+    one = quiet(open_artifacts(s3_url))
     train_epochs(one, 2)
     monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(tmp_path / "two"))
-    two = open_store(s3_url).of("tiny", 0, lambda line: None)
+    two = open_artifacts(s3_url).of("tiny", 0, lambda line: None)
     assert two.restore() == 2
     train_epochs(two, 4, first=2)
     monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(tmp_path / "scratch"))
-    back = open_store(s3_url).of("tiny", 0, lambda line: None)
+    back = open_artifacts(s3_url).of("tiny", 0, lambda line: None)
     assert back.restore() == 4
     two.forget()
-    assert quiet(open_store(s3_url)).restore() == 4  # its own copy, and nothing is fetched
+    assert quiet(open_artifacts(s3_url)).restore() == 4  # its own copy, and nothing is fetched
 
 
 def test_where_every_pushed_checkpoint_is_damaged_the_trial_starts_anew(
     s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_epochs(quiet(open_store(s3_url)), 3)
+    train_epochs(quiet(open_artifacts(s3_url)), 3)
     monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(tmp_path / "two"))
-    store = open_store(s3_url)
+    store = open_artifacts(s3_url)
     assert isinstance(store, BucketStore)
     for row in boto3.resource("s3").Bucket(store.bucket.bucket).objects.all():
         row.put(Body=b"")
@@ -194,8 +195,8 @@ def test_where_every_pushed_checkpoint_is_damaged_the_trial_starts_anew(
     ],
 )
 def test_a_place_that_is_no_store_is_refused_in_one_line_without_secrets(place: str, says: str, s3_url: str) -> None:
-    with pytest.raises(StoreError) as refused:
-        open_store(place)
+    with pytest.raises(ArtifactError) as refused:
+        open_artifacts(place)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
     assert "hush" not in str(refused.value)

@@ -17,7 +17,7 @@ from data.corpus import Corpus
 from models import DENOISERS
 from search.sampling.points import some_points
 from search.study.spec import BudgetSpec, StudySpec, read_spec, run_of, space_of, spec_document
-from search.study.study import create, select
+from search.study.study import create, load_studies
 from search.worker.worker import work
 from training.config import RunConfig, from_document, read_run, to_document, write_run
 from training.decode import decode, read_document
@@ -106,7 +106,7 @@ def ends_of(distribution: BaseDistribution) -> tuple[Any, ...]:
 def test_heads_divide_what_they_split_wherever_the_config_classes_look(data: st.DataObject) -> None:
     """Not only the example studies: no draw from the declared ranges of the attention families is impossible."""
     family = data.draw(st.sampled_from([f for f in FAMILIES if hasattr(DENOISERS[f], "nhead")]))
-    spec = replace(spec_of(family), search=(), ranges={}, fixed={})
+    spec = replace(spec_of(family), study=(), ranges={}, fixed={})
     space = space_of(spec, family)
     point = {name: data.draw(values_of(distribution), name) for name, distribution in space.sampled.items()}
     model: Any = run_of(spec, space, point).model
@@ -174,7 +174,7 @@ def test_a_trial_of_every_family_completes_in_one_study_file(
 ) -> None:
     spec = tiny("all_families", data_section)
     create(spec, bench.storage, bench.engine)
-    names = [search.name for search in select("all_families", bench.storage)]
-    assert work(names, bench.url, tmp_path / "artifacts", threads=1, say=lambda line: None) == len(FAMILIES)
-    for search in select("all_families", bench.storage):
-        assert [trial.state for trial in search.study.get_trials()] == [TrialState.COMPLETE], search.name
+    names = [study.name for study in load_studies("all_families", bench.storage)]
+    assert work(names, bench.url, tmp_path / "artifacts", threads=1, log=lambda line: None) == len(FAMILIES)
+    for study in load_studies("all_families", bench.storage):
+        assert [trial.state for trial in study.optuna.get_trials()] == [TrialState.COMPLETE], study.name

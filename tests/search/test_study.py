@@ -6,10 +6,11 @@ from typing import Any
 import optuna
 import pytest
 
+from search.errors import StudyError
 from search.queue.slots import progress
 from search.sampling.samplers import SamplerSpec
-from search.study.record import FAMILY, SPEC, StudyError
-from search.study.study import all_studies, create, load_study, select
+from search.study.study import all_studies, create, load_studies, load_study
+from search.trials import FAMILY, SPEC
 
 
 def test_a_study_comes_back_as_it_was_made(bench_of_each: Any, make_spec: Any) -> None:
@@ -96,14 +97,14 @@ def test_an_unknown_study_is_named_with_the_near_one(bench: Any, make_spec: Any)
         load_study("tiny", bench.storage)
     bench.create(make_spec())
     with pytest.raises(StudyError, match=r"no study 'tinny' \(did you mean 'tiny'\?\); known: tiny"):
-        select("tinny", bench.storage)
+        load_studies("tinny", bench.storage)
 
 
 def test_a_study_files_name_stands_for_all_its_families(bench: Any, make_spec: Any) -> None:
     spec = make_spec(models=["autoencoder", "wave_unet"], fixed={"batch_size": 8})
     create(spec, bench.storage, bench.engine)
-    assert [s.name for s in select("tiny", bench.storage)] == ["tiny-autoencoder", "tiny-wave_unet"]
-    assert [s.space.model.name for s in select("tiny-wave_unet", bench.storage)] == ["wave_unet"]
+    assert [s.name for s in load_studies("tiny", bench.storage)] == ["tiny-autoencoder", "tiny-wave_unet"]
+    assert [s.space.model.name for s in load_studies("tiny-wave_unet", bench.storage)] == ["wave_unet"]
 
 
 def test_the_stored_study_file_is_plain_json(bench: Any, make_spec: Any) -> None:

@@ -15,18 +15,18 @@ import sqlalchemy
 from optuna.trial import TrialState
 from sqlalchemy import Engine, update
 
-from search.queue.slots import Claim, Lookout, claim, open_again, progress, renew, settle
-from search.queue.workers import Doing, enrol, note, workers
+from search.queue.slots import Claim, OrphanDetector, claim, progress, record_result, renew, reopen
+from search.queue.workers import WorkerStatus, note, register, workers
 from search.storage.tables import SLOTS, Process, this_process
-from search.study.record import REASON
-from search.study.study import SearchStudy
-from search.worker.assign import MAX_DEATHS, RESUMED, next_turn, sweep
-from search.worker.result import TrialOutcome
+from search.study.study import Study
+from search.trials import REASON, RESUMED
+from search.worker.assign import MAX_DEATHS, next_turn, recover
+from search.worker.result import TrialResult
 from search.worker.worker import work
 
 STUDY = "tiny"
 Take = Callable[..., Claim]
-DONE = TrialOutcome("complete", 1.5, 3).encode()
+DONE = TrialResult("complete", 1.5, 3).encode()
 
 
 def elsewhere(name: str) -> Process:
@@ -35,7 +35,7 @@ def elsewhere(name: str) -> Process:
 
 
 @pytest.fixture
-def search(bench_of_each: Any, make_spec: Callable[..., object]) -> SearchStudy:
+def study(bench_of_each: Any, make_spec: Callable[..., object]) -> Study:
     return bench_of_each.create(make_spec(budget={"trials": 2}))
 
 
@@ -59,8 +59,8 @@ def beat(engine: Engine, held: Claim) -> bool:
         return renew(connection, held, 30.0)
 
 
-def orphans(lookout: Lookout, engine: Engine, at_s: float) -> list[int]:
-    return [orphan.slot for orphan in lookout.orphans(engine, STUDY, at_s)]
+def orphans(detector: OrphanDetector, engine: Engine, at_s: float) -> list[int]:
+    return [orphan.slot for orphan in detector.find(engine, STUDY, at_s)]
 
 
 # Lookout.
@@ -71,52 +71,52 @@ def test_a_dead_process_of_this_host_is_seen_at_once_though_its_lease_is_fresh(
 ) -> None:
     take(dead)
     take(this_process())
-    assert orphans(Lookout(patience_s=10.0), engine, 0.0) == [0]
+    assert orphans(OrphanDetector(grace_s=10.0), engine, 0.0) == [0]
 
 
 def test_a_pid_that_was_given_again_is_not_the_worker(engine: Engine, take: Take) -> None:
     me = this_process()
     take(dataclasses.replace(me, name="former", born=(me.born or 0) - 1))
-    assert orphans(Lookout(patience_s=10.0), engine, 0.0) == [0]
+    assert orphans(OrphanDetector(grace_s=10.0), engine, 0.0) == [0]
 
 
 def test_a_worker_elsewhere_is_gone_when_its_lease_is_over_and_its_beats_stand_still(
     engine: Engine, take: Take
 ) -> None:
     held = take(elsewhere("a"))
-    lookout = Lookout(patience_s=10.0)
-    assert orphans(lookout, engine, 0.0) == []
+    detector = OrphanDetector(grace_s=10.0)
+    assert orphans(detector, engine, 0.0) == []
     expire(engine)
-    assert orphans(lookout, engine, 1.0) == [], "this look is the first"
-    assert orphans(lookout, engine, 10.0) == []
-    assert orphans(lookout, engine, 11.0) == [held.slot]
+    assert orphans(detector, engine, 1.0) == [], "this look is the first"
+    assert orphans(detector, engine, 10.0) == []
+    assert orphans(detector, engine, 11.0) == [held.slot]
 
 
 def test_standing_still_is_not_enough_while_the_lease_runs(engine: Engine, take: Take) -> None:
     take(elsewhere("a"), lease_s=5.0)
-    lookout = Lookout(patience_s=10.0)
-    assert [orphans(lookout, engine, at_s) for at_s in (0.0, 8.0, 16.0)] == [[], [], []]
+    detector = OrphanDetector(grace_s=10.0)
+    assert [orphans(detector, engine, at_s) for at_s in (0.0, 8.0, 16.0)] == [[], [], []]
 
 
 def test_a_worker_that_beats_between_two_looks_keeps_its_slot(engine: Engine, take: Take) -> None:
     held = take(elsewhere("a"))
-    lookout = Lookout(patience_s=10.0)
+    detector = OrphanDetector(grace_s=10.0)
     for at_s in (0.0, 9.0, 18.0):
         expire(engine)
-        assert orphans(lookout, engine, at_s) == []
+        assert orphans(detector, engine, at_s) == []
         assert beat(engine, held)
 
 
 def test_a_database_that_was_away_does_not_orphan_the_living(engine: Engine, take: Take) -> None:
     """All leases ran out while nobody could look or beat: the watch begins anew, and the living beat before it ends."""
     held = take(elsewhere("a"), lease_s=12.0)
-    lookout = Lookout(patience_s=10.0)
-    assert orphans(lookout, engine, 0.0) == []
+    detector = OrphanDetector(grace_s=10.0)
+    assert orphans(detector, engine, 0.0) == []
     expire(engine)
-    assert orphans(lookout, engine, 60.0) == [], "a minute without a look"
-    assert orphans(lookout, engine, 65.0) == []
+    assert orphans(detector, engine, 60.0) == [], "a minute without a look"
+    assert orphans(detector, engine, 65.0) == []
     beat(engine, held)
-    assert orphans(lookout, engine, 71.0) == []
+    assert orphans(detector, engine, 71.0) == []
 
 
 def test_a_living_but_stopped_process_is_not_dead(engine: Engine, take: Take) -> None:
@@ -125,7 +125,7 @@ def test_a_living_but_stopped_process_is_not_dead(engine: Engine, take: Take) ->
     try:
         os.kill(child.pid, signal.SIGSTOP)
         take(Process("stopped", this_process().host, child.pid, None))
-        assert orphans(Lookout(patience_s=10.0), engine, 0.0) == []
+        assert orphans(OrphanDetector(grace_s=10.0), engine, 0.0) == []
     finally:
         child.kill()
         child.wait()
@@ -133,17 +133,17 @@ def test_a_living_but_stopped_process_is_not_dead(engine: Engine, take: Take) ->
 
 def test_a_worker_opens_slots_of_its_own_study_only(engine: Engine, dead: Process, take: Take) -> None:
     take(dead)
-    assert Lookout(patience_s=0.0).orphans(engine, "another study", 0.0) == []
+    assert OrphanDetector(grace_s=0.0).find(engine, "another study", 0.0) == []
 
 
 def test_an_orphan_is_opened_once_among_racing_sweepers(engine: Engine, dead: Process, take: Take) -> None:
     take(dead)
-    (orphan,) = Lookout(patience_s=0.0).orphans(engine, STUDY, 0.0)
+    (orphan,) = OrphanDetector(grace_s=0.0).find(engine, STUDY, 0.0)
     begin = threading.Barrier(8)
 
     def race(_: int) -> bool:
         begin.wait()
-        return open_again(engine, orphan)
+        return reopen(engine, orphan)
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(race, range(8))) == 1
@@ -156,74 +156,74 @@ def test_an_orphan_is_opened_once_among_racing_sweepers(engine: Engine, dead: Pr
 
 
 def test_an_orphans_trial_goes_on_with_its_own_params_and_reports(
-    search: SearchStudy, bench_of_each: Any, dead: Process
+    study: Study, bench_of_each: Any, dead: Process
 ) -> None:
     engine = bench_of_each.engine
-    first = next_turn(search, engine, dead, 30.0)
+    first = next_turn(study, engine, dead, 30.0)
     assert first is not None
     first.trial.report(-3.0, 0)
-    assert sweep(search, engine, Lookout(patience_s=10.0)) == [first.trial.number]
+    assert recover(study, engine, OrphanDetector(grace_s=10.0)) == [first.trial.number]
 
-    again = next_turn(search, engine, this_process(), 30.0)
+    again = next_turn(study, engine, this_process(), 30.0)
 
     assert again is not None
     assert again.trial.number == first.trial.number
     assert again.params == first.params
-    stored = search.study.get_trials()
+    stored = study.optuna.get_trials()
     assert len(stored) == 1
     assert stored[0].intermediate_values == {0: -3.0}
     assert stored[0].user_attrs[RESUMED] == 1
 
 
 def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
-    search: SearchStudy, bench_of_each: Any, dead: Process, tmp_path: Path
+    study: Study, bench_of_each: Any, dead: Process, tmp_path: Path
 ) -> None:
     engine = bench_of_each.engine
     for i in range(MAX_DEATHS):
         process = dataclasses.replace(dead, name=f"{dead.name}.{i}")
-        turn = next_turn(search, engine, process, 30.0)
+        turn = next_turn(study, engine, process, 30.0)
         assert turn is not None and turn.trial.number == 0 and turn.held.outcome is None
-        sweep(search, engine, Lookout(patience_s=10.0))
+        recover(study, engine, OrphanDetector(grace_s=10.0))
 
-    work([search.name], bench_of_each.url, tmp_path / "artifacts", threads=1, say=lambda line: None)
+    work([study.name], bench_of_each.url, tmp_path / "artifacts", threads=1, log=lambda line: None)
 
-    trials = search.study.get_trials()
+    trials = study.optuna.get_trials()
     assert [trial.state for trial in trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
     assert "took 3 workers with it" in trials[0].user_attrs[REASON]
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["before the tell", "after the tell"])
 def test_a_worker_that_dies_around_its_tell_loses_nothing(
-    told: bool, search: SearchStudy, bench_of_each: Any, dead: Process, tmp_path: Path
+    told: bool, study: Study, bench_of_each: Any, dead: Process, tmp_path: Path
 ) -> None:
     """Its outcome was settled: the next worker tells it, or finds it told, and trains nothing again."""
     engine = bench_of_each.engine
-    turn = next_turn(search, engine, dead, 30.0)
+    turn = next_turn(study, engine, dead, 30.0)
     assert turn is not None
-    assert settle(engine, turn.held, TrialOutcome("complete", 4.25, 3).encode())
+    assert record_result(engine, turn.held, TrialResult("complete", 4.25, 3).encode())
     if told:
-        search.study.tell(turn.trial.number, 4.25)
+        study.optuna.tell(turn.trial.number, 4.25)
     said: list[str] = []
 
-    work([search.name], bench_of_each.url, tmp_path / "artifacts", threads=1, say=said.append)
+    work([study.name], bench_of_each.url, tmp_path / "artifacts", threads=1, log=said.append)
 
-    trials = search.study.get_trials()
+    trials = study.optuna.get_trials()
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
     assert trials[0].value == 4.25
     assert not trials[0].intermediate_values, "it was not trained again"
-    assert progress(engine, search.name).finished == 2
+    assert progress(engine, study.name).finished == 2
 
 
 def test_an_outcome_that_awaits_its_telling_is_never_overwritten_however_many_die_of_it(
-    search: SearchStudy, bench_of_each: Any, dead: Process
+    study: Study, bench_of_each: Any, dead: Process
 ) -> None:
     engine = bench_of_each.engine
-    turn = next_turn(search, engine, dead, 30.0)
+    turn = next_turn(study, engine, dead, 30.0)
     assert turn is not None
-    settle(engine, turn.held, DONE)
+    record_result(engine, turn.held, DONE)
     for i in range(MAX_DEATHS + 1):
-        sweep(search, engine, Lookout(patience_s=10.0))
-        again = next_turn(search, engine, dataclasses.replace(dead, name=f"{dead.name}.{i}"), 30.0)
+        recover(study, engine, OrphanDetector(grace_s=10.0))
+        again = next_turn(study, engine, dataclasses.replace(dead, name=f"{dead.name}.{i}"), 30.0)
         assert again is not None
         assert again.held.outcome == DONE
 
@@ -233,18 +233,18 @@ def test_a_trial_asked_for_by_a_worker_that_died_before_noting_it_goes_on(
 ) -> None:
     """An enqueued point is asked for once: its worker's death must not lose it."""
     point = {"width": 8, "learning_rate": 0.00123}
-    search = bench_of_each.create(make_spec(enqueue=[point], budget={"trials": 2}))
+    study = bench_of_each.create(make_spec(enqueue=[point], budget={"trials": 2}))
     engine = bench_of_each.engine
-    assert claim(engine, search.name, dead, 30.0) is not None
-    stray = search.study.ask()
-    sweep(search, engine, Lookout(patience_s=10.0))
+    assert claim(engine, study.name, dead, 30.0) is not None
+    stray = study.optuna.ask()
+    recover(study, engine, OrphanDetector(grace_s=10.0))
 
-    turn = next_turn(search, engine, this_process(), 30.0)
+    turn = next_turn(study, engine, this_process(), 30.0)
 
     assert turn is not None
     assert turn.trial.number == stray.number
     assert dict(turn.params) == point
-    assert len(search.study.get_trials()) == 1
+    assert len(study.optuna.get_trials()) == 1
 
 
 # Roster.
@@ -252,10 +252,10 @@ def test_a_trial_asked_for_by_a_worker_that_died_before_noting_it_goes_on(
 
 def test_the_roster_tells_working_stopped_and_died_apart(engine: Engine, dead: Process) -> None:
     for process in (this_process(), dead, elsewhere("silent"), elsewhere("stopped")):
-        enrol(engine, process, "cpu", 30.0)
+        register(engine, process, "cpu", 30.0)
     with engine.begin() as connection:
-        note(connection, this_process(), Doing("working", STUDY, 4, 2, -1.5))
-        note(connection, elsewhere("stopped"), Doing("stopped"))
+        note(connection, this_process(), WorkerStatus("working", STUDY, 4, 2, -1.5))
+        note(connection, elsewhere("stopped"), WorkerStatus("stopped"))
         for name in ("silent", "stopped"):
             connection.execute(
                 sqlalchemy.text("UPDATE drivebeat_workers SET seen_at = seen_at - 31 WHERE worker = :name"),
@@ -265,8 +265,8 @@ def test_the_roster_tells_working_stopped_and_died_apart(engine: Engine, dead: P
     rows = {row.process.name: row for row in workers(engine)}
 
     me = rows[this_process().name]
-    assert me.doing == Doing("working", STUDY, 4, 2, -1.5)
-    assert {name: rows[name].doing.state for name in (dead.name, "silent", "stopped")} == {
+    assert me.status == WorkerStatus("working", STUDY, 4, 2, -1.5)
+    assert {name: rows[name].status.state for name in (dead.name, "silent", "stopped")} == {
         dead.name: "died",
         "silent": "died",
         "stopped": "stopped",

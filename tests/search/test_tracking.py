@@ -8,7 +8,7 @@ import pytest
 
 from search.worker.tracking import tracking_of
 from search.worker.worker import work
-from training.decode import ConfigError
+from training.errors import ConfigError
 from training.switches import Switches
 from training.trackers.base import TRACKERS, Tracker
 
@@ -32,11 +32,11 @@ def test_a_worker_s_trials_are_told_to_its_trackers(
 
     monkeypatch.setitem(TRACKERS, "ear", lambda _: Ear())
     monkeypatch.setitem(TRACKERS, "broken", lambda _: Broken())
-    search = bench.create(make_spec(budget={"trials": 1}))
+    study = bench.create(make_spec(budget={"trials": 1}))
     switches = Switches(trackers=("jsonl", "ear", "broken"), trial_logs=tmp_path / "trials", only_first_batch=True)
     tracking = tracking_of(switches, bench.url)
-    assert work([search.name], bench.url, tmp_path / "artifacts", tracking=tracking, say=lambda line: None) == 1
-    (trial,) = search.study.get_trials()
+    assert work([study.name], bench.url, tmp_path / "artifacts", tracking=tracking, log=lambda line: None) == 1
+    (trial,) = study.optuna.get_trials()
     lines = (tmp_path / "trials" / "tiny" / "0" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["score"] for line in lines] == list(trial.intermediate_values.values())
     assert heard == [

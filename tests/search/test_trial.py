@@ -12,18 +12,18 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from optuna_dashboard import get_note
 
 from data.corpus import Corpus
-from search.artifacts.folder import open_store
+from search.artifacts.folder import open_artifacts
 from search.storage.tables import this_process
 from search.study.export import run_of_trial
-from search.study.study import SearchStudy
+from search.study.study import Study
 from search.trials import best_trial, is_feasible
 from search.worker.assign import next_turn
-from search.worker.result import TrialOutcome
+from search.worker.result import TrialResult
 from search.worker.trial import Place, Watch, run_trial
 from training.config import read_run
-from training.trainer import TrainingFailed
+from training.errors import TrainingFailed
 
-Ran = tuple[SearchStudy, TrialOutcome, FrozenTrial]
+Ran = tuple[Study, TrialResult, FrozenTrial]
 
 
 @pytest.fixture
@@ -31,19 +31,19 @@ def run_one(bench: Any, make_spec: Any, corpus: Corpus, tmp_path: Path) -> Calla
     """Make the tiny study, take one turn, run it: the study, the outcome and the trial as stored."""
 
     def run(check: Callable[[], None] = lambda: None, artifacts: Path | None = None, **changes: Any) -> Ran:
-        search = bench.create(make_spec(**changes))
-        turn = next_turn(search, bench.engine, this_process(), 60.0)
+        study = bench.create(make_spec(**changes))
+        turn = next_turn(study, bench.engine, this_process(), 60.0)
         folder = artifacts or tmp_path / "artifacts"
         folder.mkdir(exist_ok=True)
-        place = Place(open_store(folder), threads=1)
-        outcome = run_trial(turn, search, corpus, place, Watch(check, lambda epoch, score: None, lambda line: None))
-        return search, outcome, search.study.get_trials()[0]
+        place = Place(open_artifacts(folder), threads=1)
+        outcome = run_trial(turn, study, corpus, place, Watch(check, lambda epoch, score: None, lambda line: None))
+        return study, outcome, study.optuna.get_trials()[0]
 
     return run
 
 
 def test_a_trial_leaves_its_scores_figure_sounds_config_and_note(run_one: Callable[..., Ran], tmp_path: Path) -> None:
-    search, outcome, trial = run_one()
+    study, outcome, trial = run_one()
 
     assert outcome.state == "complete"
     assert list(trial.intermediate_values) == [0, 1, 2]
@@ -54,7 +54,7 @@ def test_a_trial_leaves_its_scores_figure_sounds_config_and_note(run_one: Callab
     assert attributes["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
     assert attributes["seconds"] > 0
     assert attributes["worker"] == this_process().name
-    metas = get_all_artifact_meta(trial, storage=search.study._storage)
+    metas = get_all_artifact_meta(trial, storage=study.optuna._storage)
     files = {meta.filename: meta for meta in metas}
     assert set(files) == {"window.png", "noisy.wav", "clean.wav", "estimate.wav", "run.yaml"}
     store = FileSystemArtifactStore(str(tmp_path / "artifacts"))
@@ -65,7 +65,7 @@ def test_a_trial_leaves_its_scores_figure_sounds_config_and_note(run_one: Callab
     run = read_run(tmp_path / "run.yaml")
     assert run == run_of_trial(trial, "tiny")
     assert (run.model.width, run.optimiser.learning_rate) == (trial.params["width"], trial.params["learning_rate"])
-    note = get_note(Trial(search.study, trial._trial_id))
+    note = get_note(Trial(study.optuna, trial._trial_id))
     assert "parameters" in note
     assert files["window.png"].artifact_id in note
 
@@ -88,14 +88,14 @@ def test_the_value_is_the_best_after_the_ramps(run_one: Callable[..., Ran]) -> N
 def test_a_model_over_its_limits_is_infeasible_before_any_training(
     limits: dict[str, Any], run_one: Callable[..., Ran]
 ) -> None:
-    search, outcome, trial = run_one(constraints=limits)
+    study, outcome, trial = run_one(constraints=limits)
     assert outcome.state == "infeasible"
     assert outcome.n_epochs == 0
     assert "allowed" in outcome.reason
     assert not trial.intermediate_values
     assert not is_feasible(trial)
-    search.study.tell(trial.number, state=TrialState.PRUNED)
-    assert best_trial(search) is None
+    study.optuna.tell(trial.number, state=TrialState.PRUNED)
+    assert best_trial(study.optuna) is None
 
 
 def test_a_model_within_its_limits_is_feasible(run_one: Callable[..., Ran]) -> None:
@@ -108,7 +108,7 @@ def test_a_trial_behind_the_others_is_pruned_and_still_tells_its_story(run_one: 
     from optuna.trial import create_trial
 
     pruner = {"name": "median", "startup_trials": 1, "warmup_epochs": 0}
-    made: list[SearchStudy] = []
+    made: list[Study] = []
 
     def lead() -> None:  # as if others had done far better: told once the trial is under way
         if not made:

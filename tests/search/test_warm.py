@@ -12,13 +12,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState
 
 from search.storage.open import open_storage
-from search.study.record import RUN
 from search.study.space import contains
 from search.study.spec import run_of, space_of
-from search.study.study import SearchStudy, load_study
+from search.study.study import Study, load_study
 from search.study.warm import _nearest, point_like, warm_points
+from search.trials import RUN
 from training.config import to_document, write_run
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 RANGES: list[BaseDistribution] = [
     IntDistribution(4, 28, step=6),
@@ -65,9 +65,9 @@ def test_a_run_of_another_family_is_no_point(make_spec: Any) -> None:
 
 
 @pytest.fixture
-def earlier(bench: Any, make_spec: Any) -> SearchStudy:
+def earlier(bench: Any, make_spec: Any) -> Study:
     """Four complete trials of a study over wider ranges, the better the wider."""
-    made: SearchStudy = bench.create(make_spec(name="earlier", ranges={"width": {"choices": [8, 16, 24, 32]}}))
+    made: Study = bench.create(make_spec(name="earlier", ranges={"width": {"choices": [8, 16, 24, 32]}}))
     for i, width in enumerate((8, 24, 16, 32)):
         made.study.enqueue_trial({"width": width, "learning_rate": 0.001 * (1 + i)})
         trial = made.study.ask(fixed_distributions=dict(made.space.sampled))
@@ -82,7 +82,7 @@ def waiting(name: str, url: str) -> list[dict[str, Any]]:
 
 
 def test_the_best_trials_of_an_earlier_study_and_a_config_become_the_first_points(
-    bench: Any, earlier: SearchStudy, make_spec: Any, study_file: Callable[..., Path], drivebeat: Any, tmp_path: Path
+    bench: Any, earlier: Study, make_spec: Any, study_file: Callable[..., Path], drivebeat: Any, tmp_path: Path
 ) -> None:
     """Widths 32 and 24 are nearest to 16 here; what is known stands once, however often it is given, and is counted
     once."""
@@ -116,7 +116,7 @@ def test_a_source_that_will_not_do_leaves_no_study_behind(
     source: str,
     says: str,
     bench: Any,
-    earlier: SearchStudy,
+    earlier: Study,
     study_file: Callable[..., Path],
     drivebeat: Any,
     tmp_path: Path,

@@ -9,12 +9,12 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from search.queue.slots import claim, release, set_trial
-from search.queue.workers import Doing, enrol, note
+from search.queue.slots import claim, record_trial, release
+from search.queue.workers import WorkerStatus, note, register
 from search.storage.tables import this_process
-from search.study.record import REASON, RUN
 from search.study.status import Best, EndedTrial, RunningTrial, Snapshot, snapshot
 from search.terminal.status import PlainLines, ended_line, plain_line, render, watch
+from search.trials import REASON, RUN
 
 RUNNING = RunningTrial(
     12345, "4194304@a-very-long-host.example.org", "cuda:0 NVIDIA RTX 3090", 199, 200, -12.34, 7300.0
@@ -60,26 +60,26 @@ def test_a_trial_that_has_lost_its_worker_is_shown_as_waiting_for_one() -> None:
     assert any("waits for one" in line for line in lines)
 
 
-def begin(bench: Any, search: Any, score: float) -> Any:
+def begin(bench: Any, study: Any, score: float) -> Any:
     """A claim and its trial, with one report."""
-    held = claim(bench.engine, search.name, this_process(), 30.0)
+    held = claim(bench.engine, study.name, this_process(), 30.0)
     assert held is not None
-    trial = search.study.ask(fixed_distributions=dict(search.space.sampled))
+    trial = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
     trial.set_user_attr(RUN, "{}")
     trial.report(score, 0)
-    set_trial(bench.engine, held, trial.number)
+    record_trial(bench.engine, held, trial.number)
     return held, trial
 
 
 def test_a_snapshot_knows_who_runs_a_trial_and_how_far_the_worker_is(bench: Any, make_spec: Any) -> None:
     """The worker's own epoch counts where the database missed its reports."""
-    search = bench.create(make_spec(budget={"trials": 4}))
-    enrol(bench.engine, this_process(), "cpu", 30.0)
-    begin(bench, search, 0.5)
-    search.study.ask(fixed_distributions=dict(search.space.sampled))  # a stray: nobody's
+    study = bench.create(make_spec(budget={"trials": 4}))
+    register(bench.engine, this_process(), "cpu", 30.0)
+    begin(bench, study, 0.5)
+    study.optuna.ask(fixed_distributions=dict(study.space.sampled))  # a stray: nobody's
     with bench.engine.begin() as connection:
-        note(connection, this_process(), Doing("working", search.name, 0, 1, 0.75))
-    snap = snapshot(search, bench.engine)
+        note(connection, this_process(), WorkerStatus("working", study.name, 0, 1, 0.75))
+    snap = snapshot(study, bench.engine)
     held, stray = snap.running
     assert (held.number, held.device, held.epoch, held.n_epochs, held.score) == (0, "cpu", 2, 3, 0.75)
     assert held.worker.startswith(f"{this_process().pid}@")
@@ -88,15 +88,15 @@ def test_a_snapshot_knows_who_runs_a_trial_and_how_far_the_worker_is(bench: Any,
 
 
 def test_ends_are_told_newest_first_with_their_reason(bench: Any, make_spec: Any) -> None:
-    search = bench.create(make_spec(budget={"trials": 2}))
-    held, trial = begin(bench, search, 0.5)
+    study = bench.create(make_spec(budget={"trials": 2}))
+    held, trial = begin(bench, study, 0.5)
     trial.set_user_attr(REASON, "behind the others after epoch 1")
-    search.study.tell(trial, state=TrialState.PRUNED)
+    study.optuna.tell(trial, state=TrialState.PRUNED)
     release(bench.engine, held, "finished")
-    held, trial = begin(bench, search, 0.5)
-    search.study.tell(trial, 1.5)
+    held, trial = begin(bench, study, 0.5)
+    study.optuna.tell(trial, 1.5)
     release(bench.engine, held, "finished")
-    snap = snapshot(search, bench.engine)
+    snap = snapshot(study, bench.engine)
     assert [(t.number, t.state, t.score, t.reason) for t in snap.recent] == [
         (1, "complete", 1.5, ""),
         (0, "pruned", 0.5, "behind the others after epoch 1"),
@@ -139,12 +139,12 @@ def test_plain_lines_tell_every_end_once_and_where_the_search_is_now_and_then() 
 
 
 def test_watch_tells_plain_lines_where_nobody_sees_it_and_ends_with_the_search(bench: Any, make_spec: Any) -> None:
-    search = bench.create(make_spec(budget={"trials": 1}))
-    held, trial = begin(bench, search, 0.5)
-    search.study.tell(trial, 1.5)
+    study = bench.create(make_spec(budget={"trials": 1}))
+    held, trial = begin(bench, study, 0.5)
+    study.optuna.tell(trial, 1.5)
     release(bench.engine, held, "finished")
     console = Console(file=io.StringIO(), width=80)
-    watch([search], bench.engine, console)
+    watch([study], bench.engine, console)
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue() == (
         "tiny: 1/1 finished (1 complete, 0 pruned, 0 failed), best si_sdr_db +1.500 (trial 0)\n"

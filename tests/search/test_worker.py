@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from search.errors import WorkerError
 from search.queue.slots import progress
 from search.study.study import load_study
-from search.worker.worker import WorkerError, work
+from search.worker.worker import work
 
 # a learning rate at which the very first steps overflow
 DIVERGING = {
@@ -38,16 +39,16 @@ def lines() -> list[str]:
 
 @pytest.fixture
 def work_here(bench: Any, tmp_path: Path, lines: list[str]) -> Callable[..., int]:
-    return lambda *names: work(names, bench.url, tmp_path / "artifacts", threads=1, say=lines.append)
+    return lambda *names: work(names, bench.url, tmp_path / "artifacts", threads=1, log=lines.append)
 
 
 def test_a_worker_runs_the_budget_and_then_nothing_more(
     bench: Any, make_spec: Any, work_here: Callable[..., int], lines: list[str]
 ) -> None:
-    search = bench.create(make_spec(epochs=1, budget={"trials": 2}))
+    study = bench.create(make_spec(epochs=1, budget={"trials": 2}))
     assert work_here("tiny") == 2
     assert work_here("tiny") == 0
-    assert [trial.state for trial in search.study.get_trials()] == [TrialState.COMPLETE] * 2
+    assert [trial.state for trial in study.optuna.get_trials()] == [TrialState.COMPLETE] * 2
     assert [line for line in lines if line.startswith("trial 0 complete ")]
     assert "study tiny: its budget of 2 trials is spent" in lines
 
@@ -56,12 +57,12 @@ def test_three_failures_in_a_row_for_one_reason_end_the_worker(
     bench: Any, make_spec: Any, work_here: Callable[..., int]
 ) -> None:
     """Each failed trial gives its slot back, so without an end the worker would fail for ever."""
-    search = bench.create(make_spec(**DIVERGING))
+    study = bench.create(make_spec(**DIVERGING))
     with pytest.raises(
         WorkerError, match=r"worker stops: 3 trials in a row failed: TrainingFailed: loss is not finite"
     ):
         work_here("tiny")
-    trials = search.study.get_trials()
+    trials = study.optuna.get_trials()
     assert [trial.state for trial in trials] == [TrialState.FAIL] * 3
     assert all("loss is not finite" in trial.user_attrs["reason"] for trial in trials)
     state = progress(bench.engine, "tiny")
@@ -92,10 +93,10 @@ def test_a_failure_now_and_then_does_not_cost_the_budget(
 
 
 def test_infeasible_trials_count_as_finished(bench: Any, make_spec: Any, work_here: Callable[..., int]) -> None:
-    search = bench.create(make_spec(constraints={"max_parameters": 10}, budget={"trials": 3}))
+    study = bench.create(make_spec(constraints={"max_parameters": 10}, budget={"trials": 3}))
     assert work_here("tiny") == 3
-    assert [trial.state for trial in search.study.get_trials()] == [TrialState.PRUNED] * 3
-    assert all("10 allowed" in trial.user_attrs["reason"] for trial in search.study.get_trials())
+    assert [trial.state for trial in study.optuna.get_trials()] == [TrialState.PRUNED] * 3
+    assert all("10 allowed" in trial.user_attrs["reason"] for trial in study.optuna.get_trials())
 
 
 def test_recordings_that_changed_end_a_worker_before_its_first_trial(
@@ -104,11 +105,11 @@ def test_recordings_that_changed_end_a_worker_before_its_first_trial(
     (noise,) = data_section["noise"]
     moved = tmp_path / "noise.wav"
     moved.write_bytes(Path(noise["files"][0]).read_bytes())
-    search = bench.create(make_spec(data={**data_section, "noise": [{"files": [str(moved)]}]}))
+    study = bench.create(make_spec(data={**data_section, "noise": [{"files": [str(moved)]}]}))
     moved.write_bytes(Path(noise["files"][0].replace("60km", "idle")).read_bytes())
     with pytest.raises(WorkerError, match=r"was made on other recordings \(fingerprint .*\); put them back or"):
         work_here("tiny")
-    assert search.study.get_trials() == []
+    assert study.optuna.get_trials() == []
 
 
 @pytest.mark.slow

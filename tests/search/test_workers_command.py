@@ -10,16 +10,16 @@ from rich.console import Console
 from sqlalchemy import update
 
 from search.cli.service import workers_command
-from search.queue.workers import Doing, WorkerRow, enrol, note, workers
+from search.queue.workers import WorkerRow, WorkerStatus, note, register, workers
 from search.storage.tables import WORKERS, Process, this_process
-from search.terminal.status import ago, crew_document, crew_table
+from search.terminal.status import ago, workers_document, workers_table
 
 LONG = WorkerRow(
     Process(
         "a-very-long-host-name.cluster.example.org:4194304:1", "a-very-long-host-name.cluster.example.org", 4194304, 1
     ),
     "cuda:GPU-5c89852c-d268-8c95 NVIDIA GeForce RTX 3090",
-    Doing("working", "a-study-of-a-long-name-wave_unet_transformer", 12345, 199, -12.345),
+    WorkerStatus("working", "a-study-of-a-long-name-wave_unet_transformer", 12345, 199, -12.345),
     3 * 86_400.0,
     59.9,
 )
@@ -28,7 +28,7 @@ LONG = WorkerRow(
 def drawn(rows: list[WorkerRow]) -> str:
     console = Console(width=80, force_terminal=False)
     with console.capture() as said:
-        console.print(crew_table(rows))
+        console.print(workers_table(rows))
     return said.get()
 
 
@@ -47,26 +47,26 @@ def test_alive_stopped_and_died_are_told_apart(bench: Any) -> None:
     late, early = Process("late", "elsewhere", 1, 7), Process("early", "elsewhere", 2, 7)
     done = Process("done", host, 2**22 - 4, 7)
     for process in (me, gone, late, early, done):
-        enrol(bench.engine, process, "cpu", 30.0)
+        register(bench.engine, process, "cpu", 30.0)
     with bench.engine.begin() as connection:
-        note(connection, me, Doing("working", "tiny", 3, 7, -1.5))
-        note(connection, done, Doing("stopped"))
+        note(connection, me, WorkerStatus("working", "tiny", 3, 7, -1.5))
+        note(connection, done, WorkerStatus("stopped"))
         aged = update(WORKERS).where(WORKERS.c.worker == "late").values(seen_at=WORKERS.c.seen_at - 31.0)
         connection.execute(aged)
     rows = workers(bench.engine)
-    states = {row.process.name: row.doing.state for row in rows}
+    states = {row.process.name: row.status.state for row in rows}
     assert states == {me.name: "working", "gone": "died", "late": "died", "early": "waiting", "done": "stopped"}
     assert "2 alive, 2 died of 5 workers" in drawn(rows)
 
 
 def test_json_holds_the_whole_roster(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
     me = this_process()
-    enrol(bench.engine, me, "cuda:1 NVIDIA GeForce RTX 3090", 30.0)
+    register(bench.engine, me, "cuda:1 NVIDIA GeForce RTX 3090", 30.0)
     with bench.engine.begin() as connection:
-        note(connection, me, Doing("working", "tiny", 3, 7, -1.5))
+        note(connection, me, WorkerStatus("working", "tiny", 3, 7, -1.5))
     workers_command(as_json=True, storage=bench.url)
     (row,) = json.loads(capsys.readouterr().out)
-    assert row == crew_document(workers(bench.engine))[0] | {
+    assert row == workers_document(workers(bench.engine))[0] | {
         "seen_s_ago": row["seen_s_ago"],
         "started_s_ago": row["started_s_ago"],
     }

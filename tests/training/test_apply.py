@@ -16,15 +16,16 @@ from torch import Tensor, nn
 
 from data.config import DataConfig
 from data.corpus import condition
+from data.errors import DataError
 from data.readers.read import read
-from data.recording import DataError, Recording
+from data.recording import Recording
 from models import DENOISERS
 from training.apply import apply, check_output, overlap_add, window_starts, window_weights, write_estimate
-from training.decode import ConfigError
+from training.errors import ConfigError
 from training.evaluation.estimate import estimate_windows
 
 CPU = torch.device("cpu")
-Heart = Callable[..., Recording]
+Heartbeat = Callable[..., Recording]
 
 
 class Blur(nn.Module):
@@ -80,7 +81,7 @@ def test_the_batch_size_decides_nothing() -> None:
 @pytest.mark.parametrize("rate_hz", [250.0, 400.0, 1000.0, 333.25, 4000.0, 22050.0])
 @pytest.mark.parametrize("seconds", [0.7, 4.096, 13.37])
 def test_output_has_the_length_of_the_input_and_identity_gives_the_conditioned_signal(
-    rate_hz: float, seconds: float, data: DataConfig, identity: nn.Module, heart: Heart
+    rate_hz: float, seconds: float, data: DataConfig, identity: nn.Module, heart: Heartbeat
 ) -> None:
     """Any length, a fraction of a window too, and any rate. Compared by correlation: two resamplings lie between."""
     recording = heart(0, Path("a.npz"), seconds=seconds, rate_hz=rate_hz)
@@ -95,14 +96,14 @@ def test_output_has_the_length_of_the_input_and_identity_gives_the_conditioned_s
 
 
 def test_at_the_model_s_own_rate_identity_gives_the_conditioned_signal_exactly(
-    data: DataConfig, identity: nn.Module, heart: Heart
+    data: DataConfig, identity: nn.Module, heart: Heartbeat
 ) -> None:
     recording = heart(0, Path("a.npz"), seconds=20.0)
     estimate = apply(identity, recording, data, CPU)
     np.testing.assert_allclose(estimate, condition(recording, data)[0], atol=1e-6)
 
 
-def test_longer_windows_are_taken_and_shorter_ones_than_in_training_refused(data: DataConfig, heart: Heart) -> None:
+def test_longer_windows_are_taken_and_shorter_ones_than_in_training_refused(data: DataConfig, heart: Heartbeat) -> None:
     """A model sees as much at once as window_s says."""
     seen: list[int] = []
 
@@ -121,12 +122,14 @@ def test_longer_windows_are_taken_and_shorter_ones_than_in_training_refused(data
 
 
 @pytest.mark.parametrize("window_s", [0.0, -3.0, float("nan"), float("inf"), -float("inf"), 1e308])
-def test_windows_of_no_length_are_refused(data: DataConfig, identity: nn.Module, heart: Heart, window_s: float) -> None:
+def test_windows_of_no_length_are_refused(
+    data: DataConfig, identity: nn.Module, heart: Heartbeat, window_s: float
+) -> None:
     with pytest.raises(ConfigError, match=r"window_s is .*; at least the .* s of training"):
         apply(identity, heart(0, Path("a.npz"), seconds=12.0), data, CPU, window_s=window_s)
 
 
-def test_amplitude_in_is_amplitude_out(data: DataConfig, heart: Heart) -> None:
+def test_amplitude_in_is_amplitude_out(data: DataConfig, heart: Heartbeat) -> None:
     """A model sees windows scaled to its own range; what leaves is in the recording's unit."""
     recording = heart(0, Path("a.npz"), seconds=10.0)
     loud = Recording(recording.signals * np.float32(1e4), recording.rate_hz, recording.channels, recording.source)
@@ -139,13 +142,13 @@ def test_silence_stays_silence(identity: nn.Module) -> None:
     assert not overlap_add(identity, np.zeros((1, 900), np.float32), 512, CPU, 4).any()
 
 
-def test_a_recording_too_short_to_filter_is_refused(data: DataConfig, identity: nn.Module, heart: Heart) -> None:
+def test_a_recording_too_short_to_filter_is_refused(data: DataConfig, identity: nn.Module, heart: Heartbeat) -> None:
     with pytest.raises(DataError, match=r"a.npz: 0.0400 s cannot be conditioned"):
         apply(identity, heart(0, Path("a.npz"), seconds=0.04), data, CPU)
 
 
 @pytest.mark.parametrize("ending", [".wav", ".mat", ".npz"])
-def test_estimates_are_written_and_read_back(ending: str, heart: Heart, tmp_path: Path) -> None:
+def test_estimates_are_written_and_read_back(ending: str, heart: Heartbeat, tmp_path: Path) -> None:
     recording = heart(0, tmp_path / "in.npz", seconds=3.0, rate_hz=500.0)
     estimate = (3 * recording.signals[0]).astype(np.float32)
     path = tmp_path / "new" / f"estimate{ending}"
@@ -165,7 +168,7 @@ def test_estimates_are_written_and_read_back(ending: str, heart: Heart, tmp_path
     ],
 )
 def test_an_output_that_cannot_be_is_refused(
-    name: str, rate_hz: float, said: str, heart: Heart, tmp_path: Path
+    name: str, rate_hz: float, said: str, heart: Heartbeat, tmp_path: Path
 ) -> None:
     recording = heart(0, tmp_path / "in.npz", rate_hz=rate_hz)
     with pytest.raises(ConfigError, match=said):

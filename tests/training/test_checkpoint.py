@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import data.files
-from training.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint, save_weights
+from training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from training.errors import CheckpointError
 
 CPU = torch.device("cpu")
 

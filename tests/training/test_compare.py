@@ -18,7 +18,7 @@ from data.mixing.mixture import HeldOut, held_out
 from models.classical import CLASSICAL
 from training.checkpoint import save_weights
 from training.config import RunConfig, write_run
-from training.decode import ConfigError
+from training.errors import ConfigError
 from training.evaluation.compare import (
     COMPARED_SCORES,
     Comparison,

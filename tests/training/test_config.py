@@ -26,7 +26,8 @@ from training.config import (
     to_document,
     write_run,
 )
-from training.decode import ConfigError, decode, read_document, write_document
+from training.decode import decode, read_document, write_document
+from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 
 GOLDEN = Path(__file__).parent / "golden_run_v1.yaml"

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from data.config import HeldOutConfig
 from data.corpus import Corpus, load
 from models.autoencoder import AutoencoderConfig
-from training.checkpoint import CheckpointError, load_checkpoint, save_weights
+from training.checkpoint import load_checkpoint, save_weights
 from training.config import Ancestor, InitConfig, RunConfig, from_document, read_run, to_document, write_run
-from training.decode import ConfigError
+from training.errors import CheckpointError, ConfigError
 from training.learner import build_learner
 from training.lineage import config_sha256, start_from
 from training.runs import train_to_folder

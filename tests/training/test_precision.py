@@ -13,8 +13,8 @@ from rich.console import Console
 from data.corpus import Corpus
 from training.checkpoint import load_checkpoint
 from training.config import FitConfig, RunConfig, write_run
-from training.decode import ConfigError
 from training.device import arithmetic, check_precision, precision_on
+from training.errors import ConfigError
 from training.learner import Learner, build_learner
 from training.report import EpochReport
 from training.runs import evaluate_folder, override, train_to_folder

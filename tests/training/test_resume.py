@@ -11,8 +11,8 @@ import torch
 import training.learner
 from data.corpus import Corpus
 from models import DENOISERS
-from training.checkpoint import CheckpointError
 from training.config import RunConfig
+from training.errors import CheckpointError
 from training.report import EpochReport
 from training.schedule import ScheduleConfig
 from training.trainer import CHECKPOINT, WEIGHTS, train

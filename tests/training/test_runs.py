@@ -10,23 +10,24 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from data.errors import DataError
 from data.readers.arrays import write_npz
 from data.readers.read import read
-from data.recording import DataError, Recording
+from data.recording import Recording
 from models import DENOISERS
 from models.classical import CLASSICAL
-from training.checkpoint import CheckpointError, save_weights
+from training.checkpoint import save_weights
 from training.config import RunConfig, read_run_with_provenance, write_run
-from training.decode import ConfigError
+from training.errors import CheckpointError, ConfigError, TrainingFailed
 from training.optimiser import OptimiserConfig
 from training.runs import apply_folder, evaluate_folder, override, train_to_folder
 from training.trackers.base import TRACKERS, Tracker
-from training.trainer import CHECKPOINT, WEIGHTS, TrainingFailed
+from training.trainer import CHECKPOINT, WEIGHTS
 
 MakeRun = Callable[..., RunConfig]
 Quiet = Callable[[], Console]
 Said = Callable[[Console], str]
-Heart = Callable[..., Recording]
+Heartbeat = Callable[..., Recording]
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def test_weights_of_another_config_are_refused(trained: Path, tmp_path: Path, qu
 
 @pytest.mark.parametrize("rate_hz", [250.0, 1000.0])
 def test_applying_gives_an_estimate_as_long_as_the_recording(
-    trained: Path, heart: Heart, tmp_path: Path, rate_hz: float
+    trained: Path, heart: Heartbeat, tmp_path: Path, rate_hz: float
 ) -> None:
     recording = heart(3, tmp_path / "in.npz", seconds=9.3, rate_hz=rate_hz)
     n_samples = apply_folder(trained, recording, tmp_path / "out.wav", "cpu")
@@ -215,7 +216,9 @@ def test_applying_gives_an_estimate_as_long_as_the_recording(
     assert np.isfinite(back.signals).all()
 
 
-def test_applying_takes_the_first_channel_of_a_recording_with_more(trained: Path, heart: Heart, tmp_path: Path) -> None:
+def test_applying_takes_the_first_channel_of_a_recording_with_more(
+    trained: Path, heart: Heartbeat, tmp_path: Path
+) -> None:
     one = heart(3, tmp_path / "in.npz", seconds=6.0)
     more = Recording(np.stack([one.signals[0], one.signals[0][::-1]]), one.rate_hz, ("z", "x"), one.source)
     for name, recording in (("one.npz", one), ("more.npz", more)):
@@ -223,7 +226,7 @@ def test_applying_takes_the_first_channel_of_a_recording_with_more(trained: Path
     np.testing.assert_array_equal(read(tmp_path / "one.npz").signals, read(tmp_path / "more.npz").signals)
 
 
-def test_applying_refuses_before_it_works(make_run: MakeRun, trained: Path, heart: Heart, tmp_path: Path) -> None:
+def test_applying_refuses_before_it_works(make_run: MakeRun, trained: Path, heart: Heartbeat, tmp_path: Path) -> None:
     recording = heart(3, tmp_path / "in.npz")
     write_npz(recording, recording.source)
     with pytest.raises(ConfigError, match="not a run's folder"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.decode import ConfigError
+from training.errors import ConfigError
 from training.switches import Switches, mask, masking, read_switches
 
 HOOK = "https://discord.com/api/webhooks/123456/a-long-token"

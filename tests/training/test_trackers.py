@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from training.config import RunConfig
-from training.decode import ConfigError
+from training.errors import ConfigError
 from training.report import EpochReport
 from training.switches import Switches
 from training.trackers.base import TRACKERS, Outages, Tracker, Trackers, build_trackers, chosen, curves

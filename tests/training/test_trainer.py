@@ -16,10 +16,11 @@ from data.mixing.mixture import Mixture
 from models import DENOISERS
 from objectives.losses import PeakL1Config
 from training.config import RunConfig
+from training.errors import TrainingFailed
 from training.optimiser import OptimiserConfig
 from training.report import EpochReport
 from training.schedule import ScheduleConfig, ramps_end
-from training.trainer import CHECKPOINT, TrainingFailed, train
+from training.trainer import CHECKPOINT, train
 
 MakeRun = Callable[..., RunConfig]
 Reports = Callable[..., list[EpochReport]]

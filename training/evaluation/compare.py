@@ -13,9 +13,9 @@ from data.corpus import Corpus, load
 from data.mixing.mixture import HeldOut, held_out
 from objectives.heart import heart_rates_bpm
 from training.config import RunConfig
-from training.decode import ConfigError, encode
-from training.device import arithmetic, precision_on, resolve_device
-from training.evaluation.estimate import estimate_held_out
+from training.decode import encode
+from training.errors import ConfigError
+from training.evaluation.estimate import estimate_mixture
 from training.evaluation.evaluate import classical_rows
 from training.evaluation.intervals import N_RESAMPLES, Interval, bootstrap_mean
 from training.evaluation.scores import SCORES, Values, Windows, heard, windows_at
@@ -193,11 +193,7 @@ def _has_rate(windows: Windows) -> NDArray[np.bool_]:
 
 
 def _estimate(run: RunConfig, folder: Path, mixture: HeldOut, threads: int | None) -> NDArray[np.float32]:
-    model = load_model(run, folder)
-    device = resolve_device(run.fit.device)
-    precision = precision_on(device, run.fit.precision)
-    with arithmetic(run.fit.seed, device, threads, precision):
-        return estimate_held_out(model.to(device), mixture, device, run.fit.batch_size, precision)
+    return estimate_mixture(load_model(run, folder), run, mixture, threads)
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from training.evaluation.compare import Comparison, Line
 from training.evaluation.intervals import CONFIDENCE, FEW_RECORDINGS, Interval
 from training.evaluation.scores import SCORES
 from training.evaluation.showcase import COLOURS, save
+from training.numbers import finite
 from training.report import shown_snr
 
 CSV_FILE, FIGURE_FILE = "compare.csv", "compare.png"
@@ -107,15 +108,7 @@ def comparison_document(found: Comparison) -> dict[str, Any]:
         field.name: getattr(found, field.name) for field in dataclasses.fields(found) if field.name not in ("lines",)
     }
     lines = [dataclasses.asdict(line) for line in found.lines]
-    return {**_plain(about), "confidence": CONFIDENCE, "lines": _plain(lines)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {**finite(about), "confidence": CONFIDENCE, "lines": finite(lines)}
 
 
 def write_comparison(found: Comparison, folder: Path) -> None:

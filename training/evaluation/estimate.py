@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data.mixing.mixture import HeldOut, window_scale
-from training.device import autocast
+from training.config import RunConfig
+from training.device import arithmetic, autocast, precision_on, resolve_device
 
 
 def estimate_windows(
@@ -37,3 +38,14 @@ def estimate_held_out(
     n_snrs, n_windows, n_channels, n_samples = mixture.noisy.shape
     flat = mixture.noisy.reshape(n_snrs * n_windows, n_channels, n_samples)
     return estimate_windows(model, flat, device, batch_size, precision).reshape(n_snrs, n_windows, n_samples)
+
+
+def estimate_mixture(model: nn.Module, run: RunConfig, mixture: HeldOut, threads: int | None) -> NDArray[np.float32]:
+    """Estimates float32[snr, window, time] of a held-out mixture by the model of `run`, on the run's device.
+
+    The precision is the run's where that device has it, else fp32. Moves `model` to the device.
+    """
+    device = resolve_device(run.fit.device)
+    precision = precision_on(device, run.fit.precision)
+    with arithmetic(run.fit.seed, device, threads, precision):
+        return estimate_held_out(model.to(device), mixture, device, run.fit.batch_size, precision)

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from training.config import RunConfig
-from training.decode import ConfigError, pick
+from training.decode import pick
+from training.errors import ConfigError
+from training.numbers import finite
 from training.report import EpochReport, shown_snr
 from training.switches import Switches, mask
 
@@ -78,6 +79,7 @@ def curves(report: EpochReport) -> dict[str, float]:
 
 
 LOGGER = logging.getLogger("drivebeat.trackers")
+KEPT = ("run.yaml", "weights.safetensors", "window.png", "noisy.wav", "clean.wav", "estimate.wav")
 
 
 class JsonLinesTracker(Tracker):
@@ -90,17 +92,6 @@ class JsonLinesTracker(Tracker):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("w" if report.epoch == 0 else "a", encoding="utf-8") as file:
             file.write(json.dumps(finite(dataclasses.asdict(report)), allow_nan=False) + "\n")
-
-
-def finite(values: dict[str, Any]) -> dict[str, Any]:
-    """`values` with null for what JSON has no number for: a median heart-rate error can be infinite."""
-    plain: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            plain[key] = finite(value)
-        else:
-            plain[key] = None if isinstance(value, float) and not math.isfinite(value) else value
-    return plain
 
 
 class StdoutTracker(Tracker):
@@ -209,3 +200,8 @@ TRACKERS: dict[str, Callable[[Place], Tracker]] = {
     "neptune": _neptune,
 }
 REMOTE = frozenset({"mlflow", "neptune"})
+
+
+def kept_files(folder: Path) -> list[Path]:
+    """The files of a trial's or a run's folder that trackers are given: config, best weights, figure, sounds."""
+    return [folder / name for name in KEPT if (folder / name).is_file()]

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from training.config import RunConfig, to_document
-from training.decode import ConfigError
+from training.errors import ConfigError
 from training.report import EpochReport
 from training.trackers.base import Place, Tracker, curves
 

@@ -1,0 +1,114 @@
+"""Build what a trial trains: its run, its model and the validation mixture, each once."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from data.corpus import Corpus
+from data.mixing.mixture import HeldOut, held_out
+from objectives.cost import latency_ms, n_parameters
+from search.errors import ConfigError
+from search.storage.fast.storage import batch
+from search.study.spec import ConstraintSpec, run_of
+from search.trials import DEVICE, LATENCY_MS, N_PARAMETERS, RUN
+from search.worker.context import Assignment, WorkerContext
+from training.config import RunConfig, from_document, to_document
+from training.device import arithmetic, resolve_device
+
+
+class Infeasible(Exception):
+    """The trial's parameters make no model, or one over the study's limits; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BuiltTrial:
+    """model: with its initial weights, on the CPU. validation: the mixture that scores it. continued: another worker
+    began it."""
+
+    run: RunConfig
+    model: nn.Module
+    validation: HeldOut
+    continued: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """attributes: shown with the trial. over: by how much each limit is exceeded (feasible <= 0). broken: the first
+    limit that is, in words."""
+
+    attributes: Mapping[str, float]
+    over: Mapping[str, float]
+    broken: str
+
+
+def build(context: WorkerContext, assignment: Assignment) -> BuiltTrial:
+    """Build the trial's model and mixture, and store its whole run, so that another worker can continue it.
+
+    A trial that another worker began keeps the run that was stored then. Raises Infeasible.
+    """
+    trial = assignment.trial
+    stored = context.retry(lambda: trial.user_attrs.get(RUN))
+    run = _run_of(context, assignment, stored)
+    with arithmetic(run.fit.seed, torch.device("cpu"), run.fit.threads):
+        model = run.build_model(context.corpus.n_channels)
+        cost = _measure(run, model, context.study.spec.constraints, context.corpus)
+
+    def store() -> None:
+        with batch(trial.storage, trial._trial_id):
+            for name, value in cost.over.items():
+                trial.set_constraint(name, value)
+            trial.set_user_attr(RUN, json.dumps(to_document(run)))
+            trial.set_user_attr(DEVICE, str(resolve_device(run.fit.device)))
+            for name, value in cost.attributes.items():
+                trial.set_user_attr(name, value)
+
+    context.retry(store)
+    if cost.broken:
+        raise Infeasible(cost.broken)
+    mixture = held_out(context.corpus.splits["validation"], run.data, run.data.validation)
+    return BuiltTrial(run, model, mixture, continued=stored is not None)
+
+
+def with_threads(run: RunConfig, threads: int | None) -> RunConfig:
+    """`run` with the worker's share of CPU threads, unless the study fixes it."""
+    if run.fit.threads is not None or threads is None:
+        return run
+    return dataclasses.replace(run, fit=dataclasses.replace(run.fit, threads=threads))
+
+
+def _run_of(context: WorkerContext, assignment: Assignment, stored: str | None) -> RunConfig:
+    """The run that was stored with the trial, else the one that its parameters stand for. Raises Infeasible."""
+    spec, where = context.study.spec, f"trial {assignment.number}"
+    try:
+        if stored is not None:
+            return from_document(json.loads(stored), where)
+        run = run_of(spec, context.study.space, assignment.params, where)
+    except ConfigError as error:  # every value is in its range, but no model exists for all of them
+        raise Infeasible(str(error)) from error
+    # equal results need equal threads, so a deterministic study takes one wherever it runs
+    run = with_threads(run, 1 if spec.deterministic else context.threads)
+    if context.tracking.switches.only_first_batch:
+        run = dataclasses.replace(run, fit=dataclasses.replace(run.fit, steps_per_epoch=1))
+    return run
+
+
+def _measure(run: RunConfig, model: nn.Module, limits: ConstraintSpec, corpus: Corpus) -> _Cost:
+    size = n_parameters(model)
+    attributes: dict[str, float] = {N_PARAMETERS: size}
+    over: dict[str, float] = {}
+    broken = ""
+    if limits.max_parameters is not None:
+        over[N_PARAMETERS] = size - limits.max_parameters
+        if size > limits.max_parameters:
+            broken = f"{size:,} parameters, {limits.max_parameters:,} allowed"
+    if limits.max_latency_ms is not None:
+        latency = latency_ms(model, corpus.n_channels, run.data.window_samples)
+        attributes[LATENCY_MS] = round(latency, 2)
+        over[LATENCY_MS] = latency - limits.max_latency_ms
+        if latency > limits.max_latency_ms:
+            broken = broken or f"{latency:.1f} ms a window, {limits.max_latency_ms:g} ms allowed"
+    return _Cost(attributes, over, broken)
