@@ -90,15 +90,17 @@ def test_device_and_threads_stand_in_the_environment_before_the_worker_imports_t
 ) -> None:
     program = "import os; print(*(os.environ[n] for n in ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS', 'STORAGE_NAME')))"
     program = program.replace("STORAGE_NAME", "DRIVEBEAT_STORAGE")
-    monkeypatch.setattr(search.seats, "work_command", lambda launch, threads: [sys.executable, "-c", program])
-    process = search.seats.start_worker(a_launch(tmp_path, url=POSTGRES), tmp_path / "logs" / "w.log", 3, "GPU-7f3a")
+    monkeypatch.setattr(search.launch.base, "work_command", lambda launch, threads: [sys.executable, "-c", program])
+    process = search.launch.base.start_worker(
+        a_launch(tmp_path, url=POSTGRES), tmp_path / "logs" / "w.log", 3, "GPU-7f3a"
+    )
     assert process.wait(30) == 0
     assert last_line_of(tmp_path / "logs" / "w.log") == f"GPU-7f3a 3 {POSTGRES}"
 
 
 def test_the_command_holds_no_storage_url(tmp_path: Path) -> None:
     """Others on the machine see command lines, and a URL may hold a password."""
-    assert "hush" not in " ".join(search.seats.work_command(a_launch(tmp_path, url=POSTGRES), 1))
+    assert "hush" not in " ".join(search.launch.base.work_command(a_launch(tmp_path, url=POSTGRES), 1))
 
 
 # --- who is started again -------------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def test_what_came_with_a_report_is_used_once_and_soon(
     trial = study.ask()
     trial.report(2.5, 0)
     if late:
-        monkeypatch.setattr(search.lean_storage, "FRESH_S", 0.0)
+        monkeypatch.setattr(search.storage.fast.storage, "FRESH_S", 0.0)
     else:
         assert trial.should_prune()
     for _ in range(4):

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 import search.storage.retry
-from benchmarks.postgres import Postgres
 from search.storage.open import StorageError, open_engine, open_storage
 from search.storage.retry import is_starting, patiently
 from search.storage.tables import this_process
 from search.study.study import create
 from search.worker.opening import enter
 from search.worker.worker import work
+from tests.support.postgres import Postgres
+from tests.support.waiting import wait_for
 
 
 def test_a_worker_started_while_the_server_is_down_runs_when_it_is_up(
@@ -33,8 +33,7 @@ def test_a_worker_started_while_the_server_is_down_runs_when_it_is_up(
     postgres_server.stop()
 
     def start_when_it_waits() -> None:
-        while not said:
-            time.sleep(0.05)
+        wait_for(lambda: said)
         postgres_server.start()
 
     starter = threading.Thread(target=start_when_it_waits)
@@ -131,7 +130,7 @@ def test_waiting_to_be_let_in_ends_with_its_deadline_and_the_servers_own_words()
 
 def test_a_signal_ends_the_waiting_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGTERM to a worker that waits to be let in: exit code 0, no trial."""
-    monkeypatch.setattr(search.patience, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(search.storage.retry, "LONGEST_PAUSE_S", 0.2)
     said: list[str] = []
 
     def say(line: str) -> None:

@@ -1,10 +1,6 @@
 """A worker that is stopped (SIGSTOP) while it holds the turn: others get on, and what it does late is refused."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,15 +14,8 @@ from search.storage.open import open_engine
 from search.storage.tables import Process, this_process
 from search.study.study import SearchStudy
 from search.worker.assign import next_turn
-
-HOLDER = Path(__file__).with_name("holder.py")
-
-
-def wait_for(happens: Callable[[], bool], limit_s: float = 30.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not happens():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+from tests.support.holder import start_holder
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -39,11 +28,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_lock_of_a_stopped_process_is_taken_and_its_waking_harms_nobody(
     empty_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    holder = subprocess.Popen([sys.executable, str(HOLDER), empty_url, str(tmp_path)], env=environment)
+    holder = start_holder(empty_url, tmp_path)
     engine, third = open_engine(empty_url), open_engine(empty_url)
     try:
-        wait_for((tmp_path / "held").exists)
+        wait_for((tmp_path / "held").exists, 30.0)
         holder.send_signal(signal.SIGSTOP)
         with alone(engine, "turn", expires_s=1.0):
             (tmp_path / "go").touch()
@@ -108,7 +96,7 @@ def test_a_turn_whose_slot_was_lost_on_the_way_is_none_and_its_trial_is_the_next
     search_of: SearchStudy, bench_of_each: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = bench_of_each.engine
-    real, given_up = search.turns.set_trial, []
+    real, given_up = search.worker.assign.set_trial, []
 
     def late(engine: Any, held: Claim, trial: int) -> bool:
         """As if it had slept past its lease, and its slot had been claimed anew."""
@@ -116,7 +104,7 @@ def test_a_turn_whose_slot_was_lost_on_the_way_is_none_and_its_trial_is_the_next
             given_up.append(claim(engine, search_of.name, elsewhere("late"), 30.0))
         return real(engine, held, trial)
 
-    monkeypatch.setattr(search.turns, "set_trial", late)
+    monkeypatch.setattr(search.worker.assign, "set_trial", late)
     assert next_turn(search_of, engine, elsewhere("late"), 30.0) is None
     again = next_turn(search_of, engine, elsewhere("late"), 30.0)
     assert again is not None

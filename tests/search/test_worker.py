@@ -1,10 +1,7 @@
 """A worker alone: failures give their slot back and do not go on for ever; other data or a stop end it in order."""
 
-import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,8 @@ from optuna.trial import TrialState
 from search.queue.slots import progress
 from search.study.study import load_study
 from search.worker.worker import WorkerError, work
+from tests.support.program import command, environment
+from tests.support.waiting import wait_for
 
 # a learning rate at which the very first steps overflow
 DIVERGING = {
@@ -119,18 +118,21 @@ def test_a_signal_in_a_long_epoch_ends_a_worker_in_order_and_the_trial_goes_on_e
     """The epoch has a million steps: nothing that waits for its end would come back."""
     bench.create(make_spec(fixed={"levels": 2, "batch_size": 4, "steps_per_epoch": 1_000_000}))
     worker = subprocess.Popen(
-        [sys.executable, "-m", "search", "work", "tiny", "--threads", "1"],
+        command("work", "tiny", "--threads", "1"),
         cwd=tmp_path,
-        env={**os.environ, "DRIVEBEAT_STORAGE": bench.url, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env=environment(DRIVEBEAT_STORAGE=bench.url),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     study = load_study("tiny", bench.storage).study
+
+    def trains() -> bool:
+        assert worker.poll() is None, worker.communicate()
+        return any("device" in trial.user_attrs for trial in study.get_trials())
+
     try:
-        while not any("device" in trial.user_attrs for trial in study.get_trials()):
-            assert worker.poll() is None, worker.communicate()
-            time.sleep(0.1)
+        wait_for(trains, 150.0, 0.1)
         worker.send_signal(signal.SIGTERM)
         out, err = worker.communicate(timeout=60)
     finally:
