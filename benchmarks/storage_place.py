@@ -1,6 +1,7 @@
 """Where benchmarks.storage measures: each kind of storage with so and so many trials in it, and a statement counter."""
 
 import contextlib
+import importlib.util
 import multiprocessing
 import random
 import uuid
@@ -60,9 +61,7 @@ class Place:
 
 def kinds_here(place: Place) -> tuple[str, ...]:
     """The kinds to compare: stock first; the gRPC proxy only where grpcio is installed."""
-    with contextlib.suppress(ImportError):
-        import grpc  # noqa: F401
-
+    if importlib.util.find_spec("grpc"):
         return ("stock", "grpc", "journal", "ours")
     return ("stock", "journal", "ours")
 

@@ -1,7 +1,6 @@
 """Deaths of a trial's workers: those in a row without an epoch in between fail it; a machine taken away does not."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,10 +11,11 @@ from search.storage.tables import SLOTS, Process, this_process
 from search.study.study import SearchStudy
 from search.worker.assign import MAX_DEATHS, Turn, next_turn, sweep
 from search.worker.outcome import TrialOutcome
+from tests.support.study import Bench, MakeSpec
 
 
 @pytest.fixture
-def search(bench_of_each: Any, make_spec: Callable[..., object]) -> SearchStudy:
+def search(bench_of_each: Bench, make_spec: MakeSpec) -> SearchStudy:
     return bench_of_each.create(make_spec(epochs=9, budget={"trials": 2}))
 
 
@@ -36,7 +36,7 @@ def dies(search: SearchStudy, engine: Any, n: int, epoch: int | None = None) -> 
     return turn.held.outcome
 
 
-def test_deaths_with_an_epoch_between_them_never_fail_a_trial(search: SearchStudy, bench_of_each: Any) -> None:
+def test_deaths_with_an_epoch_between_them_never_fail_a_trial(search: SearchStudy, bench_of_each: Bench) -> None:
     """A pre-empted machine: killed again and again, but each time farther on."""
     engine = bench_of_each.engine
     outcomes = [dies(search, engine, n, epoch=n) for n in range(2 * MAX_DEATHS)]
@@ -46,7 +46,7 @@ def test_deaths_with_an_epoch_between_them_never_fail_a_trial(search: SearchStud
 
 
 def test_deaths_at_one_and_the_same_epoch_fail_it_though_it_had_got_so_far(
-    search: SearchStudy, bench_of_each: Any
+    search: SearchStudy, bench_of_each: Bench
 ) -> None:
     engine = bench_of_each.engine
     dies(search, engine, 0, epoch=3)
@@ -58,13 +58,13 @@ def test_deaths_at_one_and_the_same_epoch_fail_it_though_it_had_got_so_far(
     assert f"took {MAX_DEATHS} workers with it and no epoch was finished in between" in outcome.reason
 
 
-def test_an_epoch_ends_the_row(search: SearchStudy, bench_of_each: Any) -> None:
+def test_an_epoch_ends_the_row(search: SearchStudy, bench_of_each: Bench) -> None:
     engine = bench_of_each.engine
     epochs = [None, None, 0, None, None, 1, None, None]
     assert [dies(search, engine, n, epoch) for n, epoch in enumerate(epochs)] == [None] * len(epochs)
 
 
-def test_a_trial_given_back_in_order_is_no_death(search: SearchStudy, bench_of_each: Any) -> None:
+def test_a_trial_given_back_in_order_is_no_death(search: SearchStudy, bench_of_each: Bench) -> None:
     """SIGTERM, as by SLURM before it takes a machine: however often."""
     engine = bench_of_each.engine
     for n in range(2 * MAX_DEATHS):

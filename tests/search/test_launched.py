@@ -66,7 +66,7 @@ def launch_by(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def finished(study: SearchStudy) -> list[tuple[float, float]]:
     trials = study.study.get_trials()
     assert all(trial.state == TrialState.COMPLETE for trial in trials)
-    return sorted((trial.params["learning_rate"], trial.value) for trial in trials)
+    return sorted((trial.params["learning_rate"], trial.value) for trial in trials if trial.value is not None)
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from optuna.trial import TrialState
 
 from search.queue.slots import progress
 from search.study.study import load_study
+from search.worker.outcome import TrialOutcome
+from search.worker.trial import run_trial
 from search.worker.worker import WorkerError, work
 from tests.support.program import command, environment
 from tests.support.waiting import wait_for
@@ -72,18 +74,16 @@ def test_a_failure_now_and_then_does_not_cost_the_budget(
     bench: Any, make_spec: Any, work_here: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every second trial fails, as by memory that another process holds; the budget is met all the same."""
-    import search.worker.worker as worker_module
+    n = 0
 
-    real, n = worker_module.run_trial, 0
-
-    def flaky(*args: Any) -> Any:
+    def flaky(*args: Any) -> TrialOutcome:
         nonlocal n
         n += 1
         if n % 2:
             raise RuntimeError(f"CUDA out of memory, tried to allocate {n} GiB")
-        return real(*args)
+        return run_trial(*args)
 
-    monkeypatch.setattr(worker_module, "run_trial", flaky)
+    monkeypatch.setattr("search.worker.worker.run_trial", flaky)
     bench.create(make_spec(epochs=1, budget={"trials": 2}))
     assert work_here("tiny") == 4
     state = progress(bench.engine, "tiny")
