@@ -42,13 +42,12 @@ from benchmarks.chaos_place import (
     words,
     work,
 )
-from benchmarks.postgres import private_postgres
 from search.artifacts.base import checkpoint_folder
 from search.queue.slots import LEASE_S
-from search.study.study import Study
-from search.trials import RESUMED, WORKER
-from training.checkpoint import load_checkpoint
-from training.errors import CheckpointError
+from search.study.study import SearchStudy
+from search.worker.assign import RESUMED, WORKER
+from tests.support.postgres import private_postgres
+from training.checkpoint import CheckpointError, load_checkpoint
 from training.trainer import CHECKPOINT
 
 LIMIT_S = 600.0

@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import socket
 import subprocess
 import time
 import traceback
@@ -16,7 +15,9 @@ import sqlalchemy
 from benchmarks.chaos_place import Place, Row, ended, make, spec_of, start, states, trials, wait_all, words, work
 from search.storage.open import open_engine, open_storage
 from search.storage.tables import SCHEMA
+from search.study.spec import StudySpec
 from search.study.study import load_study
+from tests.support.waiting import free_port
 
 LIMIT_S = 1800.0
 
@@ -41,13 +42,13 @@ def cold_start(place: Place, quick: bool) -> Row:
     )
 
 
-def _child(place: Place, spec: object, start_at: float) -> int:
+def _child(place: Place, spec: StudySpec, start_at: float) -> int:
     child = os.fork()
     if child:
         return child
     try:
         time.sleep(max(0.0, start_at - time.time()))
-        make(place, spec)  # type: ignore[arg-type]
+        make(place, spec)
         load_study("cold", open_storage(place.url))
         os._exit(0)
     except BaseException:
@@ -62,10 +63,8 @@ def exactly_once(place: Place, quick: bool) -> Row:
     draw = random.Random(7)
     points = [{"width": 8, "learning_rate": draw.uniform(1e-3, 2e-3)} for _ in range(n_points)]
     brief = {"steps_per_epoch": 5}
-    study = make(place, spec_of(place, "queue", n_points, epochs=1, enqueue=points, fixed=brief))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    search = make(place, spec_of(place, "queue", n_points, epochs=1, enqueue=points, fixed=brief))
+    port = free_port()
     dashboard = _dashboard(place, port)
     workers = [work(place, study.name, f"{i}.log") for i in range(n_workers)]
     polls = errors = 0

@@ -1,10 +1,8 @@
 """Where chaos.py does its work: a database, a tiny study that trains, worker processes, and what came of them."""
 
 import contextlib
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,15 +13,16 @@ from typing import Any
 import sqlalchemy
 from optuna.trial import FrozenTrial
 
-from benchmarks.postgres import Postgres
-from data.synthetic.recordings import SynthConfig, synthesise
 from search.storage.open import open_engine, open_storage
 from search.storage.tables import SLOTS
 from search.study.spec import StudySpec, check
-from search.study.study import Study, create
+from search.study.study import SearchStudy, create
+from tests.support.postgres import Postgres
+from tests.support.program import command, environment
+from tests.support.study import tiny_data, tiny_recordings, tiny_study
+from tests.support.waiting import wait_for
 from training.decode import decode
 
-ROOT = Path(__file__).parents[1]
 FINISHED = ("COMPLETE", "PRUNED")
 
 
@@ -57,24 +56,11 @@ class Row:
 
 def record(folder: Path) -> Path:
     """Half a minute of heart sounds at rest and of driving, generated into `folder`."""
-    synthesise(SynthConfig(seed=3, minutes=0.5, speeds_kmh=(60,)), folder)
-    return folder
+    return tiny_recordings(folder)
 
 
 def spec_of(place: Place, name: str, trials: int, epochs: int, **changes: Any) -> StudySpec:
     """A study of tiny autoencoders, about 0.3 s an epoch on one core; `changes` replace sections of its file."""
-    (clean,) = place.recordings.rglob("stop.wav")
-    (noise,) = place.recordings.rglob("60km.wav")
-    held_out = {"n_windows": 4, "snrs_db": [-5.0, 0.0]}
-    data = {
-        "clean": [{"files": [str(clean)]}],
-        "noise": [{"files": [str(noise)]}],
-        "rate_hz": 250.0,
-        "window_samples": 512,
-        "stride_samples": 16,
-        "validation": held_out,
-        "test": {**held_out, "seed": 1},
-    }
     fixed: dict[str, Any] = {
         "levels": 2,
         "kernel": 3,
@@ -85,19 +71,16 @@ def spec_of(place: Place, name: str, trials: int, epochs: int, **changes: Any) -
     }
     ranges = {"width": {"choices": [8, 16]}} | changes.pop("ranges", {})
     fixed |= changes.pop("fixed", {})
-    document = {
+    sections = {
         "name": name,
-        "models": ["autoencoder"],
         "epochs": epochs,
-        "search": ["width", "learning_rate"],
         "fixed": {key: value for key, value in fixed.items() if key not in ranges},
         "ranges": ranges,
-        "sampler": {"name": "random"},
         "pruner": {"name": "none"},
         "budget": {"trials": trials},
-        "data": data,
         **changes,
     }
+    document = tiny_study(tiny_data(place.recordings), **sections)
     return check(decode(StudySpec, document, name), name)
 
 
@@ -108,18 +91,15 @@ def make(place: Place, spec: StudySpec) -> Study:
 
 def start(place: Place, name: str, *arguments: str, log: str, **options: Any) -> subprocess.Popen[bytes]:
     """A process of `drivebeat ARGUMENTS` on the study, its words in the file `log` of the folder."""
-    environment = os.environ | {
-        "DRIVEBEAT_STORAGE": place.url,
-        "PYTHONPATH": str(ROOT),
-        "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": "1",
-        "DRIVEBEAT_ARTIFACTS": str(place.artifacts),
-    }
+    there = environment(
+        DRIVEBEAT_STORAGE=place.url,
+        PYTHONUNBUFFERED="1",
+        OMP_NUM_THREADS="1",
+        DRIVEBEAT_ARTIFACTS=str(place.artifacts),
+    )
     with (place.folder / log).open("ab") as file:
-        command = [sys.executable, "-m", "search", arguments[0], name, *arguments[1:]]
-        return subprocess.Popen(
-            command, env=environment, cwd=place.folder, stdout=file, stderr=subprocess.STDOUT, **options
-        )
+        words = command(arguments[0], name, *arguments[1:])
+        return subprocess.Popen(words, env=there, cwd=place.folder, stdout=file, stderr=subprocess.STDOUT, **options)
 
 
 def work(place: Place, name: str, log: str, lease_s: float = 30.0, **options: Any) -> subprocess.Popen[bytes]:
@@ -152,10 +132,7 @@ def wait_all(processes: list[subprocess.Popen[bytes]], limit_s: float) -> list[i
 def until(what: str, happens: Callable[[], bool], limit_s: float, every_s: float = 0.05) -> float:
     """Wait for it; the seconds it took. Raises TimeoutError."""
     began = time.monotonic()
-    while not happens():
-        if time.monotonic() - began > limit_s:
-            raise TimeoutError(f"not within {limit_s:g} s: {what}")
-        time.sleep(every_s)
+    wait_for(happens, limit_s, every_s, what)
     return time.monotonic() - began
 
 

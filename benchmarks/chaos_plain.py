@@ -26,7 +26,8 @@ import optuna
 from optuna.trial import TrialState
 
 from benchmarks.chaos_place import FINISHED, Row, ended, until, wait_all
-from benchmarks.postgres import Postgres, private_postgres
+from tests.support.postgres import Postgres, private_postgres
+from tests.support.program import environment
 
 STUDY = "plain"
 HEARTBEAT_S, GRACE_S, EPOCH_S = 2, 10, 0.3
@@ -230,9 +231,8 @@ def database_away(url: str, folder: Path, quick: bool, server: Postgres) -> Row:
 
 def _work(url: str, folder: Path, budget: int, epochs: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "benchmarks.chaos_plain", "--work", url, str(budget), str(epochs)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with (folder / "plain.log").open("ab") as log:
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(command, env=environment(), stdout=log, stderr=subprocess.STDOUT)
 
 
 def _trials(url: str) -> list[Any]:

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -36,10 +35,12 @@ from optuna.distributions import (
 from optuna.storages._rdb import models
 from sqlalchemy import insert, make_url
 
-from benchmarks.postgres import private_postgres
 from search.storage.open import driver_url, open_engine, open_storage
+from tests.support.postgres import private_postgres
+from tests.support.program import command as program
+from tests.support.program import environment
+from tests.support.waiting import free_port, wait_for_port
 
-REPOSITORY = Path(__file__).parents[1]
 SPACE: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(1e-5, 1e-2, log=True),
     "gain": FloatDistribution(0.25, 1.0),
@@ -169,9 +170,9 @@ def _cpu_s(process: int) -> float:
 @contextlib.contextmanager
 def served(command: Sequence[str], says: str, folder: Path) -> Iterator[tuple[int, int]]:
     """Run a server until it says its port; yield that and its process."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    there = environment(PYTHONUNBUFFERED="1")
     server = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=folder, env=there, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert server.stdout is not None
     try:
@@ -180,22 +181,13 @@ def served(command: Sequence[str], says: str, folder: Path) -> Iterator[tuple[in
             heard.append(line)
             if found := re.search(says, line):
                 port = int(found[1])
-                _await(port)
+                wait_for_port(port)  # the stock server says that it listens before it does
                 yield port, server.pid
                 return
         raise RuntimeError(f"{' '.join(command)}: {''.join(heard)}")
     finally:
         server.kill()
         server.communicate()
-
-
-def _await(port: int) -> None:
-    """Wait until the port answers: the stock server says that it listens before it does."""
-    for _ in range(600):
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=5):
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"port {port} does not answer")
 
 
 def look(port: int, server: int, study: int, n_trials: int, pause_s: float) -> tuple[Seen, ...]:
@@ -228,11 +220,11 @@ def compare(
         "--server",
         "wsgiref",
         "--port",
-        str(_free_port()),
+        str(free_port()),
     ]
-    ours = [sys.executable, "-m", "search", "dashboard", "--storage", url, "--port", "0"]
-    log(f"{n_trials:,} trials of {n_reports} reports, {make_url(url).get_backend_name()}, one browser over loopback")
-    log(f"{'':24}{'stock':>34}{'drivebeat':>34}")
+    ours = program("dashboard", "--storage", url, "--port", "0")
+    say(f"{n_trials:,} trials of {n_reports} reports, {make_url(url).get_backend_name()}, one browser over loopback")
+    say(f"{'':24}{'stock':>34}{'drivebeat':>34}")
     found = []
     for command, says in ((stock, r"Listening on http://[^:]+:(\d+)/"), (ours, r"http://127\.0\.0\.1:(\d+)/")):
         with served(command, says, folder) as (port, server):
@@ -249,14 +241,6 @@ def database(folder: Path, on_postgres: bool) -> Iterator[str]:
         return
     with private_postgres() as server:
         yield server.url
-
-
-def _free_port() -> int:
-    from search.dashboard.server import bound
-
-    with bound("127.0.0.1", 0) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def _cell(seen: Seen) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 from multiprocessing import get_context
+from typing import Literal
 
 import torch
 from torch import nn
@@ -23,6 +24,8 @@ LEVERS = (*OWN_CLOCK, *BY_THE_CLOCK)
 2 threads against 1. data beside: the next batch made by a second thread during the step. 2 processes: of one thread
 each, against one process of two threads, for the same number of steps in all."""
 
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
@@ -34,7 +37,7 @@ class Question:
     n_steps: int
     rounds: int
 
-    def stage(self, device: torch.device, threads: int = 1, precision: str = "fp32") -> Stage:
+    def stage(self, device: torch.device, threads: int = 1, precision: Precision = "fp32") -> Stage:
         run = run_named(self.name, self.batch_size, threads, self.window_samples)
         return build_stage(dataclasses.replace(run, fit=dataclasses.replace(run.fit, precision=precision)), device)
 

@@ -172,7 +172,7 @@ def dearest(stage: Stage, n_operators: int = 3) -> list[tuple[str, float]]:
         stage.steps(1)
     own = {
         event.key: float(event.self_device_time_total if on_cuda else event.self_cpu_time_total)
-        for event in found.key_averages()  # type: ignore[no-untyped-call]
+        for event in found.key_averages()
     }
     total = sum(own.values())
     most = sorted(own, key=lambda name: own[name], reverse=True)[:n_operators]

@@ -37,13 +37,15 @@ from models.wave_unet import WaveUNetConfig
 from models.wave_unet_transformer import WaveUNetTransformerConfig
 from objectives.losses import PeakL1Config
 from training.checkpoint import load_weights
-from training.config import FitConfig, OptimiserConfig, RunConfig, ScheduleConfig, read_run
+from training.config import FitConfig, RunConfig, read_run
 from training.device import arithmetic, resolve_device
 from training.evaluation.compare import values_by_window
 from training.evaluation.estimate import estimate_held_out
 from training.evaluation.evaluate import classical_rows
 from training.evaluation.intervals import bootstrap_mean
+from training.optimiser import OptimiserConfig
 from training.report import shown_snr
+from training.schedule import ScheduleConfig
 from training.trainer import WEIGHTS, train
 
 SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
@@ -153,7 +155,7 @@ def perform(job: Job) -> str:
                 estimates = estimate_held_out(model, mixture, device, run.fit.batch_size)
                 kept |= scores_of(mixture, estimates, split)
     with job.path.with_suffix(".part").open("wb") as file:
-        np.savez(file, **kept)
+        np.savez(file, allow_pickle=False, **kept)
     job.path.with_suffix(".part").replace(job.path)
     return f"{job.name}: {(run.fit.steps_per_epoch or 0) * run.fit.epochs} steps of {run.fit.batch_size}"
 

@@ -16,9 +16,9 @@ from statistics import median
 import sqlalchemy
 
 from benchmarks.chaos_place import Place, record
-from benchmarks.postgres import private_postgres
-from benchmarks.scaling_place import EPOCHS, Open, Worker, at_once, closed, create_study, past, worker
+from benchmarks.scaling_place import EPOCHS, Open, Worker, at_once, closed, past, study, worker
 from search.storage.open import open_engine
+from tests.support.postgres import private_postgres
 
 PHASES = ("turn", "attributes", "report", "prune", "note", "end")
 Table = tuple[str, Sequence[str], list[list[str]]]

@@ -16,6 +16,7 @@ import optuna
 from optuna.distributions import distribution_to_json
 from optuna.storages import BaseStorage
 from optuna.storages._rdb import models
+from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine, event, insert
 
 from benchmarks.chaos_place import Place, make, spec_of
@@ -207,9 +208,12 @@ def past(study: Study, url: str, n_trials: int, state: str = "COMPLETE") -> None
     first = len(study.optuna.get_trials(deepcopy=False))
     points = optuna.samplers.RandomSampler(seed=first)
     key = models.TrialModel.trial_id
-    usual = attributes_of(
-        study, {n: points.sample_independent(None, None, n, d) for n, d in study.space.sampled.items()}
-    )  # type: ignore[arg-type]
+    nobody = create_trial(state=TrialState.RUNNING)
+
+    def drawn() -> dict[str, Any]:
+        return {n: points.sample_independent(search.study, nobody, n, d) for n, d in search.space.sampled.items()}
+
+    usual = attributes_of(search, drawn())
     for start in range(first, first + n_trials, 1000):
         numbers = range(start, min(first + n_trials, start + 1000))
         times = {"datetime_start": datetime(2026, 1, 1), "datetime_complete": datetime(2026, 1, 2)}
@@ -218,8 +222,7 @@ def past(study: Study, url: str, n_trials: int, state: str = "COMPLETE") -> None
         with engine.begin() as connection:
             adding = insert(models.TrialModel).returning(key, sort_by_parameter_order=True)
             for number, trial_id in zip(numbers, connection.execute(adding, rows).scalars().all(), strict=True):
-                params = {n: points.sample_independent(None, None, n, d) for n, d in study.space.sampled.items()}  # type: ignore[arg-type]
-                _add_begun(tables, study, trial_id, params, draw)
+                _add_begun(tables, search, trial_id, drawn(), draw)
                 if state == "COMPLETE":
                     _add_ended(tables, study, trial_id, number, usual, draw)
             for table, its_rows in tables.items():
@@ -233,8 +236,8 @@ def _add_begun(tables: Any, study: Study, trial_id: int, params: Any, draw: rand
         kind = {"param_name": name, "distribution_json": distribution_to_json(distribution)}
         tables[models.TrialParamModel].append({"trial_id": trial_id, **kind, **value})
     for step in range(EPOCHS):
-        value = {"intermediate_value": draw.random(), "intermediate_value_type": "FINITE"}
-        tables[models.TrialIntermediateValueModel].append({"trial_id": trial_id, "step": step, **value})
+        report = {"intermediate_value": draw.random(), "intermediate_value_type": "FINITE"}
+        tables[models.TrialIntermediateValueModel].append({"trial_id": trial_id, "step": step, **report})
 
 
 def _add_ended(tables: Any, study: Study, trial_id: int, number: int, usual: Any, draw: random.Random) -> None:

@@ -1,6 +1,6 @@
 """What happens before the first training step: commands' start, recordings loaded, a worker made ready.
 
-    python benchmarks/startup.py [--files N] [--rounds N] [--quick]
+    python -m benchmarks.startup [--files N] [--rounds N] [--quick]
 
 Recordings are generated: a minute, four channels and an ECG each, at 1 kHz, brought to 250 Hz and 25-55 Hz. They
 are loaded as every worker, trial and command loads them, with and without the cache of prepared recordings, each time
@@ -25,8 +25,8 @@ import numpy as np
 from data.cache import SETTLED_S
 from data.readers.arrays import write_npz
 from data.recording import Recording
+from tests.support.program import ROOT, command, environment
 
-ROOT = Path(__file__).parents[1]
 RATE_HZ = 1000.0
 
 LOAD = """
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
         generate(place, plan)
         url = f"sqlite:///{place}/studies.db"
         (place / "startup.toml").write_text(STUDY.format(folder=place), encoding="utf-8")
-        run([sys.executable, "-m", "search", "create", str(place / "startup.toml"), "--storage", url], {})
+        run(command("create", str(place / "startup.toml"), "--storage", url), {})
         tell("commands", commands(url, plan))
         tell("loading the recordings", cached_or_not([sys.executable, "-c", LOAD, folder], place, plan))
         tell("a worker, to its first step", cached_or_not([sys.executable, "-c", WORK, folder], place, plan))
@@ -142,50 +142,49 @@ def generate(folder: Path, plan: Plan) -> None:
 
 def commands(url: str, plan: Plan) -> dict[str, list[Spent]]:
     """Empty Python, then commands that train nothing."""
-    program = [sys.executable, "-m", "search"]
     ways = {
         "python -c pass": [sys.executable, "-c", "pass"],
-        "drivebeat --help": [*program, "--help"],
-        "drivebeat show": [*program, "show", "--storage", url],
+        "drivebeat --help": command("--help"),
+        "drivebeat show": command("show", "--storage", url),
     }
     spent: dict[str, list[Spent]] = {name: [] for name in ways}
     for _ in range(plan.rounds):
-        for name, command in ways.items():
-            spent[name].append(run(command, {}))
+        for name, words in ways.items():
+            spent[name].append(run(words, {}))
     return spent
 
 
-def cached_or_not(command: Sequence[str], folder: Path, plan: Plan) -> dict[str, list[Spent]]:
+def cached_or_not(words: Sequence[str], folder: Path, plan: Plan) -> dict[str, list[Spent]]:
     """The command without a cache, with an empty one, and with a filled one: it tells its own seconds."""
     spent: dict[str, list[Spent]] = {"no cache": [], "empty cache": [], "filled cache": []}
-    run(command, {"DRIVEBEAT_CACHE": str(folder / "cache")})
+    run(words, {"DRIVEBEAT_CACHE": str(folder / "cache")})
     time.sleep(SETTLED_S)
-    run(command, {"DRIVEBEAT_CACHE": str(folder / "cache")})  # by now the files' digests are worth remembering
+    run(words, {"DRIVEBEAT_CACHE": str(folder / "cache")})  # by now the files' digests are worth remembering
     for _ in range(plan.rounds):
         empty = tempfile.mkdtemp(dir=folder)
         for name, cache in (("no cache", ""), ("empty cache", empty), ("filled cache", str(folder / "cache"))):
-            said = run(command, {"DRIVEBEAT_CACHE": cache}).said.split()
+            said = run(words, {"DRIVEBEAT_CACHE": cache}).said.split()
             spent[name].append(Spent(float(said[-3]), float(said[-2]), said[-1]))
         if len({took[-1].said for took in spent.values()}) != 1:
             raise SystemExit("the cache changed the fingerprint")
     return spent
 
 
-def run(command: Sequence[str], environment: Mapping[str, str]) -> Spent:
+def run(words: Sequence[str], more: Mapping[str, str]) -> Spent:
     """Run to the end; CPU and wall seconds from outside, and what was said."""
     began = time.perf_counter()
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            command,
+            words,
             stdout=output,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "DRIVEBEAT_CACHE": "", **environment},
+            env=environment(**{"OMP_NUM_THREADS": "1", "DRIVEBEAT_CACHE": "", **more}),
         )
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall_s = time.perf_counter() - began
         if process.returncode != 0:
-            raise SystemExit(f"{' '.join(command)[:200]}: exit code {process.returncode}")
+            raise SystemExit(f"{' '.join(words)[:200]}: exit code {process.returncode}")
         output.seek(0)
         return Spent(used.ru_utime + used.ru_stime, wall_s, output.read().decode())
 

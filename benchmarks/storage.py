@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.postgres import private_postgres
 from benchmarks.storage_place import Place, kinds_here, statements_of
 from benchmarks.storage_worker import Costs, Task, measure
+from tests.support.postgres import private_postgres
 
 SEARCHES = (
     ("random", "median"),

@@ -1,10 +1,9 @@
 """Where benchmarks.storage measures: each kind of storage with so and so many trials in it, and a statement counter."""
 
 import contextlib
+import importlib.util
 import multiprocessing
 import random
-import socket
-import time
 import uuid
 import warnings
 from collections import defaultdict
@@ -19,10 +18,11 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import Engine, event, insert
 
-from benchmarks.postgres import Postgres
 from benchmarks.storage_worker import N_PARAMS, N_REPORTS, STUDY, loaded, opened, run_trial
 from search.storage.fast.tables import PARAMS, REPORTS, TRIALS, VALUES, stored_report, stored_value
 from search.storage.open import open_engine, open_storage
+from tests.support.postgres import Postgres
+from tests.support.waiting import free_port, wait_for_port
 
 UNIT = FloatDistribution(0.0, 1.0)
 RUNNING_REPORTS = 100
@@ -61,9 +61,7 @@ class Place:
 
 def kinds_here(place: Place) -> tuple[str, ...]:
     """The kinds to compare: stock first; the gRPC proxy only where grpcio is installed."""
-    with contextlib.suppress(ImportError):
-        import grpc  # noqa: F401
-
+    if importlib.util.find_spec("grpc"):
         return ("stock", "grpc", "journal", "ours")
     return ("stock", "journal", "ours")
 
@@ -142,16 +140,11 @@ def _insert(engine: Engine, study_id: int, n_finished: int, n_running: int) -> N
 @contextlib.contextmanager
 def _grpc_server(url: str) -> Iterator[int]:
     """Optuna's gRPC proxy on a free port, in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     server = multiprocessing.get_context("spawn").Process(target=_serve, args=(url, port), daemon=True)
     server.start()
-    for _ in range(600):
-        with contextlib.suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
-            break
-        time.sleep(0.1)
     try:
+        wait_for_port(port)
         yield port
     finally:
         server.kill()

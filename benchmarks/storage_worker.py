@@ -3,12 +3,16 @@
 import random
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
+from optuna.storages.journal import JournalFileBackend
 
 from search.sampling.pruners import ForecastPruner
 from search.sampling.quick import quick
@@ -17,8 +21,11 @@ from search.storage.open import driver_url, fast_engine
 
 N_PARAMS, N_REPORTS, STUDY = 6, 10, "benchmark"
 
-SAMPLERS = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
-PRUNERS = {
+SAMPLERS: dict[str, Callable[[], BaseSampler]] = {
+    "random": optuna.samplers.RandomSampler,
+    "tpe": optuna.samplers.TPESampler,
+}
+PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "median": optuna.pruners.MedianPruner,
     "forecast": partial(ForecastPruner, chance=0.05, startup_trials=5, warmup_epochs=2),
     "halving": partial(optuna.pruners.SuccessiveHalvingPruner, min_resource=1),
@@ -53,7 +60,7 @@ def opened(kind: str, address: str) -> BaseStorage:
         if kind == "ours":
             return FastStorage(partial(fast_engine, address))
         if kind == "journal":
-            return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(address))
+            return optuna.storages.JournalStorage(JournalFileBackend(address))
         if kind == "grpc":
             return optuna.storages.GrpcStorageProxy(host="localhost", port=int(address))
         return optuna.storages.get_storage(driver_url(address))

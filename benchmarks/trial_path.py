@@ -19,7 +19,6 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("search", "training", "models", "data", "objectives")
-HELD_OUT = {"n_windows": 4, "snrs_db": [-5.0, 0.0]}
 
 
 @dataclass(slots=True)
@@ -70,30 +69,9 @@ def _ours(file: str) -> str:
 
 def study_document(folder: Path) -> dict[str, Any]:
     """The study of one trial, on half a minute of generated recordings in `folder`."""
-    from data.synthetic.recordings import SynthConfig, synthesise
+    from tests.support.study import tiny_data, tiny_recordings, tiny_study
 
-    synthesise(SynthConfig(seed=3, minutes=0.5, speeds_kmh=(60,)), folder)
-    (clean,) = folder.rglob("stop.wav")
-    (noise,) = folder.rglob("60km.wav")
-    return {
-        "name": "path",
-        "models": ["autoencoder"],
-        "epochs": 2,
-        "search": ["width", "learning_rate"],
-        "fixed": {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 3, "gain_ramp": "none"},
-        "ranges": {"width": {"choices": [8, 16]}},
-        "sampler": {"name": "random"},
-        "budget": {"trials": 1},
-        "data": {
-            "clean": [{"files": [str(clean)]}],
-            "noise": [{"files": [str(noise)]}],
-            "rate_hz": 250.0,
-            "window_samples": 512,
-            "stride_samples": 16,
-            "validation": HELD_OUT,
-            "test": {**HELD_OUT, "seed": 1},
-        },
-    }
+    return tiny_study(tiny_data(tiny_recordings(folder)), name="path", epochs=2, budget={"trials": 1})
 
 
 def walk(folder: Path, run: Callable[[Callable[[], Any]], Any]) -> None:

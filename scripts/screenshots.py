@@ -8,7 +8,6 @@ and photographs its pages in headless Chromium (scripts/chromium.py) into docs/i
 
 import argparse
 import io
-import os
 import re
 import subprocess
 import sys
@@ -22,8 +21,8 @@ from typing import Any
 from PIL import Image
 
 from scripts.chromium import NoChromium, find_chromium, headless_chromium
+from tests.support.program import ROOT, command, environment
 
-ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "img"
 NAME, FAMILIES = "cabin", ("wave_unet_transformer", "conv_transformer")
 SIZE = {"width": 1280, "height": 1010}  # the four plots of a study
@@ -81,14 +80,14 @@ def main() -> None:
 
 def drivebeat(folder: Path, *arguments: str) -> None:
     """Run a command in `folder`."""
-    subprocess.run([sys.executable, "-m", "search", *arguments], cwd=folder, env=environment(), check=True)
+    subprocess.run(command(*arguments), cwd=folder, env=clean_environment(), check=True)
 
 
-def environment() -> dict[str, str]:
-    """This one with the checkout on the path, and none of the user's own places."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DRIVEBEAT_")}
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
-    return {**kept, "PYTHONPATH": path}
+def clean_environment() -> dict[str, str]:
+    """Build the environment of the program without the user's own settings."""
+    return {
+        name: value for name, value in environment(PYTHONUNBUFFERED="1").items() if not name.startswith("DRIVEBEAT_")
+    }
 
 
 def study(folder: Path) -> None:
@@ -97,8 +96,7 @@ def study(folder: Path) -> None:
     drivebeat(folder, "data", "synth", "--out", "data/demo", *synth)
     (folder / "study.toml").write_text(STUDY.replace("'", '"'), encoding="utf-8")
     drivebeat(folder, "create", "study.toml")
-    launch = [sys.executable, "-m", "search", "launch", NAME, "--workers", "2"]
-    with subprocess.Popen(launch, cwd=folder, env=environment()) as launched:
+    with subprocess.Popen(command("launch", NAME, "--workers", "2"), cwd=folder, env=clean_environment()) as launched:
         while launched.poll() is None:
             if watched := terminal(folder):
                 (folder / WATCHED).write_text(watched, encoding="utf-8")
@@ -132,8 +130,8 @@ def terminal(folder: Path) -> str:
 @contextmanager
 def dashboard(folder: Path) -> Iterator[str]:
     """`drivebeat dashboard` on a free port; its address."""
-    command = [sys.executable, "-u", "-m", "search", "dashboard", "--port", "0"]
-    with subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True) as served:
+    words = command("dashboard", "--port", "0")
+    with subprocess.Popen(words, cwd=folder, env=clean_environment(), stdout=subprocess.PIPE, text=True) as served:
         assert served.stdout is not None
         try:
             for line in served.stdout:

@@ -1,6 +1,5 @@
 """The benchmarks run; what they measure is for docs/benchmarks.md, not for a test."""
 
-import os
 import re
 import subprocess
 import sys
@@ -12,15 +11,14 @@ import yaml
 
 from benchmarks.quality import OURS, QUICK, table
 from data.synthetic.recordings import SynthConfig, synthesise
-
-ROOT = Path(__file__).parents[1]
+from tests.support.program import ROOT, environment
 
 
 def test_the_data_path_benchmark_runs() -> None:
     done = subprocess.run(
         [sys.executable, "benchmarks/data_path.py", "--quick", "--threads", "1"],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

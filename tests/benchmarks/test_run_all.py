@@ -1,12 +1,12 @@
 """The page of all benchmarks: whatever becomes of one, the page is written and says so."""
 
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.run_all import BENCHMARKS, END_S, ROOT, Benchmark, Result, html_page, main, page, perform
+from tests.support.waiting import wait_for
 
 
 def own(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str, minutes: float = 0.5) -> Result:
@@ -47,11 +47,9 @@ time.sleep(600)
     result = own(tmp_path, monkeypatch, program, minutes=0.03)
     assert result.failed == "not done within 0.03 minutes"
     child = int(result.text.split()[1])
-    for _ in range(500):  # a killed process is gone a moment later, or waits for somebody to ask how it ended
-        if not (stat := Path(f"/proc/{child}/stat")).exists() or stat.read_text().split()[2] == "Z":
-            return
-        time.sleep(0.01)
-    pytest.fail(f"{child} still lives")
+    stat = Path(f"/proc/{child}/stat")
+    # a killed process is gone a moment later, or waits for somebody to ask how it ended
+    wait_for(lambda: not stat.exists() or stat.read_text().split()[2] == "Z", 5.0, 0.01, f"the end of {child}")
 
 
 def test_the_page_names_no_host_and_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,7 +171,7 @@ def test_a_layout_of_mat_files_is_refused_elsewhere(tmp_path: Path) -> None:
 def test_a_table_that_is_none_is_refused_in_one_line(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(DataError, match=why) as raised:
-        read(tmp_path / "x.csv", **({} if text.startswith("t") else {"rate_hz": 10.0}))
+        read(tmp_path / "x.csv", rate_hz=None if text.startswith("t") else 10.0)
     assert "\n" not in str(raised.value) and "x.csv" in str(raised.value)
 
 

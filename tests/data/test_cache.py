@@ -20,10 +20,10 @@ from data.config import DataConfig, EcgRule, Source
 from data.corpus import SPLITS, Corpus, Segment, load
 from data.errors import DataError
 from data.readers.arrays import write_npz
-from data.recording import Recording
+from data.recording import DataError, Recording
+from tests.support.program import environment
 
 RATE_HZ = 400.0
-ROOT = Path(__file__).parents[2]
 
 
 def write(folder: Path, name: str, seed: int, beats: bool = False) -> Path:
@@ -216,9 +216,9 @@ def test_processes_that_start_together_end_with_the_files_one_would_write(
         "made = lambda r: (Source((f'{f}/{r}*.npz',), ('z', 'x')),); "
         "print(load(DataConfig(made('c'), made('n'), rate_hz=250.0, window_samples=250)).fingerprint)"
     )
-    environment = os.environ | {"DRIVEBEAT_CACHE": str(tmp_path / "crowd"), "PYTHONPATH": str(ROOT)}
+    there = environment(DRIVEBEAT_CACHE=str(tmp_path / "crowd"))
     crowd = [
-        subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, env=environment)
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, env=there)
         for _ in range(3)
     ]
     assert [p.communicate()[0].decode().strip() for p in crowd] == 3 * [alone.fingerprint]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.config import DataConfig, EcgRule, Source, SplitConfig
+from data.config import DataConfig, EcgRule, Source, SplitConfig, Use
 from data.corpus import SPLITS, Segment, find, load
 from data.errors import DataError
 from data.readers.arrays import write_npz
@@ -20,6 +20,7 @@ from data.recording import Recording
 
 Write = Callable[..., Path]
 RATE_HZ = 500.0
+USES: tuple[Use, ...] = ("train", "validation", "test")
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_r_peaks_of_time_cut_segments_stay_on_their_beats(write: Write) -> None:
 def test_use_pins_a_source_to_its_split(write: Write) -> None:
     clean = tuple(
         Source((str(write(f"{use}{i}.npz", seed)),), use=use)
-        for seed, (use, i) in enumerate((use, i) for use in SPLITS for i in range(2))
+        for seed, (use, i) in enumerate((use, i) for use in USES for i in range(2))
     )
     noise = sources(*(write(f"n{i}.npz", 20 + i) for i in range(3)))
     corpus = load(config(clean, noise))

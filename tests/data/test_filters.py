@@ -11,7 +11,8 @@ from data.recording import Signal
 
 
 def sine(frequency_hz: float, rate_hz: float, n_samples: int) -> Signal:
-    return np.sin(2 * np.pi * frequency_hz * np.arange(n_samples) / rate_hz).astype(np.float32)
+    values: Signal = np.sin(2 * np.pi * frequency_hz * np.arange(n_samples) / rate_hz).astype(np.float32)
+    return values
 
 
 @pytest.mark.parametrize(("from_hz", "to_hz"), [(32000, 1000), (4000, 1000), (500, 1000), (1000, 32000), (44100, 1000)])

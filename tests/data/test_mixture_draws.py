@@ -36,9 +36,10 @@ def test_one_surrogate_per_epoch_keeps_the_coherence_of_references(
 ) -> None:
     parts = make_split(n_channels=2)
     whole = Mixture(parts, make_config(randomise_per="epoch"), CPU)
-    before = [torch.corrcoef(part)[0, 1] for part in torch.split(whole.noise.signals, whole.noise.lengths, 1)]
+    before = [torch.corrcoef(part)[0, 1] for part in torch.split(whole.noise.signals, list(whole.noise.lengths), 1)]
     after = [
-        torch.corrcoef(part)[0, 1] for part in torch.split(whole._surrogate(seeded()).signals, whole.noise.lengths, 1)
+        torch.corrcoef(part)[0, 1]
+        for part in torch.split(whole._surrogate(seeded()).signals, list(whole.noise.lengths), 1)
     ]
     torch.testing.assert_close(torch.stack(after), torch.stack(before), atol=0.02, rtol=0)
 
@@ -50,7 +51,9 @@ def test_one_surrogate_per_epoch_changes_with_the_epoch_and_keeps_the_spectrum(
     one, other = mixture._surrogate(seeded(1)), mixture._surrogate(seeded(2))
     assert not torch.equal(one.signals, other.signals)
     for part, old in zip(
-        torch.split(one.signals, one.lengths, 1), torch.split(mixture.noise.signals, one.lengths, 1), strict=True
+        torch.split(one.signals, list(one.lengths), 1),
+        torch.split(mixture.noise.signals, list(one.lengths), 1),
+        strict=True,
     ):
         inside = slice(round(20 * part.shape[1] / RATE_HZ), round(80 * part.shape[1] / RATE_HZ))
         got, wanted = (torch.fft.rfft(x).abs()[:, inside] for x in (part, old))

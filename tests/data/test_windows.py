@@ -91,7 +91,8 @@ def test_dropouts_are_left_out(make_segment: MakeSegment) -> None:
 
 
 def plan(**options: Any) -> HeldOutConfig:
-    return HeldOutConfig(**({"n_windows": 12, "snrs_db": (-10.0, 0.0, 5.0)} | options))
+    usual = HeldOutConfig(n_windows=12, snrs_db=(-10.0, 0.0, 5.0))
+    return dataclasses.replace(usual, **options)
 
 
 @pytest.mark.parametrize(

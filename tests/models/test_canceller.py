@@ -77,7 +77,8 @@ def in_band(*shape: int, generator: torch.Generator) -> Tensor:
     """Noise in 25-55 Hz at 250 Hz, of RMS about 0.3."""
     hz = torch.fft.rfftfreq(shape[-1], 1 / 250)
     spectrum = torch.fft.rfft(torch.randn(*shape, generator=generator))
-    return 0.6 * torch.fft.irfft(spectrum * ((hz > 25) & (hz < 55)), shape[-1])
+    noise: Tensor = torch.fft.irfft(spectrum * ((hz > 25) & (hz < 55)), shape[-1])
+    return 0.6 * noise
 
 
 def trained_error(n_channels: int) -> float:

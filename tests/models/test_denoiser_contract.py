@@ -5,7 +5,7 @@ import dataclasses
 import pickle
 import random
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 import torch
@@ -224,7 +224,7 @@ def test_two_denoisers_cannot_share_a_name() -> None:
         register("identity")(DenoiserConfig)
 
 
-WITHOUT_POSITIONS: list[tuple[str, dict[str, object]]] = [
+WITHOUT_POSITIONS: list[tuple[str, Mapping[str, object]]] = [
     *(
         (name, {"levels": 3, "skip": skip})
         for name in ("autoencoder", "pixel_shuffle", "wave_unet")
@@ -240,7 +240,7 @@ WITHOUT_POSITIONS: list[tuple[str, dict[str, object]]] = [
 
 
 @pytest.mark.parametrize(("name", "settings"), WITHOUT_POSITIONS, ids=str)
-def test_window_ends_are_treated_like_the_middle(name: str, settings: dict[str, object]) -> None:
+def test_window_ends_are_treated_like_the_middle(name: str, settings: Mapping[str, object]) -> None:
     """A constant input gives an output that repeats with the coarsest step, right to both ends: no spikes."""
     with torch.no_grad():
         estimate = DENOISERS[name](**settings).build().eval()(torch.full((1, 1, 256), 0.4))[0, 0]

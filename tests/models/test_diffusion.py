@@ -99,7 +99,7 @@ def test_training_loss_reaches_every_parameter_and_falls() -> None:
         torch.manual_seed(1)
         loss = net.training_loss(torch.cat((clean, clean), dim=1), clean)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         if step == 0:
             assert all(p.grad is not None and p.grad.abs().max() > 0 for p in net.parameters())
         optimiser.step()

@@ -1,6 +1,7 @@
 """At the lab's sizes the trainable parameters agree to the last one; what cannot exist is refused by name."""
 
 import re
+from typing import TypedDict
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from models.conv_transformer import ConvTransformerConfig
 from models.demucs import DemucsConfig
 from models.diffusion import DiffusionConfig
 from models.parts.attention import sinusoidal_encoding
+from models.parts.layers import Activation, Norm
 from models.pixel_shuffle import PixelShuffleConfig, shuffle, unshuffle
 from models.pixel_shuffle_transformer import PixelShuffleTransformerConfig
 from models.s4d import S4dConfig
@@ -20,11 +22,38 @@ from models.tcn_mask import TcnMaskConfig
 from models.tf_mask import TfMaskConfig
 from models.two_stage_transformer import TwoStageTransformerConfig
 from models.wave_unet import WaveUNetConfig
-from models.wave_unet_transformer import WaveUNetTransformerConfig
+from models.wave_unet_transformer import Entry, WaveUNetTransformerConfig
 
-LAB_UNET = {"width": 24, "kernel_down": 15, "kernel_up": 5, "norm": "batch", "activation": "leaky_relu"}
-LAB_TRANSFORMER = {**LAB_UNET, "levels": 10, "nhead": 8, "feed_forward": 2048, "entry": "attention"}
-LAB_TWO_STAGE = {**LAB_TRANSFORMER, "levels": 7, "time_steps": 40, "time_heads": 20}
+
+class UNetSizes(TypedDict):
+    """Fields of every Wave-U-Net's config."""
+
+    width: int
+    kernel_down: int
+    kernel_up: int
+    norm: Norm
+    activation: Activation
+
+
+class TransformerSizes(UNetSizes):
+    """Fields of the configs of Wave-U-Nets with Transformer layers."""
+
+    levels: int
+    nhead: int
+    feed_forward: int
+    entry: Entry
+
+
+class TwoStageSizes(TransformerSizes):
+    """Fields of the two-stage Transformer's config."""
+
+    time_steps: int
+    time_heads: int
+
+
+LAB_UNET: UNetSizes = {"width": 24, "kernel_down": 15, "kernel_up": 5, "norm": "batch", "activation": "leaky_relu"}
+LAB_TRANSFORMER: TransformerSizes = {**LAB_UNET, "levels": 10, "nhead": 8, "feed_forward": 2048, "entry": "attention"}
+LAB_TWO_STAGE: TwoStageSizes = {**LAB_TRANSFORMER, "levels": 7, "time_steps": 40, "time_heads": 20}
 
 LAB = [
     (AutoencoderConfig(levels=4, width=16, kernel=3, norm="none"), 64_961),
@@ -86,14 +115,13 @@ def test_entry_none_leaves_out_one_layer_and_conv_puts_the_plain_bottleneck_ther
 def test_attention_reaches_farther_in_time_than_the_convolutions() -> None:
     """The first sample moves the last one only through the Transformer."""
     torch.manual_seed(0)
-    settings = {"levels": 2, "width": 8, "kernel_down": 5, "kernel_up": 3}
     noisy = 0.1 * torch.randn(1, 1, 512)
     moved = noisy.clone()
     moved[..., 0] += 1
     with torch.no_grad():
-        plain = WaveUNetConfig(**settings).build().eval()
+        plain = WaveUNetConfig(levels=2, width=8, kernel_down=5, kernel_up=3).build().eval()
         assert torch.equal(plain(moved)[..., -1], plain(noisy)[..., -1])
-        attending = WaveUNetTransformerConfig(**settings).build().eval()
+        attending = WaveUNetTransformerConfig(levels=2, width=8, kernel_down=5, kernel_up=3).build().eval()
         assert not torch.equal(attending(moved)[..., -1], attending(noisy)[..., -1])
 
 

@@ -53,6 +53,7 @@ def test_state_spaces_and_attention_see_the_whole_window(config: S4dConfig) -> N
 
 def test_mode_gradients_and_weights_are_left_as_they_were() -> None:
     net = WaveUNetConfig().build().train()
+    assert isinstance(net.up, nn.Module)
     net.up.eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with torch.no_grad():

@@ -55,7 +55,7 @@ def test_a_complex_mask_can_take_one_channel_from_another() -> None:
 
 def test_features_hold_log_power_and_compressed_spectrum_and_bear_silence() -> None:
     spectra = torch.zeros(1, 1, 2, 3, dtype=torch.complex64)
-    spectra[0, 0, 0, 0] = 3 + 4j
+    spectra[0, 0, 0, 0] = torch.tensor(3 + 4j)
     got = spectral_features(spectra)
     assert got.shape == (1, 3, 2, 3) and got.isfinite().all()
     magnitude = 5**0.3

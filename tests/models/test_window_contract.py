@@ -52,7 +52,7 @@ def trained(request: pytest.FixtureRequest) -> Trained:
     for _ in range(40):
         loss = loss_of(net, *easy_task(8, generator))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         optimiser.step()
     noisy, clean = easy_task(64, generator)
     with torch.no_grad():

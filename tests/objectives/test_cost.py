@@ -18,7 +18,8 @@ class OverTime(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.inner(x.transpose(1, 2))
-        return (y[0] if isinstance(y, tuple) else y).transpose(1, 2)
+        first: Tensor = y[0] if isinstance(y, tuple) else y
+        return first.transpose(1, 2)
 
 
 def test_parameters_count_once_and_only_where_trainable() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from objectives.loss_parts import WeightedSum
 from objectives.losses import (
     LOSSES,
     AntiCollapseConfig,
@@ -19,7 +20,6 @@ from objectives.losses import (
     NegSiSdrConfig,
     PeakL1Config,
     SmoothL1Config,
-    WeightedSum,
 )
 from objectives.spectral import MultiResolutionStft
 from objectives.waveform import level_penalty, negative_si_sdr, peak_weighted_l1
@@ -88,22 +88,23 @@ def test_cwt_weighs_waveform_against_wavelet_by_alpha() -> None:
 
 def test_combined_is_the_weighted_sum_of_its_terms() -> None:
     estimate, clean = signals()
-    none = {"l1_weight": 0.0, "si_sdr_weight": 0.0, "cwt_weight": 0.0, "stft_weight": 0.0}
     cwt = CwtConfig(alpha=1.0).build()(estimate, clean).item()
     l1 = peak_weighted_l1(estimate, clean, 0.25).item()
+    si_sdr = negative_si_sdr(estimate, clean).item()
     stft = MrStftConfig(l1_weight=2.0).build()(estimate, clean).item() - 2.0 * l1
-    alone = {
-        "l1_weight": l1,
-        "si_sdr_weight": negative_si_sdr(estimate, clean).item(),
-        "cwt_weight": cwt,
-        "stft_weight": stft,
-    }
-    for name, value in alone.items():
-        loss = CombinedConfig(**{**none, name: 3.0}).build()
-        assert loss(estimate, clean).item() == pytest.approx(3.0 * value, rel=1e-5)
-    weights = {"l1_weight": 0.5, "si_sdr_weight": 0.2, "cwt_weight": 2.0, "stft_weight": 1.5}
-    expected = sum(weights[name] * value for name, value in alone.items())
-    assert CombinedConfig(**weights).build()(estimate, clean).item() == pytest.approx(expected, rel=1e-5)
+
+    def combined(l1_weight: float, si_sdr_weight: float, cwt_weight: float, stft_weight: float) -> float:
+        config = CombinedConfig(
+            l1_weight=l1_weight, si_sdr_weight=si_sdr_weight, cwt_weight=cwt_weight, stft_weight=stft_weight
+        )
+        return float(config.build()(estimate, clean).item())
+
+    assert combined(3.0, 0.0, 0.0, 0.0) == pytest.approx(3.0 * l1, rel=1e-5)
+    assert combined(0.0, 3.0, 0.0, 0.0) == pytest.approx(3.0 * si_sdr, rel=1e-5)
+    assert combined(0.0, 0.0, 3.0, 0.0) == pytest.approx(3.0 * cwt, rel=1e-5)
+    assert combined(0.0, 0.0, 0.0, 3.0) == pytest.approx(3.0 * stft, rel=1e-5)
+    expected = 0.5 * l1 + 0.2 * si_sdr + 2.0 * cwt + 1.5 * stft
+    assert combined(0.5, 0.2, 2.0, 1.5) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_weight_of_zero_leaves_its_term_out_and_not_only_its_value() -> None:

@@ -11,12 +11,12 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from objectives.loss_parts import LossConfig
 from objectives.losses import (
     LOSSES,
     AntiCollapseConfig,
     CombinedConfig,
     CwtConfig,
-    LossConfig,
     MrStftConfig,
     NegSiSdrConfig,
     PeakL1Config,
@@ -183,11 +183,17 @@ def test_autocast_does_not_lower_the_precision_of_the_loss(cls: type[LossConfig]
         assert torch.equal(gradient(cls(), estimate, clean), plain)
 
 
+def half(default: object) -> float:
+    """Half of a number, of the same type."""
+    assert isinstance(default, int | float)
+    return type(default)(default / 2)
+
+
 @EVERY_LOSS
 def test_config_survives_strict_json_and_refuses_what_it_does_not_know(cls: type[LossConfig]) -> None:
     adapter = TypeAdapter(cls)
     # half of every default is allowed, and differs from it
-    config = cls(**{field.name: type(field.default)(field.default / 2) for field in fields(cls)})
+    config = cls(**{field.name: half(field.default) for field in fields(cls)})
     json = adapter.dump_json(config)
     assert adapter.validate_json(json, strict=True, extra="forbid") == config
     with pytest.raises(ValidationError, match="peak_wieght"):

@@ -1,31 +1,29 @@
 """A tiny study that really trains, in a fresh database: SQLite, or a private PostgreSQL server."""
 
-import json
 import logging
-import os
 import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from optuna.storages import BaseStorage
 from sqlalchemy import Engine
 
-from benchmarks.postgres import Postgres, private_postgres
 from data.corpus import Corpus, load
-from data.synthetic.recordings import SynthConfig, synthesise
 from search.cli.app import main
 from search.queue.slots import Claim, claim
-from search.storage.open import open_engine, open_storage
+from search.storage.open import open_engine
 from search.storage.tables import Process, create_tables, set_budget
 from search.study.spec import StudySpec, check
-from search.study.study import Study, create
+from tests.support.postgres import Postgres, private_postgres
+from tests.support.program import command, environment
+from tests.support.study import Bench, MakeSpec, tiny_data, tiny_recordings, tiny_study, toml_of
 from training.decode import decode
 
 
@@ -41,50 +39,20 @@ def _old_handlers() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with half a minute of heart sounds at rest and of driving, as .wav."""
-    folder = tmp_path_factory.mktemp("recordings")
-    synthesise(SynthConfig(seed=3, minutes=0.5, speeds_kmh=(60,)), folder)
-    return folder
+    return tiny_recordings(tmp_path_factory.mktemp("recordings"))
 
 
 @pytest.fixture(scope="session")
 def data_section(recordings: Path) -> dict[str, Any]:
     """The section `data` of a study on them: 2 s windows at 250 Hz, few of them."""
-    (clean,) = recordings.rglob("stop.wav")
-    (noise,) = recordings.rglob("60km.wav")
-    held_out = {"n_windows": 4, "snrs_db": [-5.0, 0.0]}
-    return {
-        "clean": [{"files": [str(clean)]}],
-        "noise": [{"files": [str(noise)]}],
-        "rate_hz": 250.0,
-        "window_samples": 512,
-        "stride_samples": 16,
-        "validation": held_out,
-        "test": {**held_out, "seed": 1},
-    }
-
-
-MakeSpec = Callable[..., StudySpec]
+    return tiny_data(recordings)
 
 
 @pytest.fixture(scope="session")
 def study_document(data_section: dict[str, Any]) -> Callable[..., dict[str, Any]]:
     """A study as its TOML file would have it; keywords replace its keys."""
 
-    def document(**changes: Any) -> dict[str, Any]:
-        return {
-            "name": "tiny",
-            "models": ["autoencoder"],
-            "epochs": 3,
-            "search": ["width", "learning_rate"],
-            "fixed": {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 3, "gain_ramp": "none"},
-            "ranges": {"width": {"choices": [8, 16]}},
-            "sampler": {"name": "random"},
-            "budget": {"trials": 4},
-            "data": data_section,
-            **changes,
-        }
-
-    return document
+    return partial(tiny_study, data_section)
 
 
 @pytest.fixture(scope="session")
@@ -153,25 +121,12 @@ def s3_url(s3_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
     return f"s3://{bucket}/lab/search"
 
 
-class Bench:
-    """An open database with what the tests do to it."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.storage: BaseStorage = open_storage(url)
-        self.engine: Engine = open_engine(url)
-
-    def create(self, spec: StudySpec) -> Study:
-        return create(spec, self.storage, self.engine)[0]
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A fresh SQLite database."""
     opened = Bench(f"sqlite:///{tmp_path}/studies.db")
     yield opened
-    opened.storage.remove_session()
-    opened.engine.dispose()
+    opened.close()
 
 
 @pytest.fixture
@@ -179,8 +134,7 @@ def bench_of_each(empty_url: str) -> Iterator[Bench]:
     """A fresh database of each kind."""
     opened = Bench(empty_url)
     yield opened
-    opened.storage.remove_session()
-    opened.engine.dispose()
+    opened.close()
 
 
 @pytest.fixture
@@ -212,11 +166,11 @@ RunCli = Callable[..., subprocess.CompletedProcess[str]]
 def cli(tmp_path: Path) -> RunCli:
     """Run the console script's entry in a process of its own, in a fresh folder."""
 
-    def run(*arguments: str, timeout_s: float = 55, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout_s: float = 55, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "search", *arguments],
+            command(*arguments),
             cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+            env=environment(**{"COLUMNS": "80", **more}),
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -255,19 +209,6 @@ def drivebeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         return Said(int(str(end.value.code)), captured.out, captured.err)
 
     return run
-
-
-def toml_of(values: dict[str, Any]) -> str:
-    """A TOML document; JSON's scalars, lists and quoted keys are TOML, tables are written inline."""
-
-    def plain(value: Any) -> str:
-        if isinstance(value, dict):
-            return "{" + ", ".join(f"{key} = {plain(inner)}" for key, inner in value.items()) + "}"
-        if isinstance(value, list | tuple):
-            return "[" + ", ".join(map(plain, value)) + "]"
-        return json.dumps(value)
-
-    return "\n".join(f"{key} = {plain(value)}" for key, value in values.items()) + "\n"
 
 
 @pytest.fixture

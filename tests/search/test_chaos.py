@@ -2,14 +2,13 @@
 the full runs."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.program import ROOT, environment
+
 BOTH = ("sqlite", "postgresql")
 
 
@@ -26,7 +25,7 @@ def test_the_promise_holds(scenario: str, database: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.chaos", "--quick", "--json", "--only", scenario, "--database", database],
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=environment(OMP_NUM_THREADS="1"),
         capture_output=True,
         text=True,
         check=False,

@@ -1,7 +1,6 @@
 """The command line: help without a manual or heavy imports, and one line, exit code 2, for every bad input."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import soundfile
 
 from models import DENOISERS
 from search.cli.app import app
+from tests.support.program import ROOT, environment
 from training.checkpoint import save_weights
 from training.config import read_run
 
@@ -37,7 +37,6 @@ COMMANDS = [
     "data info",
     "data synth",
 ]
-REPOSITORY = Path(__file__).parents[2]
 
 
 def files_in(folder: Path) -> set[str]:
@@ -88,8 +87,9 @@ def test_help_imports_neither_torch_nor_optuna() -> None:
         "except SystemExit as end: assert not end.code\n"
         "print([name for name in ('torch', 'optuna', 'scipy', 'matplotlib', 'neptune') if name in sys.modules])"
     )
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]"
 
 
@@ -213,7 +213,7 @@ def test_a_study_that_exists_with_another_space_or_other_data_says_what_differs(
 
 
 def test_a_run_file_with_a_mistake_is_named(drivebeat: Any, refused: Callable[..., str], tmp_path: Path) -> None:
-    golden = (REPOSITORY / "tests" / "training" / "golden_run_v1.yaml").read_text()
+    golden = (ROOT / "tests" / "training" / "golden_run_v1.yaml").read_text()
     (tmp_path / "run.yaml").write_text(golden.replace("learning_rate", "learnin_rate"))
     assert "did you mean 'learning_rate'?" in refused("train", "run.yaml", "-o", "run")
     (tmp_path / "run.yaml").write_text(golden.replace("schema_version: 1", "schema_version: 99"))
@@ -223,7 +223,7 @@ def test_a_run_file_with_a_mistake_is_named(drivebeat: Any, refused: Callable[..
 
 
 def test_weights_that_do_not_fit_the_config_are_named(refused: Callable[..., str], tmp_path: Path) -> None:
-    golden = REPOSITORY / "tests" / "training" / "golden_run_v1.yaml"
+    golden = ROOT / "tests" / "training" / "golden_run_v1.yaml"
     run = read_run(golden)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.yaml").write_text(golden.read_text())

@@ -5,7 +5,6 @@ import json
 import math
 import statistics
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ import yaml
 from filelock import FileLock
 from optuna.trial import TrialState
 
-import search.study.confirm
 from data.corpus import Corpus
 from search.errors import StudyError
 from search.study.confirm import Confirmed, confirm, export_confirmed, finalists
 from search.study.spec import run_of
-from search.study.study import Study
-from search.trials import RUN
+from search.study.study import SearchStudy
+from tests.support.waiting import wait_for
 from training.config import read_run, to_document
 from training.errors import TrainingFailed
 from training.trainer import train
@@ -54,7 +52,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         seed: int = run.fit.seed
         return scores[folder.name.split("-seed")[0]][seed - 6]
 
-    monkeypatch.setattr(search.study.confirm, "train_to_folder", score)
+    monkeypatch.setattr("search.study.confirm.train_to_folder", score)
     return calls
 
 
@@ -88,7 +86,7 @@ def test_a_finalist_that_fails_under_a_seed_is_left_out_and_said(
             raise TrainingFailed("loss is not finite")
         return 1.0
 
-    monkeypatch.setattr(search.study.confirm, "train_to_folder", fails)
+    monkeypatch.setattr("search.study.confirm.train_to_folder", fails)
     assert numbers(confirm([tiny], 2, tmp_path, said.append)) == [4]
     assert "trial 3 of tiny fails with seed 7: loss is not finite" in said
     with pytest.raises(StudyError, match="study tiny: no finalist trains under other seeds"):
@@ -99,7 +97,7 @@ def test_what_somebody_else_trains_is_waited_for_after_all_else(
     tiny: Study, trained: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The other's training ends when this one has nothing else left to do."""
-    monkeypatch.setattr(search.study.confirm, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("search.study.confirm.LOOK_EVERY_S", 0.01)
     folder = tmp_path / "tiny"
     folder.mkdir()
     lock = FileLock(folder / "trial-3-seed-6.lock", thread_local=False)
@@ -107,8 +105,7 @@ def test_what_somebody_else_trains_is_waited_for_after_all_else(
     found: list[Confirmed] = []
     mine = threading.Thread(target=lambda: found.extend(confirm([tiny], 2, tmp_path, lambda line: None)))
     mine.start()
-    while len(trained) < 5:
-        time.sleep(0.01)
+    wait_for(lambda: len(trained) >= 5, 50.0, 0.01)
     lock.release()
     mine.join()
     assert trained[-1] == ("trial-3-seed-6", 6)

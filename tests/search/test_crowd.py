@@ -1,18 +1,13 @@
 """Real processes side by side on one study, on SQLite and PostgreSQL: nothing twice, nothing too much."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
 from search.queue.slots import progress
-
-CROWD = Path(__file__).with_name("crowd.py")
+from tests.support.crowd import run_crowd
 
 
 @pytest.mark.slow
@@ -22,15 +17,8 @@ def test_four_processes_meet_the_budget_exactly_and_run_no_point_twice(bench_of_
     spec = make_spec(
         sampler={"name": "tpe", "startup_trials": 5}, ranges=ranges, enqueue=enqueue, budget={"trials": 24}
     )
-    study = bench_of_each.create(spec)
-    done = subprocess.run(
-        [sys.executable, str(CROWD), "turns", "4", bench_of_each.url, "tiny"],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=55,
-        check=False,
-    )
+    search = bench_of_each.create(spec)
+    done = run_crowd("turns", 4, bench_of_each.url, "tiny")
     assert done.returncode == 0, done.stderr
     turns = [turn for line in done.stdout.splitlines() for turn in json.loads(line)]
     numbers = [number for number, _ in turns]

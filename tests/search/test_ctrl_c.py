@@ -18,19 +18,19 @@ from optuna.trial import TrialState
 
 from search.queue.slots import progress
 from search.queue.workers import workers
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.program import environment
+from tests.support.waiting import wait_for
 
 
 class Terminal:
     """A command on a terminal of its own, in the foreground, as a shell starts it."""
 
-    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, command: list[str], folder: Path, there: dict[str, str]) -> None:
         self.keys, slave = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-c", FOREGROUND, *command],
             cwd=folder,
-            env=environment,
+            env=there,
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -80,16 +80,9 @@ def typed_at(bench: Any, tmp_path: Path) -> Iterator[Callable[[], Terminal]]:
     started: list[Terminal] = []
 
     def launch() -> Terminal:
-        environment = {
-            **os.environ,
-            "DRIVEBEAT_STORAGE": bench.url,
-            "PYTHONPATH": str(REPOSITORY),
-            "OMP_NUM_THREADS": "1",
-            "TERM": "xterm",
-            "COLUMNS": "100",
-        }
+        there = environment(DRIVEBEAT_STORAGE=bench.url, OMP_NUM_THREADS="1", TERM="xterm", COLUMNS="100")
         command = [sys.executable, "-c", "from search.__main__ import main; main()", "launch", "tiny", "--workers", "2"]
-        started.append(Terminal(command, tmp_path, environment))
+        started.append(Terminal(command, tmp_path, there))
         return started[-1]
 
     yield launch
@@ -99,12 +92,16 @@ def typed_at(bench: Any, tmp_path: Path) -> Iterator[Callable[[], Terminal]]:
         os.close(terminal.keys)
 
 
-def wait_for(condition: Callable[[], Any], terminal: Terminal, limit_s: float = 90.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
+def wait_at(terminal: Terminal, condition: Callable[[], bool]) -> None:
+    """Wait for `condition` while the command on the terminal is alive."""
+
+    def met() -> bool:
+        if condition():
+            return True
         assert terminal.process.poll() is None, terminal.shown
-        assert time.monotonic() < deadline, terminal.shown
-        time.sleep(0.05)
+        return False
+
+    wait_for(met, 90.0, what=lambda: terminal.shown)
 
 
 def is_alive(pid: int) -> bool:
@@ -122,7 +119,7 @@ def test_it_stops_the_workers_and_gives_their_trials_back_however_often_it_is_pr
 ) -> None:
     study = bench.create(make_spec(epochs=2000, pruner={"name": "none"}, budget={"trials": 4})).study
     terminal = typed_at()
-    wait_for(lambda: sum(bool(trial.intermediate_values) for trial in study.get_trials()) == 2, terminal)
+    wait_at(terminal, lambda: sum(bool(trial.intermediate_values) for trial in study.get_trials()) == 2)
     at_work = [row.process.pid for row in workers(bench.engine)]
     assert len(at_work) == 2
     for _ in range(presses):
@@ -149,7 +146,7 @@ def test_before_there_are_workers_it_ends_without_a_word(
     mapped = Path(f"/proc/{terminal.process.pid}/maps")
     if not mapped.exists():
         pytest.skip("no /proc here, by which to see how far it is")
-    wait_for(lambda: "numpy" in mapped.read_text(), terminal)
+    wait_at(terminal, lambda: "numpy" in mapped.read_text())
     terminal.type(b"\x03")
     assert terminal.end(60) == 130, terminal.shown
     assert "Traceback" not in terminal.shown

@@ -1,11 +1,9 @@
 """The dashboard over real HTTP: studies, a trial's artifact, a busy port; it listens on this machine alone."""
 
 import json
-import os
 import re
 import socket
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +13,8 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.dashboard.server import bound
-from training.errors import ConfigError
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.support.program import command, environment
+from training.decode import ConfigError
 
 
 def fetch(address: str) -> bytes:
@@ -36,9 +33,9 @@ def served(bench: Any, make_spec: Any, tmp_path: Path) -> Iterator[tuple[str, st
     store = FileSystemArtifactStore(str(tmp_path / "artifacts"))
     identifier = upload_artifact(artifact_store=store, file_path=str(tmp_path / "note.txt"), study_or_trial=trial)
     server = subprocess.Popen(
-        [sys.executable, "-m", "search", "dashboard", "--port", "0"],
+        command("dashboard", "--port", "0"),
         cwd=tmp_path,
-        env={**os.environ, "DRIVEBEAT_STORAGE": bench.url, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
+        env=environment(DRIVEBEAT_STORAGE=bench.url, PYTHONUNBUFFERED="1"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

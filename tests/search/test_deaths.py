@@ -1,7 +1,6 @@
 """Deaths of a trial's workers: those in a row without an epoch in between fail it; a machine taken away does not."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,13 +8,14 @@ import sqlalchemy
 
 from search.queue.slots import Orphan, OrphanDetector, consecutive_deaths, release
 from search.storage.tables import SLOTS, Process, this_process
-from search.study.study import Study
-from search.worker.assign import MAX_DEATHS, Turn, next_turn, recover
-from search.worker.result import TrialResult
+from search.study.study import SearchStudy
+from search.worker.assign import MAX_DEATHS, Turn, next_turn, sweep
+from search.worker.outcome import TrialOutcome
+from tests.support.study import Bench, MakeSpec
 
 
 @pytest.fixture
-def study(bench_of_each: Any, make_spec: Callable[..., object]) -> Study:
+def search(bench_of_each: Bench, make_spec: MakeSpec) -> SearchStudy:
     return bench_of_each.create(make_spec(epochs=9, budget={"trials": 2}))
 
 
@@ -36,7 +36,7 @@ def dies(study: Study, engine: Any, n: int, epoch: int | None = None) -> str | N
     return turn.held.outcome
 
 
-def test_deaths_with_an_epoch_between_them_never_fail_a_trial(study: Study, bench_of_each: Any) -> None:
+def test_deaths_with_an_epoch_between_them_never_fail_a_trial(search: SearchStudy, bench_of_each: Bench) -> None:
     """A pre-empted machine: killed again and again, but each time farther on."""
     engine = bench_of_each.engine
     outcomes = [dies(study, engine, n, epoch=n) for n in range(2 * MAX_DEATHS)]
@@ -45,7 +45,9 @@ def test_deaths_with_an_epoch_between_them_never_fail_a_trial(study: Study, benc
         assert connection.execute(sqlalchemy.select(SLOTS.c.deaths, SLOTS.c.reached)).one() == (0, 2 * MAX_DEATHS - 1)
 
 
-def test_deaths_at_one_and_the_same_epoch_fail_it_though_it_had_got_so_far(study: Study, bench_of_each: Any) -> None:
+def test_deaths_at_one_and_the_same_epoch_fail_it_though_it_had_got_so_far(
+    search: SearchStudy, bench_of_each: Bench
+) -> None:
     engine = bench_of_each.engine
     dies(study, engine, 0, epoch=3)
     assert [dies(study, engine, n) for n in range(1, MAX_DEATHS + 1)] == [None] * MAX_DEATHS
@@ -56,13 +58,13 @@ def test_deaths_at_one_and_the_same_epoch_fail_it_though_it_had_got_so_far(study
     assert f"took {MAX_DEATHS} workers with it and no epoch was finished in between" in outcome.reason
 
 
-def test_an_epoch_ends_the_row(study: Study, bench_of_each: Any) -> None:
+def test_an_epoch_ends_the_row(search: SearchStudy, bench_of_each: Bench) -> None:
     engine = bench_of_each.engine
     epochs = [None, None, 0, None, None, 1, None, None]
     assert [dies(study, engine, n, epoch) for n, epoch in enumerate(epochs)] == [None] * len(epochs)
 
 
-def test_a_trial_given_back_in_order_is_no_death(study: Study, bench_of_each: Any) -> None:
+def test_a_trial_given_back_in_order_is_no_death(search: SearchStudy, bench_of_each: Bench) -> None:
     """SIGTERM, as by SLURM before it takes a machine: however often."""
     engine = bench_of_each.engine
     for n in range(2 * MAX_DEATHS):

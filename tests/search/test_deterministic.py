@@ -1,10 +1,7 @@
 """A deterministic study comes out the same to the last byte, however many workers run it and whoever is killed."""
 
-import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +12,9 @@ from search.storage.tables import set_budget
 from search.study.export import export
 from search.study.spec import StudySpec
 from search.study.study import create, load_study
-from search.worker.generations import visible_study
-
-ROOT = Path(__file__).parents[2]
+from search.worker.generations import past_of
+from tests.support.program import command, environment
+from tests.support.waiting import wait_for
 
 
 def _search(spec: StudySpec, folder: Path, n_workers: int, kill_after: int | None = None) -> bytes:
@@ -25,17 +22,15 @@ def _search(spec: StudySpec, folder: Path, n_workers: int, kill_after: int | Non
     folder.mkdir()
     url = f"sqlite:///{folder}/studies.db"
     study = create(spec, open_storage(url), open_engine(url))[0].study
-    command = [sys.executable, "-m", "search", "work", spec.name, "--artifacts", str(folder / "artifacts")]
-    environment = {**os.environ, "DRIVEBEAT_STORAGE": url, "PYTHONPATH": str(ROOT)}
+    worker = command("work", spec.name, "--artifacts", str(folder / "artifacts"))
 
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(worker, env=environment(DRIVEBEAT_STORAGE=url), cwd=folder, stdout=subprocess.DEVNULL)
 
     processes = [start() for _ in range(n_workers)]
     try:
         if kill_after is not None:
-            while len(study.get_trials(deepcopy=False)) < kill_after:
-                time.sleep(0.02)
+            wait_for(lambda: len(study.get_trials(deepcopy=False)) >= kill_after, 100.0, 0.02)
             processes[0].send_signal(signal.SIGKILL)
             processes[0].wait()
             processes.append(start())

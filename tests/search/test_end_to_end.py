@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,9 @@ from search.queue.slots import progress
 from search.storage.open import open_engine, open_storage
 from search.study.study import load_study
 from search.trials import best_trial
+from tests.support.program import command, environment
+from tests.support.waiting import wait_for
 from training.config import read_run
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -101,26 +99,27 @@ def test_a_killed_worker_is_started_again_and_ctrl_c_stops_a_launch_in_order(
     assert drivebeat("create", str(study_file(fixed=fixed, budget={"trials": 2}, epochs=6))).code == 0
     url = f"sqlite:///{tmp_path}/studies.db"
     engine, study = open_engine(url), load_study("tiny", open_storage(url)).study
-    environment = {**os.environ, "DRIVEBEAT_STORAGE": url, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
 
     def launch() -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "search", "launch", "tiny", "--workers", "1", "--lease", "5"],
+            command("launch", "tiny", "--workers", "1", "--lease", "5"),
             cwd=tmp_path,
-            env=environment,
+            env=environment(DRIVEBEAT_STORAGE=url, OMP_NUM_THREADS="1"),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     def worker_of_a_running_trial(other_than: int = 0) -> int:
-        while True:
+        def found() -> int:
             for trial in study.get_trials(states=(TrialState.RUNNING,)):
                 pid = int(trial.user_attrs.get("worker", "x:0").split(":")[1])
                 if pid not in (0, other_than) and trial.intermediate_values:
                     return pid
             assert launcher.poll() is None, launcher.communicate()
-            time.sleep(0.05)
+            return 0
+
+        return wait_for(found, 200.0)
 
     launcher = launch()
     try:

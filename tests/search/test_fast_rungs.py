@@ -10,7 +10,6 @@ import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-import search.storage.fast.storage
 from search.sampling.quick import quick
 from search.storage.fast.storage import FastStorage, batch
 from search.storage.open import open_storage
@@ -118,7 +117,7 @@ def test_what_came_with_a_report_is_used_once_and_soon(
     trial = study.ask()
     trial.report(2.5, 0)
     if late:
-        monkeypatch.setattr(search.storage.fast.storage, "FRESH_S", 0.0)
+        monkeypatch.setattr("search.storage.fast.storage.FRESH_S", 0.0)
     else:
         assert trial.should_prune()
     for _ in range(4):

@@ -1,7 +1,6 @@
 """The heart: it renews the lease, tells the epoch, notices a lost slot and a trial that hangs."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,16 +11,10 @@ from search.queue.heartbeat import Heartbeat
 from search.queue.slots import Claim, OrphanDetector
 from search.queue.workers import WorkerStatus, register, workers
 from search.storage.tables import SLOTS, this_process
+from tests.support.waiting import wait_for
 
 STUDY = "tiny"
 Take = Callable[..., Claim]
-
-
-def wait_for(happens: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20.0
-    while not happens() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return happens()
 
 
 @pytest.fixture
@@ -40,11 +33,11 @@ def test_the_heart_renews_the_lease_and_tells_the_epoch(engine: Engine, heartbea
         with engine.begin() as connection:
             return int(connection.execute(sqlalchemy.select(SLOTS.c.beats)).scalar_one())
 
-    assert wait_for(lambda: beats() >= 3)
-    assert not heartbeat.lost.is_set()
-    assert wait_for(lambda: workers(engine)[0].status == WorkerStatus("working", STUDY, 5, 2, -0.5))
-    heartbeat.let_go()
-    assert wait_for(lambda: workers(engine)[0].status == WorkerStatus("waiting"))
+    wait_for(lambda: beats() >= 3, 20.0)
+    assert not heart.lost.is_set()
+    wait_for(lambda: workers(engine)[0].doing == Doing("working", STUDY, 5, 2, -0.5), 20.0)
+    heart.let_go()
+    wait_for(lambda: workers(engine)[0].doing == Doing("waiting"), 20.0)
 
 
 def test_the_heart_notices_that_the_slot_is_somebody_elses(engine: Engine, heartbeat: Heartbeat, take: Take) -> None:

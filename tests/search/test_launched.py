@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,9 @@ from search.launch.base import Launch
 from search.launch.local import LocalWorker, local_workers
 from search.launch.slurm import slurm_workers
 from search.queue.workers import workers
-from search.study.study import Study
+from search.study.study import SearchStudy
+from tests.support.program import ROOT, command, environment
+from tests.support.waiting import wait_for
 
 
 def a_launch(folder: Path, **changes: Any) -> Launch:
@@ -38,7 +38,7 @@ def test_local_workers_are_stopped_in_order_on_leaving_whatever_happens(
         "time.sleep(50)"
     )
     monkeypatch.setattr(search.launch.base, "work_command", lambda launch, threads: [sys.executable, "-c", program])
-    seats: list[LocalWorker] = []
+    seats: list[LocalSeat] = []
     with pytest.raises(KeyboardInterrupt), local_workers(a_launch(tmp_path)) as started:
         seats.extend(started)
         wait_for(lambda: all(seat.last_line() == "up" for seat in seats))
@@ -50,19 +50,12 @@ def test_local_workers_are_stopped_in_order_on_leaving_whatever_happens(
 # --- the same search by each ----------------------------------------------------------------------------------------
 
 
-def wait_for(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
 def launch_by(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "search", "launch", "tiny", "--workers", "2", "--artifacts", "artifacts"]
+    words = ("--workers", "2", "--artifacts", "artifacts", "--storage", f"sqlite:///{folder}/studies.db")
     return subprocess.run(
-        [*command, "--storage", f"sqlite:///{folder}/studies.db", *options],
+        command("launch", "tiny", *words, *options),
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=170,
@@ -73,7 +66,7 @@ def launch_by(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def finished(study: Study) -> list[tuple[float, float]]:
     trials = study.optuna.get_trials()
     assert all(trial.state == TrialState.COMPLETE for trial in trials)
-    return sorted((trial.params["learning_rate"], trial.value) for trial in trials)
+    return sorted((trial.params["learning_rate"], trial.value) for trial in trials if trial.value is not None)
 
 
 @pytest.mark.slow
@@ -96,7 +89,7 @@ def test_a_preempted_slurm_job_gives_its_trial_back_and_is_requeued(
     bench: Any, make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGUSR2 to the job becomes the worker's SIGTERM; a new worker in the same job goes on from the checkpoint."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     study = bench.create(make_spec(epochs=150, budget={"trials": 1}))
     wanted = a_launch(tmp_path, url=bench.url, n_workers=1, slurm={"cluster": "local"})
     with slurm_workers(wanted) as (seat,):
@@ -118,7 +111,7 @@ def test_a_preempted_slurm_job_gives_its_trial_back_and_is_requeued(
 
 
 def test_the_kubernetes_manifest_runs_workers_in_parallel_with_the_url_from_a_secret_and_a_shared_volume() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
     claim, job = yaml.safe_load_all(text.partition("```yaml\n")[2].partition("```")[0])
     assert (claim["kind"], claim["spec"]["accessModes"]) == ("PersistentVolumeClaim", ["ReadWriteMany"])
     assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
@@ -126,7 +119,7 @@ def test_the_kubernetes_manifest_runs_workers_in_parallel_with_the_url_from_a_se
     assert "completions" not in job["spec"], "a work queue: each pod ends when the budget is spent"
     pod = job["spec"]["template"]["spec"]
     assert pod["restartPolicy"] in ("OnFailure", "Never")
-    assert pod["terminationGracePeriodSeconds"] >= search.launch.base.STOP_TIMEOUT_S
+    assert pod["terminationGracePeriodSeconds"] >= search.launch.base.STOP_PATIENCE_S
     (worker,) = pod["containers"]
     environment = {entry["name"]: entry for entry in worker["env"]}
     assert environment["DRIVEBEAT_STORAGE"]["valueFrom"]["secretKeyRef"] == {"name": "drivebeat", "key": "storage"}

@@ -92,8 +92,9 @@ def test_device_and_threads_stand_in_the_environment_before_the_worker_imports_t
     program = "import os; print(*(os.environ[n] for n in ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS', 'STORAGE_NAME')))"
     program = program.replace("STORAGE_NAME", "DRIVEBEAT_STORAGE")
     monkeypatch.setattr(search.launch.base, "work_command", lambda launch, threads: [sys.executable, "-c", program])
-    log = tmp_path / "logs" / "w.log"
-    process = search.launch.base.start_worker(a_launch(tmp_path, url=POSTGRES), log, 3, "GPU-7f3a")
+    process = search.launch.base.start_worker(
+        a_launch(tmp_path, url=POSTGRES), tmp_path / "logs" / "w.log", 3, "GPU-7f3a"
+    )
     assert process.wait(30) == 0
     assert last_line_of(log) == f"GPU-7f3a 3 {POSTGRES}"
 

@@ -98,7 +98,7 @@ def test_eight_threads_claiming_at_once_get_the_budget_and_not_one_slot_more(eng
 
     def take(i: int) -> list[int]:
         begin.wait()
-        got = []
+        got: list[int] = []
         while (held := claim(engine, STUDY, elsewhere(f"{i}.{len(got)}"), 30.0)) is not None:
             got.append(held.slot)
         return got

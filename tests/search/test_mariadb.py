@@ -5,9 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,19 +18,14 @@ from search.queue.slots import progress
 from search.queue.workers import workers
 from search.storage.locks import exclusive
 from search.storage.open import open_engine, open_storage
-from search.study.study import Study, create
+from search.study.study import SearchStudy, create
+from tests.support.crowd import run_crowd
+from tests.support.holder import start_holder
+from tests.support.program import NOBODY, command, environment, unprivileged
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
-NOBODY = 65534
-CROWD, HOLDER = (Path(__file__).with_name(name) for name in ("crowd.py", "holder.py"))
 SBIN = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin"
-
-
-def wait_for(happens: Callable[[], bool], limit_s: float = 40.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not happens():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +36,12 @@ def server() -> Iterator[str]:
     if not (install and program and shutil.which("my_print_defaults", path=SBIN)):
         pytest.skip("no MariaDB server: apt-get install mariadb-server-core mariadb-client-core")
     folder = Path(tempfile.mkdtemp(prefix="drivebeat-my-"))  # short, for a socket's path has 107 characters at most
-    user: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    user = unprivileged()
     if user:
         os.chown(folder, NOBODY, NOBODY)
-    data, quiet = f"--datadir={folder}/data", {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    data, null = f"--datadir={folder}/data", subprocess.DEVNULL
     made = [install, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db"]
-    subprocess.run([*made, "--skip-name-resolve"], check=True, cwd=folder, timeout=50, **quiet, **user)
+    subprocess.run([*made, "--skip-name-resolve"], check=True, cwd=folder, timeout=50, stdout=null, stderr=null, **user)
     options = [
         "--skip-networking",
         f"--socket={folder}/s",
@@ -56,9 +49,11 @@ def server() -> Iterator[str]:
         "--character-set-server=utf8mb4",
     ]
     small = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M"]
-    process = subprocess.Popen([program, "--no-defaults", data, *options, *small], cwd=folder, **quiet, **user)
+    process = subprocess.Popen(
+        [program, "--no-defaults", data, *options, *small], cwd=folder, stdout=null, stderr=null, **user
+    )
     try:
-        wait_for(lambda: process.poll() is not None or (folder / "s").exists())
+        wait_for(lambda: process.poll() is not None or (folder / "s").exists(), 40.0)
         assert process.poll() is None, "the server ended"
         yield f"mysql+pymysql://root@/?unix_socket={folder}/s"
     finally:
@@ -90,19 +85,8 @@ def make(url: str, make_spec: Callable[..., Any]) -> Iterator[Callable[..., Stud
     engine.dispose()
 
 
-def crowd(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(CROWD), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        timeout=55,
-        check=False,
-    )
-
-
 def test_processes_on_an_empty_database_make_one_schema_and_none_crashes(url: str) -> None:
-    done = crowd("open", "4", url)
+    done = run_crowd("open", 4, url)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["[]"] * 4
 
@@ -110,7 +94,7 @@ def test_processes_on_an_empty_database_make_one_schema_and_none_crashes(url: st
 def test_processes_taking_turns_run_the_budget_and_no_point_twice(url: str, make: Callable[..., Study]) -> None:
     points = [{"width": 8, "learning_rate": 1e-4 * (i + 1)} for i in range(5)]
     study = make(enqueue=points, budget={"trials": 7})
-    done = crowd("turns", "2", url, "tiny")
+    done = run_crowd("turns", 2, url, "tiny")
     assert done.returncode == 0, done.stderr
     trials = study.optuna.get_trials()
     assert len(trials) == 7
@@ -119,11 +103,10 @@ def test_processes_taking_turns_run_the_budget_and_no_point_twice(url: str, make
 
 
 def test_the_lock_of_a_stopped_process_is_taken_by_those_who_wait(url: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    holder = subprocess.Popen([sys.executable, str(HOLDER), url, str(tmp_path)], env=environment)
+    holder = start_holder(url, tmp_path)
     engine = open_engine(url)
     try:
-        wait_for((tmp_path / "held").exists)
+        wait_for((tmp_path / "held").exists, 40.0)
         holder.send_signal(signal.SIGSTOP)
         with exclusive(engine, "turn", expires_s=2.0):
             (tmp_path / "go").touch()
@@ -141,9 +124,8 @@ def test_a_killed_workers_trial_goes_on_at_another_and_the_budget_is_met(
 ) -> None:
     study = make(epochs=40, budget={"trials": 3})
     engine = open_engine(url)
-    command = [sys.executable, "-m", "search", "work", "tiny", "--threads", "1", "--lease", "3"]
-    environment = {**os.environ, "DRIVEBEAT_STORAGE": url, "PYTHONPATH": str(Path(__file__).parents[2])}
-    pair = [subprocess.Popen(command, cwd=tmp_path, env=environment) for _ in range(2)]
+    worker, there = command("work", "tiny", "--threads", "1", "--lease", "3"), environment(DRIVEBEAT_STORAGE=url)
+    pair = [subprocess.Popen(worker, cwd=tmp_path, env=there) for _ in range(2)]
     try:
         wait_for(lambda: any(len(t.intermediate_values) > 1 for t in study.optuna.get_trials()), 100)
         running = next(t for t in study.optuna.get_trials() if t.intermediate_values)

@@ -10,15 +10,15 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-import search.worker.worker
-from search.errors import WorkerError
 from search.queue.slots import progress, release
 from search.storage.tables import this_process
 from search.study.study import Study
 from search.trials import best_trial
 from search.worker.assign import next_turn
-from search.worker.result import MEMORY, TrialResult, failure, judged, tell
-from search.worker.worker import work
+from search.worker.outcome import TrialOutcome, failure
+from search.worker.result import MEMORY, judged, tell
+from search.worker.trial import run_trial
+from search.worker.worker import WorkerError, work
 
 
 def host_allocation() -> None:
@@ -66,14 +66,13 @@ def test_words_of_libraries_below_torch_count_and_others_do_not(error: Exception
 @pytest.fixture
 def wide_ones_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials of width 16 find no memory."""
-    real = search.worker.worker.run_trial
 
     def run(turn: Any, *rest: Any) -> TrialResult:
         if turn.params["width"] == 16:
             device_allocation()
-        return real(turn, *rest)
+        return run_trial(turn, *rest)
 
-    monkeypatch.setattr(search.worker.worker, "run_trial", run)
+    monkeypatch.setattr("search.worker.worker.run_trial", run)
 
 
 POINTS = [{"width": 16, "learning_rate": 1e-3}, {"width": 8, "learning_rate": 1e-3}]

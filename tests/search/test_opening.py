@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,13 @@ from optuna.trial import TrialState
 from search.worker.opening import enter
 from sqlalchemy.exc import OperationalError
 
-import search.storage.retry
-from benchmarks.postgres import Postgres
-from search.errors import StorageError
-from search.storage.open import open_engine, open_storage
-from search.storage.retry import is_starting, retry
+from search.storage.open import StorageError, open_engine, open_storage
+from search.storage.retry import is_starting, patiently
 from search.storage.tables import this_process
 from search.study.study import create
 from search.worker.worker import work
+from tests.support.postgres import Postgres
+from tests.support.waiting import wait_for
 
 
 def test_a_worker_started_while_the_server_is_down_runs_when_it_is_up(
@@ -34,8 +32,7 @@ def test_a_worker_started_while_the_server_is_down_runs_when_it_is_up(
     postgres_server.stop()
 
     def start_when_it_waits() -> None:
-        while not said:
-            time.sleep(0.05)
+        wait_for(lambda: said)
         postgres_server.start()
 
     starter = threading.Thread(target=start_when_it_waits)
@@ -61,7 +58,8 @@ def test_a_worker_started_while_the_server_is_down_runs_when_it_is_up(
     ],
 )
 def test_a_wrong_name_in_the_url_is_told_at_once(change: dict[str, str], words: str, postgres: str) -> None:
-    url = sqlalchemy.make_url(postgres).set(**change).render_as_string(hide_password=False)
+    changed = sqlalchemy.make_url(postgres).set(username=change.get("username"), database=change.get("database"))
+    url = changed.render_as_string(hide_password=False)
     said: list[str] = []
     with pytest.raises(StorageError, match=words) as told:
         enter(["tiny"], url, this_process(), 30.0, said.append, lambda: None)
@@ -132,7 +130,7 @@ def test_waiting_to_be_let_in_ends_with_its_deadline_and_the_servers_own_words()
 
 def test_a_signal_ends_the_waiting_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGTERM to a worker that waits to be let in: exit code 0, no trial."""
-    monkeypatch.setattr(search.storage.retry, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr("search.storage.retry.LONGEST_PAUSE_S", 0.2)
     said: list[str] = []
 
     def log(line: str) -> None:

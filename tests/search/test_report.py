@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from search.report.build import build_report, write_report
 from search.report.facts import StudyFact, best_so_far, gather
 from search.report.html import html_of
-from search.report.page import Page
+from search.report.page import Code, Page
 from search.storage.open import open_engine, open_storage
 from search.study.export import run_of_trial
 from search.study.spec import run_of
@@ -171,7 +171,7 @@ def test_the_page_tells_what_was_searched_and_what_came_of_it(full: Made) -> Non
 def test_the_configuration_to_copy_is_the_exported_one(full: Made) -> None:
     best = best_trial(full.study)
     assert best is not None
-    (code,) = [b.text for s in full.page.sections for b in s.blocks if getattr(b, "language", "") == "yaml"]
+    (code,) = [b.text for s in full.page.sections for b in s.blocks if isinstance(b, Code) and b.language == "yaml"]
     assert from_document(yaml.safe_load(code), "report") == run_of_trial(best, "tiny")
     assert yaml.safe_load(code)["provenance"]["trial"] == best.number
 

@@ -115,7 +115,7 @@ bounds = st.tuples(st.floats(1e-6, 1.0), st.floats(1e-6, 1.0)).map(sorted)
 @given(bounds, bounds, st.booleans(), st.booleans())
 def test_two_ranges_are_told_apart_by_their_words(a: list[float], b: list[float], log_a: bool, log_b: bool) -> None:
     """A study that exists is compared by these words."""
-    one, other = FloatDistribution(*a, log=log_a), FloatDistribution(*b, log=log_b)
+    one, other = FloatDistribution(a[0], a[1], log=log_a), FloatDistribution(b[0], b[1], log=log_b)
     assert (describe(one) == describe(other)) == (one == other)
 
 

@@ -1,19 +1,17 @@
 """What a command does not need, it does not import."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from search.study.finished import EXHAUSTED, stop_reason
-from search.study.record import load_records
-from search.study.study import decode_study
+from search.study.finished import EXHAUSTED, why_over
+from search.study.record import all_told
+from search.study.study import decoded
+from tests.support.program import ROOT, environment
 
-ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "optuna", "sqlalchemy", "matplotlib", "scipy", "numpy", "pandas", "sklearn", "plotly")
 PROGRAM = """
 import json, sys
@@ -32,7 +30,7 @@ def printed_by(program: str, *words: str) -> Any:
     done = subprocess.run(
         [sys.executable, "-c", program, json.dumps(words)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -111,5 +109,7 @@ sys.meta_path.insert(0, Interrupting())
 from search.__main__ import main
 main()
 """
-    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", interrupted], env=environment(), capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -1,32 +1,20 @@
 """A worker that is stopped (SIGSTOP) while it holds the turn: others get on, and what it does late is refused."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import search.worker.assign
-from search.queue.slots import Claim, claim, record_trial
-from search.storage.locks import exclusive
+from search.queue.slots import Claim, claim, set_trial
+from search.storage.locks import alone
 from search.storage.open import open_engine
 from search.storage.tables import Process, this_process
 from search.study.study import Study
 from search.worker.assign import next_turn
-
-HOLDER = Path(__file__).with_name("holder.py")
-
-
-def wait_for(happens: Callable[[], bool], limit_s: float = 30.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not happens():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+from tests.support.holder import start_holder
+from tests.support.study import Bench, MakeSpec
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -39,11 +27,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_lock_of_a_stopped_process_is_taken_and_its_waking_harms_nobody(
     empty_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    holder = subprocess.Popen([sys.executable, str(HOLDER), empty_url, str(tmp_path)], env=environment)
+    holder = start_holder(empty_url, tmp_path)
     engine, third = open_engine(empty_url), open_engine(empty_url)
     try:
-        wait_for((tmp_path / "held").exists)
+        wait_for((tmp_path / "held").exists, 30.0)
         holder.send_signal(signal.SIGSTOP)
         with exclusive(engine, "turn", expires_s=1.0):
             (tmp_path / "go").touch()
@@ -91,11 +78,11 @@ def elsewhere(name: str) -> Process:
 
 
 @pytest.fixture
-def search_of(bench_of_each: Any, make_spec: Callable[..., object]) -> Study:
+def search_of(bench_of_each: Bench, make_spec: MakeSpec) -> SearchStudy:
     return bench_of_each.create(make_spec(budget={"trials": 4}))
 
 
-def test_a_trial_is_noted_in_one_slot_only(search_of: Study, bench_of_each: Any) -> None:
+def test_a_trial_is_noted_in_one_slot_only(search_of: SearchStudy, bench_of_each: Bench) -> None:
     """The late one asked for a trial and was stopped; another one found it without a slot, and took it."""
     engine = bench_of_each.engine
     late, other = (claim(engine, search_of.name, elsewhere(name), 30.0) for name in ("late", "other"))
@@ -108,18 +95,18 @@ def test_a_trial_is_noted_in_one_slot_only(search_of: Study, bench_of_each: Any)
 
 
 def test_a_turn_whose_slot_was_lost_on_the_way_is_none_and_its_trial_is_the_next_ones(
-    search_of: Study, bench_of_each: Any, monkeypatch: pytest.MonkeyPatch
+    search_of: SearchStudy, bench_of_each: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = bench_of_each.engine
-    real, given_up = search.worker.assign.record_trial, []
+    given_up: list[Claim | None] = []
 
     def late(engine: Any, held: Claim, trial: int) -> bool:
         """As if it had slept past its lease, and its slot had been claimed anew."""
         if not given_up:
             given_up.append(claim(engine, search_of.name, elsewhere("late"), 30.0))
-        return real(engine, held, trial)
+        return set_trial(engine, held, trial)
 
-    monkeypatch.setattr(search.worker.assign, "set_trial", late)
+    monkeypatch.setattr("search.worker.assign.set_trial", late)
     assert next_turn(search_of, engine, elsewhere("late"), 30.0) is None
     again = next_turn(search_of, engine, elsewhere("late"), 30.0)
     assert again is not None

@@ -11,27 +11,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from search.errors import StorageError
-from search.storage.locks import exclusive
-from search.storage.open import engine_of, masked, open_engine, open_storage, storage_url
-
-CROWD = Path(__file__).with_name("crowd.py")
-
-
-def crowd(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run(
-        [sys.executable, str(CROWD), *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=55,
-        check=False,
-    )
+from search.storage.locks import alone
+from search.storage.open import StorageError, engine_of, masked, open_engine, open_storage, storage_url
+from tests.support.crowd import run_crowd
+from tests.support.program import environment
 
 
 def test_eight_processes_on_an_empty_database_make_one_schema_and_none_crashes(empty_url: str) -> None:
-    done = crowd("open", "8", empty_url)
+    done = run_crowd("open", 8, empty_url)
 
     assert done.returncode == 0, done.stderr
     assert [json.loads(line) for line in done.stdout.splitlines()] == [[]] * 8
@@ -51,9 +38,8 @@ def test_the_lock_lets_one_process_in_at_a_time(empty_url: str, tmp_path: Path) 
         f"with alone(open_engine({empty_url!r}), 'test'):\n"
         f"    pathlib.Path({str(taken)!r}).touch()\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with exclusive(engine, "test"):
-        other = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    with alone(engine, "test"):
+        other = subprocess.Popen([sys.executable, "-c", program], env=environment())
         time.sleep(3.0)
         assert not taken.exists()
     assert other.wait(30) == 0
@@ -141,8 +127,9 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> No
     for folder in tmp_path.parents:  # nobody must be able to get here
         if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & stat.S_IXOTH:
             folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), check=False
+    )
     tmp_path.chmod(0o755)
     assert done.returncode == 0, done.stderr
     assert "cannot be used" in done.stdout

@@ -2,11 +2,8 @@
 
 import builtins
 import json
-import os
 import re
 import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,9 +26,9 @@ from search.queue.slots import progress
 from search.study.study import Study
 from search.trials import RESUMED
 from tests.search.test_store_contract import quiet, train_epochs
+from tests.support.program import command, environment
+from tests.support.waiting import wait_for
 from training.trainer import CHECKPOINT
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -230,12 +227,12 @@ def test_a_killed_workers_trial_goes_on_elsewhere_from_the_bucket(
         )
         assert drivebeat("create", str(file), "--storage", bench.url).code == 0
 
-    def command(machine: str, *words: str) -> subprocess.Popen[str]:
+    def start(machine: str, *words: str) -> subprocess.Popen[str]:
         (tmp_path / machine).mkdir(exist_ok=True)
         return subprocess.Popen(
-            [sys.executable, "-m", "search", *words, "--artifacts", s3_url, "--storage", bench.url],
+            command(*words, "--artifacts", s3_url, "--storage", bench.url),
             cwd=tmp_path / machine,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "DRIVEBEAT_SCRATCH": "scratch", "PYTHONUNBUFFERED": "1"},
+            env=environment(DRIVEBEAT_SCRATCH="scratch", PYTHONUNBUFFERED="1"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -249,17 +246,17 @@ def test_a_killed_workers_trial_goes_on_elsewhere_from_the_bucket(
         ]
         return max((int(matched[1]) for matched in found if matched), default=0)
 
-    first = command("one", "work", "tiny", "--threads", "1")
-    until = time.monotonic() + 60
-    while n_pushed() < 3 and first.poll() is None and time.monotonic() < until:
-        time.sleep(0.01)
-    first.kill()
-    words, _ = first.communicate()
+    first = start("one", "work", "tiny", "--threads", "1")
+    try:
+        wait_for(lambda: n_pushed() >= 3 or first.poll() is not None, 60.0, 0.01)
+    finally:
+        first.kill()
+        words, _ = first.communicate()
     assert first.returncode == -9, words
     n_at_kill = n_pushed()
     assert 3 <= n_at_kill < 30
 
-    second = command("two", "work", "tiny", "calm", "--threads", "1")
+    second = start("two", "work", "tiny", "calm", "--threads", "1")
     words, _ = second.communicate(timeout=100)
     assert second.returncode == 0, words
     assert f"{n_at_kill:06d}.pt: taken on after {n_at_kill} epochs" in words
@@ -271,7 +268,7 @@ def test_a_killed_workers_trial_goes_on_elsewhere_from_the_bucket(
     assert n_pushed() == 0  # finished trials leave no checkpoint
     assert not (tmp_path / "two" / "artifacts").exists()
 
-    dashboard = command("three", "dashboard", "--port", "0")
+    dashboard = start("three", "dashboard", "--port", "0")
     try:
         assert dashboard.stdout is not None
         address = re.search(r"(http://[\d.:]+)/dashboard/", dashboard.stdout.readline())

@@ -23,6 +23,7 @@ from search.trials import REASON, RESUMED
 from search.worker.assign import MAX_DEATHS, next_turn, recover
 from search.worker.result import TrialResult
 from search.worker.worker import work
+from tests.support.study import Bench, MakeSpec
 
 STUDY = "tiny"
 Take = Callable[..., Claim]
@@ -35,7 +36,7 @@ def elsewhere(name: str) -> Process:
 
 
 @pytest.fixture
-def study(bench_of_each: Any, make_spec: Callable[..., object]) -> Study:
+def search(bench_of_each: Bench, make_spec: MakeSpec) -> SearchStudy:
     return bench_of_each.create(make_spec(budget={"trials": 2}))
 
 
@@ -156,7 +157,7 @@ def test_an_orphan_is_opened_once_among_racing_sweepers(engine: Engine, dead: Pr
 
 
 def test_an_orphans_trial_goes_on_with_its_own_params_and_reports(
-    study: Study, bench_of_each: Any, dead: Process
+    search: SearchStudy, bench_of_each: Bench, dead: Process
 ) -> None:
     engine = bench_of_each.engine
     first = next_turn(study, engine, dead, 30.0)
@@ -176,7 +177,7 @@ def test_an_orphans_trial_goes_on_with_its_own_params_and_reports(
 
 
 def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
-    study: Study, bench_of_each: Any, dead: Process, tmp_path: Path
+    search: SearchStudy, bench_of_each: Bench, dead: Process, tmp_path: Path
 ) -> None:
     engine = bench_of_each.engine
     for i in range(MAX_DEATHS):
@@ -194,7 +195,7 @@ def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
 
 @pytest.mark.parametrize("told", [False, True], ids=["before the tell", "after the tell"])
 def test_a_worker_that_dies_around_its_tell_loses_nothing(
-    told: bool, study: Study, bench_of_each: Any, dead: Process, tmp_path: Path
+    told: bool, search: SearchStudy, bench_of_each: Bench, dead: Process, tmp_path: Path
 ) -> None:
     """Its outcome was settled: the next worker tells it, or finds it told, and trains nothing again."""
     engine = bench_of_each.engine
@@ -215,7 +216,7 @@ def test_a_worker_that_dies_around_its_tell_loses_nothing(
 
 
 def test_an_outcome_that_awaits_its_telling_is_never_overwritten_however_many_die_of_it(
-    study: Study, bench_of_each: Any, dead: Process
+    search: SearchStudy, bench_of_each: Bench, dead: Process
 ) -> None:
     engine = bench_of_each.engine
     turn = next_turn(study, engine, dead, 30.0)
@@ -229,7 +230,7 @@ def test_an_outcome_that_awaits_its_telling_is_never_overwritten_however_many_di
 
 
 def test_a_trial_asked_for_by_a_worker_that_died_before_noting_it_goes_on(
-    bench_of_each: Any, make_spec: Any, dead: Process
+    bench_of_each: Bench, make_spec: Any, dead: Process
 ) -> None:
     """An enqueued point is asked for once: its worker's death must not lose it."""
     point = {"width": 8, "learning_rate": 0.00123}

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from optuna_dashboard import get_note
 
 from data.corpus import Corpus
-from search.artifacts.folder import open_artifacts
+from models.autoencoder import AutoencoderConfig
+from search.artifacts.folder import open_store
 from search.storage.tables import this_process
 from search.study.export import run_of_trial
 from search.study.study import Study
@@ -31,8 +32,9 @@ def run_one(bench: Any, make_spec: Any, corpus: Corpus, tmp_path: Path) -> Calla
     """Make the tiny study, take one turn, run it: the study, the outcome and the trial as stored."""
 
     def run(check: Callable[[], None] = lambda: None, artifacts: Path | None = None, **changes: Any) -> Ran:
-        study = bench.create(make_spec(**changes))
-        turn = next_turn(study, bench.engine, this_process(), 60.0)
+        search = bench.create(make_spec(**changes))
+        turn = next_turn(search, bench.engine, this_process(), 60.0)
+        assert turn is not None
         folder = artifacts or tmp_path / "artifacts"
         folder.mkdir(exist_ok=True)
         place = Place(open_artifacts(folder), threads=1)
@@ -64,6 +66,7 @@ def test_a_trial_leaves_its_scores_figure_sounds_config_and_note(run_one: Callab
     assert (tmp_path / "estimate.wav").read_bytes().startswith(b"RIFF")
     run = read_run(tmp_path / "run.yaml")
     assert run == run_of_trial(trial, "tiny")
+    assert isinstance(run.model, AutoencoderConfig)
     assert (run.model.width, run.optimiser.learning_rate) == (trial.params["width"], trial.params["learning_rate"])
     note = get_note(Trial(study.optuna, trial._trial_id))
     assert "parameters" in note

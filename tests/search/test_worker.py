@@ -1,10 +1,7 @@
 """A worker alone: failures give their slot back and do not go on for ever; other data or a stop end it in order."""
 
-import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,11 @@ from optuna.trial import TrialState
 from search.errors import WorkerError
 from search.queue.slots import progress
 from search.study.study import load_study
-from search.worker.worker import work
+from search.worker.outcome import TrialOutcome
+from search.worker.trial import run_trial
+from search.worker.worker import WorkerError, work
+from tests.support.program import command, environment
+from tests.support.waiting import wait_for
 
 # a learning rate at which the very first steps overflow
 DIVERGING = {
@@ -74,18 +75,16 @@ def test_a_failure_now_and_then_does_not_cost_the_budget(
     bench: Any, make_spec: Any, work_here: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every second trial fails, as by memory that another process holds; the budget is met all the same."""
-    import search.worker.worker as worker_module
+    n = 0
 
-    real, n = worker_module.run_trial, 0
-
-    def flaky(*args: Any) -> Any:
+    def flaky(*args: Any) -> TrialOutcome:
         nonlocal n
         n += 1
         if n % 2:
             raise RuntimeError(f"CUDA out of memory, tried to allocate {n} GiB")
-        return real(*args)
+        return run_trial(*args)
 
-    monkeypatch.setattr(worker_module, "run_trial", flaky)
+    monkeypatch.setattr("search.worker.worker.run_trial", flaky)
     bench.create(make_spec(epochs=1, budget={"trials": 2}))
     assert work_here("tiny") == 4
     state = progress(bench.engine, "tiny")
@@ -120,18 +119,21 @@ def test_a_signal_in_a_long_epoch_ends_a_worker_in_order_and_the_trial_goes_on_e
     """The epoch has a million steps: nothing that waits for its end would come back."""
     bench.create(make_spec(fixed={"levels": 2, "batch_size": 4, "steps_per_epoch": 1_000_000}))
     worker = subprocess.Popen(
-        [sys.executable, "-m", "search", "work", "tiny", "--threads", "1"],
+        command("work", "tiny", "--threads", "1"),
         cwd=tmp_path,
-        env={**os.environ, "DRIVEBEAT_STORAGE": bench.url, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env=environment(DRIVEBEAT_STORAGE=bench.url),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     study = load_study("tiny", bench.storage).study
+
+    def trains() -> bool:
+        assert worker.poll() is None, worker.communicate()
+        return any("device" in trial.user_attrs for trial in study.get_trials())
+
     try:
-        while not any("device" in trial.user_attrs for trial in study.get_trials()):
-            assert worker.poll() is None, worker.communicate()
-            time.sleep(0.1)
+        wait_for(trains, 150.0, 0.1)
         worker.send_signal(signal.SIGTERM)
         out, err = worker.communicate(timeout=60)
     finally:

@@ -8,14 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-import data.files
-from training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
-from training.errors import CheckpointError
+from training.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint, save_weights
 
 CPU = torch.device("cpu")
 
 
-def net(seed: int = 0, width: int = 3) -> nn.Module:
+def net(seed: int = 0, width: int = 3) -> nn.Sequential:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Conv1d(1, width, 3), nn.BatchNorm1d(width))
 
@@ -134,7 +132,7 @@ def test_a_write_that_fails_leaves_the_old_file(kind: str, tmp_path: Path, monke
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(data.files.os, "fsync", full)
+    monkeypatch.setattr("data.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         if kind == "checkpoint":
             save_checkpoint({"a": 1}, path)

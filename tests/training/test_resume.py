@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-import training.learner
 from data.corpus import Corpus
 from models import DENOISERS
+from training.checkpoint import CheckpointError, save_checkpoint
 from training.config import RunConfig
 from training.errors import CheckpointError
 from training.report import EpochReport
@@ -76,17 +76,17 @@ def test_a_kill_between_weights_and_checkpoint_does_no_harm(
     equal: Equal,
 ) -> None:
     whole = reports(run, corpus, tmp_path / "whole")
-    save, n_saved = training.progress.save_checkpoint, 0
+    n_saved = 0
 
     def killed_at_second(*arguments: Any) -> None:
         nonlocal n_saved
         n_saved += 1
         if n_saved == 2:
             raise KeyboardInterrupt
-        save(*arguments)
+        save_checkpoint(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.progress, "save_checkpoint", killed_at_second)
+        patch.setattr("training.progress.save_checkpoint", killed_at_second)
         with pytest.raises(KeyboardInterrupt):
             list(train(run, corpus, tmp_path / "cut"))
     assert reports(run, corpus, tmp_path / "cut") == whole

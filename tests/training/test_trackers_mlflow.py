@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import free_port, wait_for
 from training.config import RunConfig
 from training.report import EpochReport
 from training.switches import Switches
@@ -27,9 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarn
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an MLflow server with a database and a folder of its own."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts"),
@@ -37,16 +34,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = (folder / "log").open("wb")
     process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
+
+    def said() -> str:
+        return (folder / "log").read_text(errors="replace")
+
+    def healthy() -> bool:
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=2).close()
+        except OSError:
+            assert process.poll() is None, said()
+            return False
+        return True
+
     try:
-        deadline = time.monotonic() + 200
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=2).close()
-                break
-            except OSError:
-                said = (folder / "log").read_text(errors="replace")
-                assert process.poll() is None and time.monotonic() < deadline, said
-                time.sleep(0.5)
+        wait_for(healthy, 200.0, 0.5, said)
         yield address
     finally:
         os.killpg(process.pid, 15)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -66,9 +66,9 @@ def test_an_online_neptune_that_fails_is_told_once_and_the_run_is_kept_offline(
 ) -> None:
     import neptune
 
-    real, modes = neptune.init_run, []
+    real, modes = neptune.init_run, list[str]()
 
-    def init_run(mode: str, **options: Any) -> Any:
+    def init_run(mode: Literal["async", "offline"], **options: Any) -> Any:
         modes.append(mode)
         if mode != "offline":
             raise ConnectionError(f"no answer with {options['api_token']}")

@@ -1,4 +1,4 @@
-"""Several real processes at one database: `python crowd.py MODE N URL [STUDY]`, one line of JSON from each.
+"""Several processes at one database: `python -m tests.support.crowd MODE N URL [STUDY]`, a line of JSON from each.
 
 open: make or open the schema, all at the same moment. turns: take turns of STUDY until there are none, each told a
 value made of its point. Every third trial is told pruned.
@@ -6,6 +6,7 @@ value made of its point. Every third trial is told pruned.
 
 import json
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -13,6 +14,19 @@ import traceback
 from optuna.trial import TrialState
 
 from search.storage.open import open_engine, open_storage
+from tests.support.program import environment
+
+
+def run_crowd(mode: str, n: int, url: str, *study: str) -> subprocess.CompletedProcess[str]:
+    """Run this module in a process of its own, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.support.crowd", mode, str(n), url, *study],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=55,
+        check=False,
+    )
 
 
 def main() -> None:

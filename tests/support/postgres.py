@@ -10,11 +10,10 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy
 
-NOBODY = 65534
+from tests.support.program import NOBODY, unprivileged
 
 
 class NoPostgres(RuntimeError):
@@ -62,8 +61,6 @@ class Postgres:
             connection.execute(sqlalchemy.text(statement))
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> None:
-        # PostgreSQL refuses to run as root, so that root lends it to nobody
-        user: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         subprocess.run(
             [self.binaries / program, *arguments],
             check=check,
@@ -71,7 +68,7 @@ class Postgres:
             stderr=subprocess.DEVNULL if not check else None,
             cwd=self.folder,
             timeout=40,
-            **user,
+            **unprivileged(),
         )
 
 

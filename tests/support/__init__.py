@@ -1,0 +1,1 @@
+"""What tests, benchmarks and scripts share: processes to start, servers, waiting, a tiny study."""
