@@ -44,10 +44,11 @@ from benchmarks.chaos_place import (
 )
 from search.artifacts.base import checkpoint_folder
 from search.queue.slots import LEASE_S
-from search.study.study import SearchStudy
-from search.worker.assign import RESUMED, WORKER
+from search.study.study import Study
+from search.trials import RESUMED, WORKER
 from tests.support.postgres import private_postgres
-from training.checkpoint import CheckpointError, load_checkpoint
+from training.checkpoint import load_checkpoint
+from training.errors import CheckpointError
 from training.trainer import CHECKPOINT
 
 LIMIT_S = 600.0

@@ -63,7 +63,7 @@ def exactly_once(place: Place, quick: bool) -> Row:
     draw = random.Random(7)
     points = [{"width": 8, "learning_rate": draw.uniform(1e-3, 2e-3)} for _ in range(n_points)]
     brief = {"steps_per_epoch": 5}
-    search = make(place, spec_of(place, "queue", n_points, epochs=1, enqueue=points, fixed=brief))
+    study = make(place, spec_of(place, "queue", n_points, epochs=1, enqueue=points, fixed=brief))
     port = free_port()
     dashboard = _dashboard(place, port)
     workers = [work(place, study.name, f"{i}.log") for i in range(n_workers)]

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from search.storage.open import open_engine, open_storage
 from search.storage.tables import SLOTS
 from search.study.spec import StudySpec, check
-from search.study.study import SearchStudy, create
+from search.study.study import Study, create
 from tests.support.postgres import Postgres
 from tests.support.program import command, environment
 from tests.support.study import tiny_data, tiny_recordings, tiny_study

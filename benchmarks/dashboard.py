@@ -223,8 +223,8 @@ def compare(
         str(free_port()),
     ]
     ours = program("dashboard", "--storage", url, "--port", "0")
-    say(f"{n_trials:,} trials of {n_reports} reports, {make_url(url).get_backend_name()}, one browser over loopback")
-    say(f"{'':24}{'stock':>34}{'drivebeat':>34}")
+    log(f"{n_trials:,} trials of {n_reports} reports, {make_url(url).get_backend_name()}, one browser over loopback")
+    log(f"{'':24}{'stock':>34}{'drivebeat':>34}")
     found = []
     for command, says in ((stock, r"Listening on http://[^:]+:(\d+)/"), (ours, r"http://127\.0\.0\.1:(\d+)/")):
         with served(command, says, folder) as (port, server):

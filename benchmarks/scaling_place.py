@@ -21,15 +21,15 @@ from sqlalchemy import Engine, event, insert
 
 from benchmarks.chaos_place import Place, make, spec_of
 from search.pages.notes import TRAINED, put_note
-from search.queue.slots import OrphanDetector, claim, record_result, release, renew
-from search.queue.workers import WorkerStatus, note
+from search.queue.slots import OrphanDetector, claim, close, record_result, renew
+from search.queue.workers import Process, WorkerStatus, this_process, update_status
 from search.storage.fast.storage import batch
 from search.storage.open import engine_of, open_engine, open_storage
-from search.storage.tables import SLOTS, Process, this_process
+from search.storage.tables import SLOTS
 from search.study.spec import run_of
 from search.study.study import Study, load_study
-from search.trials import BY_SNR
-from search.worker.assign import next_turn, recover
+from search.trials import BY_SNR, Fate
+from search.worker.assign import next_assignment, recover
 from search.worker.result import TrialResult
 from training.config import to_document
 
@@ -108,7 +108,7 @@ class Worker:
         meter, draw = self.meter, random.Random(0)
         with meter.at("turn"):
             recover(self.study, self.engine, self.detector)
-            turn = next_turn(self.study, self.engine, self.process, LEASE_S)
+            turn = next_assignment(self.study, self.engine, self.process, LEASE_S)
         if turn is None:
             return False
         trial = turn.trial
@@ -126,10 +126,10 @@ class Worker:
         with meter.at("note"):
             put_note(trial.storage, self.study.optuna._study_id, trial._trial_id, NOTE, TRAINED)
         with meter.at("end"):
-            outcome = TrialResult("complete", draw.random(), EPOCHS)
-            assert record_result(self.engine, turn.held, outcome.encode())
+            outcome = TrialResult(Fate.COMPLETE, draw.random(), EPOCHS)
+            assert record_result(self.engine, turn.claim, outcome.encode())
             self.study.optuna.tell(trial, outcome.value)
-            release(self.engine, turn.held, "finished")
+            close(self.engine, turn.claim, "finished")
         return True
 
     def beat(self) -> None:
@@ -138,7 +138,7 @@ class Worker:
         assert held is not None
         with self.meter.at("beat"):
             with self.engine.begin() as connection:
-                note(connection, self.process, WorkerStatus("working", held.study, 0, 0, 0.0))
+                update_status(connection, self.process, WorkerStatus("working", held.study, 0, 0, 0.0))
                 assert renew(connection, held, LEASE_S)
             self.detector.find(self.engine, held.study, time.monotonic())
 
@@ -211,9 +211,9 @@ def past(study: Study, url: str, n_trials: int, state: str = "COMPLETE") -> None
     nobody = create_trial(state=TrialState.RUNNING)
 
     def drawn() -> dict[str, Any]:
-        return {n: points.sample_independent(search.study, nobody, n, d) for n, d in search.space.sampled.items()}
+        return {n: points.sample_independent(study.optuna, nobody, n, d) for n, d in study.space.sampled.items()}
 
-    usual = attributes_of(search, drawn())
+    usual = attributes_of(study, drawn())
     for start in range(first, first + n_trials, 1000):
         numbers = range(start, min(first + n_trials, start + 1000))
         times = {"datetime_start": datetime(2026, 1, 1), "datetime_complete": datetime(2026, 1, 2)}
@@ -222,7 +222,7 @@ def past(study: Study, url: str, n_trials: int, state: str = "COMPLETE") -> None
         with engine.begin() as connection:
             adding = insert(models.TrialModel).returning(key, sort_by_parameter_order=True)
             for number, trial_id in zip(numbers, connection.execute(adding, rows).scalars().all(), strict=True):
-                _add_begun(tables, search, trial_id, drawn(), draw)
+                _add_begun(tables, study, trial_id, drawn(), draw)
                 if state == "COMPLETE":
                     _add_ended(tables, study, trial_id, number, usual, draw)
             for table, its_rows in tables.items():
@@ -255,7 +255,7 @@ def _add_ended(tables: Any, study: Study, trial_id: int, number: int, usual: Any
         tables[table] += [{**owner, "key": name, "value_json": json.dumps(v)} for name, v in attributes.items()]
     value = {"objective": 0, "value": draw.random(), "value_type": "FINITE"}
     tables[models.TrialValueModel].append({"trial_id": trial_id, **value})
-    outcome = TrialResult("complete", 0.5, EPOCHS).encode()
+    outcome = TrialResult(Fate.COMPLETE, 0.5, EPOCHS).encode()
     slot = {"study": study.name, "slot": number, "state": "finished", "token": 1, "worker": "it", "host": "elsewhere"}
     slot |= {"pid": 1, "born": 1, "trial": number, "outcome": outcome, "deaths": 0, "beats": 100, "expires_at": 0.0}
     tables[SLOTS].append(slot)

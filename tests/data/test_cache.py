@@ -20,7 +20,7 @@ from data.config import DataConfig, EcgRule, Source
 from data.corpus import SPLITS, Corpus, Segment, load
 from data.errors import DataError
 from data.readers.arrays import write_npz
-from data.recording import DataError, Recording
+from data.recording import Recording
 from tests.support.program import environment
 
 RATE_HZ = 400.0

@@ -18,8 +18,9 @@ from sqlalchemy import Engine
 from data.corpus import Corpus, load
 from search.cli.app import main
 from search.queue.slots import Claim, claim
+from search.queue.workers import Process
 from search.storage.open import open_engine
-from search.storage.tables import Process, create_tables, set_budget
+from search.storage.tables import create_tables, set_budget
 from search.study.spec import StudySpec, check
 from tests.support.postgres import Postgres, private_postgres
 from tests.support.program import command, environment

@@ -8,8 +8,9 @@ import sqlalchemy
 from sqlalchemy import Engine, insert
 
 from search.queue.slots import OrphanDetector, claim
+from search.queue.workers import Process
 from search.storage.open import open_engine
-from search.storage.tables import SLOTS, Process, create_tables, set_budget
+from search.storage.tables import SLOTS, create_tables, set_budget
 
 STUDY = "long"
 N_FINISHED = 20_000

@@ -18,7 +18,7 @@ from data.corpus import Corpus
 from search.errors import StudyError
 from search.study.confirm import Confirmed, confirm, export_confirmed, finalists
 from search.study.spec import run_of
-from search.study.study import SearchStudy
+from search.study.study import Study
 from tests.support.waiting import wait_for
 from training.config import read_run, to_document
 from training.errors import TrainingFailed

@@ -17,7 +17,7 @@ def test_four_processes_meet_the_budget_exactly_and_run_no_point_twice(bench_of_
     spec = make_spec(
         sampler={"name": "tpe", "startup_trials": 5}, ranges=ranges, enqueue=enqueue, budget={"trials": 24}
     )
-    search = bench_of_each.create(spec)
+    study = bench_of_each.create(spec)
     done = run_crowd("turns", 4, bench_of_each.url, "tiny")
     assert done.returncode == 0, done.stderr
     turns = [turn for line in done.stdout.splitlines() for turn in json.loads(line)]

@@ -14,7 +14,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.dashboard.server import bound
 from tests.support.program import command, environment
-from training.decode import ConfigError
+from training.errors import ConfigError
 
 
 def fetch(address: str) -> bytes:

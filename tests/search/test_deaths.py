@@ -6,21 +6,23 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-from search.queue.slots import Orphan, OrphanDetector, consecutive_deaths, release
-from search.storage.tables import SLOTS, Process, this_process
-from search.study.study import SearchStudy
-from search.worker.assign import MAX_DEATHS, Turn, next_turn, sweep
-from search.worker.outcome import TrialOutcome
+from search.queue.slots import Orphan, OrphanDetector, close, consecutive_deaths
+from search.queue.workers import Process, this_process
+from search.storage.tables import SLOTS
+from search.study.study import Study
+from search.trials import Fate
+from search.worker.assign import MAX_DEATHS, Assignment, next_assignment, recover
+from search.worker.result import TrialResult
 from tests.support.study import Bench, MakeSpec
 
 
 @pytest.fixture
-def search(bench_of_each: Bench, make_spec: MakeSpec) -> SearchStudy:
+def study(bench_of_each: Bench, make_spec: MakeSpec) -> Study:
     return bench_of_each.create(make_spec(epochs=9, budget={"trials": 2}))
 
 
-def turn_of(study: Study, engine: Any, process: Process) -> Turn:
-    turn = next_turn(study, engine, process, 30.0)
+def turn_of(study: Study, engine: Any, process: Process) -> Assignment:
+    turn = next_assignment(study, engine, process, 30.0)
     assert turn is not None
     return turn
 
@@ -28,15 +30,17 @@ def turn_of(study: Study, engine: Any, process: Process) -> Turn:
 def dies(study: Study, engine: Any, n: int, epoch: int | None = None) -> str | None:
     """The n-th worker takes the trial, reports `epoch`, is killed; the outcome it was met with."""
     here = this_process()
-    turn = turn_of(study, engine, dataclasses.replace(here, name=f"w{n}", born=(here.born or 0) - 1))  # a former pid
+    turn = turn_of(
+        study, engine, dataclasses.replace(here, name=f"w{n}", started=(here.started or 0) - 1)
+    )  # a former pid
     assert turn.trial.number == 0
     if epoch is not None:
         turn.trial.report(float(epoch), epoch)
     assert recover(study, engine, OrphanDetector(grace_s=10.0)) == [0]
-    return turn.held.outcome
+    return turn.claim.result
 
 
-def test_deaths_with_an_epoch_between_them_never_fail_a_trial(search: SearchStudy, bench_of_each: Bench) -> None:
+def test_deaths_with_an_epoch_between_them_never_fail_a_trial(study: Study, bench_of_each: Bench) -> None:
     """A pre-empted machine: killed again and again, but each time farther on."""
     engine = bench_of_each.engine
     outcomes = [dies(study, engine, n, epoch=n) for n in range(2 * MAX_DEATHS)]
@@ -45,32 +49,30 @@ def test_deaths_with_an_epoch_between_them_never_fail_a_trial(search: SearchStud
         assert connection.execute(sqlalchemy.select(SLOTS.c.deaths, SLOTS.c.reached)).one() == (0, 2 * MAX_DEATHS - 1)
 
 
-def test_deaths_at_one_and_the_same_epoch_fail_it_though_it_had_got_so_far(
-    search: SearchStudy, bench_of_each: Bench
-) -> None:
+def test_deaths_at_one_and_the_same_epoch_fail_it_though_it_had_got_so_far(study: Study, bench_of_each: Bench) -> None:
     engine = bench_of_each.engine
     dies(study, engine, 0, epoch=3)
     assert [dies(study, engine, n) for n in range(1, MAX_DEATHS + 1)] == [None] * MAX_DEATHS
     last = turn_of(study, engine, this_process())
-    assert last.held.outcome is not None
-    outcome = TrialResult.decode(last.held.outcome)
-    assert outcome.state == "failed"
+    assert last.claim.result is not None
+    outcome = TrialResult.decode(last.claim.result)
+    assert outcome.fate == Fate.FAILED
     assert f"took {MAX_DEATHS} workers with it and no epoch was finished in between" in outcome.reason
 
 
-def test_an_epoch_ends_the_row(search: SearchStudy, bench_of_each: Bench) -> None:
+def test_an_epoch_ends_the_row(study: Study, bench_of_each: Bench) -> None:
     engine = bench_of_each.engine
     epochs = [None, None, 0, None, None, 1, None, None]
     assert [dies(study, engine, n, epoch) for n, epoch in enumerate(epochs)] == [None] * len(epochs)
 
 
-def test_a_trial_given_back_in_order_is_no_death(search: SearchStudy, bench_of_each: Bench) -> None:
+def test_a_trial_given_back_in_order_is_no_death(study: Study, bench_of_each: Bench) -> None:
     """SIGTERM, as by SLURM before it takes a machine: however often."""
     engine = bench_of_each.engine
     for n in range(2 * MAX_DEATHS):
         turn = turn_of(study, engine, dataclasses.replace(this_process(), name=f"w{n}"))
-        assert turn.held.outcome is None
-        assert release(engine, turn.held, "open")
+        assert turn.claim.result is None
+        assert close(engine, turn.claim, "open")
     with engine.begin() as connection:
         assert connection.execute(sqlalchemy.select(SLOTS.c.deaths)).scalar_one() == 0
 

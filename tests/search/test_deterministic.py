@@ -12,7 +12,7 @@ from search.storage.tables import set_budget
 from search.study.export import export
 from search.study.spec import StudySpec
 from search.study.study import create, load_study
-from search.worker.generations import past_of
+from search.worker.generations import visible_study
 from tests.support.program import command, environment
 from tests.support.waiting import wait_for
 

@@ -37,7 +37,7 @@ def collapsed(bench: Any, make_spec: Any, tmp_path: Path) -> Any:
 def test_it_is_pruned_at_the_second_silent_validation_with_that_reason(collapsed: Any) -> None:
     (trial,) = collapsed.study.get_trials()
     assert trial.state is TrialState.PRUNED
-    # judged from the 100th step on, so the second epoch is the first that counts and the third the second in a row
+    # as_judged from the 100th step on, so the second epoch is the first that counts and the third the second in a row
     assert list(trial.intermediate_values) == [0, 1, 2]
     assert trial.user_attrs[REASON] == (
         "collapsed: output fell to silence (60 dB or more under the clean signal) in epochs 2 and 3"

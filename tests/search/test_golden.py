@@ -87,7 +87,7 @@ def test_search_of_before_is_resumed(drivebeat_in: Callable[..., str], folder: P
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_run_of_before_is_continued_and_evaluated(drivebeat_in: Callable[..., str], folder: Path) -> None:
-    """A finished run says its score again without training, and is judged with its weights."""
+    """A finished run says its score again without training, and is as_judged with its weights."""
     before = (folder / "run" / "weights.safetensors").read_bytes()
     done = json.loads(drivebeat_in("train", "best.yaml", "-o", "run", "--json"))
     assert done["best_score"] == pytest.approx(3.3067440539935795, abs=1e-12)

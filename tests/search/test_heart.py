@@ -9,8 +9,8 @@ from sqlalchemy import Engine, update
 
 from search.queue.heartbeat import Heartbeat
 from search.queue.slots import Claim, OrphanDetector
-from search.queue.workers import WorkerStatus, register, workers
-from search.storage.tables import SLOTS, this_process
+from search.queue.workers import WorkerStatus, register, this_process, workers
+from search.storage.tables import SLOTS
 from tests.support.waiting import wait_for
 
 STUDY = "tiny"
@@ -34,10 +34,10 @@ def test_the_heart_renews_the_lease_and_tells_the_epoch(engine: Engine, heartbea
             return int(connection.execute(sqlalchemy.select(SLOTS.c.beats)).scalar_one())
 
     wait_for(lambda: beats() >= 3, 20.0)
-    assert not heart.lost.is_set()
-    wait_for(lambda: workers(engine)[0].doing == Doing("working", STUDY, 5, 2, -0.5), 20.0)
-    heart.let_go()
-    wait_for(lambda: workers(engine)[0].doing == Doing("waiting"), 20.0)
+    assert not heartbeat.lost.is_set()
+    wait_for(lambda: workers(engine)[0].status == WorkerStatus("working", STUDY, 5, 2, -0.5), 20.0)
+    heartbeat.let_go()
+    wait_for(lambda: workers(engine)[0].status == WorkerStatus("waiting"), 20.0)
 
 
 def test_the_heart_notices_that_the_slot_is_somebody_elses(engine: Engine, heartbeat: Heartbeat, take: Take) -> None:

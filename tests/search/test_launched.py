@@ -18,7 +18,7 @@ from search.launch.base import Launch
 from search.launch.local import LocalWorker, local_workers
 from search.launch.slurm import slurm_workers
 from search.queue.workers import workers
-from search.study.study import SearchStudy
+from search.study.study import Study
 from tests.support.program import ROOT, command, environment
 from tests.support.waiting import wait_for
 
@@ -38,7 +38,7 @@ def test_local_workers_are_stopped_in_order_on_leaving_whatever_happens(
         "time.sleep(50)"
     )
     monkeypatch.setattr(search.launch.base, "work_command", lambda launch, threads: [sys.executable, "-c", program])
-    seats: list[LocalSeat] = []
+    seats: list[LocalWorker] = []
     with pytest.raises(KeyboardInterrupt), local_workers(a_launch(tmp_path)) as started:
         seats.extend(started)
         wait_for(lambda: all(seat.last_line() == "up" for seat in seats))
@@ -119,7 +119,7 @@ def test_the_kubernetes_manifest_runs_workers_in_parallel_with_the_url_from_a_se
     assert "completions" not in job["spec"], "a work queue: each pod ends when the budget is spent"
     pod = job["spec"]["template"]["spec"]
     assert pod["restartPolicy"] in ("OnFailure", "Never")
-    assert pod["terminationGracePeriodSeconds"] >= search.launch.base.STOP_PATIENCE_S
+    assert pod["terminationGracePeriodSeconds"] >= search.launch.base.STOP_TIMEOUT_S
     (worker,) = pod["containers"]
     environment = {entry["name"]: entry for entry in worker["env"]}
     assert environment["DRIVEBEAT_STORAGE"]["valueFrom"]["secretKeyRef"] == {"name": "drivebeat", "key": "storage"}

@@ -10,19 +10,21 @@ from search.queue.slots import (
     Claim,
     OrphanDetector,
     claim,
+    close,
     progress,
     record_result,
     record_trial,
-    release,
     renew,
     reopen,
 )
-from search.storage.tables import SLOTS, STUDIES, Process, set_budget
+from search.queue.workers import Process
+from search.storage.tables import SLOTS, STUDIES, set_budget
+from search.trials import Fate
 from search.worker.result import TrialResult
 
 STUDY = "tiny"
 Take = Callable[..., Claim]
-DONE = TrialResult("complete", 1.5, 3).encode()
+DONE = TrialResult(Fate.COMPLETE, 1.5, 3).encode()
 
 
 def elsewhere(name: str) -> Process:
@@ -56,17 +58,17 @@ def test_every_call_of_a_late_worker_is_refused(engine: Engine, take: Take) -> N
     assert not beat(engine, late)
     assert not record_trial(engine, late, 7)
     assert not record_result(engine, late, DONE)
-    assert not any(release(engine, late, state) for state in ("open", "failed", "finished"))
+    assert not any(close(engine, late, state) for state in ("open", "failed", "finished"))
     assert beat(engine, now)
     assert record_trial(engine, now, 7)
     assert record_result(engine, now, DONE)
-    assert release(engine, now, "finished")
+    assert close(engine, now, "finished")
 
 
 def test_a_claim_ends_once(engine: Engine, take: Take) -> None:
     held = take(elsewhere("a"))
-    assert release(engine, held, "finished")
-    assert not release(engine, held, "open")
+    assert close(engine, held, "finished")
+    assert not close(engine, held, "open")
     assert not record_result(engine, held, DONE)
 
 
@@ -74,7 +76,7 @@ def test_an_open_slot_is_taken_before_a_new_one_and_with_the_trial_that_ran_in_i
     first, second = take(elsewhere("a")), take(elsewhere("b"))
     assert (first.slot, second.slot) == (0, 1)
     record_trial(engine, first, 11)
-    release(engine, first, "open")
+    close(engine, first, "open")
 
     again = claim(engine, STUDY, elsewhere("c"), 30.0, fresh=False)
 
@@ -112,18 +114,18 @@ def test_a_failed_trial_gives_its_part_of_the_budget_back_and_a_finished_one_doe
     engine: Engine, take: Take
 ) -> None:
     for i in range(3):
-        release(engine, take(elsewhere(str(i))), "finished" if i else "failed")
+        close(engine, take(elsewhere(str(i))), "finished" if i else "failed")
     again = take(elsewhere("more"))
     assert again.slot == 3
     assert claim(engine, STUDY, elsewhere("too many"), 30.0) is None
-    release(engine, again, "finished")
+    close(engine, again, "finished")
     assert progress(engine, STUDY).spent
 
 
 def test_after_its_hours_a_study_gives_no_new_slot_but_ends_what_was_begun(engine: Engine, take: Take) -> None:
     set_budget(engine, STUDY, 3, 1.0)
     first, second = take(elsewhere("a")), take(elsewhere("b"))
-    release(engine, first, "open")
+    close(engine, first, "open")
     with engine.begin() as connection:
         connection.execute(update(STUDIES).values(started_at=STUDIES.c.started_at - 3700.0))
 
@@ -132,5 +134,5 @@ def test_after_its_hours_a_study_gives_no_new_slot_but_ends_what_was_begun(engin
     assert claim(engine, STUDY, elsewhere("d"), 30.0) is None
     assert not progress(engine, STUDY).spent, "two trials are still under way"
     for held in (again, second):
-        release(engine, held, "finished")
+        close(engine, held, "finished")
     assert progress(engine, STUDY).spent

@@ -18,7 +18,7 @@ from search.queue.slots import progress
 from search.queue.workers import workers
 from search.storage.locks import exclusive
 from search.storage.open import open_engine, open_storage
-from search.study.study import SearchStudy, create
+from search.study.study import Study, create
 from tests.support.crowd import run_crowd
 from tests.support.holder import start_holder
 from tests.support.program import NOBODY, command, environment, unprivileged

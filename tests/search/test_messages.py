@@ -10,8 +10,8 @@ import pytest
 from optuna.trial import TrialState
 
 from search.messages import BEST_EVERY_S, Message, Told, after_trial, news, send, worker_stopped
-from search.queue.slots import claim, release
-from search.storage.tables import this_process
+from search.queue.slots import claim, close
+from search.queue.workers import this_process
 from search.trials import RUN
 from training.switches import Switches
 
@@ -63,7 +63,7 @@ def finish(bench: Any, study: Any, value: float) -> None:
     trial = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
     trial.set_user_attr(RUN, "{}")
     study.optuna.tell(trial, value, state=TrialState.COMPLETE)
-    release(bench.engine, held, "finished")
+    close(bench.engine, held, "finished")
 
 
 def test_a_message_arrives_in_discord_s_shape_and_without_secrets(webhook: Webhook) -> None:

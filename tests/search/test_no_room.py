@@ -10,15 +10,15 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from search.queue.slots import progress, release
-from search.storage.tables import this_process
+from search.errors import WorkerError
+from search.queue.slots import close, progress
+from search.queue.workers import this_process
 from search.study.study import Study
-from search.trials import best_trial
-from search.worker.assign import next_turn
-from search.worker.outcome import TrialOutcome, failure
-from search.worker.result import MEMORY, judged, tell
+from search.trials import Fate, best_trial
+from search.worker.assign import next_assignment
+from search.worker.result import MEMORY, TrialResult, as_judged, failure, tell
 from search.worker.trial import run_trial
-from search.worker.worker import WorkerError, work
+from search.worker.worker import work
 
 
 def host_allocation() -> None:
@@ -113,13 +113,13 @@ def n_wide(study: Study, engine: Any, n_trials: int) -> int:
     """Run the study without training, trials of width 16 out of memory; how many of those the second half has."""
     wide = []
     for _ in range(n_trials):
-        turn = next_turn(study, engine, this_process(), 60.0)
+        turn = next_assignment(study, engine, this_process(), 60.0)
         assert turn is not None
         wide.append(turn.params["width"] == 16)
         error = RuntimeError("CUDA out of memory")
-        outcome = judged(study, failure(error)) if wide[-1] else TrialResult("complete", 1.0, 1)
+        outcome = as_judged(study, failure(error)) if wide[-1] else TrialResult(Fate.COMPLETE, 1.0, 1)
         tell(study, turn.trial, outcome)
-        release(engine, turn.held, "failed" if outcome.state == "failed" else "finished")
+        close(engine, turn.claim, "failed" if outcome.fate == Fate.FAILED else "finished")
     return sum(wide[n_trials // 2 :])
 
 

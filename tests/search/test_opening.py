@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import sqlalchemy
 from optuna.trial import TrialState
-from search.worker.opening import enter
 from sqlalchemy.exc import OperationalError
 
-from search.storage.open import StorageError, open_engine, open_storage
-from search.storage.retry import is_starting, patiently
-from search.storage.tables import this_process
+from search.errors import StorageError
+from search.queue.workers import this_process
+from search.storage.open import open_engine, open_storage
+from search.storage.retry import is_starting, retry
 from search.study.study import create
-from search.worker.worker import work
+from search.worker.worker import enter, work
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_for
 

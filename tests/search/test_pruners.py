@@ -43,7 +43,7 @@ def study_of(
     return study
 
 
-def judged(pruner: BasePruner, study: optuna.Study, reports: Sequence[float] | Mapping[int, float]) -> bool:
+def as_judged(pruner: BasePruner, study: optuna.Study, reports: Sequence[float] | Mapping[int, float]) -> bool:
     """Whether `pruner` ends a trial that has reported so far."""
     study.pruner = pruner
     trial = study.ask({"x": FloatDistribution(0, 1)})
@@ -60,38 +60,38 @@ def test_leaders_end_what_lags_behind_the_worst_of_the_best_at_that_epoch(direct
     """Leaders are the two that ended best, SLOW and FAST; at epoch 2 the worse of them had 4, at epoch 3 it had 7.5."""
     pruner = LeadersPruner(2, startup_trials=3, warmup_epochs=1)
     study = study_of([POOR, FAST, SLOW], direction)
-    assert not judged(pruner, study, [0.0, 1.0, 4.0])
-    assert judged(pruner, study, [0.0, 1.0, 3.9])
-    assert not judged(pruner, study, [0.0, 1.0, 4.0, 7.5])
-    assert judged(pruner, study, [0.0, 1.0, 4.0, 7.4])
+    assert not as_judged(pruner, study, [0.0, 1.0, 4.0])
+    assert as_judged(pruner, study, [0.0, 1.0, 3.9])
+    assert not as_judged(pruner, study, [0.0, 1.0, 4.0, 7.5])
+    assert as_judged(pruner, study, [0.0, 1.0, 4.0, 7.4])
 
 
 def test_leaders_spare_a_slow_starter_once_one_has_led_where_a_median_ends_it() -> None:
     study = study_of([SLOW, FAST, FAST, FAST])
     start = [0.0, 1.1, 4.1]
-    assert judged(optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=1), study, start)
-    assert not judged(LeadersPruner(3, startup_trials=1, warmup_epochs=1), study, start)
+    assert as_judged(optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=1), study, start)
+    assert not as_judged(LeadersPruner(3, startup_trials=1, warmup_epochs=1), study, start)
 
 
 def test_leaders_hold_a_trial_to_its_best_report_so_far() -> None:
     """Scores of single epochs are noisy; one bad epoch costs nothing."""
-    assert not judged(LeadersPruner(1, 1, 1), study_of([FAST]), [0.0, 6.5, 7.1, 2.0, 8.0, -1.0])
+    assert not as_judged(LeadersPruner(1, 1, 1), study_of([FAST]), [0.0, 6.5, 7.1, 2.0, 8.0, -1.0])
 
 
 @pytest.mark.parametrize("pruner", [LeadersPruner(1, 6, 2), ForecastPruner(0.5, 6, 2)])
 def test_nothing_is_pruned_before_the_startup_trials_nor_in_the_warmup_epochs(pruner: BasePruner) -> None:
     curves = [[0.0 + i, 5.0 + i, 6.0 + i, 7.0 + i] for i in np.linspace(0, 1, 6)]
     hopeless = [-50.0, -50.0, -50.0]
-    assert not judged(pruner, study_of(curves[:5]), hopeless)
-    assert not judged(pruner, study_of(curves), hopeless[:2])
-    assert judged(pruner, study_of(curves), hopeless)
+    assert not as_judged(pruner, study_of(curves[:5]), hopeless)
+    assert not as_judged(pruner, study_of(curves), hopeless[:2])
+    assert as_judged(pruner, study_of(curves), hopeless)
 
 
 @pytest.mark.parametrize("pruner", [LeadersPruner(1, 2, 0), ForecastPruner(0.05, 2, 0)])
 def test_a_trial_without_a_report_goes_on_and_one_that_is_no_number_ends(pruner: BasePruner) -> None:
     study = study_of([FAST, SLOW, POOR, FAST, POOR])
-    assert not judged(pruner, study, [])
-    assert judged(pruner, study, [math.nan, math.nan])
+    assert not as_judged(pruner, study, [])
+    assert as_judged(pruner, study, [math.nan, math.nan])
 
 
 @pytest.mark.parametrize("chance", [0.3, 0.02])
@@ -112,7 +112,7 @@ def test_a_forecast_ends_what_student_gives_too_small_a_chance(chance: float) ->
         return float(stats.t.sf((ends.max() - fit.intercept - fit.slope * at) / error, free))
 
     pruner = ForecastPruner(chance, startup_trials=5, warmup_epochs=1)
-    said = [(expected(at), judged(pruner, study, [at - 1.0, at])) for at in np.linspace(0, 5.5, 23)]
+    said = [(expected(at), as_judged(pruner, study, [at - 1.0, at])) for at in np.linspace(0, 5.5, 23)]
     assert {pruned for _, pruned in said} == {True, False}
     assert all(pruned == (likely < chance) for likely, pruned in said)
 
@@ -122,7 +122,7 @@ def test_a_forecast_spares_a_trial_unlike_all_that_ended() -> None:
     rng = np.random.default_rng(1)
     curves = [[0.0, s, 10 + rng.normal()] for s in rng.normal(5, 0.1, 8)]
     pruner = ForecastPruner(0.05, startup_trials=5, warmup_epochs=1)
-    assert not judged(pruner, study_of(curves), [0.0, -3.0])
+    assert not as_judged(pruner, study_of(curves), [0.0, -3.0])
 
 
 @pytest.mark.parametrize("pruner", [LeadersPruner(2, 2, 1), ForecastPruner(0.2, 2, 1)])
@@ -133,7 +133,7 @@ def test_decisions_are_equal_on_every_storage(pruner: BasePruner, tmp_path: Path
     rng = np.random.default_rng(2)
     curves = [list(np.cumsum(rng.uniform(0, 3, 5))) for _ in range(9)]
     said = [
-        [judged(pruner, study, curve[:n]) for curve in curves for n in (2, 4)]
+        [as_judged(pruner, study, curve[:n]) for curve in curves for n in (2, 4)]
         for study in (study_of(curves, storage=storage) for storage in storages)
     ]
     assert said[0] == said[1] == said[2]
@@ -153,6 +153,6 @@ def test_pruners_write_nothing_and_read_no_running_trial(monkeypatch: pytest.Mon
     monkeypatch.setattr(optuna.Study, "get_trials", noting)
     for pruner in (LeadersPruner(2, 2, 1), ForecastPruner(0.2, 2, 1)):
         before = [trial.system_attrs for trial in read(study)]
-        judged(pruner, study, [0.0, 1.0, 2.0])
+        as_judged(pruner, study, [0.0, 1.0, 2.0])
         assert [trial.system_attrs for trial in read(study)][: len(before)] == before
     assert asked == [(False, (TrialState.COMPLETE,))] * 2

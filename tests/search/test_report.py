@@ -150,7 +150,7 @@ def test_the_page_can_be_read_without_eyes(full: Made) -> None:
 
 def test_the_page_tells_what_was_searched_and_what_came_of_it(full: Made) -> None:
     text = Reader(full.text).text
-    best = best_trial(full.study)
+    best = best_trial(full.study.optuna)
     assert best is not None
     for words in (
         "Search report: tiny",
@@ -169,7 +169,7 @@ def test_the_page_tells_what_was_searched_and_what_came_of_it(full: Made) -> Non
 
 
 def test_the_configuration_to_copy_is_the_exported_one(full: Made) -> None:
-    best = best_trial(full.study)
+    best = best_trial(full.study.optuna)
     assert best is not None
     (code,) = [b.text for s in full.page.sections for b in s.blocks if isinstance(b, Code) and b.language == "yaml"]
     assert from_document(yaml.safe_load(code), "report") == run_of_trial(best, "tiny")

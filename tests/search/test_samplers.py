@@ -7,14 +7,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.queue.slots import progress, release
+from search.queue.slots import close, progress
+from search.queue.workers import Process
 from search.sampling.points import key_of
 from search.sampling.samplers import PRUNERS, SAMPLERS, PrunerSpec, build_pruner
 from search.storage.open import open_engine, open_storage
-from search.storage.tables import Process
 from search.study.finished import EXHAUSTED, stop_reason
 from search.study.study import load_study
-from search.worker.assign import Turn, next_turn
+from search.worker.assign import Assignment, next_assignment
 
 GRID = {"width": {"choices": [8, 16]}, "learning_rate": {"low": 0.001, "high": 0.003, "step": 0.001}}
 
@@ -27,23 +27,23 @@ class Worker:
         self.study = load_study(name, open_storage(url))
         self.process = Process(f"worker-{number}", "elsewhere", number, None)
 
-    def ask(self) -> Turn | None:
-        return next_turn(self.study, self.engine, self.process, 60.0)
+    def ask(self) -> Assignment | None:
+        return next_assignment(self.study, self.engine, self.process, 60.0)
 
-    def tell(self, turn: Turn, prune: bool = False) -> None:
+    def tell(self, turn: Assignment, prune: bool = False) -> None:
         value = sum(float(v) for v in turn.params.values() if isinstance(v, int | float))
         turn.trial.report(value, 0)
         if prune:
             self.study.optuna.tell(turn.trial, state=TrialState.PRUNED)
         else:
             self.study.optuna.tell(turn.trial, value)
-        release(self.engine, turn.held, "finished")
+        close(self.engine, turn.claim, "finished")
 
 
-def run_side_by_side(url: str, name: str, n_workers: int = 3) -> list[Turn]:
+def run_side_by_side(url: str, name: str, n_workers: int = 3) -> list[Assignment]:
     """Workers ask while the others' trials are still running, until there is no turn left."""
     workers = [Worker(url, name, number) for number in range(n_workers)]
-    turns: list[Turn] = []
+    turns: list[Assignment] = []
     while got := [(worker, turn) for worker in workers if (turn := worker.ask()) is not None]:
         for worker, turn in reversed(got):
             worker.tell(turn, prune=turn.trial.number % 5 == 4)
@@ -165,7 +165,7 @@ def test_infeasible_trials_and_hyperband_do_not_stop_a_sampler(sampler: str, ben
         turn.trial.set_constraint("n_parameters", float(turn.params["width"] - 12))
         if turn.params["width"] > 12:
             worker.study.optuna.tell(turn.trial, state=TrialState.PRUNED)
-            release(worker.engine, turn.held, "finished")
+            close(worker.engine, turn.claim, "finished")
         else:
             turn.trial.report(0.5, 1)
             turn.trial.should_prune()

@@ -13,8 +13,8 @@ from benchmarks.scaling_place import EPOCHS, Worker, attributes_of, closed, past
 from search.artifacts.folder import open_artifacts
 from search.pages.notes import put_note
 from search.queue.slots import progress
-from search.storage.tables import this_process
-from search.worker.assign import next_turn
+from search.queue.workers import this_process
+from search.worker.assign import next_assignment
 from search.worker.trial import Place as TrialPlace
 from search.worker.trial import Watch, run_trial
 
@@ -97,7 +97,7 @@ def test_simulated_trials_leave_the_attributes_of_real_ones(
     bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
 ) -> None:
     study = bench.create(make_spec(budget={"trials": 1}, epochs=1))
-    turn = next_turn(study, bench.engine, this_process(), 60.0)
+    turn = next_assignment(study, bench.engine, this_process(), 60.0)
     assert turn is not None
     watch = Watch(lambda: None, lambda *_: None, lambda line: None)
     assert run_trial(turn, study, corpus, TrialPlace(open_artifacts(tmp_path), 1), watch).state == "complete"

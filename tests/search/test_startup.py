@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from search.study.finished import EXHAUSTED, why_over
-from search.study.record import all_told
-from search.study.study import decoded
+from search.study.finished import EXHAUSTED, stop_reason
+from search.study.record import load_records
 from tests.support.program import ROOT, environment
 
 HEAVY = ("torch", "optuna", "sqlalchemy", "matplotlib", "scipy", "numpy", "pandas", "sklearn", "plotly")

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from search.queue.slots import Claim, claim, set_trial
-from search.storage.locks import alone
+from search.queue.slots import Claim, claim, record_trial
+from search.queue.workers import Process, this_process
+from search.storage.locks import exclusive
 from search.storage.open import open_engine
-from search.storage.tables import Process, this_process
 from search.study.study import Study
-from search.worker.assign import next_turn
+from search.worker.assign import next_assignment
 from tests.support.holder import start_holder
 from tests.support.study import Bench, MakeSpec
 from tests.support.waiting import wait_for
@@ -78,11 +78,11 @@ def elsewhere(name: str) -> Process:
 
 
 @pytest.fixture
-def search_of(bench_of_each: Bench, make_spec: MakeSpec) -> SearchStudy:
+def search_of(bench_of_each: Bench, make_spec: MakeSpec) -> Study:
     return bench_of_each.create(make_spec(budget={"trials": 4}))
 
 
-def test_a_trial_is_noted_in_one_slot_only(search_of: SearchStudy, bench_of_each: Bench) -> None:
+def test_a_trial_is_noted_in_one_slot_only(search_of: Study, bench_of_each: Bench) -> None:
     """The late one asked for a trial and was stopped; another one found it without a slot, and took it."""
     engine = bench_of_each.engine
     late, other = (claim(engine, search_of.name, elsewhere(name), 30.0) for name in ("late", "other"))
@@ -95,7 +95,7 @@ def test_a_trial_is_noted_in_one_slot_only(search_of: SearchStudy, bench_of_each
 
 
 def test_a_turn_whose_slot_was_lost_on_the_way_is_none_and_its_trial_is_the_next_ones(
-    search_of: SearchStudy, bench_of_each: Bench, monkeypatch: pytest.MonkeyPatch
+    search_of: Study, bench_of_each: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = bench_of_each.engine
     given_up: list[Claim | None] = []
@@ -104,12 +104,12 @@ def test_a_turn_whose_slot_was_lost_on_the_way_is_none_and_its_trial_is_the_next
         """As if it had slept past its lease, and its slot had been claimed anew."""
         if not given_up:
             given_up.append(claim(engine, search_of.name, elsewhere("late"), 30.0))
-        return set_trial(engine, held, trial)
+        return record_trial(engine, held, trial)
 
     monkeypatch.setattr("search.worker.assign.set_trial", late)
-    assert next_turn(search_of, engine, elsewhere("late"), 30.0) is None
-    again = next_turn(search_of, engine, elsewhere("late"), 30.0)
+    assert next_assignment(search_of, engine, elsewhere("late"), 30.0) is None
+    again = next_assignment(search_of, engine, elsewhere("late"), 30.0)
     assert again is not None
     assert again.trial.number == 0
     assert len(search_of.study.get_trials()) == 1
-    assert next_turn(search_of, engine, this_process(), 30.0) is not None
+    assert next_assignment(search_of, engine, this_process(), 30.0) is not None

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from search.storage.locks import alone
-from search.storage.open import StorageError, engine_of, masked, open_engine, open_storage, storage_url
+from search.errors import StorageError
+from search.storage.locks import exclusive
+from search.storage.open import engine_of, masked, open_engine, open_storage, storage_url
 from tests.support.crowd import run_crowd
 from tests.support.program import environment
 
@@ -38,7 +39,7 @@ def test_the_lock_lets_one_process_in_at_a_time(empty_url: str, tmp_path: Path) 
         f"with alone(open_engine({empty_url!r}), 'test'):\n"
         f"    pathlib.Path({str(taken)!r}).touch()\n"
     )
-    with alone(engine, "test"):
+    with exclusive(engine, "test"):
         other = subprocess.Popen([sys.executable, "-c", program], env=environment())
         time.sleep(3.0)
         assert not taken.exists()

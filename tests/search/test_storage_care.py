@@ -13,10 +13,10 @@ import sqlalchemy
 
 import search.storage.mounts
 from search.errors import StorageError
-from search.queue.slots import claim, release
-from search.queue.workers import register, workers
+from search.queue.slots import claim, close
+from search.queue.workers import register, this_process, workers
 from search.storage.open import driver_url, open_engine, open_storage
-from search.storage.tables import SCHEMA_VERSION, SLOTS, this_process
+from search.storage.tables import SCHEMA_VERSION, SLOTS
 from search.storage.upgrade import upgrade
 from training.errors import ConfigError
 
@@ -208,7 +208,7 @@ def test_version_1_is_upgraded_in_place_with_its_slots_and_gets_the_index(filled
     with engine.begin() as connection:
         (row,) = connection.execute(sqlalchemy.select(SLOTS)).all()
     assert (row.slot, row.token, row.state, row.reached) == (0, 1, "claimed", None)
-    assert held is not None and release(engine, held, "finished")
+    assert held is not None and close(engine, held, "finished")
     engine.dispose()
 
 

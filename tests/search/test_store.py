@@ -8,6 +8,7 @@ import pytest
 
 from search.artifacts.base import checkpoint_folder, epochs_in, keep, restore
 from search.artifacts.folder import open_artifacts
+from search.trials import Fate
 from training.checkpoint import save_checkpoint
 from training.trainer import CHECKPOINT
 
@@ -79,12 +80,12 @@ def test_a_trial_whose_checkpoint_is_damaged_still_ends_well(
     bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
 ) -> None:
     """And with the very value of one that was never broken off."""
-    from search.storage.tables import this_process
-    from search.worker.assign import next_turn
+    from search.queue.workers import this_process
+    from search.worker.assign import next_assignment
     from search.worker.trial import Place, Watch, run_trial
 
     study = bench.create(make_spec(budget={"trials": 1}))
-    turn = next_turn(study, bench.engine, this_process(), 30.0)
+    turn = next_assignment(study, bench.engine, this_process(), 30.0)
     assert turn is not None
     said: list[str] = []
     place = Place(open_artifacts(tmp_path), 1)
@@ -99,7 +100,7 @@ def test_a_trial_whose_checkpoint_is_damaged_still_ends_well(
     damage(folder / CHECKPOINT)
     scores: list[float] = []
     outcome = run_trial(turn, study, corpus, place, Watch(lambda: None, lambda _, s: scores.append(s), said.append))
-    assert outcome.state == "complete"
+    assert outcome.fate == Fate.COMPLETE
     assert any("damaged" in line for line in said)
     assert len(scores) == 3
     for path in folder.iterdir():
@@ -112,14 +113,14 @@ def test_a_trial_whose_checkpoint_is_damaged_still_ends_well(
 def test_a_new_trial_takes_nothing_from_one_of_its_number_in_a_study_that_is_gone(
     bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
 ) -> None:
-    from search.storage.tables import this_process
-    from search.worker.assign import next_turn
+    from search.queue.workers import this_process
+    from search.worker.assign import next_assignment
     from search.worker.trial import Place, Watch, run_trial
 
     study = bench.create(make_spec(budget={"trials": 1}, epochs=1))
     folder = checkpoint_folder(tmp_path, study.name, 0)
     save_checkpoint({"run": "another", "reports": "[{}]"}, folder / CHECKPOINT)
-    turn = next_turn(study, bench.engine, this_process(), 30.0)
+    turn = next_assignment(study, bench.engine, this_process(), 30.0)
     assert turn is not None
     outcome = run_trial(
         turn, study, corpus, Place(open_artifacts(tmp_path), 1), Watch(lambda: None, lambda *_: None, lambda _: None)

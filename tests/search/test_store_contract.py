@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from search.artifacts.base import Checkpoints, Store, checkpoint_folder, epochs_in
+from search.artifacts.base import Checkpoints, TrialStore, checkpoint_folder, epochs_in
 from search.artifacts.folder import open_artifacts
-from search.storage.tables import this_process
-from search.worker.assign import next_turn
+from search.queue.workers import this_process
+from search.worker.assign import next_assignment
 from search.worker.result import TrialResult
 from search.worker.trial import Place, Watch, run_trial
 from training.checkpoint import save_checkpoint
@@ -33,7 +33,7 @@ class Kind:
     def is_bucket(self) -> bool:
         return self.place.startswith("s3:")
 
-    def open(self, machine: str = "one") -> Store:
+    def open(self, machine: str = "one") -> TrialStore:
         """The store as a worker of `machine` opens it: a bucket's has a folder of its own there."""
         self.monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(self.tmp_path / f"scratch-{machine}"))
         return open_artifacts(self.place)
@@ -75,7 +75,7 @@ def train_epochs(checkpoints: Checkpoints, n_epochs: int, first: int = 0) -> Non
     for n in range(first + 1, n_epochs + 1):
         (checkpoints.folder / WEIGHTS).write_bytes(b"weights of %d" % n)
         save_checkpoint({"reports": json.dumps([{}] * n)}, checkpoints.folder / CHECKPOINT)
-        checkpoints.keep(n)
+        checkpoints.rotate(n)
 
 
 @dataclass
@@ -87,14 +87,14 @@ class Ran:
     n_checks: int = 0
 
 
-def quiet(store: Store, number: int = 0, study: str = "tiny") -> Checkpoints:
-    return store.of(study, number, pytest.fail)
+def quiet(store: TrialStore, number: int = 0, study: str = "tiny") -> Checkpoints:
+    return store.checkpoints(study, number, pytest.fail)
 
 
 def test_the_newest_checkpoint_comes_back_on_another_machine_with_its_weights(kind: Kind) -> None:
     train_epochs(quiet(kind.open("one")), 4)
     said: list[str] = []
-    other = kind.open("two").of("tiny", 0, said.append)
+    other = kind.open("two").checkpoints("tiny", 0, said.append)
     assert other.restore() == 4
     assert epochs_in(other.folder / CHECKPOINT) == 4
     assert (other.folder / WEIGHTS).read_bytes() == b"weights of 4"
@@ -111,13 +111,13 @@ def test_a_damaged_newest_one_is_said_and_the_one_before_taken(kind: Kind) -> No
     train_epochs(quiet(kind.open("one")), 4)
     kind.damage_newest("tiny", 0)
     said: list[str] = []
-    other = kind.open("two").of("tiny", 0, said.append)
+    other = kind.open("two").checkpoints("tiny", 0, said.append)
     assert other.restore() == 3
     assert epochs_in(other.folder / CHECKPOINT) == 3
     assert "damaged" in said[0]
     assert "going on without it" in said[0]
     train_epochs(other, 4, first=3)  # the damaged one is replaced
-    assert kind.open("three").of("tiny", 0, said.append).restore() == 4
+    assert kind.open("three").checkpoints("tiny", 0, said.append).restore() == 4
 
 
 def test_two_checkpoints_are_kept_of_however_many_epochs(kind: Kind) -> None:
@@ -132,13 +132,13 @@ def test_a_finished_trial_leaves_nothing_and_its_neighbours_stay(kind: Kind) -> 
     store = kind.open()
     for number in (1, 10):
         train_epochs(quiet(store, number), 2)
-    quiet(store, 1).forget()
+    quiet(store, 1).delete()
     assert quiet(store, 1).restore() == 0
     assert not quiet(store, 1).folder.exists()
     assert kind.objects()
     assert all("/10/" in name for name in kind.objects())
     assert quiet(kind.open(), 10).restore() == 2
-    quiet(store, 1).forget()  # twice is well
+    quiet(store, 1).delete()  # twice is well
 
 
 def test_workers_side_by_side_do_not_meet(kind: Kind) -> None:
@@ -164,7 +164,7 @@ def test_another_worker_goes_on_from_the_store_to_the_same_bits(
 ) -> None:
     """Broken off after two of four epochs, on another machine it trains two more and ends as if undisturbed."""
     study = bench.create(make_spec(budget={"trials": 1}, epochs=4))
-    turn = next_turn(study, bench.engine, this_process(), 30.0)
+    turn = next_assignment(study, bench.engine, this_process(), 30.0)
     assert turn is not None
 
     def run(machine: str, until: int = 99) -> Ran:
@@ -180,14 +180,14 @@ def test_another_worker_goes_on_from_the_store_to_the_same_bits(
 
         with contextlib.suppress(InterruptedError):
             place = Place(kind.open(machine), 1)
-            ran.outcome = run_trial(turn, study, corpus, place, Watch(check, at, lambda line: None))
+            ran.result = run_trial(turn, study, corpus, place, Watch(check, at, lambda line: None))
         return ran
 
     broken, resumed = run("one", until=2), run("two")
-    kind.open("two").of(study.name, turn.trial.number, print).forget()
+    kind.open("two").checkpoints(study.name, turn.trial.number, print).delete()
     shutil.rmtree(kind.tmp_path / "scratch-one", ignore_errors=True)
     undisturbed = run("one")
-    assert resumed.outcome == undisturbed.outcome is not None
+    assert resumed.result == undisturbed.result is not None
     assert resumed.scores == undisturbed.scores
     assert broken.scores == undisturbed.scores[:2]
     assert resumed.n_checks < undisturbed.n_checks

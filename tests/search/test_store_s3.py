@@ -17,7 +17,7 @@ from optuna.trial import Trial
 from optuna_dashboard import get_note
 
 from search.artifacts import s3 as store_s3
-from search.artifacts.base import Store
+from search.artifacts.base import TrialStore
 from search.artifacts.folder import open_artifacts
 from search.artifacts.s3 import BucketStore
 from search.errors import ArtifactError
@@ -57,7 +57,7 @@ def test_a_service_that_goes_away_is_said_once_and_costs_no_epoch(
 ) -> None:
     server = own_server()
     said: list[str] = []
-    mine = open_artifacts(s3_url).of("tiny", 0, said.append)
+    mine = open_artifacts(s3_url).checkpoints("tiny", 0, said.append)
     train_epochs(mine, 1)
     server.stop()
     train_epochs(mine, 4, first=1)
@@ -69,7 +69,7 @@ def test_a_service_that_goes_away_is_said_once_and_costs_no_epoch(
     train_epochs(mine, 5, first=4)
     assert "answers again" in said[2]
     monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(mine.folder / "elsewhere"))
-    assert open_artifacts(s3_url).of("tiny", 0, said.append).restore() == 5
+    assert open_artifacts(s3_url).checkpoints("tiny", 0, said.append).restore() == 5
 
 
 def test_removing_and_writing_while_the_service_is_away_raise_nothing_that_a_trial_would_die_of(
@@ -79,18 +79,18 @@ def test_removing_and_writing_while_the_service_is_away_raise_nothing_that_a_tri
     server = own_server()
     said: list[str] = []
     store = open_artifacts(s3_url)
-    mine = store.of("tiny", 0, said.append)
+    mine = store.checkpoints("tiny", 0, said.append)
     train_epochs(mine, 1)
     (tmp_path / "picture").write_bytes(b"picture")
     server.stop()
-    mine.forget()
+    mine.delete()
     assert "left there" in said[0]
     with pytest.raises(OSError, match=r"Could not connect|connect"), (tmp_path / "picture").open("rb") as picture:
         store.artifacts.write("0f", picture)
     own_server()
 
 
-def end_with_picture(study: Study, store: Store, file: Path, value: float) -> str:
+def end_with_picture(study: Study, store: TrialStore, file: Path, value: float) -> str:
     """A complete trial of that score, with `file` among its artifacts; its identifier."""
     trial = study.optuna.ask(dict(study.space.sampled))
     identifier = upload_artifact(artifact_store=store.artifacts, file_path=str(file), study_or_trial=trial)
@@ -154,13 +154,13 @@ def test_of_a_machines_own_and_the_pushed_checkpoint_the_newer_wins(
     one = quiet(open_artifacts(s3_url))
     train_epochs(one, 2)
     monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(tmp_path / "two"))
-    two = open_artifacts(s3_url).of("tiny", 0, lambda line: None)
+    two = open_artifacts(s3_url).checkpoints("tiny", 0, lambda line: None)
     assert two.restore() == 2
     train_epochs(two, 4, first=2)
     monkeypatch.setenv("DRIVEBEAT_SCRATCH", str(tmp_path / "scratch"))
-    back = open_artifacts(s3_url).of("tiny", 0, lambda line: None)
+    back = open_artifacts(s3_url).checkpoints("tiny", 0, lambda line: None)
     assert back.restore() == 4
-    two.forget()
+    two.delete()
     assert quiet(open_artifacts(s3_url)).restore() == 4  # its own copy, and nothing is fetched
 
 
@@ -174,7 +174,7 @@ def test_where_every_pushed_checkpoint_is_damaged_the_trial_starts_anew(
     for row in boto3.resource("s3").Bucket(store.bucket.bucket).objects.all():
         row.put(Body=b"")
     said: list[str] = []
-    checkpoints = store.of("tiny", 0, said.append)
+    checkpoints = store.checkpoints("tiny", 0, said.append)
     assert checkpoints.restore() == 0
     assert not (checkpoints.folder / CHECKPOINT).exists()
     assert len(said) == 2

@@ -35,10 +35,8 @@ def artifacts(tmp_path: Path) -> FileSystemArtifactStore:
 def end(tmp_path: Path, artifacts: FileSystemArtifactStore) -> End:
     """Ask, upload a picture, tell."""
 
-    def one(
-        search: SearchStudy, value: float | None, state: TrialState | None = None, **attributes: Any
-    ) -> optuna.Trial:
-        trial = search.study.ask(dict(search.space.sampled))
+    def one(study: Study, value: float | None, state: TrialState | None = None, **attributes: Any) -> optuna.Trial:
+        trial = study.optuna.ask(dict(study.space.sampled))
         (tmp_path / "window.png").write_bytes(b"picture")
         upload_artifact(artifact_store=artifacts, file_path=str(tmp_path / "window.png"), study_or_trial=trial)
         trial.report(-3.0, 0)

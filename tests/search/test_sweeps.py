@@ -16,18 +16,18 @@ from optuna.trial import TrialState
 from sqlalchemy import Engine, update
 
 from search.queue.slots import Claim, OrphanDetector, claim, progress, record_result, renew, reopen
-from search.queue.workers import WorkerStatus, note, register, workers
-from search.storage.tables import SLOTS, Process, this_process
+from search.queue.workers import Process, WorkerStatus, register, this_process, update_status, workers
+from search.storage.tables import SLOTS
 from search.study.study import Study
-from search.trials import REASON, RESUMED
-from search.worker.assign import MAX_DEATHS, next_turn, recover
+from search.trials import REASON, RESUMED, Fate
+from search.worker.assign import MAX_DEATHS, next_assignment, recover
 from search.worker.result import TrialResult
 from search.worker.worker import work
 from tests.support.study import Bench, MakeSpec
 
 STUDY = "tiny"
 Take = Callable[..., Claim]
-DONE = TrialResult("complete", 1.5, 3).encode()
+DONE = TrialResult(Fate.COMPLETE, 1.5, 3).encode()
 
 
 def elsewhere(name: str) -> Process:
@@ -36,7 +36,7 @@ def elsewhere(name: str) -> Process:
 
 
 @pytest.fixture
-def search(bench_of_each: Bench, make_spec: MakeSpec) -> SearchStudy:
+def study(bench_of_each: Bench, make_spec: MakeSpec) -> Study:
     return bench_of_each.create(make_spec(budget={"trials": 2}))
 
 
@@ -77,7 +77,7 @@ def test_a_dead_process_of_this_host_is_seen_at_once_though_its_lease_is_fresh(
 
 def test_a_pid_that_was_given_again_is_not_the_worker(engine: Engine, take: Take) -> None:
     me = this_process()
-    take(dataclasses.replace(me, name="former", born=(me.born or 0) - 1))
+    take(dataclasses.replace(me, name="former", started=(me.started or 0) - 1))
     assert orphans(OrphanDetector(grace_s=10.0), engine, 0.0) == [0]
 
 
@@ -157,15 +157,15 @@ def test_an_orphan_is_opened_once_among_racing_sweepers(engine: Engine, dead: Pr
 
 
 def test_an_orphans_trial_goes_on_with_its_own_params_and_reports(
-    search: SearchStudy, bench_of_each: Bench, dead: Process
+    study: Study, bench_of_each: Bench, dead: Process
 ) -> None:
     engine = bench_of_each.engine
-    first = next_turn(study, engine, dead, 30.0)
+    first = next_assignment(study, engine, dead, 30.0)
     assert first is not None
     first.trial.report(-3.0, 0)
     assert recover(study, engine, OrphanDetector(grace_s=10.0)) == [first.trial.number]
 
-    again = next_turn(study, engine, this_process(), 30.0)
+    again = next_assignment(study, engine, this_process(), 30.0)
 
     assert again is not None
     assert again.trial.number == first.trial.number
@@ -177,13 +177,13 @@ def test_an_orphans_trial_goes_on_with_its_own_params_and_reports(
 
 
 def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
-    search: SearchStudy, bench_of_each: Bench, dead: Process, tmp_path: Path
+    study: Study, bench_of_each: Bench, dead: Process, tmp_path: Path
 ) -> None:
     engine = bench_of_each.engine
     for i in range(MAX_DEATHS):
         process = dataclasses.replace(dead, name=f"{dead.name}.{i}")
-        turn = next_turn(study, engine, process, 30.0)
-        assert turn is not None and turn.trial.number == 0 and turn.held.outcome is None
+        turn = next_assignment(study, engine, process, 30.0)
+        assert turn is not None and turn.trial.number == 0 and turn.claim.result is None
         recover(study, engine, OrphanDetector(grace_s=10.0))
 
     work([study.name], bench_of_each.url, tmp_path / "artifacts", threads=1, log=lambda line: None)
@@ -195,13 +195,13 @@ def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
 
 @pytest.mark.parametrize("told", [False, True], ids=["before the tell", "after the tell"])
 def test_a_worker_that_dies_around_its_tell_loses_nothing(
-    told: bool, search: SearchStudy, bench_of_each: Bench, dead: Process, tmp_path: Path
+    told: bool, study: Study, bench_of_each: Bench, dead: Process, tmp_path: Path
 ) -> None:
     """Its outcome was settled: the next worker tells it, or finds it told, and trains nothing again."""
     engine = bench_of_each.engine
-    turn = next_turn(study, engine, dead, 30.0)
+    turn = next_assignment(study, engine, dead, 30.0)
     assert turn is not None
-    assert record_result(engine, turn.held, TrialResult("complete", 4.25, 3).encode())
+    assert record_result(engine, turn.claim, TrialResult(Fate.COMPLETE, 4.25, 3).encode())
     if told:
         study.optuna.tell(turn.trial.number, 4.25)
     said: list[str] = []
@@ -216,17 +216,17 @@ def test_a_worker_that_dies_around_its_tell_loses_nothing(
 
 
 def test_an_outcome_that_awaits_its_telling_is_never_overwritten_however_many_die_of_it(
-    search: SearchStudy, bench_of_each: Bench, dead: Process
+    study: Study, bench_of_each: Bench, dead: Process
 ) -> None:
     engine = bench_of_each.engine
-    turn = next_turn(study, engine, dead, 30.0)
+    turn = next_assignment(study, engine, dead, 30.0)
     assert turn is not None
-    record_result(engine, turn.held, DONE)
+    record_result(engine, turn.claim, DONE)
     for i in range(MAX_DEATHS + 1):
         recover(study, engine, OrphanDetector(grace_s=10.0))
-        again = next_turn(study, engine, dataclasses.replace(dead, name=f"{dead.name}.{i}"), 30.0)
+        again = next_assignment(study, engine, dataclasses.replace(dead, name=f"{dead.name}.{i}"), 30.0)
         assert again is not None
-        assert again.held.outcome == DONE
+        assert again.claim.result == DONE
 
 
 def test_a_trial_asked_for_by_a_worker_that_died_before_noting_it_goes_on(
@@ -240,7 +240,7 @@ def test_a_trial_asked_for_by_a_worker_that_died_before_noting_it_goes_on(
     stray = study.optuna.ask()
     recover(study, engine, OrphanDetector(grace_s=10.0))
 
-    turn = next_turn(study, engine, this_process(), 30.0)
+    turn = next_assignment(study, engine, this_process(), 30.0)
 
     assert turn is not None
     assert turn.trial.number == stray.number
@@ -255,8 +255,8 @@ def test_the_roster_tells_working_stopped_and_died_apart(engine: Engine, dead: P
     for process in (this_process(), dead, elsewhere("silent"), elsewhere("stopped")):
         register(engine, process, "cpu", 30.0)
     with engine.begin() as connection:
-        note(connection, this_process(), WorkerStatus("working", STUDY, 4, 2, -1.5))
-        note(connection, elsewhere("stopped"), WorkerStatus("stopped"))
+        update_status(connection, this_process(), WorkerStatus("working", STUDY, 4, 2, -1.5))
+        update_status(connection, elsewhere("stopped"), WorkerStatus("stopped"))
         for name in ("silent", "stopped"):
             connection.execute(
                 sqlalchemy.text("UPDATE drivebeat_workers SET seen_at = seen_at - 31 WHERE worker = :name"),

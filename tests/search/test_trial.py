@@ -13,12 +13,12 @@ from optuna_dashboard import get_note
 
 from data.corpus import Corpus
 from models.autoencoder import AutoencoderConfig
-from search.artifacts.folder import open_store
-from search.storage.tables import this_process
+from search.artifacts.folder import open_artifacts
+from search.queue.workers import this_process
 from search.study.export import run_of_trial
 from search.study.study import Study
-from search.trials import best_trial, is_feasible
-from search.worker.assign import next_turn
+from search.trials import Fate, best_trial, is_feasible
+from search.worker.assign import next_assignment
 from search.worker.result import TrialResult
 from search.worker.trial import Place, Watch, run_trial
 from training.config import read_run
@@ -32,8 +32,8 @@ def run_one(bench: Any, make_spec: Any, corpus: Corpus, tmp_path: Path) -> Calla
     """Make the tiny study, take one turn, run it: the study, the outcome and the trial as stored."""
 
     def run(check: Callable[[], None] = lambda: None, artifacts: Path | None = None, **changes: Any) -> Ran:
-        search = bench.create(make_spec(**changes))
-        turn = next_turn(search, bench.engine, this_process(), 60.0)
+        study = bench.create(make_spec(**changes))
+        turn = next_assignment(study, bench.engine, this_process(), 60.0)
         assert turn is not None
         folder = artifacts or tmp_path / "artifacts"
         folder.mkdir(exist_ok=True)
@@ -47,7 +47,7 @@ def run_one(bench: Any, make_spec: Any, corpus: Corpus, tmp_path: Path) -> Calla
 def test_a_trial_leaves_its_scores_figure_sounds_config_and_note(run_one: Callable[..., Ran], tmp_path: Path) -> None:
     study, outcome, trial = run_one()
 
-    assert outcome.state == "complete"
+    assert outcome.fate == Fate.COMPLETE
     assert list(trial.intermediate_values) == [0, 1, 2]
     assert outcome.value == max(trial.intermediate_values.values())
     attributes = trial.user_attrs
@@ -92,7 +92,7 @@ def test_a_model_over_its_limits_is_infeasible_before_any_training(
     limits: dict[str, Any], run_one: Callable[..., Ran]
 ) -> None:
     study, outcome, trial = run_one(constraints=limits)
-    assert outcome.state == "infeasible"
+    assert outcome.fate == Fate.INFEASIBLE
     assert outcome.n_epochs == 0
     assert "allowed" in outcome.reason
     assert not trial.intermediate_values
@@ -103,7 +103,7 @@ def test_a_model_over_its_limits_is_infeasible_before_any_training(
 
 def test_a_model_within_its_limits_is_feasible(run_one: Callable[..., Ran]) -> None:
     _, outcome, trial = run_one(constraints={"max_parameters": 10**9, "max_latency_ms": 1e9}, epochs=1)
-    assert outcome.state == "complete"
+    assert outcome.fate == Fate.COMPLETE
     assert is_feasible(trial)
 
 
@@ -122,7 +122,7 @@ def test_a_trial_behind_the_others_is_pruned_and_still_tells_its_story(run_one: 
                 made[0].study.add_trial(create_trial(value=50.0, intermediate_values={0: 50.0, 1: 50.0, 2: 50.0}))
 
     _, outcome, trial = run_one(check=lead, pruner=pruner)
-    assert outcome.state == "pruned"
+    assert outcome.fate == Fate.PRUNED
     assert outcome.value is None
     assert outcome.n_epochs == 1 == len(trial.intermediate_values)
     assert "behind the others after epoch 1" in outcome.reason
@@ -172,7 +172,7 @@ def test_a_disk_that_is_full_costs_the_pictures_and_not_the_result(
 
     monkeypatch.setattr("search.pages.trial_results.upload_artifact", full)
     _, outcome, _ = run_one(epochs=1)
-    assert outcome.state == "complete"
+    assert outcome.fate == Fate.COMPLETE
     assert outcome.value is not None
     assert math.isfinite(outcome.value)
     assert "artifacts are missing: [Errno 28] No space left on device" in outcome.reason

@@ -9,9 +9,8 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from search.queue.slots import claim, record_trial, release
-from search.queue.workers import WorkerStatus, note, register
-from search.storage.tables import this_process
+from search.queue.slots import claim, close, record_trial
+from search.queue.workers import WorkerStatus, register, this_process, update_status
 from search.study.status import Best, EndedTrial, RunningTrial, Snapshot, snapshot
 from search.terminal.status import PlainLines, ended_line, plain_line, render, watch
 from search.trials import REASON, RUN
@@ -78,7 +77,7 @@ def test_a_snapshot_knows_who_runs_a_trial_and_how_far_the_worker_is(bench: Any,
     begin(bench, study, 0.5)
     study.optuna.ask(fixed_distributions=dict(study.space.sampled))  # a stray: nobody's
     with bench.engine.begin() as connection:
-        note(connection, this_process(), WorkerStatus("working", study.name, 0, 1, 0.75))
+        update_status(connection, this_process(), WorkerStatus("working", study.name, 0, 1, 0.75))
     snap = snapshot(study, bench.engine)
     held, stray = snap.running
     assert (held.number, held.device, held.epoch, held.n_epochs, held.score) == (0, "cpu", 2, 3, 0.75)
@@ -92,10 +91,10 @@ def test_ends_are_told_newest_first_with_their_reason(bench: Any, make_spec: Any
     held, trial = begin(bench, study, 0.5)
     trial.set_user_attr(REASON, "behind the others after epoch 1")
     study.optuna.tell(trial, state=TrialState.PRUNED)
-    release(bench.engine, held, "finished")
+    close(bench.engine, held, "finished")
     held, trial = begin(bench, study, 0.5)
     study.optuna.tell(trial, 1.5)
-    release(bench.engine, held, "finished")
+    close(bench.engine, held, "finished")
     snap = snapshot(study, bench.engine)
     assert [(t.number, t.state, t.score, t.reason) for t in snap.recent] == [
         (1, "complete", 1.5, ""),
@@ -142,7 +141,7 @@ def test_watch_tells_plain_lines_where_nobody_sees_it_and_ends_with_the_search(b
     study = bench.create(make_spec(budget={"trials": 1}))
     held, trial = begin(bench, study, 0.5)
     study.optuna.tell(trial, 1.5)
-    release(bench.engine, held, "finished")
+    close(bench.engine, held, "finished")
     console = Console(file=io.StringIO(), width=80)
     watch([study], bench.engine, console)
     assert isinstance(console.file, io.StringIO)

@@ -12,9 +12,9 @@ from optuna.trial import TrialState
 from search.errors import WorkerError
 from search.queue.slots import progress
 from search.study.study import load_study
-from search.worker.outcome import TrialOutcome
+from search.worker.result import TrialResult
 from search.worker.trial import run_trial
-from search.worker.worker import WorkerError, work
+from search.worker.worker import work
 from tests.support.program import command, environment
 from tests.support.waiting import wait_for
 
@@ -77,7 +77,7 @@ def test_a_failure_now_and_then_does_not_cost_the_budget(
     """Every second trial fails, as by memory that another process holds; the budget is met all the same."""
     n = 0
 
-    def flaky(*args: Any) -> TrialOutcome:
+    def flaky(*args: Any) -> TrialResult:
         nonlocal n
         n += 1
         if n % 2:

@@ -10,8 +10,8 @@ from rich.console import Console
 from sqlalchemy import update
 
 from search.cli.service import workers_command
-from search.queue.workers import WorkerRow, WorkerStatus, note, register, workers
-from search.storage.tables import WORKERS, Process, this_process
+from search.queue.workers import Process, WorkerRow, WorkerStatus, register, this_process, update_status, workers
+from search.storage.tables import WORKERS
 from search.terminal.status import ago, workers_document, workers_table
 
 LONG = WorkerRow(
@@ -49,8 +49,8 @@ def test_alive_stopped_and_died_are_told_apart(bench: Any) -> None:
     for process in (me, gone, late, early, done):
         register(bench.engine, process, "cpu", 30.0)
     with bench.engine.begin() as connection:
-        note(connection, me, WorkerStatus("working", "tiny", 3, 7, -1.5))
-        note(connection, done, WorkerStatus("stopped"))
+        update_status(connection, me, WorkerStatus("working", "tiny", 3, 7, -1.5))
+        update_status(connection, done, WorkerStatus("stopped"))
         aged = update(WORKERS).where(WORKERS.c.worker == "late").values(seen_at=WORKERS.c.seen_at - 31.0)
         connection.execute(aged)
     rows = workers(bench.engine)
@@ -63,7 +63,7 @@ def test_json_holds_the_whole_roster(bench: Any, capsys: pytest.CaptureFixture[s
     me = this_process()
     register(bench.engine, me, "cuda:1 NVIDIA GeForce RTX 3090", 30.0)
     with bench.engine.begin() as connection:
-        note(connection, me, WorkerStatus("working", "tiny", 3, 7, -1.5))
+        update_status(connection, me, WorkerStatus("working", "tiny", 3, 7, -1.5))
     workers_command(as_json=True, storage=bench.url)
     (row,) = json.loads(capsys.readouterr().out)
     assert row == workers_document(workers(bench.engine))[0] | {

@@ -57,22 +57,22 @@ def opened(url: str, start_at: float) -> list[str]:
 
 
 def turns(url: str, name: str) -> list[list[object]]:
-    from search.queue.slots import release
-    from search.storage.tables import this_process
+    from search.queue.slots import close
+    from search.queue.workers import this_process
     from search.study.study import load_study
-    from search.worker.assign import next_turn
+    from search.worker.assign import next_assignment
 
     engine = open_engine(url)
     study = load_study(name, open_storage(url))
     done: list[list[object]] = []
-    while (turn := next_turn(study, engine, this_process(), 60.0)) is not None:
+    while (turn := next_assignment(study, engine, this_process(), 60.0)) is not None:
         value = float(turn.params["learning_rate"]) if "learning_rate" in turn.params else 0.0
         turn.trial.report(value, 0)
         if turn.trial.number % 3 == 2:
             study.optuna.tell(turn.trial, state=TrialState.PRUNED)
         else:
             study.optuna.tell(turn.trial, value)
-        release(engine, turn.held, "finished")
+        close(engine, turn.claim, "finished")
         done.append([turn.trial.number, dict(turn.params)])
     return done
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from data.synthetic.recordings import SynthConfig, synthesise
 from search.storage.open import open_engine, open_storage
 from search.study.spec import StudySpec
-from search.study.study import SearchStudy, create
+from search.study.study import Study, create
 
 MakeSpec = Callable[..., StudySpec]
 
@@ -75,7 +75,7 @@ class Bench:
         self.storage: BaseStorage = open_storage(url)
         self.engine: Engine = open_engine(url)
 
-    def create(self, spec: StudySpec) -> SearchStudy:
+    def create(self, spec: StudySpec) -> Study:
         return create(spec, self.storage, self.engine)[0]
 
     def close(self) -> None:

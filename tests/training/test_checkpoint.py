@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint, save_weights
+from training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from training.errors import CheckpointError
 
 CPU = torch.device("cpu")
 

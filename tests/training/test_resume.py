@@ -10,7 +10,7 @@ import torch
 
 from data.corpus import Corpus
 from models import DENOISERS
-from training.checkpoint import CheckpointError, save_checkpoint
+from training.checkpoint import save_checkpoint
 from training.config import RunConfig
 from training.errors import CheckpointError
 from training.report import EpochReport
@@ -86,7 +86,7 @@ def test_a_kill_between_weights_and_checkpoint_does_no_harm(
         save_checkpoint(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.progress.save_checkpoint", killed_at_second)
+        patch.setattr("training.learner.save_checkpoint", killed_at_second)
         with pytest.raises(KeyboardInterrupt):
             list(train(run, corpus, tmp_path / "cut"))
     assert reports(run, corpus, tmp_path / "cut") == whole
