@@ -1,7 +1,7 @@
 """An Optuna storage on Optuna's own tables that says little: increments are read, and each write is one statement.
 
 Stock Optuna, its CLI and its dashboard may use the same database at the same time. What stands apart from Optuna's
-RDBStorage, and why, is in docs/storage.md. PostgreSQL and SQLite; no heartbeats, for search.queue.slots has leases.
+RDBStorage, and why, is in docs/design.md. PostgreSQL and SQLite; no heartbeats, for search.queue.slots has leases.
 """
 
 import contextlib
