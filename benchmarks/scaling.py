@@ -1,7 +1,7 @@
 """What a search costs its database as it grows: `python -m benchmarks.scaling [--quick] [--database ...]`.
 
 Workers that train nothing run trials through the same calls as real ones. Counts (statements, connections, bytes) are
-exact; times are to be read by their ratios, for machines differ. docs/scaling.md has the results and what
+exact; times are to be read by their ratios, for machines differ. docs/measurements/storage.md has the results and what
 follows from them for 1,000 workers and 100,000 trials.
 """
 

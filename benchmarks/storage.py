@@ -3,7 +3,7 @@
 Ours (search.storage.fast.storage) against Optuna's: RDBStorage behind its cache as create_study makes it, the gRPC
 proxy in front of that, and a journal file. A trial has 6 params and 10 reports and trains nothing. Counts are exact;
 times are medians over rounds in which the kinds take turns, all in one run, and are to be read by their ratios. A cell
-that the minutes did not suffice for says "-". docs/benchmarks.md has the results.
+that the minutes did not suffice for says "-". docs/measurements/storage.md has the results.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The benchmarks run; what they measure is for docs/benchmarks.md, not for a test."""
+"""The benchmarks run; what they measure is for docs/measurements/, not for a test."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The container files hold what docs/docker.md promises; scripts/compose_check.sh runs them for real."""
+"""The container files hold what docs/guide/deploying.md promises; scripts/compose_check.sh runs them for real."""
 
 import re
 import subprocess

@@ -17,7 +17,7 @@ LEAST_SECRET = 4  # characters: shorter ones would hide half of every line
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """What is switched on. docs/tracking.md says what each does; the defaults are those of an empty environment.
+    """What is switched on. docs/guide/running.md says what each does; the defaults are those of an empty environment.
 
     stdout: None leaves a command to its own ways. mlflow: the MLFLOW_... variables. The secrets are not shown by repr.
     """

@@ -2,7 +2,7 @@
 
 HTTP Basic and no login page: every browser, proxy and script knows it, and there is no session to steal, sign or
 expire. The password says the role, whatever the user name. It goes over the wire as it is, so that beyond one
-machine TLS belongs in front (docs/dashboard.md).
+machine TLS belongs in front (docs/guide/dashboard.md).
 """
 
 import base64

@@ -1,5 +1,5 @@
-"""The search's promises under fire, small: real processes are killed, stopped and cut off. docs/reliability.md has
-the full runs."""
+"""The search's promises under fire, small: real processes are killed, stopped and cut off.
+docs/measurements/reliability.md has the full runs."""
 
 import json
 import subprocess

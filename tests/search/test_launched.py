@@ -111,7 +111,7 @@ def test_a_preempted_slurm_job_gives_its_trial_back_and_is_requeued(
 
 
 def test_the_kubernetes_manifest_runs_workers_in_parallel_with_the_url_from_a_secret_and_a_shared_volume() -> None:
-    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "guide" / "deploying.md").read_text(encoding="utf-8")
     claim, job = yaml.safe_load_all(text.partition("```yaml\n")[2].partition("```")[0])
     assert (claim["kind"], claim["spec"]["accessModes"]) == ("PersistentVolumeClaim", ["ReadWriteMany"])
     assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")

@@ -1,7 +1,7 @@
 """An Optuna storage on Optuna's own tables that needs few statements: it reads increments, and each write is one.
 
-Stock Optuna, its CLI and its dashboard may use the same database at the same time. docs/design.md says where it differs
-from Optuna's RDBStorage, and why. PostgreSQL and SQLite; no heartbeats of its own, for search.queue has leases.
+Stock Optuna, its CLI and its dashboard may use the same database at the same time. What stands apart from Optuna's
+RDBStorage, and why, is in docs/design.md. PostgreSQL and SQLite; no heartbeats, for search.queue.slots has leases.
 """
 
 import contextlib
