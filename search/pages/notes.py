@@ -7,11 +7,24 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from search.storage.attributes import system_attributes
-from search.trials import BEST_EPOCH, BY_SNR, DEVICE, LATENCY_MS, MODEL, N_PARAMETERS, REASON, RESUMED, SECONDS, WORKER
+from search.trials import (
+    BEST_EPOCH,
+    BY_SNR,
+    DEVICE,
+    LATENCY_MS,
+    MODEL,
+    N_PARAMETERS,
+    REASON,
+    RESUMED,
+    SECONDS,
+    WORKER,
+    Fate,
+    fate_of,
+)
 from training.evaluation.scores import EVENT_TOLERANCE_S
 from training.evaluation.showcase import PITCH_FACTOR
 from training.numbers import short
@@ -44,7 +57,6 @@ SHOWN = {
     "hr_within_5_bpm": ("heart rate within 5 bpm", ".0%"),
     "hr_error_bpm": ("heart-rate error bpm (median)", ".1f"),
 }
-STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 def put_note(storage: BaseStorage, study_id: int, trial_id: int | None, body: str, version: int) -> None:
@@ -89,8 +101,7 @@ def note_of(trial: FrozenTrial, study_id: int, *, cleared: bool = False) -> str:
         over = ", ".join(f"{name} by {value:,.6g}" for name, value in trial.constraints.items() if value > 0)
         parts.append(f"**Infeasible**: over its limit in {over}; never the best, never exported.")
     if attributes.get(REASON):
-        why = f"Why {STATES.get(trial.state, '')}".rstrip()
-        parts.append(f"**{why}**: {_plain(attributes['reason'])}")
+        parts.append(f"**Why {fate_of(trial)}**: {_plain(attributes[REASON])}")
     if attributes.get(BY_SNR):
         parts.append(_table(attributes[BY_SNR]))
     files = {} if cleared else artifacts_of(trial)
@@ -123,7 +134,8 @@ def note_of(trial: FrozenTrial, study_id: int, *, cleared: bool = False) -> str:
 
 def _headline(trial: FrozenTrial) -> str:
     a = trial.user_attrs
-    state = STATES.get(trial.state, "trained, being told" if BY_SNR in a else trial.state.name.lower())
+    fate = fate_of(trial)
+    state = "trained, not told yet" if fate == Fate.RUNNING and BY_SNR in a else fate
     value = trial.values[0] if trial.values else None  # of a pruned trial its last report
     words = [f"**{state}**" if value is None else f"**{state}, score {value:+.3f}**"]
     if trial.last_step is not None:

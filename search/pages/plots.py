@@ -9,13 +9,20 @@ from datetime import UTC, datetime
 from itertools import cycle
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from search.trials import SI_SDR_AT, WORKER, pareto_front
+from search.trials import SI_SDR_AT, WORKER, Fate, fate_of, pareto_front
 from training.numbers import rounded
 
 N_CURVES, N_POINTS, N_BARS = 40, 500, 300
-COLOURS = {"complete": "#1f7a5c", "pruned": "#c2410c", "failed": "#8a8f98", "running": "#2563eb"}
+COLOURS = {
+    Fate.COMPLETE: "#1f7a5c",
+    Fate.PRUNED: "#c2410c",
+    Fate.INFEASIBLE: "#b8860b",
+    Fate.FAILED: "#8a8f98",
+    Fate.RUNNING: "#2563eb",
+    Fate.WAITING: "#2563eb",
+}
 OF_TRIALS = ("#1f7a5c", "#2563eb", "#c2410c", "#9333ea", "#b8860b")  # best first; readable on white and on black
 OF_CLASSICAL = "#8a8f98"
 OF_WORDS, FAINT, CLEAR = "#7c8594", "rgba(128,128,128,0.3)", "rgba(0,0,0,0)"
@@ -66,17 +73,17 @@ def learning_curves(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial], 
         reports = sorted((e, v) for e, v in trial.intermediate_values.items() if math.isfinite(v))
         if not reports:
             continue
-        state = _state(trial)
-        symbols = ["circle"] * (len(reports) - 1) + ["x" if state == "pruned" else "circle"]
+        fate = fate_of(trial)
+        symbols = ["circle"] * (len(reports) - 1) + ["x" if fate == Fate.PRUNED else "circle"]
         data.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers",
-                "name": f"{number} {state}",
+                "name": f"{number} {fate}",
                 "x": [e + 1 for e, _ in reports],
                 "y": [rounded(v, 5) for _, v in reports],
-                "line": {"color": COLOURS[state], "width": 1},
-                "marker": {"symbol": symbols, "size": [3] * (len(reports) - 1) + [9 if state == "pruned" else 5]},
+                "line": {"color": COLOURS[fate], "width": 1},
+                "marker": {"symbol": symbols, "size": [3] * (len(reports) - 1) + [9 if fate == Fate.PRUNED else 5]},
                 "showlegend": False,
             }
         )
@@ -96,7 +103,7 @@ def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metri
             "x": [cost for cost, _, _ in points],
             "y": [rounded(score, 5) for _, score, _ in points],
             "text": [f"trial {t.number}" for _, _, t in points],
-            "marker": {"color": COLOURS["complete"], "size": 7, "opacity": 0.7},
+            "marker": {"color": COLOURS[Fate.COMPLETE], "size": 7, "opacity": 0.7},
         },
         {
             "type": "scatter",
@@ -104,7 +111,7 @@ def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metri
             "name": "Pareto front",
             "x": [cost for cost, _ in front],
             "y": [rounded(score, 5) for _, score in front],
-            "line": {"shape": "hv", "color": COLOURS["pruned"], "width": 1.5},
+            "line": {"shape": "hv", "color": COLOURS[Fate.PRUNED], "width": 1.5},
         },
     ]
     return _plot(f"{metric} against {label}", label, metric, data, x_type="log")
@@ -114,14 +121,14 @@ def workers_over_time(trials: Sequence[FrozenTrial]) -> Plot:
     """Who ran what when: a bar for each of the latest trials."""
     started = [t for t in trials if t.datetime_start is not None and t.user_attrs.get(WORKER)][-N_BARS:]
     data = []
-    for state, colour in COLOURS.items():
-        bars = [t for t in started if _state(t) == state]
+    for fate, colour in COLOURS.items():
+        bars = [t for t in started if fate_of(t) == fate]
         if bars:
             data.append(
                 {
                     "type": "bar",
                     "orientation": "h",
-                    "name": state,
+                    "name": fate,
                     "y": [t.user_attrs[WORKER] for t in bars],
                     "base": [_moment(t.datetime_start) for t in bars],
                     "x": [_milliseconds(t) for t in bars],
@@ -133,11 +140,6 @@ def workers_over_time(trials: Sequence[FrozenTrial]) -> Plot:
     plot["layout"] |= {"barmode": "overlay"}
     plot["layout"]["yaxis"] |= {"automargin": True, "type": "category"}
     return plot
-
-
-def _state(trial: FrozenTrial) -> str:
-    names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-    return names.get(trial.state, "running")
 
 
 def _moment(time: datetime | None) -> str:

@@ -6,22 +6,20 @@ from optuna.artifacts._protocol import ArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from search.pages.notes import CLEARED, artifacts_of, note_of, replace_note
 from search.storage.attributes import system_attributes, trial_of_key
 from search.study.spec import ArtifactSpec
 from search.study.study import Study
-from search.trials import REMOVED, is_feasible, sign_of
+from search.trials import REMOVED, ranked
 
 
 def retained(trials: Sequence[FrozenTrial], keep: ArtifactSpec, direction: StudyDirection) -> frozenset[int]:
     """Numbers of the trials whose artifacts stay: the best complete and feasible ones, those that ended last, and
     those that have not ended."""
-    sign = sign_of(direction)
-    good = [t for t in trials if t.state == TrialState.COMPLETE and t.values and is_feasible(t)]
-    best = sorted(good, key=lambda t: (-sign * t.values[0], t.number))[: keep.best]
+    best = ranked(trials, direction)[: keep.best]
     ended = [(t.datetime_complete, t.number) for t in trials if t.state.is_finished() and t.datetime_complete]
     last = [number for _, number in sorted(ended, reverse=True)[: keep.last]]
     running = [t.number for t in trials if not t.state.is_finished()]

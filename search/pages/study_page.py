@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
 from optuna.artifacts._protocol import ArtifactStore
-from optuna.trial import TrialState
 from sqlalchemy import Engine
 
 from data.corpus import Corpus
@@ -18,7 +17,16 @@ from search.storage.attributes import system_attributes
 from search.storage.tables import database_time
 from search.study.space import describe
 from search.study.study import Study
-from search.trials import CLASSICAL_ROWS, LATENCY_MS, N_PARAMETERS, PAGE_AT, best_trial, is_feasible, ranked
+from search.trials import (
+    CLASSICAL_ROWS,
+    LATENCY_MS,
+    N_PARAMETERS,
+    PAGE_AT,
+    Fate,
+    best_trial,
+    count_fates,
+    ranked,
+)
 from training.evaluation.evaluate import classical_rows, score_rows
 from training.report import shown_snr
 
@@ -47,8 +55,7 @@ def study_note(study: Study, engine: Engine) -> str:
     """What is searched, on what, and the best so far, in Markdown."""
     spec, trials = study.spec, study.optuna.get_trials(deepcopy=False)
     best, state = best_trial(study.optuna), progress(engine, study.name)
-    counts = {s: sum(t.state == s for t in trials) for s in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)}
-    n_infeasible = sum(not is_feasible(t) for t in trials)
+    counts = count_fates(trials)
     limits = []
     if spec.constraints.max_parameters is not None:
         limits.append(f"at most {spec.constraints.max_parameters:,} parameters")
@@ -59,9 +66,8 @@ def study_note(study: Study, engine: Engine) -> str:
         f"mixture, mean over {', '.join(map(shown_snr, spec.data.validation.snrs_db))} dB; "
         f"loss {spec.loss}, {spec.epochs} epochs, sampler {spec.sampler.name}, pruner {spec.pruner.name}"
         + (f"; {' and '.join(limits)}" if limits else ""),
-        f"{state.finished} of {state.budget} trials finished: {counts[TrialState.COMPLETE]} complete, "
-        f"{counts[TrialState.PRUNED]} pruned, {counts[TrialState.FAIL]} failed"
-        + (f"; {n_infeasible} of them over a limit (infeasible)" if n_infeasible else ""),
+        f"{state.finished} of {state.budget} trials finished: {counts[Fate.COMPLETE]} complete, "
+        f"{counts[Fate.PRUNED]} pruned, {counts[Fate.INFEASIBLE]} infeasible; {counts[Fate.FAILED]} failed",
     ]
     if best is None or best.value is None:
         parts.append("No complete, feasible trial yet.")

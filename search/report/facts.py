@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.artifacts import get_all_artifact_meta
 from optuna.artifacts._protocol import ArtifactStore
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from data.corpus import Corpus, load
@@ -15,7 +15,7 @@ from data.mixing.mixture import held_out
 from search.study.comparison import StudyComparison, StudyResult, compare_studies
 from search.study.study import Study
 from search.terminal.tables import importances_of
-from search.trials import LATENCY_MS, N_PARAMETERS, REASON, SECONDS, best_trial, is_feasible
+from search.trials import LATENCY_MS, N_PARAMETERS, REASON, SECONDS, Fate, best_trial, fate_of
 from training.evaluation.compare import Comparison, Estimates, compare
 from training.evaluation.evaluate import classical_rows
 from training.evaluation.scores import SCORES, better
@@ -27,11 +27,11 @@ CLASSICAL_REFERENCE = "identity"
 class TrialFact:
     """One finished trial. score: its value, of a pruned one the last report; curve: every report by epoch.
 
-    state: complete, pruned, infeasible (a constraint is broken) or failed.
+    fate: INFEASIBLE where a constraint is broken.
     """
 
     number: int
-    state: str
+    fate: Fate
     score: float | None
     params: dict[str, Any]
     curve: tuple[float, ...]
@@ -64,7 +64,7 @@ class StudyFact:
     @property
     def scored(self) -> tuple[TrialFact, ...]:
         """Complete, feasible trials, best first."""
-        found = [t for t in self.trials if t.state == "complete" and t.score is not None]
+        found = [t for t in self.trials if t.fate == Fate.COMPLETE and t.score is not None]
         return tuple(sorted(found, key=lambda t: (t.score or 0.0) * (-1 if self.rising else 1)))
 
 
@@ -98,7 +98,7 @@ def _trial_fact(trial: FrozenTrial) -> TrialFact:
     attributes = trial.user_attrs
     return TrialFact(
         number=trial.number,
-        state=_state(trial),
+        fate=fate_of(trial),
         score=score if score is not None and isfinite(score) else None,
         params=dict(trial.params),
         curve=curve,
@@ -108,16 +108,6 @@ def _trial_fact(trial: FrozenTrial) -> TrialFact:
         reason=str(attributes.get(REASON, "")),
         others={name: attributes[name] for name in SCORES if name in attributes},
     )
-
-
-def _state(trial: FrozenTrial) -> str:
-    if trial.state == TrialState.FAIL:
-        return "failed"
-    # an infeasible trial is told pruned, untrained or with a constraint broken on the way
-    untrained = trial.state == TrialState.PRUNED and not trial.intermediate_values
-    if untrained or not is_feasible(trial):
-        return "infeasible"
-    return "complete" if trial.state == TrialState.COMPLETE else "pruned"
 
 
 def best_so_far(study: StudyFact) -> tuple[tuple[int, float], ...]:

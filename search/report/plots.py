@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search.report.facts import MixtureFact, StudyFact, TrialFact, best_so_far
-from search.trials import pareto_front
+from search.trials import Fate, pareto_front
 from training.evaluation.compare_files import BOUND, GREY, LINE_COLOURS, draw_intervals, title_of
 
 BEST, PRUNED = LINE_COLOURS[0], GREY
@@ -45,15 +45,15 @@ def draw_history(study: StudyFact) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.4, 1))
     told = [t for t in study.trials if t.score is not None]
-    for state, marker, colour in (
-        ("complete", "o", LINE_COLOURS[1]),
-        ("pruned", "x", PRUNED),
-        ("infeasible", "+", PRUNED),
+    for fate, marker, colour in (
+        (Fate.COMPLETE, "o", LINE_COLOURS[1]),
+        (Fate.PRUNED, "x", PRUNED),
+        (Fate.INFEASIBLE, "+", PRUNED),
     ):
-        own = [t for t in told if t.state == state]
+        own = [t for t in told if t.fate == fate]
         if own:
             at, scores = [t.number for t in own], [t.score for t in own]
-            left.plot(at, scores, marker, color=colour, markersize=4.5, label=state, rasterized=len(own) > MANY)
+            left.plot(at, scores, marker, color=colour, markersize=4.5, label=fate, rasterized=len(own) > MANY)
     steps = best_so_far(study)
     if steps:
         at_best, best = zip(*steps, strict=True)
@@ -65,7 +65,7 @@ def draw_history(study: StudyFact) -> Figure:
         epochs = np.arange(1, len(trial.curve) + 1)
         if trial.number == best_number:
             right.plot(epochs, trial.curve, color=BEST, linewidth=2.4, label=f"trial {trial.number}, the best")
-        elif trial.state == "complete":
+        elif trial.fate == Fate.COMPLETE:
             right.plot(epochs, trial.curve, color=LINE_COLOURS[1], linewidth=0.9, alpha=0.6)
         else:
             right.plot(epochs, trial.curve, color=PRUNED, linewidth=0.8, alpha=0.7)

@@ -16,6 +16,7 @@ from search.report.plots import draw_history, draw_importances, draw_parallel, d
 from search.study.export import export, git_commit, provenance
 from search.study.space import describe, parameters
 from search.terminal.tables import type_name
+from search.trials import Fate
 from training.evaluation.compare import Estimates
 from training.evaluation.evaluate import write_showcase
 from training.evaluation.showcase import PITCH_FACTOR
@@ -126,9 +127,9 @@ def _trial_grids(study: StudyFact) -> list[Block]:
         head = ("trial", *names, "parameters", "s", study.source.spec.metric)
         rows = tuple((str(t.number), *(short(t.params.get(n, "")) for n in names), *_costs(t)) for t in top)
         grids.append(Grid(f"The best {len(top)} of {len(study.scored)} complete, feasible trials.", head, rows))
-    failed = [t for t in study.trials if t.state in ("failed", "infeasible") and t.reason]
+    failed = [t for t in study.trials if t.fate in (Fate.FAILED, Fate.INFEASIBLE) and t.reason]
     if failed:
-        rows = tuple((str(t.number), t.state, t.reason) for t in failed[-BEST_SHOWN:])
+        rows = tuple((str(t.number), t.fate, t.reason) for t in failed[-BEST_SHOWN:])
         grids.append(
             Grid(f"The last of {len(failed)} failed or infeasible trials.", ("trial", "end", "why"), rows, n_left=3)
         )

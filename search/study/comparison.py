@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from objectives.cost import n_parameters
@@ -13,7 +13,7 @@ from search.queue.slots import progress
 from search.study.costs import At, cpu_latency_ms
 from search.study.export import run_of_trial
 from search.study.study import Study
-from search.trials import SECONDS, SI_SDR_AT, best_trial, is_feasible
+from search.trials import SECONDS, SI_SDR_AT, Fate, best_trial, count_fates, fate_of
 from training.config import RunConfig
 from training.decode import encode
 from training.evaluation.scores import SCORES
@@ -99,10 +99,8 @@ def _rank(result: StudyResult) -> tuple[str, bool, float, str]:
 
 def _result(study: Study, mixture: str, engine: Engine) -> StudyResult:
     trials = study.optuna.get_trials(deepcopy=False)
-    complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    told_pruned = [t for t in trials if t.state == TrialState.PRUNED]
-    # An infeasible trial is told pruned too: untrained, or with a constraint broken on the way.
-    pruned = [t for t in told_pruned if t.intermediate_values and is_feasible(t)]
+    complete = [t for t in trials if fate_of(t) == Fate.COMPLETE]
+    counts = count_fates(trials)
     best = best_trial(study.optuna)
     run = run_of_trial(best, study.name) if best is not None else None
     seconds, budget = _seconds(complete), progress(engine, study.name)
@@ -113,10 +111,10 @@ def _result(study: Study, mixture: str, engine: Engine) -> StudyResult:
         mixture=mixture,
         budget=budget.budget,
         spent=budget.spent,
-        complete=len(complete),
-        pruned=len(pruned),
-        infeasible=len(told_pruned) - len(pruned),
-        failed=sum(t.state == TrialState.FAIL for t in trials),
+        complete=counts[Fate.COMPLETE],
+        pruned=counts[Fate.PRUNED],
+        infeasible=counts[Fate.INFEASIBLE],
+        failed=counts[Fate.FAILED],
         best=best.value if best is not None else None,
         best_trial=best.number if best is not None else None,
         si_sdr_db=_by_snr(best) if best is not None else {},

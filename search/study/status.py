@@ -13,7 +13,7 @@ from search.queue.workers import WorkerRow, WorkerStatus, workers
 from search.storage.tables import SLOTS, STUDIES, database_time
 from search.study.finished import stop_reason
 from search.study.record import StudyLike
-from search.trials import REASON, best_trial
+from search.trials import FINISHED, REASON, Fate, best_trial, count_fates, fate_of
 
 RECENT = 5
 PACE_TRIALS = 20  # as many of the last trials tell how long one takes
@@ -35,10 +35,10 @@ class RunningTrial:
 
 @dataclass(frozen=True, slots=True)
 class EndedTrial:
-    """A trial that ended: "complete", "pruned", or "fail", with its last score and why."""
+    """A trial that ended, with its last score and why."""
 
     number: int
-    state: str
+    fate: Fate
     score: float | None
     ended_s_ago: float
     reason: str
@@ -58,8 +58,8 @@ class Snapshot:
     """One study at one moment.
 
     eta_s: seconds until the budget is spent at the pace of the last trials and with the workers of now; None where no
-    trial ended yet or nobody works. last_hour: trials that ended in it. n_workers: at work on the study now. over:
-    why no trial starts any more, else "".
+    trial ended yet or nobody works. last_hour: trials that ended in it. n_workers: at work on the study now.
+    stop_reason: why no trial starts any more, else "".
     """
 
     name: str
@@ -68,6 +68,7 @@ class Snapshot:
     budget: int
     complete: int
     pruned: int
+    infeasible: int
     failed: int
     running: tuple[RunningTrial, ...]
     best_trial: Best | None
@@ -75,11 +76,11 @@ class Snapshot:
     n_workers: int
     last_hour: int
     eta_s: float | None
-    over: str
+    stop_reason: str
 
     @property
     def finished(self) -> int:
-        return self.complete + self.pruned
+        return self.complete + self.pruned + self.infeasible
 
     @property
     def best(self) -> str:
@@ -91,30 +92,33 @@ class Snapshot:
 def snapshot(study: StudyLike, engine: Engine) -> Snapshot:
     """Read the study once."""
     trials = study.optuna.get_trials(deepcopy=False)
-    by_state = {state: [t for t in trials if t.state == state] for state in TrialState}
+    counts = count_fates(trials)
     now = datetime.now()
     ended = [t for t in trials if t.datetime_complete is not None]
     ended.sort(key=lambda t: (_ended_s_ago(t, now) or 0.0, -t.number))
     at_work = _at_work(engine, study.name)
-    running = tuple(_running(t, study.name, at_work, study.epochs, now) for t in by_state[TrialState.RUNNING])
+    running = tuple(
+        _running(t, study.name, at_work, study.epochs, now) for t in trials if t.state == TrialState.RUNNING
+    )
     best = best_trial(study.optuna)
     budget = progress(engine, study.name).budget
-    finished = len(by_state[TrialState.COMPLETE]) + len(by_state[TrialState.PRUNED])
+    finished = sum(counts[fate] for fate in FINISHED)
     return Snapshot(
         name=study.name,
         metric=study.metric,
         direction="minimize" if study.optuna.direction.name == "MINIMIZE" else "maximize",
         budget=budget,
-        complete=len(by_state[TrialState.COMPLETE]),
-        pruned=len(by_state[TrialState.PRUNED]),
-        failed=len(by_state[TrialState.FAIL]),
+        complete=counts[Fate.COMPLETE],
+        pruned=counts[Fate.PRUNED],
+        infeasible=counts[Fate.INFEASIBLE],
+        failed=counts[Fate.FAILED],
         running=running,
         best_trial=Best(best.number, best.value, _ended_s_ago(best, now)) if best and best.value is not None else None,
         recent=tuple(_ended(t, now) for t in ended[:RECENT]),
         n_workers=len(at_work),
         last_hour=sum((_ended_s_ago(t, now) or 0.0) <= HOUR_S for t in ended),
         eta_s=_eta_s(budget - finished, ended[:PACE_TRIALS], running, _hours_left_s(study, engine)),
-        over=stop_reason(study, engine),
+        stop_reason=stop_reason(study, engine),
     )
 
 
@@ -161,7 +165,7 @@ def _ended(trial: FrozenTrial, now: datetime) -> EndedTrial:
     if score is None and trial.intermediate_values:
         score = trial.intermediate_values[max(trial.intermediate_values)]
     reason = str(trial.user_attrs.get(REASON, ""))
-    return EndedTrial(trial.number, trial.state.name.lower(), score, _ended_s_ago(trial, now) or 0.0, reason)
+    return EndedTrial(trial.number, fate_of(trial), score, _ended_s_ago(trial, now) or 0.0, reason)
 
 
 def _eta_s(

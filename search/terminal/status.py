@@ -18,11 +18,12 @@ from search.signals import stop_signals
 from search.storage.retry import retry
 from search.study.record import StudyLike
 from search.study.status import EndedTrial, RunningTrial, Snapshot, snapshot
+from search.trials import Fate
 from training.numbers import signed
 
 SHOWN_RUNNING = 8
 BAR_WIDTH = 30
-STATE_STYLES = {"complete": "green", "pruned": "yellow", "fail": "red"}
+FATE_STYLES = {Fate.COMPLETE: "green", Fate.PRUNED: "yellow", Fate.INFEASIBLE: "yellow", Fate.FAILED: "red"}
 
 
 def render(snapshots: Sequence[Snapshot]) -> RenderableType:
@@ -52,12 +53,17 @@ def _header(snap: Snapshot) -> RenderableType:
 
 
 def _facts(snap: Snapshot) -> RenderableType:
-    counts = f"{snap.complete} complete, {snap.pruned} pruned"
-    counts += f", {snap.failed} failed" if snap.failed else ""
+    counts = _counts(snap)
     lines = Text(no_wrap=True, overflow="ellipsis")
     lines.append(f"  {_best(snap)}\n", style="bold" if snap.best_trial else "")
     lines.append(f"  {counts}; {_pace(snap)}")
     return lines
+
+
+def _counts(snap: Snapshot) -> str:
+    """Trials by fate; infeasible ones where there are any."""
+    infeasible = f", {snap.infeasible} infeasible" if snap.infeasible else ""
+    return f"{snap.complete} complete, {snap.pruned} pruned{infeasible}, {snap.failed} failed"
 
 
 def _best(snap: Snapshot) -> str:
@@ -67,8 +73,8 @@ def _best(snap: Snapshot) -> str:
 
 
 def _pace(snap: Snapshot) -> str:
-    if snap.over:
-        return snap.over
+    if snap.stop_reason:
+        return snap.stop_reason
     left = f"{ago(snap.eta_s)} to go, " if snap.eta_s is not None else ""
     workers = f"{snap.n_workers} at work" if snap.n_workers else "no worker at work"
     pace = f", {snap.last_hour} in the last hour" if snap.last_hour else ""
@@ -104,8 +110,7 @@ def _ended_table(rows: Sequence[tuple[Snapshot, EndedTrial]], several: bool) -> 
     table.add_column("ago", justify="right", no_wrap=True, min_width=6)
     table.add_column("why", no_wrap=True, overflow="ellipsis")
     for snap, trial in rows:
-        name = "failed" if trial.state == "fail" else trial.state
-        state = Text(name, style=STATE_STYLES.get(trial.state, ""))
+        state = Text(trial.fate, style=FATE_STYLES.get(trial.fate, ""))
         cells = (str(trial.number), state, signed(trial.score), ago(trial.ended_s_ago), Text(trial.reason))
         table.add_row(*([snap.name] if several else []), *cells)
     return table
@@ -121,18 +126,16 @@ def _table(title: str, several: bool) -> Table:
 
 def plain_line(snap: Snapshot) -> str:
     """One line for logs and pipes."""
-    left = f", {ago(snap.eta_s)} to go" if snap.eta_s is not None and not snap.over else ""
+    left = f", {ago(snap.eta_s)} to go" if snap.eta_s is not None and not snap.stop_reason else ""
     return (
-        f"{snap.name}: {snap.finished}/{snap.budget} finished ({snap.complete} complete, {snap.pruned} pruned, "
-        f"{snap.failed} failed), best {snap.metric} {snap.best}{left}"
+        f"{snap.name}: {snap.finished}/{snap.budget} finished ({_counts(snap)}), best {snap.metric} {snap.best}{left}"
     )
 
 
 def ended_line(snap: Snapshot, trial: EndedTrial) -> str:
     """One trial's end for logs and pipes."""
-    name = "failed" if trial.state == "fail" else trial.state
     score = f" {trial.score:+.3f}" if trial.score is not None else ""
-    return f"{snap.name}: trial {trial.number} {name}{score}" + (f": {trial.reason}" if trial.reason else "")
+    return f"{snap.name}: trial {trial.number} {trial.fate}{score}" + (f": {trial.reason}" if trial.reason else "")
 
 
 PLAIN_EVERY_S = 10.0
@@ -186,7 +189,7 @@ def watch(
                 lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
                 check=lambda: _end_if(told.is_set()),
             )
-            if once or all(snap.over for snap in snaps):
+            if once or all(snap.stop_reason for snap in snaps):
                 break
             show(snaps)
             if told.wait(every_s):

@@ -110,7 +110,7 @@ def show_all(studies: Sequence[StudyLike], engine: Engine, console: Console) -> 
     if not studies:
         console.print("no study yet; make one: drivebeat create STUDY.toml")
         return
-    table = new_table("study", "model", right=("finished", "pruned", "failed", "metric", "best"))
+    table = new_table("study", "model", right=("finished", "pruned", "infeasible", "failed", "metric", "best"))
     for study in studies:
         snap = snapshot(study, engine)
         table.add_row(
@@ -118,6 +118,7 @@ def show_all(studies: Sequence[StudyLike], engine: Engine, console: Console) -> 
             study.family,
             f"{snap.finished}/{snap.budget}",
             str(snap.pruned),
+            str(snap.infeasible),
             str(snap.failed),
             snap.metric,
             snap.best,

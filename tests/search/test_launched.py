@@ -19,7 +19,7 @@ from search.launch.local import LocalWorker, local_workers
 from search.launch.slurm import slurm_workers
 from search.queue.workers import workers
 from search.study.study import Study
-from tests.support.program import ROOT, command, environment
+from tests.support.program import command, environment
 from tests.support.waiting import wait_for
 
 
