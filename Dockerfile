@@ -35,7 +35,8 @@ COPY objectives objectives
 COPY data data
 COPY training training
 COPY search search
-RUN pip install --no-deps --editable . && python -m compileall -q models objectives data training search
+COPY drivebeat.py ./
+RUN pip install --no-deps --editable . && python -m compileall -q models objectives data training search drivebeat.py
 
 
 FROM ${BASE}

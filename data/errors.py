@@ -3,8 +3,18 @@
 search.errors draws the whole tree; a command turns nothing else into one line.
 """
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+
+_HINTS: dict[int | None, str] = {
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "make room on its disk",
+    errno.EACCES: "check its permissions, or choose another place",
+    errno.EPERM: "check its permissions, or choose another place",
+    errno.EROFS: "choose a place that can be written",
+}
 
 
 class UserError(ValueError):
@@ -17,6 +27,15 @@ class DataError(UserError):
 
 class FileError(UserError, OSError):
     """A file or folder that cannot be written or read: no space, no permission, not there."""
+
+    @classmethod
+    def of(cls, path: Path, error: OSError, verb: str = "written") -> "FileError":
+        """The error about `path` that `error` stands for, with its errno. verb: what was tried, as a participle."""
+        found = cls(
+            f"{path}: cannot be {verb} ({error.strerror or error}); {_HINTS.get(error.errno, 'check the path')}"
+        )
+        found.errno = error.errno
+        return found
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -11,8 +11,7 @@
     ├── StorageError            a database
     ├── ArtifactError           a store of artifacts
     ├── LaunchError             workers that cannot be launched, or ended early
-    ├── WorkerError             a worker that gives up
-    └── PackageError            another package that has the name of one of ours
+    └── WorkerError             a worker that gives up
 
 Each layer defines its own, for imports go right only: search -> training -> data.
 """
@@ -44,7 +43,3 @@ class LaunchError(UserError):
 
 class WorkerError(UserError):
     """A worker that gives up; the message says why."""
-
-
-class PackageError(UserError):
-    """Another package that has the name of one of ours and is imported first."""

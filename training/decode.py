@@ -8,9 +8,9 @@ import tomllib
 import types
 import typing
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -19,7 +19,11 @@ from data.errors import near
 from data.files import atomic
 from training.errors import ConfigError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 T = TypeVar("T")
+D = TypeVar("D", bound="DataclassInstance")
 UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")  # pydantic's words for it
 
 
@@ -46,6 +50,14 @@ def decode(cls: type[T], values: object, where: str) -> T:
 def _adapter(cls: Any) -> TypeAdapter[Any]:
     """Kept, as building one takes longer than everything else that is done with a point of a search."""
     return TypeAdapter(cls)
+
+
+def changed(config: D, where: str, **fields: Any) -> D:
+    """`config` with some fields replaced. Raises ConfigError for values that cannot be."""
+    try:
+        return replace(config, **fields)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def decode_named(table: Mapping[str, type[T]], values: object, where: str, what: str) -> T:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from training.errors import ConfigError
+from training.errors import ConfigError, OutOfMemory
 
 
 def resolve_device(name: str) -> torch.device:
@@ -83,3 +83,13 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision in ("bf16", "fp16"):
         return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
     return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise OutOfMemory where the device or the host runs out of memory in the block."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        hint = "a smaller batch_size, a shorter window or another device may help"
+        raise OutOfMemory(f"out of memory: {' '.join(str(error).split())[:200]}; {hint}") from error

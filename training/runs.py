@@ -19,8 +19,8 @@ from training.apply import apply, check_output, samples_of, write_estimate
 from training.bars import bar, warn
 from training.checkpoint import load_weights
 from training.config import RunConfig, read_run, write_run
-from training.decode import decode, read_document
-from training.device import arithmetic, check_precision, resolve_device
+from training.decode import changed, decode, read_document
+from training.device import arithmetic, check_precision, memory_errors, resolve_device
 from training.errors import ConfigError
 from training.evaluation.estimate import estimate_mixture
 from training.evaluation.evaluate import (
@@ -53,8 +53,8 @@ EVALUATION = (
 
 def override(run: RunConfig, **fit: Any) -> RunConfig:
     """`run` with some of its fit fields replaced; None keeps the run's own."""
-    changed = {name: value for name, value in fit.items() if value is not None}
-    return dataclasses.replace(run, fit=dataclasses.replace(run.fit, **changed)) if changed else run
+    given = {name: value for name, value in fit.items() if value is not None}
+    return dataclasses.replace(run, fit=changed(run.fit, "fit", **given)) if given else run
 
 
 def train_to_folder(
@@ -66,6 +66,7 @@ def train_to_folder(
     return last.best_score
 
 
+@memory_errors()
 def train_run(
     run: RunConfig,
     folder: Path,
@@ -157,6 +158,7 @@ def load_model(run: RunConfig, folder: Path) -> nn.Module:
     return model
 
 
+@memory_errors()
 def evaluate_folder(
     folder: Path,
     data: Path | None,
@@ -179,7 +181,7 @@ def evaluate_folder(
     if window_s is not None:
         least = math.ceil(LEAST_WINDOW_S * config.rate_hz)
         window = samples_of(window_s, config, least, f"{LEAST_WINDOW_S:g} s is needed to hold a beat")
-        config = dataclasses.replace(config, window_samples=window)
+        config = changed(config, "--window-s", window_samples=window)
     model = load_model(run, folder)
     name = run.model.name
     with bar(console, EVALUATION[0], len(EVALUATION)) as advance:
@@ -248,6 +250,7 @@ def rows_document(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
+@memory_errors()
 def apply_folder(
     folder: Path,
     recording: Recording,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from optuna.artifacts._protocol import ArtifactStore
 
+from search.storage.optuna_private import ArtifactStore
 from training.checkpoint import load_checkpoint
 from training.errors import CheckpointError
 from training.trainer import CHECKPOINT

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.artifacts import FileSystemArtifactStore
-from optuna.artifacts._protocol import ArtifactStore
 
 from search.artifacts.base import Checkpoints, Log, TrialStore, checkpoint_folder, restore, rotate
 from search.errors import ArtifactError
+from search.storage.optuna_private import ArtifactStore
 
 
 def open_artifacts(place: str | os.PathLike[str]) -> TrialStore:

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import traceback
+from importlib.metadata import version
 from typing import Any
 
 import typer
@@ -18,6 +20,9 @@ from search.cli.studies import (
     show_command,
     work_command,
 )
+from search.errors import UserError
+
+ISSUES = "https://github.com/drivebeat/drivebeat/issues"
 
 app = typer.Typer(
     name="drivebeat",
@@ -108,9 +113,10 @@ _enter(
 
 
 def main() -> None:
-    """Run the command line: a user's mistake is one line on stderr and exit code 2, never a traceback.
+    """Run the command line.
 
-    DRIVEBEAT_DEBUG=1 shows the traceback all the same.
+    A UserError (search.errors) is one line on stderr and exit code 2, as is a wrong option. Any other exception is a
+    bug of ours: its traceback with where to report it, exit code 1. DRIVEBEAT_DEBUG=1 shows every traceback.
     """
     try:
         code: Any = app(standalone_mode=False, prog_name="drivebeat")
@@ -121,31 +127,29 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    except Exception as error:
+    except UserError as error:
         if os.environ.get("DRIVEBEAT_DEBUG"):
             raise
+        code = _say(str(error), 2)
+    except Exception as error:
         code = _explain(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _say(message: str, code: int) -> int:
+    typer.echo(f"drivebeat: {' '.join(message.split())}", err=True)
+    return code
+
+
 def _explain(error: Exception) -> int:
-    """Say a user's mistake in one line; raise what is none."""
-    message, code = "", 2
+    """Say a mistake in the command's options, as the option parser reports it; else show the bug."""
     # by shape and not by class: typer carries its own copy of click in some versions
     if hasattr(error, "format_message") and hasattr(error, "ctx"):
         said = error.format_message().strip().rstrip(".")
         if not said:  # no command at all: the help has been printed
             return 0
-        message = f"{said}; see {error.ctx.command_path if error.ctx is not None else 'drivebeat'} --help"
-    elif hasattr(error, "exit_code"):
-        message, code = str(error), error.exit_code
-    elif isinstance(error, ValueError | OSError):
-        message = str(error)
-    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        message = f"out of memory: {error}; a smaller batch_size, a shorter window or another --device may help"
-    elif type(error).__name__ == "TrainingFailed":
-        message = f"training failed: {error}"
-    if not message:
-        raise error
-    typer.echo(f"drivebeat: {' '.join(message.split())}", err=True)
-    return code
+        return _say(f"{said}; see {error.ctx.command_path if error.ctx is not None else 'drivebeat'} --help", 2)
+    if hasattr(error, "exit_code") and hasattr(error, "show"):
+        return _say(str(error), error.exit_code)
+    traceback.print_exception(error)
+    return _say(f"this is a bug in Drivebeat {version('drivebeat')}; please report the lines above: {ISSUES}", 1)

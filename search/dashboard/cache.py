@@ -14,19 +14,23 @@ from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from optuna.distributions import BaseDistribution
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
-from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
-from optuna_dashboard._importance import param_importance_cache, param_importance_cache_lock
-from optuna_dashboard._inmemory_cache import _CachedExtraStudyProperty
-from optuna_dashboard._pareto_front import get_pareto_front_trials
-from optuna_dashboard._serializer import serialize_attrs, serialize_study_detail
-from optuna_dashboard.preferential._study import _SYSTEM_ATTR_PREFERENTIAL_STUDY
 
 from search.dashboard.http import Piece, piece, reply
+from search.dashboard.private import (
+    PREFERENTIAL_STUDY,
+    CachedExtraStudyProperty,
+    get_pareto_front_trials,
+    get_plotly_graph_objects,
+    param_importance_cache,
+    param_importance_cache_lock,
+    serialize_attrs,
+    serialize_study_detail,
+)
 from search.dashboard.storage import PageStorage
 from search.dashboard.trial_json import HIDDEN, TrialWriter
 from search.storage.attributes import NOTE_TEXT, NOTE_VERSION, notes_by_trial, system_attributes, trial_of_key
+from search.storage.optuna_private import FrozenStudy
 from search.trials import REMOVED, SPACE, SPEC, best_feasible, is_feasible
 
 OF_STUDY = re.compile(r"/api/studies/(\d{1,9})(/.*)?")
@@ -53,7 +57,7 @@ class _Page:
     lock: threading.Lock = field(default_factory=threading.Lock)
     told: dict[int, _Told] = field(default_factory=dict)
     blocks: dict[int, tuple[tuple[_Told, ...], Piece]] = field(default_factory=dict)
-    extra: _CachedExtraStudyProperty = field(default_factory=_CachedExtraStudyProperty)
+    extra: CachedExtraStudyProperty = field(default_factory=CachedExtraStudyProperty)
     shapes: dict[tuple[Any, ...], tuple[BaseDistribution, ...]] = field(default_factory=dict)  # kept: ids are of these
 
 
@@ -75,7 +79,7 @@ class StudyPages:
         if not whole or not after.isascii() or not after.isdigit():
             return self._rest(environ, start_response)
         study = next((s for s in self._storage.get_all_studies() if s._study_id == int(asked[1])), None)
-        if study is None or study.system_attrs.get(_SYSTEM_ATTR_PREFERENTIAL_STUDY):
+        if study is None or study.system_attrs.get(PREFERENTIAL_STUDY):
             return self._rest(environ, start_response)
         with page.lock:
             parts = self._detail(study, page, int(after))

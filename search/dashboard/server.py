@@ -12,7 +12,6 @@ from wsgiref.types import WSGIApplication
 from wsgiref.util import setup_testing_defaults
 
 import waitress
-from optuna.artifacts._protocol import ArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import StorageInternalError
 from optuna_dashboard import wsgi
@@ -24,6 +23,7 @@ from search.dashboard.cache import StudyPages
 from search.dashboard.http import compressed
 from search.dashboard.storage import PageStorage
 from search.storage.open import open_engine, open_storage
+from search.storage.optuna_private import ArtifactStore
 from training.errors import ConfigError
 
 

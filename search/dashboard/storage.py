@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.storages import BaseStorage
-from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb import models
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, not_, select
 
 from search.storage.attributes import NOTE_OF_A_TRIAL
 from search.storage.fast.storage import FastStorage
 from search.storage.fast.tables import TRIALS, to_local
+from search.storage.optuna_private import CachedStorage, FrozenStudy, models
 from search.trials import REMOVED, best_feasible
 
 
@@ -33,11 +31,11 @@ class Known:
     proof: tuple[FrozenTrial, ...] = ()
 
 
-class PageStorage(_CachedStorage):
+class PageStorage(CachedStorage):
     """The storage for optuna-dashboard's own application."""
 
     def __init__(self, opened: BaseStorage, engine: Engine) -> None:
-        if not isinstance(opened, _CachedStorage):
+        if not isinstance(opened, CachedStorage):
             raise TypeError(f"{type(opened).__name__}: a storage of open_storage(url, lean=False) is needed")
         super().__init__(opened._backend)
         self.engine = engine

@@ -13,8 +13,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
-from optuna_dashboard._serializer import serialize_attrs, serialize_distribution, serialize_frozen_trial
 
+from search.dashboard.private import serialize_attrs, serialize_distribution, serialize_frozen_trial
 from search.trials import BY_SNR, RUN
 from training.numbers import rounded
 

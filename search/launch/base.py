@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from data.files import file_errors, make_folder
 from search.errors import LaunchError
 from search.queue.slots import LEASE_S
 
@@ -66,7 +67,8 @@ Launcher = Callable[[Launch], AbstractContextManager[Sequence[WorkerHandle]]]
 def work_command(launch: Launch, threads: int) -> list[str]:
     """The command every launcher runs; the storage URL travels in the environment, for it may hold a password."""
     options = ["--artifacts", launch.artifacts, "--threads", str(threads), "--lease", f"{launch.lease_s:g}"]
-    return [sys.executable, "-m", "search", "work", *launch.studies, *options]
+    # -P: a folder with a models.py or data.py of its own must not hide our packages
+    return [sys.executable, "-P", "-m", "drivebeat", "work", *launch.studies, *options]
 
 
 def start_worker(launch: Launch, log: Path, threads: int, gpu: str | None = None) -> subprocess.Popen[bytes]:
@@ -80,8 +82,8 @@ def start_worker(launch: Launch, log: Path, threads: int, gpu: str | None = None
     }
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
+    make_folder(log.parent)
+    with file_errors(log), log.open("ab") as file:
         # a session of its own: Ctrl-C reaches the launcher alone, which then stops its workers in order
         return subprocess.Popen(
             work_command(launch, threads),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.files import make_folder
 from search.errors import LaunchError
 from search.launch.base import LOST, STOP_TIMEOUT_S, Launch, last_line_of, refuse_sqlite, start_worker, stop_workers
 
@@ -125,7 +126,7 @@ def slurm_workers(launch: Launch) -> Iterator[Sequence[SlurmWorker]]:
         refuse_sqlite(launch, "a SLURM cluster")
     told = parameters(launch.slurm)
     folder = launch.logs.absolute() / "slurm"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     folder.chmod(0o700)  # the pickled jobs hold the storage URL, and with it perhaps a password
     seats: list[SlurmWorker] = []
     try:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from optuna.artifacts._protocol import ArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
@@ -11,6 +10,7 @@ from sqlalchemy import Engine
 
 from search.pages.notes import CLEARED, artifacts_of, note_of, replace_note
 from search.storage.attributes import system_attributes, trial_of_key
+from search.storage.optuna_private import ArtifactStore
 from search.study.spec import ArtifactSpec
 from search.study.study import Study
 from search.trials import REMOVED, ranked

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
-from optuna.artifacts._protocol import ArtifactStore
 from sqlalchemy import Engine
 
 from data.corpus import Corpus
@@ -14,6 +13,7 @@ from search.pages.plots import Classical, Plot, learning_curves, score_by_cost, 
 from search.pages.retention import remove_artifacts
 from search.queue.slots import progress
 from search.storage.attributes import system_attributes
+from search.storage.optuna_private import ArtifactStore
 from search.storage.tables import database_time
 from search.study.space import describe
 from search.study.study import Study

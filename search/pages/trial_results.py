@@ -7,12 +7,12 @@ from typing import Any
 
 import optuna
 from optuna.artifacts import upload_artifact
-from optuna.artifacts._protocol import ArtifactStore
 from torch import nn
 
 from data.mixing.mixture import HeldOut
 from search.pages.notes import TRAINED, note_of, put_note
 from search.storage.fast.storage import batch
+from search.storage.optuna_private import ArtifactStore
 from search.trials import BEST_EPOCH, BY_SNR, MODEL, SI_SDR_AT
 from training.checkpoint import load_weights
 from training.config import RunConfig, write_run

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from optuna.artifacts._protocol import ArtifactStore
 from sqlalchemy import Engine
 
 from data.files import atomic
@@ -14,6 +13,7 @@ from search.report.markdown import write_md
 from search.report.page import Page, Section, Words
 from search.report.results import cost_section, mixture_section, overview_section, runs_section
 from search.report.studies import data_section, listening_section, provenance_section, study_sections
+from search.storage.optuna_private import ArtifactStore
 from search.study.study import Study
 from training.errors import ConfigError
 from training.evaluation.compare import estimate_folders

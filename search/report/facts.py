@@ -6,12 +6,12 @@ from math import isfinite
 from typing import Any
 
 from optuna.artifacts import get_all_artifact_meta
-from optuna.artifacts._protocol import ArtifactStore
 from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from data.corpus import Corpus, load
 from data.mixing.mixture import held_out
+from search.storage.optuna_private import ArtifactStore
 from search.study.comparison import StudyComparison, StudyResult, compare_studies
 from search.study.study import Study
 from search.terminal.tables import importances_of

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from optuna.artifacts._protocol import ArtifactStore
-
 from data.config import Source
 from search.report.facts import MixtureFact, StudyFact, TrialFact, artifacts_of
 from search.report.page import Block, Code, Drawing, Grid, Picture, Section, Sound, Words
 from search.report.plots import draw_history, draw_importances, draw_parallel, draw_slices, searched, shown_from
+from search.storage.optuna_private import ArtifactStore
 from search.study.export import export, git_commit, provenance
 from search.study.space import describe, parameters
 from search.terminal.tables import type_name

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from optuna import Study
 from optuna.pruners import BasePruner, MedianPruner, PatientPruner, PercentilePruner
-from optuna.pruners._percentile import _is_first_in_interval_step
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.sampling.pruners import PrunerOfComplete
 from search.storage.fast.storage import FastStorage
+from search.storage.optuna_private import is_first_in_interval_step
 
 
 def quick(pruner: BasePruner) -> BasePruner:
@@ -49,7 +49,7 @@ class QuickPercentile(BasePruner):
         its, step = self.stock, trial.last_step
         if step is None or step < its._n_warmup_steps:
             return False
-        if not _is_first_in_interval_step(
+        if not is_first_in_interval_step(
             step, trial.intermediate_values.keys(), its._n_warmup_steps, its._interval_steps
         ):
             return False

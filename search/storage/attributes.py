@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from optuna.storages._rdb import models
 from sqlalchemy import ColumnElement, Engine, select
 
+from search.storage.optuna_private import models
 from search.trials import REMOVED
 
 NOTE_OF_A_TRIAL = "dashboard:%:note_%"

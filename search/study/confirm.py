@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from data.files import make_folder
 from search.errors import StudyError
 from search.study.export import best_of, check_ending, provenance, run_of_trial
 from search.study.study import Study
@@ -131,7 +132,7 @@ def with_seed(run: RunConfig, seed: int) -> RunConfig:
 
 
 def _train(run: RunConfig, home: Path, study: Study) -> float:
-    home.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(home.parent)
     with FileLock(f"{home}.lock", timeout=0):
         return train_to_folder(run, home, {"data_fingerprint": study.fingerprint}, (), Console(quiet=True))
 

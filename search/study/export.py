@@ -96,13 +96,17 @@ def _version(package: str) -> str:
 
 
 def git_commit() -> str:
-    """The checkout's commit, with + where files differ from it; an image's own; else "unknown"."""
+    """The checkout's commit, with + where files differ from it; an image's own; else "unknown".
+
+    Installed from a wheel below somebody else's repository, that repository's commit says nothing of this code.
+    """
     if built_from := os.environ.get("DRIVEBEAT_COMMIT"):
         return built_from
-    folder = Path(__file__).parent
+    here = Path(__file__)
     try:
-        commit = _git(folder, "rev-parse", "--short=12", "HEAD")
-        return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)
+        commit = _git(here.parent, "rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if _git(here.parent, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

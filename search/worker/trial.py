@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from sqlalchemy.exc import SQLAlchemyError
 
+from data.files import make_folder
 from search.artifacts.base import Checkpoints
 from search.errors import TrainingFailed
 from search.messages import after_trial, worker_failed
@@ -178,7 +179,7 @@ def _reports(
     checkpoints = context.store.checkpoints(name, trial.number, context.log)
     if not built.continued:  # what lies there is of an earlier study of this name
         checkpoints.delete()
-    checkpoints.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(checkpoints.folder)
     n_restored = checkpoints.restore()
     trackers = context.tracking.trackers(name, trial.number)
     trackers.start(built.run, f"{name} {trial.number}")

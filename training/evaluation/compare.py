@@ -14,6 +14,7 @@ from data.mixing.mixture import HeldOut, held_out
 from objectives.heart import heart_rates_bpm
 from training.config import RunConfig
 from training.decode import encode
+from training.device import memory_errors
 from training.errors import ConfigError
 from training.evaluation.estimate import estimate_mixture
 from training.evaluation.evaluate import classical_rows
@@ -80,6 +81,7 @@ class Comparison:
         return next(x for x in self.lines if (x.method, x.score, x.snr_db) == (method, score, snr_db))
 
 
+@memory_errors()
 def estimate_folders(
     folders: Sequence[Path],
     data: Path | None = None,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data.files import file_errors, make_folder
 from training.config import RunConfig
 from training.decode import pick
 from training.errors import ConfigError
@@ -89,8 +90,8 @@ class JsonLinesTracker(Tracker):
         self._path = folder / "history.jsonl"
 
     def report(self, report: EpochReport) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("w" if report.epoch == 0 else "a", encoding="utf-8") as file:
+        make_folder(self._path.parent)
+        with file_errors(self._path), self._path.open("w" if report.epoch == 0 else "a", encoding="utf-8") as file:
             file.write(json.dumps(finite(dataclasses.asdict(report)), allow_nan=False) + "\n")
 
 

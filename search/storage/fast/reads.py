@@ -45,10 +45,10 @@ from search.storage.fast.tables import (
     TRIALS,
     USER,
     VALUES,
-    FrozenStudy,
     number_of,
 )
 from search.storage.fast.writes import putting_report
+from search.storage.optuna_private import FrozenStudy
 
 Marks = tuple[int, int, int, int, int]  # the newest row known of a trial in each of OF_A_TRIAL
 NO_MARKS: Marks = (0, 0, 0, 0, 0)

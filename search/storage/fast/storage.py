@@ -24,13 +24,8 @@ from sqlalchemy.exc import IntegrityError
 
 from search.storage.fast import reads, writes
 from search.storage.fast.cache import Decoder, Rungs, StudyCache
-from search.storage.fast.tables import (
-    STUDY_SYSTEM,
-    STUDY_USER,
-    SYSTEM,
-    USER,
-    FrozenStudy,
-)
+from search.storage.fast.tables import STUDY_SYSTEM, STUDY_USER, SYSTEM, USER
+from search.storage.optuna_private import FrozenStudy
 
 FRESH_S = 1.0  # for so long a pruner takes for current what the last report read
 DEFAULT_STUDY_NAME_PREFIX = "no-name-"  # as Optuna names a study without a name

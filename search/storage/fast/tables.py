@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from optuna.storages._rdb import models
-from optuna.study._frozen import FrozenStudy as FrozenStudy
 from optuna.trial import TrialState
 from sqlalchemy import ColumnElement, Table, or_
+
+from search.storage.optuna_private import models
 
 STUDIES: Table = models.StudyModel.__table__
 DIRECTIONS: Table = models.StudyDirectionModel.__table__
