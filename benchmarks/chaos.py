@@ -43,7 +43,7 @@ from benchmarks.chaos_place import (
     words,
     work,
 )
-from search.artifacts.base import checkpoint_folder
+from search.artifacts.folder import checkpoint_folder
 from search.queue.slots import LEASE_S
 from search.study.study import Study
 from search.trials import RESUMED, WORKER

@@ -40,12 +40,10 @@ from training.checkpoint import load_weights
 from training.config import FitConfig, RunConfig, read_run
 from training.device import arithmetic, resolve_device
 from training.evaluation.compare import values_by_window
-from training.evaluation.estimate import estimate_held_out
-from training.evaluation.evaluate import classical_rows
 from training.evaluation.intervals import bootstrap_mean
-from training.optimiser import OptimiserConfig
+from training.evaluation.scores import classical_rows, estimate_held_out
 from training.report import shown_snr
-from training.schedule import ScheduleConfig
+from training.schedule import OptimiserConfig, ScheduleConfig
 from training.trainer import WEIGHTS, train
 
 SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")

@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.search_curves import Table
 from benchmarks.search_replay import Ask, Method, StopAsking
-from search.sampling.points import key_of, points_at_random, taken
-from search.sampling.samplers import PrunerSpec, SamplerSpec, build_pruner, build_sampler
-from search.sampling.untried import UntriedPoints
+from search.sampling.points import UntriedPoints, key_of, points_at_random, taken
+from search.sampling.pruners import PrunerSpec, build_pruner
+from search.sampling.samplers import SamplerSpec, build_sampler
 
 Pruner = Callable[[Table], BasePruner]
 OURS: tuple[Literal["none", "median", "leaders", "forecast"], ...] = ("none", "median", "leaders", "forecast")

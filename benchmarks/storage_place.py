@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import Engine, event, insert
 
 from benchmarks.storage_worker import N_PARAMS, N_REPORTS, STUDY, loaded, opened, run_trial
-from search.storage.fast.tables import PARAMS, REPORTS, TRIALS, VALUES, stored_report, stored_value
+from search.storage.fast.tables import PARAMS, REPORTS, TRIALS, VALUES
+from search.storage.fast.writes import stored_report, stored_value
 from search.storage.open import open_engine, open_storage
 from tests.support.postgres import Postgres
 from tests.support.waiting import free_port, wait_for_port

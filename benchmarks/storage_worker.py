@@ -14,8 +14,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search.sampling.pruners import ForecastPruner
-from search.sampling.quick import quick
+from search.sampling.pruners import ForecastPruner, quick
 from search.storage.fast.storage import FastStorage, batch
 from search.storage.open import driver_url, fast_engine
 

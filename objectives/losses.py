@@ -13,9 +13,16 @@ import torch.nn.functional as F
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import nn
 
-from objectives.loss_parts import Loss, LossConfig, WeightedSum, require
+from objectives.loss_parts import (
+    Loss,
+    LossConfig,
+    WeightedSum,
+    level_penalty,
+    negative_si_sdr,
+    peak_weighted_l1,
+    require,
+)
 from objectives.spectral import MultiResolutionStft
-from objectives.waveform import level_penalty, negative_si_sdr, peak_weighted_l1
 from objectives.wavelet import MorletL1, geometric_scales
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from objectives.waveform import AUDIBLE_ENERGY
+from objectives.loss_parts import AUDIBLE_ENERGY
 
 # Log magnitudes are read over a floor 40 dB below the clean window's RMS magnitude. In band-passed recordings most
 # bins hold only leakage far below the heart sounds; without a floor they would make up most of the loss.

@@ -21,13 +21,12 @@ from sqlalchemy.exc import ArgumentError
 from data.config import DataConfig
 from data.corpus import load
 from search.artifacts.folder import open_artifacts
-from search.storage.mounts import network_file_system
-from search.storage.open import masked, open_engine, open_storage
+from search.storage.open import masked, network_file_system, open_engine, open_storage
 from search.storage.tables import SCHEMA_VERSION, database_time
 from search.study.spec import read_spec
 from search.study.study import all_studies, load_studies
-from search.worker.tracking import tracking_of
 from training.switches import read_switches
+from training.trackers.base import tracking_of
 
 GIB = 1024**3
 LEAST_FREE, ENOUGH_FREE = 1 * GIB, 5 * GIB

@@ -18,8 +18,7 @@ from objectives.losses import LOSSES
 from training.decode import decode, decode_named, encode, read_document, write_document
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
-from training.optimiser import OptimiserConfig
-from training.schedule import ScheduleConfig
+from training.schedule import OptimiserConfig, ScheduleConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from training.config import InitConfig, RunConfig, from_document, to_document
 from training.device import autocast
 from training.ema import average_in, copy_of, ema_decay_at
 from training.errors import CheckpointError, ConfigError
-from training.optimiser import learning_rate_at
 from training.report import EpochReport
+from training.schedule import learning_rate_at
 
 
 @dataclass(frozen=True, slots=True, eq=False)

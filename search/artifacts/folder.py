@@ -1,16 +1,24 @@
 """Where artifacts and checkpoints lie: a folder that the workers share, or a bucket (search.artifacts.s3)."""
 
+import contextlib
+import json
 import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from optuna.artifacts import FileSystemArtifactStore
 
-from search.artifacts.base import Checkpoints, Log, TrialStore, checkpoint_folder, restore, rotate
+from search.artifacts.base import Checkpoints, Log, TrialStore
 from search.errors import ArtifactError
 from search.storage.optuna_private import ArtifactStore
+from training.checkpoint import load_checkpoint
+from training.errors import CheckpointError
+from training.trainer import CHECKPOINT
+
+LATEST, PREVIOUS = "checkpoint.latest.pt", "checkpoint.previous.pt"
 
 
 def open_artifacts(place: str | os.PathLike[str]) -> TrialStore:
@@ -64,3 +72,44 @@ class FolderCheckpoints:
 
     def delete(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def checkpoint_folder(folder: Path, study: str, number: int) -> Path:
+    """Where trial `number` keeps its checkpoint and weights; any worker that sees `folder` can take it on."""
+    return folder / "checkpoints" / study / str(number)
+
+
+def rotate(folder: Path) -> None:
+    """Keep the checkpoint in `folder` and the one before it, as links that cost no space but the second.
+
+    Where the file system knows no links there is only the newest one.
+    """
+    with contextlib.suppress(OSError):
+        if (folder / LATEST).exists():
+            (folder / LATEST).replace(folder / PREVIOUS)
+        os.link(folder / CHECKPOINT, folder / LATEST)
+
+
+def restore(folder: Path, log: Log) -> int:
+    """Put the newest valid checkpoint in `folder` where training looks for one; how many epochs are in it, else 0."""
+    current = folder / CHECKPOINT
+    if not current.exists() and not (folder / PREVIOUS).exists():
+        return 0
+    for candidate in (current, folder / PREVIOUS):
+        try:
+            n_epochs = epochs_in(candidate)
+        except (CheckpointError, RuntimeError) as error:
+            if candidate.exists():
+                log(f"{error}; going on without it")
+                candidate.unlink()
+            continue
+        if candidate != current:
+            candidate.replace(current)
+        (folder / LATEST).unlink(missing_ok=True)
+        return n_epochs
+    return 0
+
+
+def epochs_in(path: Path) -> int:
+    """How many epochs the checkpoint has behind it. Raises CheckpointError where it is missing or damaged."""
+    return len(json.loads(load_checkpoint(path, torch.device("cpu"))["reports"]))

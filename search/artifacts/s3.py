@@ -20,7 +20,8 @@ import torch
 from optuna.artifacts import Boto3ArtifactStore
 
 from data.files import atomic
-from search.artifacts.base import LATEST, PREVIOUS, Checkpoints, Log, checkpoint_folder, restore, rotate
+from search.artifacts.base import Checkpoints, Log
+from search.artifacts.folder import LATEST, PREVIOUS, checkpoint_folder, restore, rotate
 from search.errors import ArtifactError
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.errors import CheckpointError

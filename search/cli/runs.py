@@ -42,13 +42,13 @@ def train_command(
 
     from search.messages import run_failed
     from search.storage.open import storage_url
-    from search.worker.tracking import tracking_of
     from training.config import read_run_with_provenance
     from training.errors import ConfigError, TrainingFailed
     from training.lineage import start_from
     from training.numbers import finite
     from training.runs import override, train_run
     from training.switches import read_switches
+    from training.trackers.base import tracking_of
 
     switches = read_switches()
     tracking = tracking_of(switches, storage_url(None), tracker or (), default=("jsonl",))

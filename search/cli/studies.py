@@ -159,9 +159,9 @@ def work_command(
     """
     from search.queue.slots import LEASE_S
     from search.storage.open import storage_url
-    from search.worker.tracking import tracking_of
     from search.worker.worker import work
     from training.switches import read_switches
+    from training.trackers.base import tracking_of
 
     url, lease_s = storage_url(storage), lease or LEASE_S
     switches = read_switches()

@@ -29,7 +29,7 @@ from search.dashboard.private import (
 )
 from search.dashboard.storage import PageStorage
 from search.dashboard.trial_json import HIDDEN, TrialWriter
-from search.storage.attributes import NOTE_TEXT, NOTE_VERSION, notes_by_trial, system_attributes, trial_of_key
+from search.storage.fast.reads import NOTE_TEXT, NOTE_VERSION, notes_by_trial, system_attributes, trial_of_key
 from search.storage.optuna_private import FrozenStudy
 from search.trials import REMOVED, SPACE, SPEC, best_feasible, is_feasible
 

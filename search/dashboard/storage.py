@@ -17,9 +17,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, not_, select
 
-from search.storage.attributes import NOTE_OF_A_TRIAL
+from search.storage.fast.reads import NOTE_OF_A_TRIAL, to_local
 from search.storage.fast.storage import FastStorage
-from search.storage.fast.tables import TRIALS, to_local
+from search.storage.fast.tables import TRIALS
 from search.storage.optuna_private import CachedStorage, FrozenStudy, models
 from search.trials import REMOVED, best_feasible
 

@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
-from search.storage.attributes import system_attributes
+from search.storage.fast.reads import system_attributes
 from search.trials import (
     BEST_EPOCH,
     BY_SNR,

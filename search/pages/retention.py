@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from search.pages.notes import CLEARED, artifacts_of, note_of, replace_note
-from search.storage.attributes import system_attributes, trial_of_key
+from search.storage.fast.reads import system_attributes, trial_of_key
 from search.storage.optuna_private import ArtifactStore
 from search.study.spec import ArtifactSpec
 from search.study.study import Study

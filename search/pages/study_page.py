@@ -12,7 +12,7 @@ from search.pages.notes import finish_note, replace_note, split_text
 from search.pages.plots import Classical, Plot, learning_curves, score_by_cost, score_by_snr, workers_over_time
 from search.pages.retention import remove_artifacts
 from search.queue.slots import progress
-from search.storage.attributes import system_attributes
+from search.storage.fast.reads import system_attributes
 from search.storage.optuna_private import ArtifactStore
 from search.storage.tables import database_time
 from search.study.space import describe
@@ -27,7 +27,7 @@ from search.trials import (
     count_fates,
     ranked,
 )
-from training.evaluation.evaluate import classical_rows, score_rows
+from training.evaluation.scores import classical_rows, score_rows
 from training.report import shown_snr
 
 PLOT_DATA = "dashboard:plot_data:"  # where optuna_dashboard keeps plots; importing it would cost a worker a second

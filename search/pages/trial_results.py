@@ -16,8 +16,8 @@ from search.storage.optuna_private import ArtifactStore
 from search.trials import BEST_EPOCH, BY_SNR, MODEL, SI_SDR_AT
 from training.checkpoint import load_weights
 from training.config import RunConfig, write_run
-from training.evaluation.estimate import estimate_mixture
-from training.evaluation.evaluate import Row, mean_by_method, score_rows, write_showcase
+from training.evaluation.scores import Row, estimate_mixture, mean_by_method, score_rows
+from training.evaluation.showcase import write_showcase
 from training.report import EpochReport
 from training.trainer import WEIGHTS
 

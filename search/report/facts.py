@@ -17,8 +17,7 @@ from search.study.study import Study
 from search.terminal.tables import importances_of
 from search.trials import LATENCY_MS, N_PARAMETERS, REASON, SECONDS, Fate, best_trial, fate_of
 from training.evaluation.compare import Comparison, Estimates, compare
-from training.evaluation.evaluate import classical_rows
-from training.evaluation.scores import SCORES, better
+from training.evaluation.scores import SCORES, better, classical_rows
 
 CLASSICAL_REFERENCE = "identity"
 

@@ -17,8 +17,7 @@ from search.study.space import describe, parameters
 from search.terminal.tables import type_name
 from search.trials import Fate
 from training.evaluation.compare import Estimates
-from training.evaluation.evaluate import write_showcase
-from training.evaluation.showcase import PITCH_FACTOR
+from training.evaluation.showcase import PITCH_FACTOR, write_showcase
 from training.numbers import short
 from training.report import shown_snr
 

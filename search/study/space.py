@@ -24,8 +24,7 @@ from search.sampling.points import some_points
 from training.config import FitConfig
 from training.decode import decode
 from training.errors import ConfigError
-from training.optimiser import OptimiserConfig
-from training.schedule import ScheduleConfig
+from training.schedule import OptimiserConfig, ScheduleConfig
 
 Scalar = bool | int | float | str | None
 

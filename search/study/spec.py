@@ -9,7 +9,8 @@ from typing import Any, Literal
 from data.config import DataConfig
 from models import DENOISERS
 from objectives.losses import LOSSES
-from search.sampling.samplers import PrunerSpec, SamplerSpec, grid_axes
+from search.sampling.pruners import PrunerSpec
+from search.sampling.samplers import SamplerSpec, grid_axes
 from search.study.space import (
     AUGMENT,
     Parameter,

@@ -14,9 +14,8 @@ from sqlalchemy import Engine
 
 from data.corpus import load
 from search.errors import ConfigError, StudyError
-from search.sampling.points import any_left, key_of, taken
-from search.sampling.samplers import build_pruner
-from search.sampling.untried import Accept
+from search.sampling.points import Accept, any_left, key_of, taken
+from search.sampling.pruners import build_pruner
 from search.storage.locks import exclusive
 from search.storage.tables import set_budget
 from search.study.record import StudyLike, StudyRecord, load_record, load_records

@@ -18,7 +18,7 @@ from search.queue.slots import (
     reopen,
 )
 from search.sampling.points import any_left
-from search.sampling.quick import quick
+from search.sampling.pruners import quick
 from search.sampling.samplers import build_sampler
 from search.storage.fast.storage import batch
 from search.study.space import sample

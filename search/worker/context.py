@@ -15,7 +15,7 @@ from search.queue.slots import Claim, OrphanDetector
 from search.queue.workers import Process
 from search.storage.retry import retry
 from search.study.study import Study
-from search.worker.tracking import Tracking
+from training.trackers.base import Tracking
 
 T = TypeVar("T")
 

@@ -26,9 +26,9 @@ from search.study.study import Study, load_studies
 from search.trials import Fate
 from search.worker.assign import recover
 from search.worker.context import Stopped, WorkerContext
-from search.worker.tracking import Tracking
 from search.worker.trial import run_trial
 from training.switches import masking
+from training.trackers.base import Tracking
 
 MAX_SAME_FAILURES = 3
 MAX_FAILURES = 10

@@ -19,7 +19,8 @@ from benchmarks.search_methods import AshaRule, grid, methods, ours
 from benchmarks.search_replay import replay
 from benchmarks.search_summary import Outcomes, interval, median, ratio
 from benchmarks.search_table import coarse_first
-from search.sampling.samplers import PrunerSpec, SamplerSpec
+from search.sampling.pruners import PrunerSpec
+from search.sampling.samplers import SamplerSpec
 from search.study.spec import read_spec
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from objectives.loss_parts import WeightedSum
+from objectives.loss_parts import WeightedSum, level_penalty, negative_si_sdr, peak_weighted_l1
 from objectives.losses import (
     LOSSES,
     AntiCollapseConfig,
@@ -22,7 +22,6 @@ from objectives.losses import (
     SmoothL1Config,
 )
 from objectives.spectral import MultiResolutionStft
-from objectives.waveform import level_penalty, negative_si_sdr, peak_weighted_l1
 from objectives.wavelet import MorletL1
 
 

@@ -10,7 +10,7 @@ import sqlalchemy
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from search.sampling.quick import quick
+from search.sampling.pruners import quick
 from search.storage.fast.storage import FastStorage, batch
 from search.storage.open import open_storage
 

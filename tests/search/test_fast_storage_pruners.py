@@ -17,8 +17,7 @@ from optuna.pruners import BasePruner
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState
 
-from search.sampling.pruners import ForecastPruner, LeadersPruner
-from search.sampling.quick import QuickPercentile, quick
+from search.sampling.pruners import ForecastPruner, LeadersPruner, QuickPercentile, quick
 from search.storage.fast.cache import Rungs
 from search.storage.open import open_storage
 

@@ -10,7 +10,8 @@ from optuna.trial import TrialState
 from search.queue.slots import close, progress
 from search.queue.workers import Process
 from search.sampling.points import key_of
-from search.sampling.samplers import PRUNERS, SAMPLERS, PrunerSpec, build_pruner
+from search.sampling.pruners import PRUNERS, PrunerSpec, build_pruner
+from search.sampling.samplers import SAMPLERS
 from search.storage.open import open_engine, open_storage
 from search.study.finished import EXHAUSTED, stop_reason
 from search.study.study import load_study

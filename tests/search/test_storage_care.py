@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-import search.storage.mounts
+import search.storage.open
 from search.errors import StorageError
 from search.queue.slots import claim, close
 from search.queue.workers import register, this_process, workers

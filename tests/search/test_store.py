@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from search.artifacts.base import checkpoint_folder, epochs_in, keep, restore
-from search.artifacts.folder import open_artifacts
+from search.artifacts.base import keep
+from search.artifacts.folder import checkpoint_folder, epochs_in, open_artifacts, restore
 from search.trials import Fate
 from training.checkpoint import save_checkpoint
 from training.trainer import CHECKPOINT

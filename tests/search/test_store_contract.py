@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from search.artifacts.base import Checkpoints, TrialStore, checkpoint_folder, epochs_in
-from search.artifacts.folder import open_artifacts
+from search.artifacts.base import Checkpoints, TrialStore
+from search.artifacts.folder import checkpoint_folder, epochs_in, open_artifacts
 from search.queue.workers import this_process
 from search.worker.assign import next_assignment
 from search.worker.result import TrialResult

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from search.worker.tracking import tracking_of
 from search.worker.worker import work
 from training.errors import ConfigError
 from training.switches import Switches
-from training.trackers.base import TRACKERS, Tracker
+from training.trackers.base import TRACKERS, Tracker, tracking_of
 
 
 def test_a_worker_s_trials_are_told_to_its_trackers(

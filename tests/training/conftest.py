@@ -23,9 +23,8 @@ from models import DENOISERS
 from models.autoencoder import AutoencoderConfig
 from objectives.losses import NegSiSdrConfig
 from training.config import FitConfig, RunConfig
-from training.optimiser import OptimiserConfig
 from training.report import EpochReport
-from training.schedule import ScheduleConfig
+from training.schedule import OptimiserConfig, ScheduleConfig
 from training.trainer import WEIGHTS, train
 
 RATE_HZ = 250.0

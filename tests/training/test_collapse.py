@@ -22,10 +22,9 @@ from models import DENOISERS
 from models.base import DenoiserConfig
 from objectives.losses import PeakL1Config
 from training.config import RunConfig
-from training.optimiser import OptimiserConfig
 from training.report import EpochReport, collapse_of, measure_output
 from training.runs import train_to_folder
-from training.schedule import ScheduleConfig
+from training.schedule import OptimiserConfig, ScheduleConfig
 from training.trainer import train
 
 MakeRun = Callable[..., RunConfig]

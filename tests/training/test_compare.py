@@ -34,7 +34,7 @@ from training.evaluation.compare_files import (
     method_lines,
     write_comparison,
 )
-from training.evaluation.evaluate import score_rows
+from training.evaluation.scores import score_rows
 
 MakeFolder = Callable[..., Path]
 

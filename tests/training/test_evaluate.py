@@ -16,18 +16,17 @@ from data.config import DataConfig
 from data.corpus import Corpus
 from data.mixing.mixture import HeldOut, held_out
 from models.classical import CLASSICAL
-from training.evaluation.evaluate import (
-    COLUMNS,
-    Row,
-    classical_rows,
-    mean_by_method,
-    score_rows,
+from training.evaluation.scores import COLUMNS, Row, classical_rows, mean_by_method, score_rows
+from training.evaluation.showcase import (
+    PITCH_FACTOR,
+    SOUND_RATE_HZ,
+    audible,
     typical_window,
     write_score_figure,
     write_showcase,
+    write_sound,
     write_table,
 )
-from training.evaluation.showcase import PITCH_FACTOR, SOUND_RATE_HZ, audible, write_sound
 from training.runs import score_table
 
 

@@ -19,8 +19,8 @@ from models.classical import CLASSICAL
 from training.checkpoint import save_weights
 from training.config import RunConfig, read_run_with_provenance, write_run
 from training.errors import CheckpointError, ConfigError, TrainingFailed
-from training.optimiser import OptimiserConfig
 from training.runs import apply_folder, evaluate_folder, override, train_to_folder
+from training.schedule import OptimiserConfig
 from training.trackers.base import TRACKERS, Tracker
 from training.trainer import CHECKPOINT, WEIGHTS
 

@@ -9,8 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.optimiser import OptimiserConfig, learning_rate_at
-from training.schedule import ScheduleConfig, gain_at, peak_share_at, ramps_end
+from training.schedule import OptimiserConfig, ScheduleConfig, gain_at, learning_rate_at, peak_share_at, ramps_end
 
 RAMPS = ("none", "linear", "steps", "smooth")
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from training.evaluation.evaluate import Row
+from training.evaluation.scores import Row
 from training.report import shown_snr
 from training.runs import score_table
 

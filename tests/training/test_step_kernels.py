@@ -8,7 +8,7 @@ from torch import nn
 
 from training.device import arithmetic
 from training.learner import loss_of
-from training.optimiser import OptimiserConfig
+from training.schedule import OptimiserConfig
 
 CPU = torch.device("cpu")
 

@@ -17,9 +17,8 @@ from models import DENOISERS
 from objectives.losses import PeakL1Config
 from training.config import RunConfig
 from training.errors import TrainingFailed
-from training.optimiser import OptimiserConfig
 from training.report import EpochReport
-from training.schedule import ScheduleConfig, ramps_end
+from training.schedule import OptimiserConfig, ScheduleConfig, ramps_end
 from training.trainer import CHECKPOINT, train
 
 MakeRun = Callable[..., RunConfig]

@@ -1,5 +1,6 @@
 """Pictures: one window as noisy, clean and estimate; a run's scores against SNR."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,10 @@ from scipy.signal import hilbert
 
 from data.files import atomic
 from data.filters import resample
+from data.mixing.mixture import HeldOut
 from objectives.heart import detect_events
+from training.evaluation.scores import SCORES, Row, heard, windows_at
+from training.report import shown_snr
 
 if TYPE_CHECKING:  # slow to import, and a worker trains before it draws
     from matplotlib.axes import Axes
@@ -125,3 +129,51 @@ def write_sound(signal: NDArray[np.float32], rate_hz: float, path: Path) -> None
     """Write signal[time] as an audible 16-bit WAV."""
     with atomic(path) as temporary:
         soundfile.write(temporary, audible(signal, rate_hz), SOUND_RATE_HZ, subtype="PCM_16", format="WAV")
+
+
+SHOWN_SNR_DB = -5.0
+
+
+def write_table(rows: Sequence[Row], path: Path) -> None:
+    """The rows as CSV: method, snr_db, then one column a score."""
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        names = list(rows[0].scores)
+        writer.writerow(["method", "snr_db", *names])
+        for row in rows:
+            writer.writerow([row.method, f"{row.snr_db:g}", *(f"{row.scores[name]:.4f}" for name in names)])
+
+
+def write_score_figure(rows: Sequence[Row], score: str, highlight: str, path: Path) -> None:
+    """`score` against SNR, a line for each method; zeros are left out where they would flatten the rest."""
+    snrs_db = list(dict.fromkeys(row.snr_db for row in rows))
+    lines = {
+        method: [row.scores[score] for row in rows if row.method == method]
+        for method in dict.fromkeys(row.method for row in rows)
+        if method != "zeros"
+    }
+    unit = SCORES[score].unit
+    draw_scores(lines, snrs_db, f"{score}{f' in {unit}' if unit else ''}", path, highlight)
+
+
+def typical_window(mixture: HeldOut, estimates: NDArray[np.float32]) -> tuple[int, int]:
+    """(snr, window): the SNR nearest to -5 dB and the window whose SI-SDR is the median one: neither best nor worst."""
+    snr = int(np.argmin(np.abs(np.asarray(mixture.snrs_db) - SHOWN_SNR_DB)))
+    values = SCORES["si_sdr_db"].values(windows_at(mixture, estimates, snr))
+    return snr, int(np.argsort(values)[len(values) // 2])
+
+
+def write_showcase(mixture: HeldOut, estimates: NDArray[np.float32], title: str, folder: Path) -> list[Path]:
+    """A typical window in the heart's band as picture and as three sounds; the files written."""
+    snr, window = typical_window(mixture, estimates)
+    traces = np.stack([mixture.noisy[snr, window, 0], mixture.clean[window], estimates[snr, window]])
+    noisy, clean, estimate = heard(traces, mixture)
+    score = float(SCORES["si_sdr_db"].values(windows_at(mixture, estimates, snr))[window])
+    picture = folder / "window.png"
+    caption = f"{title}: mixture at {shown_snr(mixture.snrs_db[snr])} dB, estimate at {score:+.1f} dB SI-SDR"
+    draw_window(noisy, clean, estimate, mixture.rate_hz, caption, picture)
+    paths = [picture]
+    for name, signal in (("noisy", noisy), ("clean", clean), ("estimate", estimate)):
+        write_sound(signal, mixture.rate_hz, folder / f"{name}.wav")
+        paths.append(folder / f"{name}.wav")
+    return paths

@@ -16,6 +16,7 @@ from training.errors import ConfigError
 from training.numbers import finite
 from training.report import EpochReport, shown_snr
 from training.switches import Switches, mask
+from training.trackers.mlflow import refuse_shared
 
 AGAIN_AFTER_S = 600.0
 
@@ -206,3 +207,52 @@ REMOTE = frozenset({"mlflow", "neptune"})
 def kept_files(folder: Path) -> list[Path]:
     """The files of a trial's or a run's folder that trackers are given: config, best weights, figure, sounds."""
     return [folder / name for name in KEPT if (folder / name).is_file()]
+
+
+LOGGER = logging.getLogger("drivebeat.trackers")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracking:
+    """The trackers of a worker's trials, by name. outages: shared by all of them."""
+
+    switches: Switches = field(default_factory=Switches)
+    names: tuple[str, ...] = ()
+    outages: Outages = field(default_factory=Outages)
+
+    def trackers(self, study: str, trial: int) -> Trackers:
+        """The trackers of a trial. One that another worker began is known again by study and number."""
+        place = Place(
+            self.switches.trial_logs / study / str(trial), self.switches, study, f"trial {study}/{trial}", self.outages
+        )
+        return build_trackers(self.names, place)
+
+
+def tracking_of(
+    switches: Switches,
+    storage_url: str,
+    asked: Sequence[str] = (),
+    *,
+    default: Sequence[str] = (),
+    missing: Callable[[str], None] | None = None,
+) -> Tracking:
+    """The trackers asked for by name or by switches, checked.
+
+    missing: told of a tracker that cannot be had here (its package, its server's address), which is then left out.
+    Raises ConfigError for one that is not known, for MLflow on the studies' own database, and, without `missing`, for
+    one that cannot be had.
+    """
+    names = chosen(asked, switches, default)
+    if "mlflow" in names:
+        refuse_shared(switches.mlflow.get("MLFLOW_TRACKING_URI", ""), storage_url)
+    able = []
+    for name in names:
+        try:
+            build_trackers([name], Place(Path(), switches))
+        except ConfigError as error:
+            if missing is None or "unknown tracker" in str(error):
+                raise
+            missing(f"{error}; going on without it")
+        else:
+            able.append(name)
+    return Tracking(switches, tuple(able))

@@ -15,8 +15,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage.fast.reads import HEAD, NO_MARKS, Marks, Since
-from search.storage.fast.tables import number_of, to_local
+from search.storage.fast.reads import HEAD, NO_MARKS, Marks, Since, number_of, to_local
 
 MANY = 64  # so many new values are sorted together rather than put in one by one
 

@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     DateTime,
+    Engine,
     Float,
     Integer,
     Select,
@@ -45,10 +47,10 @@ from search.storage.fast.tables import (
     TRIALS,
     USER,
     VALUES,
-    number_of,
 )
 from search.storage.fast.writes import putting_report
-from search.storage.optuna_private import FrozenStudy
+from search.storage.optuna_private import FrozenStudy, models
+from search.trials import REMOVED
 
 Marks = tuple[int, int, int, int, int]  # the newest row known of a trial in each of OF_A_TRIAL
 NO_MARKS: Marks = (0, 0, 0, 0, 0)
@@ -309,3 +311,50 @@ def _among(key: ColumnElement[int], name: str, dialect: str) -> ColumnElement[bo
 def _list(dialect: str, ids: Collection[int]) -> str:
     inner = ",".join(map(str, ids))
     return f"[{inner}]" if dialect == "sqlite" else f"{{{inner}}}"
+
+
+NOTE_OF_A_TRIAL = "dashboard:%:note_%"
+NOTE_VERSION = "dashboard:%:note_ver"
+NOTE_TEXT = "dashboard:%:note_str:%"
+
+_KEY, _VALUE = models.StudySystemAttributeModel.key, models.StudySystemAttributeModel.value_json
+_STUDY = models.StudySystemAttributeModel.study_id
+
+
+def system_attributes(engine: Engine, study_id: int, *patterns: str) -> dict[str, Any]:
+    """A study's system attributes whose key is like one of `patterns` (SQL's LIKE), and no others are read."""
+    wanted: ColumnElement[bool] = _KEY.like(patterns[0])
+    for pattern in patterns[1:]:
+        wanted = wanted | _KEY.like(pattern)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        rows = connection.execute(select(_KEY, _VALUE).where(_STUDY.in_((study_id,)), wanted)).all()
+    return {key: json.loads(value) for key, value in rows}
+
+
+def trial_of_key(key: str) -> int:
+    """The trial's id in the key of a trial's note, or of its removed artifacts."""
+    return int(key.removeprefix(REMOVED)) if key.startswith(REMOVED) else int(key.split(":")[1])
+
+
+def notes_by_trial(attributes: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Trial's id -> the attributes that make up its note."""
+    notes: dict[int, dict[str, Any]] = defaultdict(dict)
+    for key, value in attributes.items():
+        notes[trial_of_key(key)][key] = value
+    return notes
+
+
+_SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
+
+
+def number_of(stored: float | None, kind: str) -> float:
+    """The number that a column of values and its column of kinds stand for."""
+    if kind != "FINITE":
+        return _SPECIAL[kind]
+    assert stored is not None
+    return float(stored)
+
+
+def to_local(stored: datetime | None) -> datetime | None:
+    """The inverse of to_utc."""
+    return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)

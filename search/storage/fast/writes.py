@@ -6,7 +6,7 @@ search.storage.fast.reads) find it too.
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import (
     ARRAY,
+    ColumnElement,
     Connection,
     Float,
     Integer,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     true,
     update,
@@ -46,11 +48,8 @@ from search.storage.fast.tables import (
     TRIALS,
     USER,
     VALUES,
-    stored_report,
-    stored_value,
-    to_utc,
-    unfinished,
 )
+from search.storage.optuna_private import models
 
 # Two statements in one message, which takes no parameters: only numbers and a time of ours are put in.
 ADD_TRIAL_AT_ONCE = """SELECT study_id FROM studies WHERE study_id = {study} FOR NO KEY UPDATE;
@@ -368,3 +367,27 @@ def _add_rows(connection: Connection, trial_id: int, template: FrozenTrial) -> N
     for table, its in rows.items():
         if its:
             connection.execute(insert(table), [mine | row for row in its])
+
+
+def stored_value(value: float) -> tuple[float | None, Any]:
+    """(value, kind) as the table of objective values keeps it."""
+    stored: tuple[float | None, Any] = models.TrialValueModel.value_to_stored_repr(float(value))
+    return stored
+
+
+def stored_report(value: float) -> tuple[float | None, Any]:
+    """(value, kind) as the table of intermediate values keeps it; NaN has a kind of its own there."""
+    stored: tuple[float | None, Any] = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(
+        float(value)
+    )
+    return stored
+
+
+def to_utc(local: datetime | None) -> datetime | None:
+    """Optuna hands out naive local times and stores naive UTC."""
+    return None if local is None else local.astimezone(UTC).replace(tzinfo=None)
+
+
+def unfinished() -> ColumnElement[bool]:
+    """Whether a trial may still be changed."""
+    return or_(TRIALS.c.state == TrialState.RUNNING, TRIALS.c.state == TrialState.WAITING)
