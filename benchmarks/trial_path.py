@@ -81,12 +81,14 @@ def walk(folder: Path, run: Callable[[Callable[[], Any]], Any]) -> None:
     from search.study.study import create
     from search.worker.worker import work
     from training.decode import decode
+    from training.trackers.base import Tracking
 
     os.environ["DRIVEBEAT_CACHE"] = str(folder / "cache")
     url = f"sqlite:///{folder}/studies.db"
     spec = check(decode(StudySpec, study_document(folder / "recordings"), "path"), "path")
     create(spec, open_storage(url), open_engine(url))
-    run(lambda: work([spec.name], url, folder / "artifacts", threads=1, log=lambda line: None))
+    tracking = Tracking()
+    run(lambda: work([spec.name], url, folder / "artifacts", threads=1, log=lambda line: None, tracking=tracking))
 
 
 def trace(folder: Path) -> Trail:

@@ -292,5 +292,7 @@ def _slice(segment: Segment, start: int, stop: int, rate_hz: float) -> Segment:
     peaks = segment.r_peaks_s
     if peaks is not None:
         peaks = peaks[(peaks >= start / rate_hz) & (peaks < stop / rate_hz)] - start / rate_hz
-    signals, in_band = segment.signals[:, start:stop], segment.in_band[start:stop]
-    return replace(segment, signals=frozen(signals), in_band=frozen(in_band), r_peaks_s=peaks)
+    # views: prepared recordings are mapped into memory, and are read-only
+    return replace(
+        segment, signals=segment.signals[:, start:stop], in_band=segment.in_band[start:stop], r_peaks_s=peaks
+    )

@@ -227,3 +227,18 @@ CLASSICAL: dict[str, Callable[[ClassicalInput], NDArray[np.float32]]] = {
 
 ORACLES = frozenset({"oracle"})
 """Rows that see the answer: bounds, never candidates for the best row."""
+
+
+def classical_estimates(
+    noisy: NDArray[np.float32],
+    clean: NDArray[np.float32],
+    noise: NDArray[np.float32],
+    rate_hz: float,
+    band_hz: tuple[float, float],
+) -> dict[str, NDArray[np.float32]]:
+    """Method -> its estimates float32[snr, window, time] of a mixture.
+
+    noisy: float32[snr, window, channel, time]; clean: float32[window, time]; noise: float32[snr, window, time].
+    """
+    inputs = [ClassicalInput(noisy[i], rate_hz, band_hz, clean, noise[i]) for i in range(len(noisy))]
+    return {name: np.stack([method(given) for given in inputs]) for name, method in CLASSICAL.items()}

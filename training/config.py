@@ -13,8 +13,7 @@ from data.config import DataConfig
 from data.errors import near
 from models import DENOISERS, DenoiserConfig
 from models.front import FrontConfig
-from objectives.loss_parts import LossConfig
-from objectives.losses import LOSSES
+from objectives.losses import LOSSES, LossConfig
 from training.decode import decode, decode_named, encode, read_document, write_document
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES

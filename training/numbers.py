@@ -21,8 +21,12 @@ def decimal(value: float | None, decimals: int) -> str:
 
 
 def rounded(value: Any, digits: int) -> Any:
-    """A float to `digits` significant digits, as a number; anything else as it is."""
-    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+    """Floats to `digits` significant digits, as numbers, in tables and lists too; anything else as it is."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    if isinstance(value, dict):
+        return {key: rounded(inner, digits) for key, inner in value.items()}
+    return [rounded(inner, digits) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def finite(value: Any) -> Any:

@@ -22,7 +22,8 @@ from training.config import RunConfig, read_run, write_run
 from training.decode import changed, decode, read_document
 from training.device import arithmetic, check_precision, memory_errors, resolve_device
 from training.errors import ConfigError
-from training.evaluation.scores import COLUMNS, SCORES, Row, classical_rows, estimate_mixture, score_rows
+from training.evaluation.estimate import estimate_mixture
+from training.evaluation.scores import COLUMNS, SCORES, Row, classical_rows, score_rows
 from training.evaluation.showcase import write_score_figure, write_showcase, write_table
 from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
 from training.numbers import finite

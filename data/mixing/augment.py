@@ -13,7 +13,6 @@ from torch import Generator, Tensor
 
 from data.config import AugmentConfig, DataConfig
 from data.corpus import HEART_BAND_HZ, Split
-from data.mixing.band_noise import TINY, NoiseSource
 from data.mixing.disturbance import (
     FLUTTER_KNOT_S,
     bumps,
@@ -24,6 +23,7 @@ from data.mixing.disturbance import (
     wander,
     wander_basis,
 )
+from data.mixing.noise import TINY, NoiseSource
 from data.mixing.response import filtered, octaves_from_centre, resonance_response, tilt_response
 from data.mixing.tempo import TempoWindows, tempo_windows, tempos_within
 from data.mixing.windows import Odds, Windows, moved
@@ -205,13 +205,11 @@ class Augmenter:
         return inner * level[:, None, None]
 
 
-def augmenter(split: Split, config: DataConfig, band_gain: Tensor, device: torch.device) -> Augmenter | None:
-    """What varies the windows of `split` as config.augment says; None where that is: not at all.
+def augmenter(split: Split, config: DataConfig, band_gain: Tensor, device: torch.device) -> Augmenter:
+    """What varies the windows of `split` as config.augment says.
 
     band_gain: float32[bin] of the band-pass over a window's FFT.
     """
-    if not config.augment.active:
-        return None
     window, band_hz = config.window_samples, config.band_hz or HEART_BAND_HZ
     extra = context_samples(window, config.rate_hz)
     before = extra // 2

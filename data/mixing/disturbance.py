@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from data.mixing.band_noise import TINY
+from data.mixing.noise import TINY
 
 SWELL_KNOT_S = 1.0
 FLUTTER_KNOT_S = 0.1

@@ -18,8 +18,7 @@ from data.config import DataConfig, HeldOutConfig
 from data.corpus import HEART_BAND_HZ, Segment, Split
 from data.ecg import heart_rate_bpm
 from data.mixing.augment import augmenter
-from data.mixing.band_noise import TINY, NoiseSource, analyse, noise_source
-from data.mixing.noise import surrogate
+from data.mixing.noise import TINY, NoiseSource, analyse, noise_source, surrogate
 from data.mixing.response import filtered
 from data.mixing.windows import Windows, cut, group_heads, odds_of, running_peak, widened
 
@@ -86,7 +85,8 @@ class Mixture:
         self.head_odds = odds_of(split.clean, self.heads)
         self.noise_odds = odds_of(split.noise, self.noise.starts)
         self.clean_peak = torch.from_numpy(running_peak([s.signals[0] for s in split.clean], window)).to(device)
-        self.augmenter = augmenter(split, config, band_gain(window, config).to(device), device)
+        gain = band_gain(window, config).to(device)
+        self.augmenter = augmenter(split, config, gain, device) if config.augment.active else None
         self.per_epoch = config.randomise_per == "epoch" and config.randomiser != "none"
         self.band_recordings = None
         if config.band_hz is not None and self.per_epoch:

@@ -50,17 +50,17 @@ def cut(segments: Sequence[Segment], window: int, stride: int, device: torch.dev
     offset, starts = 0, []
     for segment, power in zip(segments, powers, strict=True):
         # A recording's last windows would run into the next one.
-        own = power[: segment.n_samples - window + 1 : stride]
+        own = power[: segment.signals.shape[1] - window + 1 : stride]
         alive = torch.nonzero(own > DEAD_POWER_SHARE * own.mean())[:, 0]
         starts.append(offset + alive * stride)
-        offset += segment.n_samples
+        offset += segment.signals.shape[1]
     signals = torch.from_numpy(np.concatenate([s.signals for s in segments], axis=1)).to(device)
     return Windows(
         signals=signals,
         views=_views(signals, window),
         power=torch.cat(powers).to(device),
         starts=torch.cat(starts).to(device),
-        lengths=tuple(s.n_samples for s in segments),
+        lengths=tuple(s.signals.shape[1] for s in segments),
         window=window,
     )
 
@@ -168,6 +168,6 @@ def odds_of(segments: Sequence[Segment], starts: Tensor) -> Odds:
     """Odds of the windows that begin at `starts` in `segments` laid end to end, in order."""
     if len({segment.weight for segment in segments}) == 1:
         return Odds(len(starts), None)
-    ends = torch.tensor([segment.n_samples for segment in segments], device=starts.device).cumsum(0)
+    ends = torch.tensor([segment.signals.shape[1] for segment in segments], device=starts.device).cumsum(0)
     weights = torch.tensor([segment.weight for segment in segments], dtype=torch.float64, device=starts.device)
     return Odds(len(starts), weights[torch.bucketize(starts, ends, right=True)].cumsum(0))

@@ -158,9 +158,10 @@ def work_command(
     SIGTERM or Ctrl-C ends it within seconds, its trial's slot given back.
     """
     from search.queue.slots import LEASE_S
+    from search.signals import stop_event
     from search.storage.open import storage_url
     from search.worker.worker import work
-    from training.switches import read_switches
+    from training.switches import masking, read_switches
     from training.trackers.base import tracking_of
 
     url, lease_s = storage_url(storage), lease or LEASE_S
@@ -174,8 +175,9 @@ def work_command(
         artifacts,
         threads=threads,
         lease_s=lease_s,
-        log=lambda line: typer.echo(line) if switches.stdout is not False else None,
+        log=masking(lambda line: typer.echo(line) if switches.stdout is not False else None, switches.secrets),
         tracking=tracking,
+        stop=stop_event(),
     )
     typer.echo(f"worker done: {n_trials} trials")
 

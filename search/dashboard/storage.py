@@ -17,7 +17,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, not_, select
 
-from search.storage.fast.reads import NOTE_OF_A_TRIAL, to_local
+from search.storage.fast.cache import to_local
+from search.storage.fast.reads import NOTE_OF_A_TRIAL
 from search.storage.fast.storage import FastStorage
 from search.storage.fast.tables import TRIALS
 from search.storage.optuna_private import CachedStorage, FrozenStudy, models

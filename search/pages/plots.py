@@ -47,7 +47,7 @@ def score_by_snr(best: Sequence[FrozenTrial], classical: Classical) -> Plot:
         lines.append((CALLED.get(name, name), dict(by_snr), line, symbol))
     data = []
     for name, by_snr, line, symbol in lines:
-        points = sorted((float(snr), rounded(value, 5)) for snr, value in by_snr.items() if math.isfinite(value))
+        points = sorted((float(snr), value) for snr, value in by_snr.items() if math.isfinite(value))
         if points:
             data.append(
                 {
@@ -81,7 +81,7 @@ def learning_curves(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial], 
                 "mode": "lines+markers",
                 "name": f"{number} {fate}",
                 "x": [e + 1 for e, _ in reports],
-                "y": [rounded(v, 5) for _, v in reports],
+                "y": [v for _, v in reports],
                 "line": {"color": COLOURS[fate], "width": 1},
                 "marker": {"symbol": symbols, "size": [3] * (len(reports) - 1) + [9 if fate == Fate.PRUNED else 5]},
                 "showlegend": False,
@@ -101,7 +101,7 @@ def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metri
             "mode": "markers",
             "name": "trials",
             "x": [cost for cost, _, _ in points],
-            "y": [rounded(score, 5) for _, score, _ in points],
+            "y": [score for _, score, _ in points],
             "text": [f"trial {t.number}" for _, _, t in points],
             "marker": {"color": COLOURS[Fate.COMPLETE], "size": 7, "opacity": 0.7},
         },
@@ -110,7 +110,7 @@ def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metri
             "mode": "lines",
             "name": "Pareto front",
             "x": [cost for cost, _ in front],
-            "y": [rounded(score, 5) for _, score in front],
+            "y": [score for _, score in front],
             "line": {"shape": "hv", "color": COLOURS[Fate.PRUNED], "width": 1.5},
         },
     ]
@@ -165,4 +165,4 @@ def _plot(title: str, x: str, y: str, data: list[dict[str, Any]], x_type: str = 
         "plot_bgcolor": CLEAR,
         "margin": {"t": 50, "b": 50, "l": 60, "r": 20},
     }
-    return {"data": data, "layout": layout}
+    return {"data": rounded(data, 5), "layout": layout}

@@ -26,14 +26,20 @@ def retained(trials: Sequence[FrozenTrial], keep: ArtifactSpec, direction: Study
     return frozenset([*(t.number for t in best), *last, *running])
 
 
-def remove_artifacts(study: Study, engine: Engine, artifacts: ArtifactStore, log: Callable[[str], None]) -> int:
-    """Remove the artifacts of all trials but the keepers, and say so in their notes; how many trials lost theirs.
+def remove_artifacts(
+    study: Study,
+    trials: Sequence[FrozenTrial],
+    engine: Engine,
+    artifacts: ArtifactStore,
+    log: Callable[[str], None],
+) -> int:
+    """Remove the artifacts of all `trials` of the study but those that are retained, and say so in their notes; how
+    many trials lost theirs.
 
     Each may be done again by another worker, or by the next one after this one died in between. A store that does
     not answer is said; what is left is removed the next time.
     """
     study_id, storage = study.optuna._study_id, study.optuna._storage
-    trials = study.optuna.get_trials(deepcopy=False)
     stay = retained(trials, study.spec.artifacts, study.optuna.direction)
     leave = [t for t in trials if t.number not in stay and artifacts_of(t)]
     if not leave:

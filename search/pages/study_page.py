@@ -1,9 +1,10 @@
 """A study's own page in the dashboard: its note, and its plots."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 
+from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from data.corpus import Corpus
@@ -23,7 +24,7 @@ from search.trials import (
     N_PARAMETERS,
     PAGE_AT,
     Fate,
-    best_trial,
+    best_feasible,
     count_fates,
     ranked,
 )
@@ -33,10 +34,9 @@ from training.report import shown_snr
 PLOT_DATA = "dashboard:plot_data:"  # where optuna_dashboard keeps plots; importing it would cost a worker a second
 
 
-def draw_page(study: Study, engine: Engine, corpus: Corpus) -> None:
+def draw_page(study: Study, trials: Sequence[FrozenTrial], engine: Engine, corpus: Corpus) -> None:
     """Write the study's note and plots anew. The classical rows are computed by the first who draws it."""
     maximize = study.optuna.direction.name == "MAXIMIZE"
-    trials = study.optuna.get_trials(deepcopy=False)
     good, metric = ranked(trials, study.optuna.direction), study.spec.metric
     plots: dict[str, Plot] = {
         "1-snr": score_by_snr(good, _classical(study, engine, corpus)),
@@ -48,13 +48,13 @@ def draw_page(study: Study, engine: Engine, corpus: Corpus) -> None:
         plots["4-latency"] = score_by_cost(good, LATENCY_MS, "latency of a window, ms", metric, maximize)
     for name, plot in plots.items():
         _put_plot(study, engine, name, plot)
-    replace_note(study.optuna._storage, engine, study.optuna._study_id, None, study_note(study, engine))
+    replace_note(study.optuna._storage, engine, study.optuna._study_id, None, study_note(study, trials, engine))
 
 
-def study_note(study: Study, engine: Engine) -> str:
+def study_note(study: Study, trials: Sequence[FrozenTrial], engine: Engine) -> str:
     """What is searched, on what, and the best so far, in Markdown."""
-    spec, trials = study.spec, study.optuna.get_trials(deepcopy=False)
-    best, state = best_trial(study.optuna), progress(engine, study.name)
+    spec = study.spec
+    best, state = best_feasible(trials, study.optuna.direction), progress(engine, study.name)
     counts = count_fates(trials)
     limits = []
     if spec.constraints.max_parameters is not None:
@@ -131,9 +131,10 @@ def update_pages(
     To be called when the slot is closed: a worker that dies in here costs a note, and no trial. It may be done twice.
     """
     finish_note(study.optuna, engine, trial_id)
-    remove_artifacts(study, engine, artifacts, log)
+    trials = study.optuna.get_trials(deepcopy=False)
+    remove_artifacts(study, trials, engine, artifacts, log)
     if _page_is_due(study, engine):
-        draw_page(study, engine, corpus)
+        draw_page(study, trials, engine, corpus)
 
 
 def _page_is_due(study: Study, engine: Engine) -> bool:

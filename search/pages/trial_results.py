@@ -11,12 +11,13 @@ from torch import nn
 
 from data.mixing.mixture import HeldOut
 from search.pages.notes import TRAINED, note_of, put_note
-from search.storage.fast.storage import batch
+from search.storage.fast.storage import batch, set_user_attributes
 from search.storage.optuna_private import ArtifactStore
 from search.trials import BEST_EPOCH, BY_SNR, MODEL, SI_SDR_AT
 from training.checkpoint import load_weights
 from training.config import RunConfig, write_run
-from training.evaluation.scores import Row, estimate_mixture, mean_by_method, score_rows
+from training.evaluation.estimate import estimate_mixture
+from training.evaluation.scores import Row, mean_by_method, score_rows
 from training.evaluation.showcase import write_showcase
 from training.report import EpochReport
 from training.trainer import WEIGHTS
@@ -43,8 +44,7 @@ def store_results(
     files = write_showcase(mixture, estimates, f"trial {trial.number}", folder)
     write_run(run, folder / "run.yaml")
     with batch(trial.storage, trial._trial_id):
-        for name, value in _attributes(run, rows, last).items():
-            trial.set_user_attr(name, value)
+        set_user_attributes(trial.storage, trial._trial_id, _attributes(run, rows, last))
         for path in (*files, folder / "run.yaml"):
             upload_artifact(artifact_store=artifacts, file_path=str(path), study_or_trial=trial)
     study_id = trial.study._study_id

@@ -201,7 +201,7 @@ def fast_engine(url: str) -> Engine:
     """
     options = engine_options(url)
     if options.pop("poolclass", None) is None:
-        engine = sqlalchemy.create_engine(driver_url(url), **options)
+        engine = sqlalchemy.create_engine(driver_url(url), isolation_level="AUTOCOMMIT", **options)
     else:
         engine = sqlalchemy.create_engine(
             driver_url(url),
@@ -213,7 +213,7 @@ def fast_engine(url: str) -> Engine:
             **options,
         )
         close_when_idle(engine)
-    _tune(engine)
+    _tune(engine, transactions=False)
     if engine.dialect.name == "postgresql":
         event.listen(engine, "connect", _plan_once)
     return engine
@@ -331,7 +331,8 @@ def engine_options(url: str) -> dict[str, object]:
     return {"poolclass": NullPool, "connect_args": {"connect_timeout": 10}}
 
 
-def _tune(engine: Engine) -> None:
+def _tune(engine: Engine, *, transactions: bool = True) -> None:
+    """transactions: begin each at once (SQLite); without, statements are autocommitted."""
     if engine.dialect.name == "postgresql":
         event.listen(engine, "connect", partial(_refuse_ascii, engine), insert=True)  # before SQLAlchemy asks anything
     if engine.dialect.name != "sqlite":
@@ -345,10 +346,12 @@ def _tune(engine: Engine) -> None:
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.close()
 
-    @event.listens_for(engine, "begin")
-    def _on_begin(connection: sqlalchemy.Connection) -> None:
-        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-            return  # one statement at a time, which SQLite makes atomic by itself; reading waits for no writer
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if transactions:
+
+        @event.listens_for(engine, "begin")
+        def _on_begin(connection: sqlalchemy.Connection) -> None:
+            if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+                return  # one statement at a time, which SQLite makes atomic by itself; reading waits for no writer
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     engine.dispose()  # connections made before the listeners stood do not count

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models import DENOISERS, DenoiserConfig
 from models.parts.receptive import receptive_field_samples
 from objectives.cost import latency_ms, macs_per_second, n_parameters
-from objectives.loss_parts import negative_si_sdr
+from objectives.losses import negative_si_sdr
 from training.device import arithmetic
 from training.errors import ConfigError
 

@@ -194,8 +194,8 @@ def part_of(point: Mapping[str, Any], space: Space) -> dict[str, Any]:
     return {name: value for name, value in point.items() if name in space.sampled}
 
 
-def space_of(spec: StudySpec, model: str, where: str = "study") -> Space:
-    """The search space of one family of `spec`."""
+def space_of(spec: StudySpec, model: str, where: str = "study", *, check: bool = True) -> Space:
+    """The search space of one family of `spec`. check: whether a model exists for any point of it."""
     own = _parameters_of(spec, model, where)
     return build_space(
         DENOISERS[model],
@@ -204,6 +204,7 @@ def space_of(spec: StudySpec, model: str, where: str = "study") -> Space:
         fixed={name: value for name, value in spec.fixed.items() if name in own},
         ranges={name: value for name, value in spec.ranges.items() if name in own},
         where=where,
+        check=check,
     )
 
 

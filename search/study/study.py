@@ -123,7 +123,8 @@ def decode_study(record: StudyLike) -> Study:
     assert isinstance(record, StudyRecord)
     spec = decode(StudySpec, record.document, f"study {record.name}")
     record.optuna.pruner = build_pruner(spec.pruner, spec.epochs)
-    return Study(record.optuna, spec, space_of(spec, record.family), record.fingerprint)
+    # checked when the study was made
+    return Study(record.optuna, spec, space_of(spec, record.family, check=False), record.fingerprint)
 
 
 def load_study(name: str, storage: BaseStorage) -> Study:

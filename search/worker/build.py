@@ -12,7 +12,7 @@ from data.corpus import Corpus
 from data.mixing.mixture import HeldOut, held_out
 from objectives.cost import latency_ms, n_parameters
 from search.errors import ConfigError
-from search.storage.fast.storage import batch
+from search.storage.fast.storage import batch, set_user_attributes
 from search.study.spec import ConstraintSpec, run_of
 from search.trials import DEVICE, LATENCY_MS, N_PARAMETERS, RUN
 from search.worker.context import Assignment, WorkerContext
@@ -61,10 +61,8 @@ def build(context: WorkerContext, assignment: Assignment) -> BuiltTrial:
         with batch(trial.storage, trial._trial_id):
             for name, value in cost.over.items():
                 trial.set_constraint(name, value)
-            trial.set_user_attr(RUN, json.dumps(to_document(run)))
-            trial.set_user_attr(DEVICE, str(resolve_device(run.fit.device)))
-            for name, value in cost.attributes.items():
-                trial.set_user_attr(name, value)
+            whole = {RUN: json.dumps(to_document(run)), DEVICE: str(resolve_device(run.fit.device))}
+            set_user_attributes(trial.storage, trial._trial_id, {**whole, **cost.attributes})
 
     context.retry(store)
     if cost.broken:
@@ -82,7 +80,7 @@ def with_threads(run: RunConfig, threads: int | None) -> RunConfig:
 
 def _run_of(context: WorkerContext, assignment: Assignment, stored: str | None) -> RunConfig:
     """The run that was stored with the trial, else the one that its parameters stand for. Raises Infeasible."""
-    spec, where = context.study.spec, f"trial {assignment.number}"
+    spec, where = context.study.spec, f"trial {assignment.trial.number}"
     try:
         if stored is not None:
             return from_document(json.loads(stored), where)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import optuna
 from sqlalchemy import Engine
@@ -13,11 +13,16 @@ from search.artifacts.base import TrialStore
 from search.queue.heartbeat import Heartbeat
 from search.queue.slots import Claim, OrphanDetector
 from search.queue.workers import Process
-from search.storage.retry import retry
 from search.study.study import Study
 from training.trackers.base import Tracking
 
 T = TypeVar("T")
+
+
+class Retry(Protocol):
+    """A call of search.storage.retry with a worker's log and its check for a stop."""
+
+    def __call__(self, call: Callable[[], T], /) -> T: ...
 
 
 class Stopped(Exception):
@@ -29,7 +34,8 @@ class WorkerContext:
     """A worker at one study.
 
     store: artifacts and checkpoints. threads: its share of the CPU threads, None for torch's own choice. stop: set when
-    the worker is to stop. log: takes a line; never raises, never shows a secret.
+    the worker is to stop. log: takes a line; never raises, never shows a secret. retry: gives the result of a call,
+    tried again while the database is away; raises Stopped. check_stop: raises Stopped where the worker is to stop.
     """
 
     study: Study
@@ -44,15 +50,8 @@ class WorkerContext:
     tracking: Tracking
     stop: threading.Event
     log: Callable[[str], None]
-
-    def check_stop(self) -> None:
-        """Raise Stopped where the worker was asked to stop."""
-        if self.stop.is_set():
-            raise Stopped
-
-    def retry(self, call: Callable[[], T]) -> T:
-        """The result of `call`, tried again while the database is away. Raises Stopped."""
-        return retry(call, self.log, check=self.check_stop)
+    retry: Retry
+    check_stop: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,8 +64,3 @@ class Assignment:
     claim: Claim
     trial: optuna.Trial
     params: Mapping[str, Any]
-
-    @property
-    def number(self) -> int:
-        """The trial's number in its study."""
-        return self.trial.number

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from sqlalchemy.exc import SQLAlchemyError
@@ -70,18 +71,18 @@ def run_trial(context: WorkerContext) -> TrialResult | None:
         except Infeasible as limit:
             result = TrialResult(Fate.INFEASIBLE, None, 0, str(limit))
         except Stopped:
-            context.log(f"trial {assignment.number} interrupted; the next worker continues it")
-            context.retry(lambda: close(engine, assignment.claim, "open"))
+            context.log(f"trial {assignment.trial.number} interrupted; the next worker continues it")
+            context.retry(partial(close, engine, assignment.claim, "open"))
             raise
         except (LeaseLost, UpdateFinishedTrialError):
             return _refused(context, assignment)
         except (RuntimeError, ValueError, OSError, MemoryError, OutOfTime) as error:
             result = as_judged(study, failure(error))
-    if not context.retry(lambda: record_result(engine, assignment.claim, result.encode())):
+    if not context.retry(partial(record_result, engine, assignment.claim, result.encode())):
         return _refused(context, assignment)
-    context.retry(lambda: tell(study, assignment.trial, result))
+    context.retry(partial(tell, study, assignment.trial, result))
     _close(context, assignment, result)
-    context.retry(lambda: _show(context, assignment))
+    _show(context, assignment)
     return result
 
 
@@ -157,12 +158,12 @@ def _renewed(context: WorkerContext, assignment: Assignment) -> Iterator[Callabl
     def abandon() -> None:
         # called by the heartbeat's thread: only the end of the process frees a step that hangs
         result = TrialResult(Fate.FAILED, None, 0, f"hung: {reason}")
-        if context.retry(lambda: record_result(context.engine, assignment.claim, result.encode())):
-            context.retry(lambda: tell(context.study, assignment.trial, result))
+        if context.retry(partial(record_result, context.engine, assignment.claim, result.encode())):
+            context.retry(partial(tell, context.study, assignment.trial, result))
             _close(context, assignment, result)
         os._exit(HUNG_EXIT)
 
-    context.heartbeat.start(assignment.claim, assignment.number, limit_s + HUNG_GRACE_S, abandon)
+    context.heartbeat.start(assignment.claim, assignment.trial.number, limit_s + HUNG_GRACE_S, abandon)
     try:
         yield check
     finally:
@@ -175,7 +176,7 @@ def _reports(
 ) -> Iterator[_Run]:
     """Start the training, or continue it from its checkpoint; leaving the block frees its device."""
     trial, name = assignment.trial, context.study.name
-    told = frozenset(context.retry(lambda: trial.storage.get_trial(trial._trial_id).intermediate_values))
+    told = frozenset(context.retry(partial(trial.storage.get_trial, trial._trial_id)).intermediate_values)
     checkpoints = context.store.checkpoints(name, trial.number, context.log)
     if not built.continued:  # what lies there is of an earlier study of this name
         checkpoints.delete()
@@ -205,12 +206,12 @@ def _score(context: WorkerContext, assignment: Assignment, built: BuiltTrial, ru
     """Store what the best weights reach, and judge the trial. Raises TrainingFailed for a score that is no number."""
     trial, last, score = assignment.trial, run.last, built.run.fit.score
     assert last is not None, "a run has at least one epoch"
-    context.retry(lambda: trial.set_user_attr(SECONDS, round(time.monotonic() - run.began, 1)))
+    context.retry(partial(trial.set_user_attr, SECONDS, round(time.monotonic() - run.began, 1)))
     folder, note = run.checkpoints.folder, ""
     try:
         context.retry(
-            lambda: store_results(
-                trial, built.run, built.model, built.validation, folder, context.store.artifacts, last
+            partial(
+                store_results, trial, built.run, built.model, built.validation, folder, context.store.artifacts, last
             )
         )
     except OSError as error:  # a full disk costs the pictures, not the result
@@ -234,22 +235,24 @@ def _close(context: WorkerContext, assignment: Assignment, result: TrialResult) 
     """Close the slot of a trial that was told, and say so. Each step may be done again by another worker."""
     study, engine, switches = context.study, context.engine, context.tracking.switches
     # before the slot is closed: no worker comes after
-    context.store.checkpoints(study.name, assignment.number, context.log).delete()
+    context.store.checkpoints(study.name, assignment.trial.number, context.log).delete()
     state = "failed" if result.fate == Fate.FAILED else "finished"
-    context.retry(lambda: close(engine, assignment.claim, state))
-    context.log(summary(assignment.number, result))
+    context.retry(partial(close, engine, assignment.claim, state))
+    context.log(summary(assignment.trial.number, result))
     if assignment.claim.result is not None and result.fate == Fate.FAILED:  # its workers died
-        worker_failed(study.name, result.reason, assignment.number, switches, context.log)
-    if switches.message_urls:
-        context.retry(lambda: after_trial(study, engine, switches, context.log))
+        worker_failed(study.name, result.reason, assignment.trial.number, switches, context.log)
+    if context.tracking.messages:
+        context.retry(partial(after_trial, study, engine, switches, context.log))
 
 
 def _show(context: WorkerContext, assignment: Assignment) -> None:
     """Write the trial's note, and the study's page if it is due."""
     artifacts, trial_id = context.store.artifacts, assignment.trial._trial_id
-    update_pages(context.study, context.engine, trial_id, artifacts, context.corpus, context.log)
+    context.retry(
+        partial(update_pages, context.study, context.engine, trial_id, artifacts, context.corpus, context.log)
+    )
 
 
 def _refused(context: WorkerContext, assignment: Assignment) -> TrialResult:
-    context.log(f"trial {assignment.number} belongs to another worker by now; its result here is refused")
+    context.log(f"trial {assignment.trial.number} belongs to another worker by now; its result here is refused")
     return TrialResult(Fate.RUNNING, None, 0)

@@ -3,7 +3,9 @@
 import contextlib
 import gc
 import re
+import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,16 +20,14 @@ from search.messages import worker_stopped
 from search.queue.heartbeat import Heartbeat
 from search.queue.slots import LEASE_S, OrphanDetector, progress
 from search.queue.workers import Process, WorkerStatus, device_name, register, this_process, update_status
-from search.signals import stop_event
 from search.storage.open import explained, open_engine, open_storage
 from search.storage.retry import is_starting, is_transient, retry
 from search.study.finished import stop_reason
 from search.study.study import Study, load_studies
 from search.trials import Fate
 from search.worker.assign import recover
-from search.worker.context import Stopped, WorkerContext
+from search.worker.context import Retry, Stopped, WorkerContext
 from search.worker.trial import run_trial
-from training.switches import masking
 from training.trackers.base import Tracking
 
 MAX_SAME_FAILURES = 3
@@ -44,17 +44,18 @@ def work(
     lease_s: float = LEASE_S,
     log: Callable[[str], None] = print,
     tracking: Tracking | None = None,
+    stop: threading.Event | None = None,
 ) -> int:
     """Run trials of the studies `names`, one study after the other, until their budgets are spent; the number run.
 
-    While other workers finish the last trials it waits, to continue the trials of those that die. SIGTERM and SIGINT
-    stop it within a training step or two: the checkpoint of its trial stays, its slot is opened for the next worker; a
-    second signal ends the process at once. It waits for a database that is away, or not there yet. Raises WorkerError
-    after three failures in a row for one reason, or ten for any, and StorageError where the database stays away.
+    While other workers finish the last trials it waits, to continue the trials of those that die. Setting `stop` stops
+    it within a training step or two: the checkpoint of its trial stays, its slot is opened for the next worker. It
+    waits for a database that is away, or not there yet. Raises WorkerError after three failures in a row for one
+    reason, or ten for any, and StorageError where the database stays away.
     """
-    stop = stop_event()
+    stop = stop or threading.Event()
     tracking = tracking or Tracking()
-    log = _safe(masking(log, tracking.switches.secrets))
+    log = _safe(log)
     process = this_process()
     detector = OrphanDetector(grace_s=lease_s / 3)
 
@@ -68,25 +69,37 @@ def work(
     except Stopped:
         return 0
     store = open_artifacts(artifacts)
+    retried: Retry = partial(retry, log=log, check=check_stop)
     corpora: dict[DataConfig, Corpus] = {}
     n_trials = 0
     with explained(url), Heartbeat(open_engine(url), process, lease_s, detector) as heartbeat:
         for study in studies:
             if stop.is_set():
                 break
-            if retry(lambda study=study: progress(engine, study.name), log).spent:  # type: ignore[misc]
+            if _is_spent(study, engine, log):
                 continue
             if study.spec.data not in corpora:
                 corpora[study.spec.data] = load(study.spec.data)
             corpus = corpora[study.spec.data]
             _check_recordings(study, corpus)
             context = WorkerContext(
-                study, corpus, engine, process, lease_s, heartbeat, detector, store, threads, tracking, stop, log
+                study,
+                corpus,
+                engine,
+                process,
+                lease_s,
+                heartbeat,
+                detector,
+                store,
+                threads,
+                tracking,
+                stop,
+                log,
+                retried,
+                check_stop,
             )
             n_trials += _run_trials(context)
-            reason = "" if stop.is_set() else context.retry(lambda study=study: stop_reason(study, engine))  # type: ignore[misc]
-            if reason:
-                log(f"study {study.name}: {reason}")
+            _log_stop_reason(context)
         _unregister(engine, process)
     engine.dispose()
     return n_trials
@@ -130,10 +143,10 @@ def _run_trials(context: WorkerContext) -> int:
     with contextlib.suppress(Stopped):
         while True:
             context.check_stop()
-            context.retry(lambda: recover(context.study, context.engine, context.detector))
+            context.retry(partial(recover, context.study, context.engine, context.detector))
             result = run_trial(context)
             if result is None:
-                if context.retry(lambda: _is_finished(context)):
+                if context.retry(partial(_is_finished, context)):
                     break
                 context.stop.wait(WAIT_S)
                 continue
@@ -158,6 +171,19 @@ def _check_failures(context: WorkerContext, reasons: Sequence[str]) -> None:
 def _kind(reason: str) -> str:
     """A failure's reason without its numbers: "epoch 3, by step 25" and "epoch 1, by step 0" are one kind."""
     return re.sub(r"\d[\d.,e+-]*", "#", reason)
+
+
+def _is_spent(study: Study, engine: Engine, log: Callable[[str], None]) -> bool:
+    return retry(partial(progress, engine, study.name), log).spent
+
+
+def _log_stop_reason(context: WorkerContext) -> None:
+    """Say why the study ended, unless the worker was stopped."""
+    if context.stop.is_set():
+        return
+    reason = retry(partial(stop_reason, context.study, context.engine), context.log)
+    if reason:
+        context.log(f"study {context.study.name}: {reason}")
 
 
 def _is_finished(context: WorkerContext) -> bool:

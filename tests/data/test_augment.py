@@ -14,8 +14,8 @@ from torch import Tensor
 from data.config import MOST, AugmentConfig, DataConfig, Source
 from data.corpus import Segment, Split, load
 from data.filters import bandpass
-from data.mixing.band_noise import thin_out
 from data.mixing.mixture import Batch, Mixture, band_gain, mix
+from data.mixing.noise import thin_out
 
 RATE_HZ = 500.0
 WINDOW = 512

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from data.config import DataConfig
 from data.corpus import Segment, Split
-from data.mixing.band_noise import thin_out
 from data.mixing.mixture import Batch, Mixture, band_gain, mix, window_scale
-from data.mixing.noise import RANDOMISERS
+from data.mixing.noise import RANDOMISERS, thin_out
 from data.mixing.windows import cut
 
 RATE_HZ = 500.0

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from data.config import AugmentConfig, DataConfig, HeldOutConfig
 from data.corpus import Segment, Split
 from data.filters import bandpass
-from data.mixing.band_noise import thin_out
 from data.mixing.mixture import band_gain, held_out
+from data.mixing.noise import thin_out
 from data.mixing.windows import cut, running_peak, running_power, widened
 
 RATE_HZ = 500.0

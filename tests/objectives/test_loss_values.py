@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from objectives.loss_parts import WeightedSum, level_penalty, negative_si_sdr, peak_weighted_l1
 from objectives.losses import (
     LOSSES,
     AntiCollapseConfig,
@@ -20,6 +19,10 @@ from objectives.losses import (
     NegSiSdrConfig,
     PeakL1Config,
     SmoothL1Config,
+    WeightedSum,
+    level_penalty,
+    negative_si_sdr,
+    peak_weighted_l1,
 )
 from objectives.spectral import MultiResolutionStft
 from objectives.wavelet import MorletL1

@@ -11,12 +11,12 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from objectives.loss_parts import LossConfig
 from objectives.losses import (
     LOSSES,
     AntiCollapseConfig,
     CombinedConfig,
     CwtConfig,
+    LossConfig,
     MrStftConfig,
     NegSiSdrConfig,
     PeakL1Config,

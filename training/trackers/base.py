@@ -16,7 +16,6 @@ from training.errors import ConfigError
 from training.numbers import finite
 from training.report import EpochReport, shown_snr
 from training.switches import Switches, mask
-from training.trackers.mlflow import refuse_shared
 
 AGAIN_AFTER_S = 600.0
 
@@ -172,7 +171,7 @@ def build_trackers(names: Sequence[str], place: Place | Path) -> Trackers:
             raise ConfigError(
                 f"tracker {name!r} is not installed ({error}); pip install 'drivebeat[{name}]'"
             ) from error
-    return Trackers(made, at.switches.secrets, at.outages)
+    return Trackers(made, at.switches.secrets if made else (), at.outages)
 
 
 def _tensorboard(place: Place) -> Tracker:
@@ -214,10 +213,11 @@ LOGGER = logging.getLogger("drivebeat.trackers")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracking:
-    """The trackers of a worker's trials, by name. outages: shared by all of them."""
+    """The trackers of a worker's trials, by name. messages: whether any are sent. outages: shared by all trackers."""
 
     switches: Switches = field(default_factory=Switches)
     names: tuple[str, ...] = ()
+    messages: bool = False
     outages: Outages = field(default_factory=Outages)
 
     def trackers(self, study: str, trial: int) -> Trackers:
@@ -244,6 +244,8 @@ def tracking_of(
     """
     names = chosen(asked, switches, default)
     if "mlflow" in names:
+        from training.trackers.mlflow import refuse_shared
+
         refuse_shared(switches.mlflow.get("MLFLOW_TRACKING_URI", ""), storage_url)
     able = []
     for name in names:
@@ -255,4 +257,4 @@ def tracking_of(
             missing(f"{error}; going on without it")
         else:
             able.append(name)
-    return Tracking(switches, tuple(able))
+    return Tracking(switches, tuple(able), bool(switches.message_urls))

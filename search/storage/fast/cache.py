@@ -8,14 +8,14 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage.fast.reads import HEAD, NO_MARKS, Marks, Since, number_of, to_local
+from search.storage.fast.reads import HEAD, NO_MARKS, Marks
 
 MANY = 64  # so many new values are sorted together rather than put in one by one
 
@@ -193,10 +193,6 @@ class StudyCache:
     pruned: bool = False
     _listed: dict[tuple[TrialState, ...], list[FrozenTrial]] = field(default_factory=dict)
 
-    def since(self) -> Since:
-        """Where changed_trials is to go on from."""
-        return Since(self.newest, self.running, self.waiting, self.rungs is not None)
-
     def complete(self) -> list[int]:
         """The trial_ids of complete trials."""
         return [trial_id for trial_id, head in self.heads.items() if head.state == TrialState.COMPLETE]
@@ -287,3 +283,25 @@ class StudyCache:
             known = ((TrialState.RUNNING, self.running), (TrialState.WAITING, self.waiting))
             ids = (trial_id for state, its in known if state in states for trial_id in its)
             yield from (self.trials[trial_id] for trial_id in sorted(ids))
+
+
+_SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
+
+
+def number_of(stored: float | None, kind: str) -> float:
+    """The number that a column of values and its column of kinds stand for."""
+    if kind != "FINITE":
+        return _SPECIAL[kind]
+    assert stored is not None
+    return float(stored)
+
+
+def to_local(stored: datetime | None) -> datetime | None:
+    """The inverse of to_utc."""
+    return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
+def numbers_of(reports: Iterable[Any]) -> Iterator[tuple[int, int, float]]:
+    """(trial_id, step, value) of rows of reports_of."""
+    for trial_id, step, value, kind in reports:
+        yield trial_id, step, number_of(value, kind)

@@ -2,8 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -91,11 +90,10 @@ def report_and_changed(
     return bool(rows) and rows[0][-1] == 1, rows
 
 
-def reports_of(connection: Connection, trial_ids: Collection[int]) -> Iterator[tuple[int, int, float]]:
-    """(trial_id, step, value) of every report of these trials. One statement."""
+def reports_of(connection: Connection, trial_ids: Collection[int]) -> Sequence[Any]:
+    """(trial_id, step, value, kind) of every report of these trials. One statement."""
     dialect = connection.dialect.name
-    for trial_id, step, value, kind in connection.execute(_reports(dialect), {"trials": _list(dialect, trial_ids)}):
-        yield trial_id, step, number_of(value, kind)
+    return connection.execute(_reports(dialect), {"trials": _list(dialect, trial_ids)}).all()
 
 
 def rows_after(connection: Connection, marks: Mapping[int, Marks]) -> Sequence[Any]:
@@ -342,19 +340,3 @@ def notes_by_trial(attributes: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     for key, value in attributes.items():
         notes[trial_of_key(key)][key] = value
     return notes
-
-
-_SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
-
-
-def number_of(stored: float | None, kind: str) -> float:
-    """The number that a column of values and its column of kinds stand for."""
-    if kind != "FINITE":
-        return _SPECIAL[kind]
-    assert stored is not None
-    return float(stored)
-
-
-def to_local(stored: datetime | None) -> datetime | None:
-    """The inverse of to_utc."""
-    return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)

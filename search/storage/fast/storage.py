@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.exc import IntegrityError
 
 from search.storage.fast import reads, writes
-from search.storage.fast.cache import Decoder, Rungs, StudyCache
+from search.storage.fast.cache import Decoder, Rungs, StudyCache, numbers_of
 from search.storage.fast.tables import STUDY_SYSTEM, STUDY_USER, SYSTEM, USER
 from search.storage.optuna_private import FrozenStudy
 
@@ -91,12 +91,15 @@ class FastStorage(BaseStorage):
             self._start()
         self._thread.created = self._thread.refreshed = None
         with self.engine.connect() as connection:
-            # an engine for PostgreSQL is in autocommit (search.storage.open.fast_engine), and one for SQLite is not
-            if self.engine.dialect.name == "sqlite":
-                connection = connection if transaction else connection.execution_options(isolation_level="AUTOCOMMIT")
-            elif transaction:
+            if not transaction:  # the engine is in autocommit (search.storage.open.fast_engine)
+                yield connection
+                return
+            sqlite = self.engine.dialect.name == "sqlite"
+            if not sqlite:
                 connection = connection.execution_options(isolation_level="READ COMMITTED")
-            with connection.begin() if transaction else contextlib.nullcontext():
+            with connection.begin():
+                if sqlite:  # a lock from the start: two that read first and write then would refuse each other
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
                 yield connection
 
     def _forget(self, study_id: int) -> None:
@@ -233,7 +236,7 @@ class FastStorage(BaseStorage):
         with self._lock:
             cache = self._studies.get(study_id, StudyCache(""))
             with self._connection() as connection:
-                written, rows = reads.report_and_changed(connection, row, study_id, cache.since())
+                written, rows = reads.report_and_changed(connection, row, study_id, _since(cache))
             if rows and rows[0][0] == cache.name:
                 self._learn(study_id, cache, rows)
                 self._thread.refreshed = study_id, time.monotonic()
@@ -354,7 +357,7 @@ class FastStorage(BaseStorage):
             return self._listed(self._recent(study_id), (TrialState.COMPLETE,))
 
     def _listed(self, cache: StudyCache, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
-        """What `cache` holds in `states`, rows that are missing read first. With the lock pending."""
+        """What `cache` holds in `states`, rows that are missing read first. Call with the lock held."""
         if asked := cache.to_read(states):
             with self._connection() as connection:
                 rows = reads.rows_after(connection, asked)
@@ -367,13 +370,13 @@ class FastStorage(BaseStorage):
             return sum(head.state in states for head in self._refreshed(study_id).heads.values())
 
     def _refreshed(self, study_id: int) -> StudyCache:
-        """The study's cache with the newest states of its trials. Raises KeyError. With the lock pending."""
+        """The study's cache with the newest states of its trials. Raises KeyError. Call with the lock held."""
         for trial_id in self._thread.batches or {}:
             self._flush(trial_id)
         while True:
             cache = self._studies.get(study_id, StudyCache(""))
             with self._connection() as connection:
-                rows = reads.changed_trials(connection, study_id, cache.since())
+                rows = reads.changed_trials(connection, study_id, _since(cache))
             name = rows[0][0] if rows else None
             if cache.name == name or study_id not in self._studies:
                 break
@@ -398,13 +401,13 @@ class FastStorage(BaseStorage):
             if cache.rungs is None:
                 rungs, done = Rungs(), cache.complete()
                 with self._connection() as connection:
-                    rungs.add(done, reads.reports_of(connection, done))
+                    rungs.add(done, numbers_of(reads.reports_of(connection, done)))
                 cache.rungs = rungs
             yield cache.rungs
 
     def _recent(self, study_id: int) -> StudyCache:
         """The study's cache for a pruner: as it is now, or as it was when this thread's last call told a report, if
-        that was within FRESH_S. Raises KeyError. With the lock pending."""
+        that was within FRESH_S. Raises KeyError. Call with the lock held."""
         refreshed, cache = self._thread.refreshed, self._studies.get(study_id)
         self._thread.refreshed = None
         if cache is None or refreshed is None or refreshed[0] != study_id or time.monotonic() - refreshed[1] > FRESH_S:
@@ -432,3 +435,15 @@ def batch(storage: BaseStorage, trial_id: int) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def set_user_attributes(storage: BaseStorage, trial_id: int, attributes: Mapping[str, Any]) -> None:
+    """Set several user attributes of a trial, in one statement on a FastStorage."""
+    with batch(storage, trial_id):
+        for key, value in attributes.items():
+            storage.set_trial_user_attr(trial_id, key, value)
+
+
+def _since(cache: StudyCache) -> reads.Since:
+    """Where changed_trials is to go on from."""
+    return reads.Since(cache.newest, cache.running, cache.waiting, cache.rungs is not None)
