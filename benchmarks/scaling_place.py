@@ -28,9 +28,10 @@ from search.storage.open import engine_of, open_engine, open_storage
 from search.storage.tables import SLOTS
 from search.study.spec import run_of
 from search.study.study import Study, load_study
-from search.trials import BY_SNR, Fate
-from search.worker.assign import next_assignment, recover
-from search.worker.result import TrialResult
+from search.trials import BY_SNR, FATE, WORKER, Fate
+from search.worker.assign import recover
+from search.worker.result import TrialResult, tell
+from tests.support.worker import next_assignment_of
 from training.config import to_document
 
 EPOCHS = 10
@@ -108,7 +109,7 @@ class Worker:
         meter, draw = self.meter, random.Random(0)
         with meter.at("turn"):
             recover(self.study, self.engine, self.detector)
-            turn = next_assignment(self.study, self.engine, self.process, LEASE_S)
+            turn = next_assignment_of(self.study, self.engine, self.process, LEASE_S)
         if turn is None:
             return False
         trial = turn.trial
@@ -126,9 +127,9 @@ class Worker:
         with meter.at("note"):
             put_note(trial.storage, self.study.optuna._study_id, trial._trial_id, NOTE, TRAINED)
         with meter.at("end"):
-            outcome = TrialResult(Fate.COMPLETE, draw.random(), EPOCHS)
-            assert record_result(self.engine, turn.claim, outcome.encode())
-            self.study.optuna.tell(trial, outcome.value)
+            result = TrialResult(Fate.COMPLETE, draw.random(), EPOCHS)
+            assert record_result(self.engine, turn.claim, result.encode())
+            tell(self.study, trial, result)
             close(self.engine, turn.claim, "finished")
         return True
 
@@ -176,7 +177,7 @@ def closed(someone: Worker) -> None:
 
 
 def attributes_of(study: Study, params: Any) -> dict[str, Any]:
-    """The user attributes that a trial has at its end beside its worker's name, values of the usual size."""
+    """The user attributes that a trial has at its end besides its worker and its fate, values of the usual size."""
     run = json.dumps(to_document(run_of(study.spec, study.space, params, "simulated")))
     scores = ("si_sdr_db", "event_f1", "hr_within_5_bpm", "snr_improvement_db")
     by_snr = [f"si_sdr_db@{snr:+g}" for snr in study.spec.data.validation.snrs_db]
@@ -243,7 +244,7 @@ def _add_begun(tables: Any, study: Study, trial_id: int, params: Any, draw: rand
 def _add_ended(tables: Any, study: Study, trial_id: int, number: int, usual: Any, draw: random.Random) -> None:
     study_id = study.optuna._study_id
     kept = [
-        (models.TrialUserAttributeModel, {"trial_id": trial_id}, {"worker": "it", **usual}),
+        (models.TrialUserAttributeModel, {"trial_id": trial_id}, {WORKER: "it", FATE: str(Fate.COMPLETE), **usual}),
         (models.TrialSystemAttributeModel, {"trial_id": trial_id}, dict(map(artifact, range(5), ARTIFACTS))),
         (
             models.StudySystemAttributeModel,

@@ -11,9 +11,11 @@ from search.queue.workers import Process, this_process
 from search.storage.tables import SLOTS
 from search.study.study import Study
 from search.trials import Fate
-from search.worker.assign import MAX_DEATHS, Assignment, next_assignment, recover
+from search.worker.assign import MAX_DEATHS, recover
+from search.worker.context import Assignment
 from search.worker.result import TrialResult
 from tests.support.study import Bench, MakeSpec
+from tests.support.worker import next_assignment_of
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def study(bench_of_each: Bench, make_spec: MakeSpec) -> Study:
 
 
 def turn_of(study: Study, engine: Any, process: Process) -> Assignment:
-    turn = next_assignment(study, engine, process, 30.0)
+    turn = next_assignment_of(study, engine, process, 30.0)
     assert turn is not None
     return turn
 

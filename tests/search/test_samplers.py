@@ -14,7 +14,8 @@ from search.sampling.samplers import PRUNERS, SAMPLERS, PrunerSpec, build_pruner
 from search.storage.open import open_engine, open_storage
 from search.study.finished import EXHAUSTED, stop_reason
 from search.study.study import load_study
-from search.worker.assign import Assignment, next_assignment
+from search.worker.context import Assignment
+from tests.support.worker import next_assignment_of
 
 GRID = {"width": {"choices": [8, 16]}, "learning_rate": {"low": 0.001, "high": 0.003, "step": 0.001}}
 
@@ -28,7 +29,7 @@ class Worker:
         self.process = Process(f"worker-{number}", "elsewhere", number, None)
 
     def ask(self) -> Assignment | None:
-        return next_assignment(self.study, self.engine, self.process, 60.0)
+        return next_assignment_of(self.study, self.engine, self.process, 60.0)
 
     def tell(self, turn: Assignment, prune: bool = False) -> None:
         value = sum(float(v) for v in turn.params.values() if isinstance(v, int | float))
@@ -128,7 +129,7 @@ def test_enqueued_points_a_hair_apart_all_run_and_made_again_add_none(bench: Any
     spec = make_spec(enqueue=[{"width": 8, "learning_rate": rate} for rate in rates], budget={"trials": 3})
     bench.create(spec)
     again = bench.create(spec)
-    assert [trial.system_attrs["fixed_params"]["learning_rate"] for trial in again.study.trials] == rates
+    assert [trial.system_attrs["fixed_params"]["learning_rate"] for trial in again.optuna.trials] == rates
     turns = run_side_by_side(bench.url, "tiny")
     assert sorted(turn.params["learning_rate"] for turn in turns) == rates
 

@@ -289,7 +289,7 @@ def test_a_killed_workers_trial_goes_on_elsewhere_from_the_bucket(
 def study_of(bench: Any, name: str) -> Any:
     from search.study.study import load_study
 
-    return load_study(name, bench.storage).study
+    return load_study(name, bench.storage).optuna
 
 
 def trials_of(bench: Any, name: str) -> list[Any]:

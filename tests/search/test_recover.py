@@ -20,10 +20,11 @@ from search.queue.workers import Process, WorkerStatus, register, this_process, 
 from search.storage.tables import SLOTS
 from search.study.study import Study
 from search.trials import REASON, RESUMED, Fate
-from search.worker.assign import MAX_DEATHS, next_assignment, recover
+from search.worker.assign import MAX_DEATHS, recover
 from search.worker.result import TrialResult
 from search.worker.worker import work
 from tests.support.study import Bench, MakeSpec
+from tests.support.worker import next_assignment_of
 
 STUDY = "tiny"
 Take = Callable[..., Claim]
@@ -160,12 +161,12 @@ def test_an_orphans_trial_goes_on_with_its_own_params_and_reports(
     study: Study, bench_of_each: Bench, dead: Process
 ) -> None:
     engine = bench_of_each.engine
-    first = next_assignment(study, engine, dead, 30.0)
+    first = next_assignment_of(study, engine, dead, 30.0)
     assert first is not None
     first.trial.report(-3.0, 0)
     assert recover(study, engine, OrphanDetector(grace_s=10.0)) == [first.trial.number]
 
-    again = next_assignment(study, engine, this_process(), 30.0)
+    again = next_assignment_of(study, engine, this_process(), 30.0)
 
     assert again is not None
     assert again.trial.number == first.trial.number
@@ -182,7 +183,7 @@ def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
     engine = bench_of_each.engine
     for i in range(MAX_DEATHS):
         process = dataclasses.replace(dead, name=f"{dead.name}.{i}")
-        turn = next_assignment(study, engine, process, 30.0)
+        turn = next_assignment_of(study, engine, process, 30.0)
         assert turn is not None and turn.trial.number == 0 and turn.claim.result is None
         recover(study, engine, OrphanDetector(grace_s=10.0))
 
@@ -199,7 +200,7 @@ def test_a_worker_that_dies_around_its_tell_loses_nothing(
 ) -> None:
     """Its outcome was settled: the next worker tells it, or finds it told, and trains nothing again."""
     engine = bench_of_each.engine
-    turn = next_assignment(study, engine, dead, 30.0)
+    turn = next_assignment_of(study, engine, dead, 30.0)
     assert turn is not None
     assert record_result(engine, turn.claim, TrialResult(Fate.COMPLETE, 4.25, 3).encode())
     if told:
@@ -219,12 +220,12 @@ def test_an_outcome_that_awaits_its_telling_is_never_overwritten_however_many_di
     study: Study, bench_of_each: Bench, dead: Process
 ) -> None:
     engine = bench_of_each.engine
-    turn = next_assignment(study, engine, dead, 30.0)
+    turn = next_assignment_of(study, engine, dead, 30.0)
     assert turn is not None
     record_result(engine, turn.claim, DONE)
     for i in range(MAX_DEATHS + 1):
         recover(study, engine, OrphanDetector(grace_s=10.0))
-        again = next_assignment(study, engine, dataclasses.replace(dead, name=f"{dead.name}.{i}"), 30.0)
+        again = next_assignment_of(study, engine, dataclasses.replace(dead, name=f"{dead.name}.{i}"), 30.0)
         assert again is not None
         assert again.claim.result == DONE
 
@@ -240,7 +241,7 @@ def test_a_trial_asked_for_by_a_worker_that_died_before_noting_it_goes_on(
     stray = study.optuna.ask()
     recover(study, engine, OrphanDetector(grace_s=10.0))
 
-    turn = next_assignment(study, engine, this_process(), 30.0)
+    turn = next_assignment_of(study, engine, this_process(), 30.0)
 
     assert turn is not None
     assert turn.trial.number == stray.number
