@@ -25,7 +25,7 @@ from search.pages.retention import remove_artifacts
 from search.queue.slots import progress
 from search.study.study import Study
 from search.trials import RESUMED
-from tests.search.test_store_contract import quiet, train_epochs
+from tests.search.test_artifacts_contract import quiet, train_epochs
 from tests.support.program import command, environment
 from tests.support.waiting import wait_for
 from training.trainer import CHECKPOINT
