@@ -109,12 +109,12 @@ class Worker:
         meter, draw = self.meter, random.Random(0)
         with meter.at("turn"):
             recover(self.study, self.engine, self.detector)
-            turn = next_assignment_of(self.study, self.engine, self.process, LEASE_S)
-        if turn is None:
+            assignment = next_assignment_of(self.study, self.engine, self.process, LEASE_S)
+        if assignment is None:
             return False
-        trial = turn.trial
+        trial = assignment.trial
         with meter.at("attributes"), batch(trial.storage, trial._trial_id):
-            for name, value in attributes_of(self.study, turn.params).items():
+            for name, value in attributes_of(self.study, assignment.params).items():
                 trial.set_user_attr(name, value)
         for epoch in range(self.study.spec.epochs):
             with meter.at("report"):
@@ -128,9 +128,9 @@ class Worker:
             put_note(trial.storage, self.study.optuna._study_id, trial._trial_id, NOTE, TRAINED)
         with meter.at("end"):
             result = TrialResult(Fate.COMPLETE, draw.random(), EPOCHS)
-            assert record_result(self.engine, turn.claim, result.encode())
+            assert record_result(self.engine, assignment.claim, result.encode())
             tell(self.study, trial, result)
-            close(self.engine, turn.claim, "finished")
+            close(self.engine, assignment.claim, "finished")
         return True
 
     def beat(self) -> None:

@@ -114,13 +114,13 @@ def n_wide(study: Study, engine: Any, n_trials: int) -> int:
     """Run the study without training, trials of width 16 out of memory; how many of those the second half has."""
     wide = []
     for _ in range(n_trials):
-        turn = next_assignment_of(study, engine, this_process(), 60.0)
-        assert turn is not None
-        wide.append(turn.params["width"] == 16)
+        assignment = next_assignment_of(study, engine, this_process(), 60.0)
+        assert assignment is not None
+        wide.append(assignment.params["width"] == 16)
         error = RuntimeError("CUDA out of memory")
         result = as_judged(study, failure(error)) if wide[-1] else TrialResult(Fate.COMPLETE, 1.0, 1)
-        tell(study, turn.trial, result)
-        close(engine, turn.claim, "failed" if result.fate == Fate.FAILED else "finished")
+        tell(study, assignment.trial, result)
+        close(engine, assignment.claim, "failed" if result.fate == Fate.FAILED else "finished")
     return sum(wide[n_trials // 2 :])
 
 

@@ -183,8 +183,8 @@ def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
     engine = bench_of_each.engine
     for i in range(MAX_DEATHS):
         process = dataclasses.replace(dead, name=f"{dead.name}.{i}")
-        turn = next_assignment_of(study, engine, process, 30.0)
-        assert turn is not None and turn.trial.number == 0 and turn.claim.result is None
+        assignment = next_assignment_of(study, engine, process, 30.0)
+        assert assignment is not None and assignment.trial.number == 0 and assignment.claim.result is None
         recover(study, engine, OrphanDetector(grace_s=10.0))
 
     work([study.name], bench_of_each.url, tmp_path / "artifacts", threads=1, log=lambda line: None)
@@ -200,11 +200,11 @@ def test_a_worker_that_dies_around_its_tell_loses_nothing(
 ) -> None:
     """Its outcome was settled: the next worker tells it, or finds it told, and trains nothing again."""
     engine = bench_of_each.engine
-    turn = next_assignment_of(study, engine, dead, 30.0)
-    assert turn is not None
-    assert record_result(engine, turn.claim, TrialResult(Fate.COMPLETE, 4.25, 3).encode())
+    assignment = next_assignment_of(study, engine, dead, 30.0)
+    assert assignment is not None
+    assert record_result(engine, assignment.claim, TrialResult(Fate.COMPLETE, 4.25, 3).encode())
     if told:
-        study.optuna.tell(turn.trial.number, 4.25)
+        study.optuna.tell(assignment.trial.number, 4.25)
     said: list[str] = []
 
     work([study.name], bench_of_each.url, tmp_path / "artifacts", threads=1, log=said.append)
@@ -220,9 +220,9 @@ def test_an_outcome_that_awaits_its_telling_is_never_overwritten_however_many_di
     study: Study, bench_of_each: Bench, dead: Process
 ) -> None:
     engine = bench_of_each.engine
-    turn = next_assignment_of(study, engine, dead, 30.0)
-    assert turn is not None
-    record_result(engine, turn.claim, DONE)
+    assignment = next_assignment_of(study, engine, dead, 30.0)
+    assert assignment is not None
+    record_result(engine, assignment.claim, DONE)
     for i in range(MAX_DEATHS + 1):
         recover(study, engine, OrphanDetector(grace_s=10.0))
         again = next_assignment_of(study, engine, dataclasses.replace(dead, name=f"{dead.name}.{i}"), 30.0)
@@ -241,11 +241,11 @@ def test_a_trial_asked_for_by_a_worker_that_died_before_noting_it_goes_on(
     stray = study.optuna.ask()
     recover(study, engine, OrphanDetector(grace_s=10.0))
 
-    turn = next_assignment_of(study, engine, this_process(), 30.0)
+    assignment = next_assignment_of(study, engine, this_process(), 30.0)
 
-    assert turn is not None
-    assert turn.trial.number == stray.number
-    assert dict(turn.params) == point
+    assert assignment is not None
+    assert assignment.trial.number == stray.number
+    assert dict(assignment.params) == point
     assert len(study.optuna.get_trials()) == 1
 
 
