@@ -126,7 +126,7 @@ def test_what_a_study_no_longer_keeps_leaves_the_bucket_and_all_else_stays_there
     for identifier in held[1:3]:
         with pytest.raises(ArtifactNotFound):
             store.artifacts.open_reader(identifier)
-    notes = [get_note(Trial(mine.study, trial._trial_id)) for trial in mine.study.get_trials()]
+    notes = [get_note(Trial(mine.optuna, trial._trial_id)) for trial in mine.optuna.get_trials()]
     assert ["were removed" in (note or "") for note in notes] == [False, True, True, False]
 
 

@@ -110,5 +110,5 @@ def test_a_study_files_name_stands_for_all_its_families(bench: Any, make_spec: A
 def test_the_stored_study_file_is_plain_json(bench: Any, make_spec: Any) -> None:
     """A study must load in a later version, so it is kept as its document and not as a pickle."""
     made = bench.create(make_spec())
-    document = json.loads(made.study.user_attrs[SPEC])
+    document = json.loads(made.optuna.user_attrs[SPEC])
     assert document["sampler"] == {"name": "random", "startup_trials": SamplerSpec().startup_trials}
