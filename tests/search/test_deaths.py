@@ -30,7 +30,7 @@ def assignment_of(study: Study, engine: Any, process: Process) -> Assignment:
 
 
 def dies(study: Study, engine: Any, n: int, epoch: int | None = None) -> str | None:
-    """The n-th worker takes the trial, reports `epoch`, is killed; the outcome it was met with."""
+    """The n-th worker takes the trial, reports `epoch`, is killed; the result it was met with."""
     here = this_process()
     assignment = assignment_of(
         study, engine, dataclasses.replace(here, name=f"w{n}", started=(here.started or 0) - 1)
@@ -45,8 +45,8 @@ def dies(study: Study, engine: Any, n: int, epoch: int | None = None) -> str | N
 def test_deaths_with_an_epoch_between_them_never_fail_a_trial(study: Study, bench_of_each: Bench) -> None:
     """A pre-empted machine: killed again and again, but each time farther on."""
     engine = bench_of_each.engine
-    outcomes = [dies(study, engine, n, epoch=n) for n in range(2 * MAX_DEATHS)]
-    assert outcomes == [None] * 2 * MAX_DEATHS
+    results = [dies(study, engine, n, epoch=n) for n in range(2 * MAX_DEATHS)]
+    assert results == [None] * 2 * MAX_DEATHS
     with engine.begin() as connection:
         assert connection.execute(sqlalchemy.select(SLOTS.c.deaths, SLOTS.c.reached)).one() == (0, 2 * MAX_DEATHS - 1)
 
@@ -57,9 +57,9 @@ def test_deaths_at_one_and_the_same_epoch_fail_it_though_it_had_got_so_far(study
     assert [dies(study, engine, n) for n in range(1, MAX_DEATHS + 1)] == [None] * MAX_DEATHS
     last = assignment_of(study, engine, this_process())
     assert last.claim.result is not None
-    outcome = TrialResult.decode(last.claim.result)
-    assert outcome.fate == Fate.FAILED
-    assert f"took {MAX_DEATHS} workers with it and no epoch was finished in between" in outcome.reason
+    result = TrialResult.decode(last.claim.result)
+    assert result.fate == Fate.FAILED
+    assert f"took {MAX_DEATHS} workers with it and no epoch was finished in between" in result.reason
 
 
 def test_an_epoch_ends_the_row(study: Study, bench_of_each: Bench) -> None:

@@ -1,4 +1,4 @@
-"""Sweeps: who is dead and who only slow, and what becomes of the trials of the dead."""
+"""Recovery: which workers are dead and which only slow, and what becomes of the trials of the dead ones."""
 
 import dataclasses
 import os
@@ -65,7 +65,7 @@ def orphans(detector: OrphanDetector, engine: Engine, at_s: float) -> list[int]:
     return [orphan.slot for orphan in detector.find(engine, STUDY, at_s)]
 
 
-# Lookout.
+# OrphanDetector.
 
 
 def test_a_dead_process_of_this_host_is_seen_at_once_though_its_lease_is_fresh(
@@ -154,7 +154,7 @@ def test_an_orphan_is_opened_once_among_racing_sweepers(engine: Engine, dead: Pr
         assert connection.execute(sqlalchemy.select(SLOTS.c.deaths)).scalar_one() == 1
 
 
-# Turns: what the next worker makes of what a dead one left.
+# Assignments: the next worker continues what a dead one left.
 
 
 def test_an_orphans_trial_goes_on_with_its_own_params_and_reports(
@@ -198,7 +198,7 @@ def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
 def test_a_worker_that_dies_around_its_tell_loses_nothing(
     told: bool, study: Study, bench_of_each: Bench, dead: Process, tmp_path: Path
 ) -> None:
-    """Its outcome was settled: the next worker tells it, or finds it told, and trains nothing again."""
+    """Its result was recorded: the next worker tells it, or finds it told, and trains nothing again."""
     engine = bench_of_each.engine
     assignment = next_assignment_of(study, engine, dead, 30.0)
     assert assignment is not None
@@ -249,7 +249,7 @@ def test_a_trial_asked_for_by_a_worker_that_died_before_noting_it_goes_on(
     assert len(study.optuna.get_trials()) == 1
 
 
-# Roster.
+# The list of workers.
 
 
 def test_the_roster_tells_working_stopped_and_died_apart(engine: Engine, dead: Process) -> None:
