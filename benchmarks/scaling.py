@@ -16,7 +16,7 @@ from statistics import median
 import sqlalchemy
 
 from benchmarks.chaos_place import Place, record
-from benchmarks.scaling_place import EPOCHS, Open, Worker, at_once, closed, past, worker
+from benchmarks.scaling_place import EPOCHS, Open, Worker, at_once, closed, create_study, past, worker
 from search.storage.open import open_engine
 from tests.support.postgres import private_postgres
 

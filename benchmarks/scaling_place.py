@@ -28,9 +28,10 @@ from search.storage.open import engine_of, open_engine, open_storage
 from search.storage.tables import SLOTS
 from search.study.spec import run_of
 from search.study.study import Study, load_study
-from search.trials import BY_SNR, Fate
-from search.worker.assign import next_assignment, recover
-from search.worker.result import TrialResult
+from search.trials import BY_SNR, FATE, WORKER, Fate
+from search.worker.assign import recover
+from search.worker.result import TrialResult, tell
+from tests.support.worker import next_assignment_of
 from training.config import to_document
 
 EPOCHS = 10
@@ -108,12 +109,12 @@ class Worker:
         meter, draw = self.meter, random.Random(0)
         with meter.at("turn"):
             recover(self.study, self.engine, self.detector)
-            turn = next_assignment(self.study, self.engine, self.process, LEASE_S)
-        if turn is None:
+            assignment = next_assignment_of(self.study, self.engine, self.process, LEASE_S)
+        if assignment is None:
             return False
-        trial = turn.trial
+        trial = assignment.trial
         with meter.at("attributes"), batch(trial.storage, trial._trial_id):
-            for name, value in attributes_of(self.study, turn.params).items():
+            for name, value in attributes_of(self.study, assignment.params).items():
                 trial.set_user_attr(name, value)
         for epoch in range(self.study.spec.epochs):
             with meter.at("report"):
@@ -126,10 +127,10 @@ class Worker:
         with meter.at("note"):
             put_note(trial.storage, self.study.optuna._study_id, trial._trial_id, NOTE, TRAINED)
         with meter.at("end"):
-            outcome = TrialResult(Fate.COMPLETE, draw.random(), EPOCHS)
-            assert record_result(self.engine, turn.claim, outcome.encode())
-            self.study.optuna.tell(trial, outcome.value)
-            close(self.engine, turn.claim, "finished")
+            result = TrialResult(Fate.COMPLETE, draw.random(), EPOCHS)
+            assert record_result(self.engine, assignment.claim, result.encode())
+            tell(self.study, trial, result)
+            close(self.engine, assignment.claim, "finished")
         return True
 
     def beat(self) -> None:
@@ -176,7 +177,7 @@ def closed(someone: Worker) -> None:
 
 
 def attributes_of(study: Study, params: Any) -> dict[str, Any]:
-    """The user attributes that a trial has at its end beside its worker's name, values of the usual size."""
+    """The user attributes that a trial has at its end besides its worker and its fate, values of the usual size."""
     run = json.dumps(to_document(run_of(study.spec, study.space, params, "simulated")))
     scores = ("si_sdr_db", "event_f1", "hr_within_5_bpm", "snr_improvement_db")
     by_snr = [f"si_sdr_db@{snr:+g}" for snr in study.spec.data.validation.snrs_db]
@@ -243,7 +244,7 @@ def _add_begun(tables: Any, study: Study, trial_id: int, params: Any, draw: rand
 def _add_ended(tables: Any, study: Study, trial_id: int, number: int, usual: Any, draw: random.Random) -> None:
     study_id = study.optuna._study_id
     kept = [
-        (models.TrialUserAttributeModel, {"trial_id": trial_id}, {"worker": "it", **usual}),
+        (models.TrialUserAttributeModel, {"trial_id": trial_id}, {WORKER: "it", FATE: str(Fate.COMPLETE), **usual}),
         (models.TrialSystemAttributeModel, {"trial_id": trial_id}, dict(map(artifact, range(5), ARTIFACTS))),
         (
             models.StudySystemAttributeModel,

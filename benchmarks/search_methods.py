@@ -67,7 +67,7 @@ def grid(name: str, pruner: Pruner) -> Method:
 
 
 def ours(name: str, sampler: SamplerSpec, pruner: PrunerSpec) -> Method:
-    """As a worker of a study file does it: search.worker.assign.next_assignment without its database."""
+    """As a worker of a study file does it: search.worker.assign.assign without its database."""
 
     def start(table: Table, seed: int) -> tuple[optuna.Study, Ask]:
         study = optuna.create_study(

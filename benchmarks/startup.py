@@ -59,12 +59,12 @@ def stop(*_):
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(used.ru_utime + used.ru_stime, time.perf_counter() - began, "-", flush=True)
     os._exit(0)
-trial.train = lambda *parts, check_stop: first(*parts, check_stop=stop)
+trial.train = lambda *parts, check_stop, **more: first(*parts, check_stop=stop, **more)
 copy = f"{sys.argv[1]}/copy{os.getpid()}.db"
 shutil.copy(sys.argv[1] + "/studies.db", copy)
-def say(line):
+def log(line):
     print(line, file=sys.stderr)
-work(["startup"], "sqlite:///" + copy, sys.argv[1] + "/artifacts", threads=1, say=say)
+work(["startup"], "sqlite:///" + copy, sys.argv[1] + "/artifacts", threads=1, log=log)
 """
 
 STUDY = """

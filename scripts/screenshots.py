@@ -151,7 +151,7 @@ def photograph(chromium: Any, address: str, folder: Path) -> None:
     from search.study.study import load_studies
 
     best, trial = best_of(load_studies(NAME, open_storage(f"sqlite:///{folder}/studies.db")))
-    study, report = f"{address}studies/{best.study._study_id}", f"file://{folder.resolve()}/report.html"
+    study, report = f"{address}studies/{best.optuna._study_id}", f"file://{folder.resolve()}/report.html"
     page = chromium.new_context(viewport=SIZE, color_scheme="light").new_page()
     page.set_default_timeout(PATIENCE_MS)
 

@@ -25,7 +25,7 @@ def test_the_best_trial_is_found_seen_heard_downloaded_and_trained(
     """Only what stands on the pages is clicked; nothing is asked of another host, and no script fails."""
     assert drivebeat("create", str(study_file(budget={"trials": 3}))).code == 0
     assert drivebeat("work", "tiny", "--threads", "1").code == 0
-    best = best_trial(load_study("tiny", open_storage("sqlite:///studies.db")))
+    best = best_trial(load_study("tiny", open_storage("sqlite:///studies.db")).optuna)
     assert best is not None
     with dashboard(tmp_path) as address, headless_chromium() as chromium:
         page = chromium.new_page(accept_downloads=True)

@@ -19,6 +19,7 @@ from search.errors import StudyError
 from search.study.confirm import Confirmed, confirm, export_confirmed, finalists
 from search.study.spec import run_of
 from search.study.study import Study
+from search.trials import RUN
 from tests.support.waiting import wait_for
 from training.config import read_run, to_document
 from training.errors import TrainingFailed
@@ -33,11 +34,11 @@ def tiny(bench: Any, make_spec: Any) -> Study:
     """Trials as if they had run: 3, 4 and 0 are the best that are complete and feasible, in this order."""
     made: Study = bench.create(make_spec(seed=5, budget={"trials": 5}))
     for value, constraint in TOLD:
-        trial = made.study.ask(fixed_distributions=dict(made.space.sampled))
+        trial = made.optuna.ask(fixed_distributions=dict(made.space.sampled))
         trial.set_user_attr(RUN, json.dumps(to_document(run_of(made.spec, made.space, trial.params))))
         if constraint is not None:
             trial.set_constraint("n_parameters", constraint)
-        made.study.tell(trial, value, state=TrialState.PRUNED if value is None else TrialState.COMPLETE)
+        made.optuna.tell(trial, value, state=TrialState.PRUNED if value is None else TrialState.COMPLETE)
     return made
 
 
@@ -130,7 +131,7 @@ def test_the_command_trains_each_once_and_writes_the_best_with_its_spread(
     assert confirmed["mean"] == pytest.approx(statistics.fmean(confirmed["scores"]))
     assert confirmed["spread"] == pytest.approx(statistics.stdev(confirmed["scores"]))
     run = read_run(tmp_path / "best.yaml")
-    assert to_document(run) == json.loads(tiny.study.get_trials()[best["trial"]].user_attrs[RUN])
+    assert to_document(run) == json.loads(tiny.optuna.get_trials()[best["trial"]].user_attrs[RUN])
     again = dataclasses.replace(run, fit=dataclasses.replace(run.fit, seed=7))
     assert list(train(again, corpus, tmp_path / "by-hand"))[-1].best_score == confirmed["scores"][1]
     assert f"trial {best['trial']} of tiny, si_sdr_db {best['mean']:+.3f} (spread" in done.out

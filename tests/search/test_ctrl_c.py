@@ -117,7 +117,7 @@ def is_alive(pid: int) -> bool:
 def test_it_stops_the_workers_and_gives_their_trials_back_however_often_it_is_pressed(
     presses: int, typed_at: Callable[[], Terminal], bench: Any, make_spec: Any
 ) -> None:
-    study = bench.create(make_spec(epochs=2000, pruner={"name": "none"}, budget={"trials": 4})).study
+    study = bench.create(make_spec(epochs=2000, pruner={"name": "none"}, budget={"trials": 4})).optuna
     terminal = typed_at()
     wait_at(terminal, lambda: sum(bool(trial.intermediate_values) for trial in study.get_trials()) == 2)
     at_work = [row.process.pid for row in workers(bench.engine)]

@@ -11,9 +11,11 @@ from search.queue.workers import Process, this_process
 from search.storage.tables import SLOTS
 from search.study.study import Study
 from search.trials import Fate
-from search.worker.assign import MAX_DEATHS, Assignment, next_assignment, recover
+from search.worker.assign import MAX_DEATHS, recover
+from search.worker.context import Assignment
 from search.worker.result import TrialResult
 from tests.support.study import Bench, MakeSpec
+from tests.support.worker import next_assignment_of
 
 
 @pytest.fixture
@@ -21,30 +23,30 @@ def study(bench_of_each: Bench, make_spec: MakeSpec) -> Study:
     return bench_of_each.create(make_spec(epochs=9, budget={"trials": 2}))
 
 
-def turn_of(study: Study, engine: Any, process: Process) -> Assignment:
-    turn = next_assignment(study, engine, process, 30.0)
-    assert turn is not None
-    return turn
+def assignment_of(study: Study, engine: Any, process: Process) -> Assignment:
+    assignment = next_assignment_of(study, engine, process, 30.0)
+    assert assignment is not None
+    return assignment
 
 
 def dies(study: Study, engine: Any, n: int, epoch: int | None = None) -> str | None:
-    """The n-th worker takes the trial, reports `epoch`, is killed; the outcome it was met with."""
+    """The n-th worker takes the trial, reports `epoch`, is killed; the result it was met with."""
     here = this_process()
-    turn = turn_of(
+    assignment = assignment_of(
         study, engine, dataclasses.replace(here, name=f"w{n}", started=(here.started or 0) - 1)
     )  # a former pid
-    assert turn.trial.number == 0
+    assert assignment.trial.number == 0
     if epoch is not None:
-        turn.trial.report(float(epoch), epoch)
+        assignment.trial.report(float(epoch), epoch)
     assert recover(study, engine, OrphanDetector(grace_s=10.0)) == [0]
-    return turn.claim.result
+    return assignment.claim.result
 
 
 def test_deaths_with_an_epoch_between_them_never_fail_a_trial(study: Study, bench_of_each: Bench) -> None:
     """A pre-empted machine: killed again and again, but each time farther on."""
     engine = bench_of_each.engine
-    outcomes = [dies(study, engine, n, epoch=n) for n in range(2 * MAX_DEATHS)]
-    assert outcomes == [None] * 2 * MAX_DEATHS
+    results = [dies(study, engine, n, epoch=n) for n in range(2 * MAX_DEATHS)]
+    assert results == [None] * 2 * MAX_DEATHS
     with engine.begin() as connection:
         assert connection.execute(sqlalchemy.select(SLOTS.c.deaths, SLOTS.c.reached)).one() == (0, 2 * MAX_DEATHS - 1)
 
@@ -53,11 +55,11 @@ def test_deaths_at_one_and_the_same_epoch_fail_it_though_it_had_got_so_far(study
     engine = bench_of_each.engine
     dies(study, engine, 0, epoch=3)
     assert [dies(study, engine, n) for n in range(1, MAX_DEATHS + 1)] == [None] * MAX_DEATHS
-    last = turn_of(study, engine, this_process())
+    last = assignment_of(study, engine, this_process())
     assert last.claim.result is not None
-    outcome = TrialResult.decode(last.claim.result)
-    assert outcome.fate == Fate.FAILED
-    assert f"took {MAX_DEATHS} workers with it and no epoch was finished in between" in outcome.reason
+    result = TrialResult.decode(last.claim.result)
+    assert result.fate == Fate.FAILED
+    assert f"took {MAX_DEATHS} workers with it and no epoch was finished in between" in result.reason
 
 
 def test_an_epoch_ends_the_row(study: Study, bench_of_each: Bench) -> None:
@@ -70,9 +72,9 @@ def test_a_trial_given_back_in_order_is_no_death(study: Study, bench_of_each: Be
     """SIGTERM, as by SLURM before it takes a machine: however often."""
     engine = bench_of_each.engine
     for n in range(2 * MAX_DEATHS):
-        turn = turn_of(study, engine, dataclasses.replace(this_process(), name=f"w{n}"))
-        assert turn.claim.result is None
-        assert close(engine, turn.claim, "open")
+        assignment = assignment_of(study, engine, dataclasses.replace(this_process(), name=f"w{n}"))
+        assert assignment.claim.result is None
+        assert close(engine, assignment.claim, "open")
     with engine.begin() as connection:
         assert connection.execute(sqlalchemy.select(SLOTS.c.deaths)).scalar_one() == 0
 

@@ -21,7 +21,7 @@ def _search(spec: StudySpec, folder: Path, n_workers: int, kill_after: int | Non
     """Search with real worker processes; kill one of them once `kill_after` trials exist; the exported file."""
     folder.mkdir()
     url = f"sqlite:///{folder}/studies.db"
-    study = create(spec, open_storage(url), open_engine(url))[0].study
+    study = create(spec, open_storage(url), open_engine(url))[0].optuna
     worker = command("work", spec.name, "--artifacts", str(folder / "artifacts"))
 
     def start() -> subprocess.Popen[bytes]:

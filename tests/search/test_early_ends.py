@@ -35,7 +35,7 @@ def collapsed(bench: Any, make_spec: Any, tmp_path: Path) -> Any:
 
 
 def test_it_is_pruned_at_the_second_silent_validation_with_that_reason(collapsed: Any) -> None:
-    (trial,) = collapsed.study.get_trials()
+    (trial,) = collapsed.optuna.get_trials()
     assert trial.state is TrialState.PRUNED
     # as_judged from the 100th step on, so the second epoch is the first that counts and the third the second in a row
     assert list(trial.intermediate_values) == [0, 1, 2]
@@ -45,8 +45,8 @@ def test_it_is_pruned_at_the_second_silent_validation_with_that_reason(collapsed
 
 
 def test_its_note_and_drivebeat_show_tell_the_reason(collapsed: Any, bench: Any, drivebeat: Callable[..., Any]) -> None:
-    (trial,) = collapsed.study.get_trials()
-    assert "output fell to silence" in (get_note(Trial(collapsed.study, trial._trial_id)) or "")
+    (trial,) = collapsed.optuna.get_trials()
+    assert "output fell to silence" in (get_note(Trial(collapsed.optuna, trial._trial_id)) or "")
     said = drivebeat("show", "tiny", "--storage", bench.url)
     assert said.code == 0
     assert "trial 0 collapsed: output fell to silence" in said.out

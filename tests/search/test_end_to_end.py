@@ -55,7 +55,7 @@ def test_create_launch_export_train_evaluate_apply(
     again = cli_in("launch", "tiny", "--workers", "2")
     assert again.returncode == 0
     assert "its budget of 6 trials is spent" in again.stdout
-    assert len(load_study("tiny", open_storage(url)).study.get_trials()) == 6
+    assert len(load_study("tiny", open_storage(url)).optuna.get_trials()) == 6
 
     best = best_trial(study.optuna)
     assert best is not None
@@ -98,7 +98,7 @@ def test_a_killed_worker_is_started_again_and_ctrl_c_stops_a_launch_in_order(
     fixed = {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 12, "gain_ramp": "none"}
     assert drivebeat("create", str(study_file(fixed=fixed, budget={"trials": 2}, epochs=6))).code == 0
     url = f"sqlite:///{tmp_path}/studies.db"
-    engine, study = open_engine(url), load_study("tiny", open_storage(url)).study
+    engine, study = open_engine(url), load_study("tiny", open_storage(url)).optuna
 
     def launch() -> subprocess.Popen[str]:
         return subprocess.Popen(

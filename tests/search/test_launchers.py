@@ -96,7 +96,7 @@ def test_device_and_threads_stand_in_the_environment_before_the_worker_imports_t
         a_launch(tmp_path, url=POSTGRES), tmp_path / "logs" / "w.log", 3, "GPU-7f3a"
     )
     assert process.wait(30) == 0
-    assert last_line_of(log) == f"GPU-7f3a 3 {POSTGRES}"
+    assert last_line_of(tmp_path / "logs" / "w.log") == f"GPU-7f3a 3 {POSTGRES}"
 
 
 def test_the_command_holds_no_storage_url(tmp_path: Path) -> None:

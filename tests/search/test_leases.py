@@ -37,14 +37,14 @@ def beat(engine: Engine, held: Claim) -> bool:
         return renew(connection, held, 30.0)
 
 
-def hand_over(engine: Engine, held: Claim, to: Process, outcome: str | None = None) -> Claim:
+def hand_over(engine: Engine, held: Claim, to: Process, result: str | None = None) -> Claim:
     """What happens to the slot of a worker that is taken for dead."""
     with engine.begin() as connection:
         connection.execute(update(SLOTS).values(expires_at=0.0))
     detector = OrphanDetector(grace_s=0.0)
     detector.find(engine, held.study, 0.0)
     (orphan,) = (o for o in detector.find(engine, held.study, 1.0) if o.slot == held.slot)
-    assert reopen(engine, orphan, outcome=outcome)
+    assert reopen(engine, orphan, result=result)
     again = claim(engine, held.study, to, 30.0)
     assert again is not None
     return again
@@ -78,11 +78,11 @@ def test_an_open_slot_is_taken_before_a_new_one_and_with_the_trial_that_ran_in_i
     record_trial(engine, first, 11)
     close(engine, first, "open")
 
-    again = claim(engine, STUDY, elsewhere("c"), 30.0, fresh=False)
+    again = claim(engine, STUDY, elsewhere("c"), 30.0, new=False)
 
     assert again is not None
     assert (again.slot, again.trial, again.token) == (0, 11, 2)
-    assert claim(engine, STUDY, elsewhere("d"), 30.0, fresh=False) is None
+    assert claim(engine, STUDY, elsewhere("d"), 30.0, new=False) is None
 
 
 def test_a_worker_that_lost_sight_of_its_claim_gets_the_same_slot_again(engine: Engine, take: Take) -> None:

@@ -15,10 +15,11 @@ from search.queue.slots import close, progress
 from search.queue.workers import this_process
 from search.study.study import Study
 from search.trials import Fate, best_trial
-from search.worker.assign import next_assignment
+from search.worker.build import BuiltTrial, build
+from search.worker.context import Assignment, WorkerContext
 from search.worker.result import MEMORY, TrialResult, as_judged, failure, tell
-from search.worker.trial import run_trial
 from search.worker.worker import work
+from tests.support.worker import next_assignment_of
 
 
 def host_allocation() -> None:
@@ -40,10 +41,10 @@ def python_allocation() -> None:
 def test_memory_that_is_short_is_called_so_whoever_says_it(allocate: Callable[[], None], place: str) -> None:
     with pytest.raises((RuntimeError, MemoryError)) as raised:
         allocate()
-    outcome = failure(raised.value)
-    assert outcome.reason.startswith(f"out of memory on the {place}")
-    assert "\n" not in outcome.reason
-    assert (outcome.state, outcome.out_of_memory, outcome.fits) == ("failed", True, False)
+    result = failure(raised.value)
+    assert result.reason.startswith(f"out of memory on the {place}")
+    assert "\n" not in result.reason
+    assert (result.fate, result.out_of_memory, result.fits) == (Fate.FAILED, True, False)
 
 
 @pytest.mark.parametrize(
@@ -57,22 +58,22 @@ def test_memory_that_is_short_is_called_so_whoever_says_it(allocate: Callable[[]
     ],
 )
 def test_words_of_libraries_below_torch_count_and_others_do_not(error: Exception, place: str | None) -> None:
-    outcome = failure(error)
-    assert outcome.out_of_memory == (place is not None)
-    assert outcome.reason.startswith(f"out of memory on the {place}" if place else type(error).__name__)
-    assert TrialResult.decode(outcome.encode()) == outcome
+    result = failure(error)
+    assert result.out_of_memory == (place is not None)
+    assert result.reason.startswith(f"out of memory on the {place}" if place else type(error).__name__)
+    assert TrialResult.decode(result.encode()) == result
 
 
 @pytest.fixture
 def wide_ones_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials of width 16 find no memory."""
 
-    def run(turn: Any, *rest: Any) -> TrialResult:
-        if turn.params["width"] == 16:
+    def build_narrow(context: WorkerContext, assignment: Assignment) -> BuiltTrial:
+        if assignment.params["width"] == 16:
             device_allocation()
-        return run_trial(turn, *rest)
+        return build(context, assignment)
 
-    monkeypatch.setattr("search.worker.worker.run_trial", run)
+    monkeypatch.setattr("search.worker.trial.build", build_narrow)
 
 
 POINTS = [{"width": 16, "learning_rate": 1e-3}, {"width": 8, "learning_rate": 1e-3}]
@@ -113,13 +114,13 @@ def n_wide(study: Study, engine: Any, n_trials: int) -> int:
     """Run the study without training, trials of width 16 out of memory; how many of those the second half has."""
     wide = []
     for _ in range(n_trials):
-        turn = next_assignment(study, engine, this_process(), 60.0)
-        assert turn is not None
-        wide.append(turn.params["width"] == 16)
+        assignment = next_assignment_of(study, engine, this_process(), 60.0)
+        assert assignment is not None
+        wide.append(assignment.params["width"] == 16)
         error = RuntimeError("CUDA out of memory")
-        outcome = as_judged(study, failure(error)) if wide[-1] else TrialResult(Fate.COMPLETE, 1.0, 1)
-        tell(study, turn.trial, outcome)
-        close(engine, turn.claim, "failed" if outcome.fate == Fate.FAILED else "finished")
+        result = as_judged(study, failure(error)) if wide[-1] else TrialResult(Fate.COMPLETE, 1.0, 1)
+        tell(study, assignment.trial, result)
+        close(engine, assignment.claim, "failed" if result.fate == Fate.FAILED else "finished")
     return sum(wide[n_trials // 2 :])
 
 

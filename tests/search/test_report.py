@@ -156,7 +156,7 @@ def test_the_page_tells_what_was_searched_and_what_came_of_it(full: Made) -> Non
         "Search report: tiny",
         f"trial {best.number} of tiny (autoencoder): si_sdr_db 2.50 dB",
         "one of 8, 16",  # the range of width
-        full.source.fingerprint,
+        full.study.fingerprint,
         "RuntimeError: <boom>",
         "9,999 parameters, 10 allowed",
         "10/1/1/1",

@@ -15,7 +15,8 @@ from search.sampling.samplers import SAMPLERS
 from search.storage.open import open_engine, open_storage
 from search.study.finished import EXHAUSTED, stop_reason
 from search.study.study import load_study
-from search.worker.assign import Assignment, next_assignment
+from search.worker.context import Assignment
+from tests.support.worker import next_assignment_of
 
 GRID = {"width": {"choices": [8, 16]}, "learning_rate": {"low": 0.001, "high": 0.003, "step": 0.001}}
 
@@ -29,29 +30,29 @@ class Worker:
         self.process = Process(f"worker-{number}", "elsewhere", number, None)
 
     def ask(self) -> Assignment | None:
-        return next_assignment(self.study, self.engine, self.process, 60.0)
+        return next_assignment_of(self.study, self.engine, self.process, 60.0)
 
-    def tell(self, turn: Assignment, prune: bool = False) -> None:
-        value = sum(float(v) for v in turn.params.values() if isinstance(v, int | float))
-        turn.trial.report(value, 0)
+    def tell(self, assignment: Assignment, prune: bool = False) -> None:
+        value = sum(float(v) for v in assignment.params.values() if isinstance(v, int | float))
+        assignment.trial.report(value, 0)
         if prune:
-            self.study.optuna.tell(turn.trial, state=TrialState.PRUNED)
+            self.study.optuna.tell(assignment.trial, state=TrialState.PRUNED)
         else:
-            self.study.optuna.tell(turn.trial, value)
-        close(self.engine, turn.claim, "finished")
+            self.study.optuna.tell(assignment.trial, value)
+        close(self.engine, assignment.claim, "finished")
 
 
 def run_side_by_side(url: str, name: str, n_workers: int = 3) -> list[Assignment]:
-    """Workers ask while the others' trials are still running, until there is no turn left."""
+    """Workers ask while the others' trials are still running, until there is none left."""
     workers = [Worker(url, name, number) for number in range(n_workers)]
-    turns: list[Assignment] = []
-    while got := [(worker, turn) for worker in workers if (turn := worker.ask()) is not None]:
-        for worker, turn in reversed(got):
-            worker.tell(turn, prune=turn.trial.number % 5 == 4)
-            turns.append(turn)
+    assignments: list[Assignment] = []
+    while got := [(worker, assignment) for worker in workers if (assignment := worker.ask()) is not None]:
+        for worker, assignment in reversed(got):
+            worker.tell(assignment, prune=assignment.trial.number % 5 == 4)
+            assignments.append(assignment)
     for worker in workers:
         worker.engine.dispose()
-    return turns
+    return assignments
 
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
@@ -68,8 +69,8 @@ def test_no_point_is_given_twice_and_the_budget_is_met_exactly(sampler: str, ben
         budget={"trials": 14},
     )
     study = bench.create(spec)
-    turns = run_side_by_side(bench.url, "tiny")
-    keys = [key_of(turn.params, study.space.sampled) for turn in turns]
+    assignments = run_side_by_side(bench.url, "tiny")
+    keys = [key_of(assignment.params, study.space.sampled) for assignment in assignments]
     assert len(keys) == len(set(keys)) == 14
     state = progress(bench.engine, "tiny")
     assert (state.finished, state.claimed, state.open) == (14, 0, 0)
@@ -81,9 +82,9 @@ def test_a_finite_space_is_tried_whole_and_then_the_search_ends_below_its_budget
     sampler: str, bench: Any, make_spec: Any
 ) -> None:
     study = bench.create(make_spec(sampler={"name": sampler}, ranges=GRID, budget={"trials": 50}))
-    turns = run_side_by_side(bench.url, "tiny")
-    tried = {(turn.params["width"], round(turn.params["learning_rate"], 6)) for turn in turns}
-    assert len(turns) == 6
+    assignments = run_side_by_side(bench.url, "tiny")
+    tried = {(assignment.params["width"], round(assignment.params["learning_rate"], 6)) for assignment in assignments}
+    assert len(assignments) == 6
     assert tried == {(width, rate) for width in (8, 16) for rate in (0.001, 0.002, 0.003)}
     assert stop_reason(study, bench.engine) == EXHAUSTED
 
@@ -91,7 +92,7 @@ def test_a_finite_space_is_tried_whole_and_then_the_search_ends_below_its_budget
 def test_workers_draw_different_points_from_one_study_seed(bench: Any, make_spec: Any) -> None:
     """Equal seeds in two workers would draw the same point."""
     bench.create(make_spec(sampler={"name": "random"}, budget={"trials": 8}))
-    rates = [turn.params["learning_rate"] for turn in run_side_by_side(bench.url, "tiny", n_workers=4)]
+    rates = [assignment.params["learning_rate"] for assignment in run_side_by_side(bench.url, "tiny", n_workers=4)]
     assert len(set(rates)) == 8
 
 
@@ -103,7 +104,7 @@ def test_the_same_study_on_one_worker_draws_the_same_points_again(make_spec: Any
 
         spec = make_spec(sampler={"name": "tpe", "startup_trials": 3}, budget={"trials": 8})
         create(spec, open_storage(url), open_engine(url))
-        return [json.dumps(dict(turn.params)) for turn in run_side_by_side(url, "tiny", n_workers=1)]
+        return [json.dumps(dict(assignment.params)) for assignment in run_side_by_side(url, "tiny", n_workers=1)]
 
     assert points(tmp_path / "a") == points(tmp_path / "b")
 
@@ -117,9 +118,11 @@ def test_enqueued_points_run_first_once_and_are_not_drawn_again(bench: Any, make
     spec = make_spec(sampler={"name": "grid"}, ranges=GRID, enqueue=enqueue, budget={"trials": 50})
     bench.create(spec)
     bench.create(spec)
-    turns = run_side_by_side(bench.url, "tiny", n_workers=2)
-    tried = [(turn.params["width"], round(turn.params["learning_rate"], 6)) for turn in turns]
-    by_number = [point for _, point in sorted(zip((turn.trial.number for turn in turns), tried, strict=True))]
+    assignments = run_side_by_side(bench.url, "tiny", n_workers=2)
+    tried = [(assignment.params["width"], round(assignment.params["learning_rate"], 6)) for assignment in assignments]
+    by_number = [
+        point for _, point in sorted(zip((assignment.trial.number for assignment in assignments), tried, strict=True))
+    ]
     assert by_number[:2] == [(16, 0.002), (8, 0.001)]
     assert len(tried) == len(set(tried)) == 6
 
@@ -129,9 +132,9 @@ def test_enqueued_points_a_hair_apart_all_run_and_made_again_add_none(bench: Any
     spec = make_spec(enqueue=[{"width": 8, "learning_rate": rate} for rate in rates], budget={"trials": 3})
     bench.create(spec)
     again = bench.create(spec)
-    assert [trial.system_attrs["fixed_params"]["learning_rate"] for trial in again.study.trials] == rates
-    turns = run_side_by_side(bench.url, "tiny")
-    assert sorted(turn.params["learning_rate"] for turn in turns) == rates
+    assert [trial.system_attrs["fixed_params"]["learning_rate"] for trial in again.optuna.trials] == rates
+    assignments = run_side_by_side(bench.url, "tiny")
+    assert sorted(assignment.params["learning_rate"] for assignment in assignments) == rates
 
 
 def test_a_point_that_cannot_exist_is_not_proposed(bench: Any, make_spec: Any) -> None:
@@ -144,9 +147,9 @@ def test_a_point_that_cannot_exist_is_not_proposed(bench: Any, make_spec: Any) -
         budget={"trials": 12},
     )
     bench.create(spec)
-    turns = run_side_by_side(bench.url, "tiny")
-    assert len(turns) == 12
-    assert all(turn.params["levels"] * 6 % turn.params["nhead"] == 0 for turn in turns)
+    assignments = run_side_by_side(bench.url, "tiny")
+    assert len(assignments) == 12
+    assert all(assignment.params["levels"] * 6 % assignment.params["nhead"] == 0 for assignment in assignments)
 
 
 @pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"grid"}))
@@ -162,15 +165,15 @@ def test_infeasible_trials_and_hyperband_do_not_stop_a_sampler(sampler: str, ben
     )
     worker = Worker(bench.url, "tiny", 0)
     n = 0
-    while (turn := worker.ask()) is not None:
-        turn.trial.set_constraint("n_parameters", float(turn.params["width"] - 12))
-        if turn.params["width"] > 12:
-            worker.study.optuna.tell(turn.trial, state=TrialState.PRUNED)
-            close(worker.engine, turn.claim, "finished")
+    while (assignment := worker.ask()) is not None:
+        assignment.trial.set_constraint("n_parameters", float(assignment.params["width"] - 12))
+        if assignment.params["width"] > 12:
+            worker.study.optuna.tell(assignment.trial, state=TrialState.PRUNED)
+            close(worker.engine, assignment.claim, "finished")
         else:
-            turn.trial.report(0.5, 1)
-            turn.trial.should_prune()
-            worker.tell(turn)
+            assignment.trial.report(0.5, 1)
+            assignment.trial.should_prune()
+            worker.tell(assignment)
         n += 1
     assert n == 12
 

@@ -9,14 +9,13 @@ import pytest
 
 from benchmarks.chaos_place import Place
 from benchmarks.scaling import TABLES, main
-from benchmarks.scaling_place import EPOCHS, Worker, attributes_of, closed, past, study, worker
+from benchmarks.scaling_place import EPOCHS, Worker, attributes_of, closed, create_study, past, worker
 from search.artifacts.folder import open_artifacts
 from search.pages.notes import put_note
 from search.queue.slots import progress
-from search.queue.workers import this_process
-from search.worker.assign import next_assignment
-from search.worker.trial import Place as TrialPlace
-from search.worker.trial import Watch, run_trial
+from search.trials import FATE, WORKER, Fate
+from search.worker.trial import run_trial
+from tests.support.worker import worker_context
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def place(tmp_path: Path, recordings: Path) -> Place:
 
 @pytest.fixture
 def one(place: Place) -> Iterator[Worker]:
-    study(place, "simulated", "random", n_trials=3)
+    create_study(place, "simulated", "random", n_trials=3)
     found = worker(place.url, "simulated")
     yield found
     closed(found)
@@ -97,12 +96,12 @@ def test_simulated_trials_leave_the_attributes_of_real_ones(
     bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
 ) -> None:
     study = bench.create(make_spec(budget={"trials": 1}, epochs=1))
-    turn = next_assignment(study, bench.engine, this_process(), 60.0)
-    assert turn is not None
-    watch = Watch(lambda: None, lambda *_: None, lambda line: None)
-    assert run_trial(turn, study, corpus, TrialPlace(open_artifacts(tmp_path), 1), watch).state == "complete"
+    result = run_trial(worker_context(study, bench.engine, corpus, open_artifacts(tmp_path)))
+    assert result is not None
+    assert result.fate == Fate.COMPLETE
     (real,) = study.optuna.get_trials()
-    assert real.user_attrs.keys() - {"worker"} == attributes_of(study, turn.params).keys()
+    assert real.user_attrs[FATE] == Fate.COMPLETE
+    assert real.user_attrs.keys() - {WORKER, FATE} == attributes_of(study, real.params).keys()
 
 
 def test_a_note_is_written_without_reading_those_of_other_trials(one: Worker) -> None:

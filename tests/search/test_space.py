@@ -50,7 +50,7 @@ def test_a_range_is_narrowed_and_keeps_scale_and_steps() -> None:
     space = build_space(
         AUTOENCODER,
         SI_SDR,
-        study=(),
+        search=(),
         ranges={
             "learning_rate": RangeSpec(low=3e-4, high=3e-3),
             "width": RangeSpec(low=8, high=24),

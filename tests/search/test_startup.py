@@ -9,6 +9,7 @@ import pytest
 
 from search.study.finished import EXHAUSTED, stop_reason
 from search.study.record import load_records
+from search.study.study import decode_study
 from tests.support.program import ROOT, environment
 
 HEAVY = ("torch", "optuna", "sqlalchemy", "matplotlib", "scipy", "numpy", "pandas", "sklearn", "plotly")

@@ -106,7 +106,7 @@ def ends_of(distribution: BaseDistribution) -> tuple[Any, ...]:
 def test_heads_divide_what_they_split_wherever_the_config_classes_look(data: st.DataObject) -> None:
     """Not only the example studies: no draw from the declared ranges of the attention families is impossible."""
     family = data.draw(st.sampled_from([f for f in FAMILIES if hasattr(DENOISERS[f], "nhead")]))
-    spec = replace(spec_of(family), study=(), ranges={}, fixed={})
+    spec = replace(spec_of(family), search=(), ranges={}, fixed={})
     space = space_of(spec, family)
     point = {name: data.draw(values_of(distribution), name) for name, distribution in space.sampled.items()}
     model: Any = run_of(spec, space, point).model

@@ -20,7 +20,7 @@ def test_a_study_comes_back_as_it_was_made(bench_of_each: Any, make_spec: Any) -
     assert loaded.spec == spec
     assert dict(loaded.space.sampled) == dict(made.space.sampled)
     assert loaded.fingerprint == made.fingerprint
-    assert loaded.study.metric_names == ["si_sdr_db"]
+    assert loaded.optuna.metric_names == ["si_sdr_db"]
     assert progress(bench_of_each.engine, "tiny").budget == 4
 
 
@@ -30,7 +30,7 @@ def test_made_again_a_study_takes_a_new_budget_and_new_points_once(bench_of_each
     bench_of_each.create(more)
     bench_of_each.create(more)
     assert progress(bench_of_each.engine, "tiny").budget == 9
-    waiting = load_study("tiny", bench_of_each.storage).study.get_trials()
+    waiting = load_study("tiny", bench_of_each.storage).optuna.get_trials()
     assert [trial.system_attrs["fixed_params"] for trial in waiting] == [{"width": 8, "learning_rate": 0.002}]
 
 
@@ -79,7 +79,7 @@ def test_making_that_was_broken_off_is_done_again(bench: Any, make_spec: Any) ->
     half = optuna.create_study(storage=bench.storage, study_name="tiny", direction="maximize")
     half.set_user_attr(FAMILY, "autoencoder")
     bench.create(make_spec())
-    assert SPEC in load_study("tiny", bench.storage).study.user_attrs
+    assert SPEC in load_study("tiny", bench.storage).optuna.user_attrs
 
 
 def test_a_study_of_somebody_else_is_neither_taken_nor_loaded(bench: Any, make_spec: Any) -> None:
@@ -110,5 +110,5 @@ def test_a_study_files_name_stands_for_all_its_families(bench: Any, make_spec: A
 def test_the_stored_study_file_is_plain_json(bench: Any, make_spec: Any) -> None:
     """A study must load in a later version, so it is kept as its document and not as a pickle."""
     made = bench.create(make_spec())
-    document = json.loads(made.study.user_attrs[SPEC])
+    document = json.loads(made.optuna.user_attrs[SPEC])
     assert document["sampler"] == {"name": "random", "startup_trials": SamplerSpec().startup_trials}

@@ -69,15 +69,15 @@ def earlier(bench: Any, make_spec: Any) -> Study:
     """Four complete trials of a study over wider ranges, the better the wider."""
     made: Study = bench.create(make_spec(name="earlier", ranges={"width": {"choices": [8, 16, 24, 32]}}))
     for i, width in enumerate((8, 24, 16, 32)):
-        made.study.enqueue_trial({"width": width, "learning_rate": 0.001 * (1 + i)})
-        trial = made.study.ask(fixed_distributions=dict(made.space.sampled))
+        made.optuna.enqueue_trial({"width": width, "learning_rate": 0.001 * (1 + i)})
+        trial = made.optuna.ask(fixed_distributions=dict(made.space.sampled))
         trial.set_user_attr(RUN, json.dumps(to_document(run_of(made.spec, made.space, trial.params))))
-        made.study.tell(trial, float(width))
+        made.optuna.tell(trial, float(width))
     return made
 
 
 def waiting(name: str, url: str) -> list[dict[str, Any]]:
-    trials = load_study(name, open_storage(url)).study.get_trials(states=(TrialState.WAITING,))
+    trials = load_study(name, open_storage(url)).optuna.get_trials(states=(TrialState.WAITING,))
     return [trial.system_attrs["fixed_params"] for trial in trials]
 
 

@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 from search.errors import WorkerError
 from search.queue.slots import progress
 from search.study.study import load_study
-from search.worker.result import TrialResult
-from search.worker.trial import run_trial
+from search.worker.build import BuiltTrial, build
+from search.worker.context import Assignment, WorkerContext
 from search.worker.worker import work
 from tests.support.program import command, environment
 from tests.support.waiting import wait_for
@@ -77,14 +77,14 @@ def test_a_failure_now_and_then_does_not_cost_the_budget(
     """Every second trial fails, as by memory that another process holds; the budget is met all the same."""
     n = 0
 
-    def flaky(*args: Any) -> TrialResult:
+    def flaky(context: WorkerContext, assignment: Assignment) -> BuiltTrial:
         nonlocal n
         n += 1
         if n % 2:
             raise RuntimeError(f"CUDA out of memory, tried to allocate {n} GiB")
-        return run_trial(*args)
+        return build(context, assignment)
 
-    monkeypatch.setattr("search.worker.worker.run_trial", flaky)
+    monkeypatch.setattr("search.worker.trial.build", flaky)
     bench.create(make_spec(epochs=1, budget={"trials": 2}))
     assert work_here("tiny") == 4
     state = progress(bench.engine, "tiny")
@@ -126,7 +126,7 @@ def test_a_signal_in_a_long_epoch_ends_a_worker_in_order_and_the_trial_goes_on_e
         stderr=subprocess.PIPE,
         text=True,
     )
-    study = load_study("tiny", bench.storage).study
+    study = load_study("tiny", bench.storage).optuna
 
     def trains() -> bool:
         assert worker.poll() is None, worker.communicate()

@@ -32,7 +32,7 @@ def run_crowd(mode: str, n: int, url: str, *study: str) -> subprocess.CompletedP
 def main() -> None:
     mode, n, url, *rest = sys.argv[1:]
     if mode == "turns":
-        import search.worker.assign  # noqa: F401 - once, before the processes part
+        import tests.support.worker  # noqa: F401 - once, before the processes part
     start_at = time.time() + 0.3
     children = []
     for _ in range(int(n)):
@@ -60,12 +60,12 @@ def turns(url: str, name: str) -> list[list[object]]:
     from search.queue.slots import close
     from search.queue.workers import this_process
     from search.study.study import load_study
-    from search.worker.assign import next_assignment
+    from tests.support.worker import next_assignment_of
 
     engine = open_engine(url)
     study = load_study(name, open_storage(url))
     done: list[list[object]] = []
-    while (turn := next_assignment(study, engine, this_process(), 60.0)) is not None:
+    while (turn := next_assignment_of(study, engine, this_process(), 60.0)) is not None:
         value = float(turn.params["learning_rate"]) if "learning_rate" in turn.params else 0.0
         turn.trial.report(value, 0)
         if turn.trial.number % 3 == 2:

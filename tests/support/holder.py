@@ -1,4 +1,4 @@
-"""A process that holds the lock of a turn: `python -m tests.support.holder URL FOLDER`.
+"""A process that holds the lock of an assignment: `python -m tests.support.holder URL FOLDER`.
 
 It makes FOLDER/held once it has the lock, releases it when there is a file FOLDER/go, and then makes FOLDER/left.
 """
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from search.storage.locks import alone
+from search.storage.locks import exclusive
 from search.storage.open import open_engine
 from tests.support.program import environment
 from tests.support.waiting import wait_for
@@ -21,7 +21,7 @@ def start_holder(url: str, folder: Path) -> subprocess.Popen[bytes]:
 def main() -> None:
     url, place = sys.argv[1:]
     folder = Path(place)
-    with alone(open_engine(url), "turn", expires_s=60.0):
+    with exclusive(open_engine(url), "turn", expires_s=60.0):
         (folder / "held").touch()
         wait_for((folder / "go").exists, 600.0, 0.01)
     (folder / "left").touch()

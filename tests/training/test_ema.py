@@ -109,7 +109,7 @@ def test_stopped_after_any_epoch_and_resumed_is_bit_equal(
     first = train(run, corpus, tmp_path / "cut")
     for _ in range(n_done):
         next(first)
-    first.close()  # type: ignore[attr-defined]
+    first.close()
     assert reports(run, corpus, tmp_path / "cut") == whole
     states = [load_checkpoint(tmp_path / name / CHECKPOINT, CPU) for name in ("whole", "cut")]
     assert equal(states[0]["averaged"], states[1]["averaged"])

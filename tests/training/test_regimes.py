@@ -74,7 +74,7 @@ def test_a_run_cut_on_its_way_to_the_stop_stops_at_the_same_epoch(
     deal(1.0, 0.5, 0.4)
     first = train(run, corpus, tmp_path / "cut")
     next(first), next(first)
-    first.close()  # type: ignore[attr-defined]
+    first.close()
     assert reports(run, corpus, tmp_path / "cut") == whole
 
 
@@ -156,7 +156,7 @@ def test_a_checkpoint_of_before_these_fields_goes_on(
     whole = reports(run, corpus, tmp_path / "whole")
     first = train(run, corpus, tmp_path / "old")
     next(first)
-    first.close()  # type: ignore[attr-defined]
+    first.close()
 
     state = load_checkpoint(tmp_path / "old" / CHECKPOINT, CPU)
     document = json.loads(state["run"])

@@ -54,7 +54,7 @@ def test_stopped_after_any_epoch_and_resumed_is_bit_equal(
     first = train(run, corpus, tmp_path / "cut")
     for _ in range(n_done):
         next(first)
-    first.close()  # type: ignore[attr-defined]
+    first.close()
     assert reports(run, corpus, tmp_path / "cut") == whole
     assert equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
 

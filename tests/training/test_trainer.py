@@ -66,7 +66,7 @@ def test_closing_early_leaves_torch_as_it_was(make_run: MakeRun, corpus: Corpus,
     running = train(run, corpus, tmp_path)
     next(running)
     assert state() == before, "a caller between two epochs works under the loop's settings"
-    running.close()  # type: ignore[attr-defined]
+    running.close()
     assert state() == before
 
 

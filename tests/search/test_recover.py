@@ -1,4 +1,4 @@
-"""Sweeps: who is dead and who only slow, and what becomes of the trials of the dead."""
+"""Recovery: which workers are dead and which only slow, and what becomes of the trials of the dead ones."""
 
 import dataclasses
 import os
@@ -20,10 +20,11 @@ from search.queue.workers import Process, WorkerStatus, register, this_process, 
 from search.storage.tables import SLOTS
 from search.study.study import Study
 from search.trials import REASON, RESUMED, Fate
-from search.worker.assign import MAX_DEATHS, next_assignment, recover
+from search.worker.assign import MAX_DEATHS, recover
 from search.worker.result import TrialResult
 from search.worker.worker import work
 from tests.support.study import Bench, MakeSpec
+from tests.support.worker import next_assignment_of
 
 STUDY = "tiny"
 Take = Callable[..., Claim]
@@ -64,7 +65,7 @@ def orphans(detector: OrphanDetector, engine: Engine, at_s: float) -> list[int]:
     return [orphan.slot for orphan in detector.find(engine, STUDY, at_s)]
 
 
-# Lookout.
+# OrphanDetector.
 
 
 def test_a_dead_process_of_this_host_is_seen_at_once_though_its_lease_is_fresh(
@@ -153,19 +154,19 @@ def test_an_orphan_is_opened_once_among_racing_sweepers(engine: Engine, dead: Pr
         assert connection.execute(sqlalchemy.select(SLOTS.c.deaths)).scalar_one() == 1
 
 
-# Turns: what the next worker makes of what a dead one left.
+# Assignments: the next worker continues what a dead one left.
 
 
 def test_an_orphans_trial_goes_on_with_its_own_params_and_reports(
     study: Study, bench_of_each: Bench, dead: Process
 ) -> None:
     engine = bench_of_each.engine
-    first = next_assignment(study, engine, dead, 30.0)
+    first = next_assignment_of(study, engine, dead, 30.0)
     assert first is not None
     first.trial.report(-3.0, 0)
     assert recover(study, engine, OrphanDetector(grace_s=10.0)) == [first.trial.number]
 
-    again = next_assignment(study, engine, this_process(), 30.0)
+    again = next_assignment_of(study, engine, this_process(), 30.0)
 
     assert again is not None
     assert again.trial.number == first.trial.number
@@ -182,8 +183,8 @@ def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
     engine = bench_of_each.engine
     for i in range(MAX_DEATHS):
         process = dataclasses.replace(dead, name=f"{dead.name}.{i}")
-        turn = next_assignment(study, engine, process, 30.0)
-        assert turn is not None and turn.trial.number == 0 and turn.claim.result is None
+        assignment = next_assignment_of(study, engine, process, 30.0)
+        assert assignment is not None and assignment.trial.number == 0 and assignment.claim.result is None
         recover(study, engine, OrphanDetector(grace_s=10.0))
 
     work([study.name], bench_of_each.url, tmp_path / "artifacts", threads=1, log=lambda line: None)
@@ -197,13 +198,13 @@ def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
 def test_a_worker_that_dies_around_its_tell_loses_nothing(
     told: bool, study: Study, bench_of_each: Bench, dead: Process, tmp_path: Path
 ) -> None:
-    """Its outcome was settled: the next worker tells it, or finds it told, and trains nothing again."""
+    """Its result was recorded: the next worker tells it, or finds it told, and trains nothing again."""
     engine = bench_of_each.engine
-    turn = next_assignment(study, engine, dead, 30.0)
-    assert turn is not None
-    assert record_result(engine, turn.claim, TrialResult(Fate.COMPLETE, 4.25, 3).encode())
+    assignment = next_assignment_of(study, engine, dead, 30.0)
+    assert assignment is not None
+    assert record_result(engine, assignment.claim, TrialResult(Fate.COMPLETE, 4.25, 3).encode())
     if told:
-        study.optuna.tell(turn.trial.number, 4.25)
+        study.optuna.tell(assignment.trial.number, 4.25)
     said: list[str] = []
 
     work([study.name], bench_of_each.url, tmp_path / "artifacts", threads=1, log=said.append)
@@ -219,12 +220,12 @@ def test_an_outcome_that_awaits_its_telling_is_never_overwritten_however_many_di
     study: Study, bench_of_each: Bench, dead: Process
 ) -> None:
     engine = bench_of_each.engine
-    turn = next_assignment(study, engine, dead, 30.0)
-    assert turn is not None
-    record_result(engine, turn.claim, DONE)
+    assignment = next_assignment_of(study, engine, dead, 30.0)
+    assert assignment is not None
+    record_result(engine, assignment.claim, DONE)
     for i in range(MAX_DEATHS + 1):
         recover(study, engine, OrphanDetector(grace_s=10.0))
-        again = next_assignment(study, engine, dataclasses.replace(dead, name=f"{dead.name}.{i}"), 30.0)
+        again = next_assignment_of(study, engine, dataclasses.replace(dead, name=f"{dead.name}.{i}"), 30.0)
         assert again is not None
         assert again.claim.result == DONE
 
@@ -240,15 +241,15 @@ def test_a_trial_asked_for_by_a_worker_that_died_before_noting_it_goes_on(
     stray = study.optuna.ask()
     recover(study, engine, OrphanDetector(grace_s=10.0))
 
-    turn = next_assignment(study, engine, this_process(), 30.0)
+    assignment = next_assignment_of(study, engine, this_process(), 30.0)
 
-    assert turn is not None
-    assert turn.trial.number == stray.number
-    assert dict(turn.params) == point
+    assert assignment is not None
+    assert assignment.trial.number == stray.number
+    assert dict(assignment.params) == point
     assert len(study.optuna.get_trials()) == 1
 
 
-# Roster.
+# The list of workers.
 
 
 def test_the_roster_tells_working_stopped_and_died_apart(engine: Engine, dead: Process) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +12,12 @@ import numpy as np
 import pytest
 from optuna.artifacts.exceptions import ArtifactNotFound
 
-from search.artifacts.base import Checkpoints, TrialStore
-from search.artifacts.folder import checkpoint_folder, epochs_in, open_artifacts
-from search.queue.workers import this_process
-from search.worker.assign import next_assignment
+from search.artifacts.base import Checkpoints, TrialStore, checkpoint_folder, epochs_in
+from search.artifacts.folder import open_artifacts
+from search.study.study import Study
 from search.worker.result import TrialResult
-from search.worker.trial import Place, Watch, run_trial
+from search.worker.trial import run_trial
+from tests.support.worker import BrokenOff, CheckedStop, QuietHeartbeat, worker_context
 from training.checkpoint import save_checkpoint
 from training.trainer import CHECKPOINT, WEIGHTS
 
@@ -80,9 +79,9 @@ def train_epochs(checkpoints: Checkpoints, n_epochs: int, first: int = 0) -> Non
 
 @dataclass
 class Ran:
-    """What a trial came to: its outcome, its scores by epoch, and how many steps asked whether to go on."""
+    """What a trial came to: its result, its scores by epoch, and how many steps asked whether to go on."""
 
-    outcome: TrialResult | None = None
+    result: TrialResult | None = None
     scores: list[float] = field(default_factory=list)
     n_checks: int = 0
 
@@ -163,31 +162,32 @@ def test_another_worker_goes_on_from_the_store_to_the_same_bits(
     kind: Kind, bench: Any, make_spec: Any, corpus: Any
 ) -> None:
     """Broken off after two of four epochs, on another machine it trains two more and ends as if undisturbed."""
-    study = bench.create(make_spec(budget={"trials": 1}, epochs=4))
-    turn = next_assignment(study, bench.engine, this_process(), 30.0)
-    assert turn is not None
+    studies = [bench.create(make_spec(name=name, budget={"trials": 1}, epochs=4)) for name in ("tiny", "again")]
 
-    def run(machine: str, until: int = 99) -> Ran:
+    def run(study: Study, machine: str, until: int = 99) -> Ran:
         ran = Ran()
 
         def at(epoch: int, score: float) -> None:
             ran.scores.append(score)
             if epoch + 1 == until:
-                raise InterruptedError
+                raise BrokenOff
 
         def check() -> None:
             ran.n_checks += 1
 
-        with contextlib.suppress(InterruptedError):
-            place = Place(kind.open(machine), 1)
-            ran.result = run_trial(turn, study, corpus, place, Watch(check, at, lambda line: None))
+        changes = {"heartbeat": QuietHeartbeat(at), "stop": CheckedStop(check)}
+        context = worker_context(study, bench.engine, corpus, kind.open(machine), **changes)
+        with contextlib.suppress(BrokenOff):
+            ran.result = run_trial(context)
         return ran
 
-    broken, resumed = run("one", until=2), run("two")
-    kind.open("two").checkpoints(study.name, turn.trial.number, print).delete()
-    shutil.rmtree(kind.tmp_path / "scratch-one", ignore_errors=True)
-    undisturbed = run("one")
+    broken, resumed = run(studies[0], "one", until=2), run(studies[0], "two")
+    undisturbed = run(studies[1], "one")
+    params, others = (study.optuna.get_trials()[0].params for study in studies)
+    assert params == others
+    assert broken.result is None
     assert resumed.result == undisturbed.result is not None
     assert resumed.scores == undisturbed.scores
     assert broken.scores == undisturbed.scores[:2]
     assert resumed.n_checks < undisturbed.n_checks
+    assert [len(study.optuna.get_trials()) for study in studies] == [1, 1]

@@ -1,5 +1,6 @@
-"""The heart: it renews the lease, tells the epoch, notices a lost slot and a trial that hangs."""
+"""The heartbeat: it renews the lease, tells the epoch, notices a lost slot and a trial that hangs."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 
@@ -24,10 +25,10 @@ def heartbeat(engine: Engine) -> Iterator[Heartbeat]:
         yield beating
 
 
-def test_the_heart_renews_the_lease_and_tells_the_epoch(engine: Engine, heartbeat: Heartbeat, take: Take) -> None:
+def test_the_heartbeat_renews_the_lease_and_tells_the_epoch(engine: Engine, heartbeat: Heartbeat, take: Take) -> None:
     held = take(this_process(), lease_s=1.2)
-    heartbeat.hold(held, 5, None, lambda: None)
-    heartbeat.at(2, -0.5)
+    heartbeat.start(held, 5, math.inf, lambda: None)
+    heartbeat.epoch(2, -0.5)
 
     def beats() -> int:
         with engine.begin() as connection:
@@ -36,19 +37,21 @@ def test_the_heart_renews_the_lease_and_tells_the_epoch(engine: Engine, heartbea
     wait_for(lambda: beats() >= 3, 20.0)
     assert not heartbeat.lost.is_set()
     wait_for(lambda: workers(engine)[0].status == WorkerStatus("working", STUDY, 5, 2, -0.5), 20.0)
-    heartbeat.let_go()
+    heartbeat.stop()
     wait_for(lambda: workers(engine)[0].status == WorkerStatus("waiting"), 20.0)
 
 
-def test_the_heart_notices_that_the_slot_is_somebody_elses(engine: Engine, heartbeat: Heartbeat, take: Take) -> None:
+def test_the_heartbeat_notices_that_another_worker_has_the_slot(
+    engine: Engine, heartbeat: Heartbeat, take: Take
+) -> None:
     held = take(this_process())
-    heartbeat.hold(held, 5, None, lambda: None)
+    heartbeat.start(held, 5, math.inf, lambda: None)
     with engine.begin() as connection:
         connection.execute(update(SLOTS).values(token=held.token + 1, worker="another"))
     assert heartbeat.lost.wait(20.0)
 
 
-def test_the_heart_cries_out_when_a_trial_hangs(heartbeat: Heartbeat, engine: Engine, take: Take) -> None:
-    cried = threading.Event()
-    heartbeat.hold(take(this_process()), 5, 0.1, cried.set)
-    assert cried.wait(20.0)
+def test_the_heartbeat_calls_back_when_a_trial_hangs(heartbeat: Heartbeat, engine: Engine, take: Take) -> None:
+    called = threading.Event()
+    heartbeat.start(take(this_process()), 5, 0.1, called.set)
+    assert called.wait(20.0)

@@ -25,7 +25,7 @@ from search.pages.retention import remove_artifacts
 from search.queue.slots import progress
 from search.study.study import Study
 from search.trials import RESUMED
-from tests.search.test_store_contract import quiet, train_epochs
+from tests.search.test_artifacts_contract import quiet, train_epochs
 from tests.support.program import command, environment
 from tests.support.waiting import wait_for
 from training.trainer import CHECKPOINT
@@ -126,7 +126,7 @@ def test_what_a_study_no_longer_keeps_leaves_the_bucket_and_all_else_stays_there
     for identifier in held[1:3]:
         with pytest.raises(ArtifactNotFound):
             store.artifacts.open_reader(identifier)
-    notes = [get_note(Trial(mine.study, trial._trial_id)) for trial in mine.study.get_trials()]
+    notes = [get_note(Trial(mine.optuna, trial._trial_id)) for trial in mine.optuna.get_trials()]
     assert ["were removed" in (note or "") for note in notes] == [False, True, True, False]
 
 
@@ -289,7 +289,7 @@ def test_a_killed_workers_trial_goes_on_elsewhere_from_the_bucket(
 def study_of(bench: Any, name: str) -> Any:
     from search.study.study import load_study
 
-    return load_study(name, bench.storage).study
+    return load_study(name, bench.storage).optuna
 
 
 def trials_of(bench: Any, name: str) -> list[Any]:

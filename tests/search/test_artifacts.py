@@ -1,14 +1,19 @@
 """Checkpoints of trials under way: the newest valid one wins, and a damaged one costs no trial."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from search.artifacts.base import keep
-from search.artifacts.folder import checkpoint_folder, epochs_in, open_artifacts, restore
+from search.artifacts.base import checkpoint_folder, epochs_in, restore, rotate
+from search.artifacts.folder import open_artifacts
+from search.study.study import Study
 from search.trials import Fate
+from search.worker.result import TrialResult
+from search.worker.trial import run_trial
+from tests.support.worker import BrokenOff, QuietHeartbeat, worker_context
 from training.checkpoint import save_checkpoint
 from training.trainer import CHECKPOINT
 
@@ -16,7 +21,7 @@ from training.trainer import CHECKPOINT
 def train_epochs(folder: Path, n_epochs: int) -> None:
     for epoch in range(n_epochs):
         save_checkpoint({"reports": json.dumps([{}] * (epoch + 1))}, folder / CHECKPOINT)
-        keep(folder)
+        rotate(folder)
 
 
 def epoch_of(folder: Path) -> int:
@@ -53,7 +58,7 @@ def test_two_are_kept_also_after_a_trial_changed_hands(tmp_path: Path) -> None:
     restore(tmp_path, print)
     for epoch in (2, 3):
         save_checkpoint({"reports": json.dumps([{}] * (epoch + 1))}, tmp_path / CHECKPOINT)
-        keep(tmp_path)
+        rotate(tmp_path)
     damage(tmp_path / CHECKPOINT)
     restore(tmp_path, print)
     assert epoch_of(tmp_path) == 2
@@ -72,7 +77,7 @@ def test_where_none_is_valid_the_trial_starts_anew(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_left_alone(tmp_path: Path) -> None:
     assert restore(tmp_path, pytest.fail) == 0
-    keep(tmp_path)
+    rotate(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -80,49 +85,41 @@ def test_a_trial_whose_checkpoint_is_damaged_still_ends_well(
     bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
 ) -> None:
     """And with the very value of one that was never broken off."""
-    from search.queue.workers import this_process
-    from search.worker.assign import next_assignment
-    from search.worker.trial import Place, Watch, run_trial
-
-    study = bench.create(make_spec(budget={"trials": 1}))
-    turn = next_assignment(study, bench.engine, this_process(), 30.0)
-    assert turn is not None
+    study, undisturbed = (bench.create(make_spec(name=name, budget={"trials": 1})) for name in ("tiny", "again"))
     said: list[str] = []
-    place = Place(open_artifacts(tmp_path), 1)
+    store = open_artifacts(tmp_path)
+
+    def run(study: Study, at: Callable[[int, float], None] = lambda epoch, score: None) -> TrialResult | None:
+        return run_trial(
+            worker_context(study, bench.engine, corpus, store, heartbeat=QuietHeartbeat(at), log=said.append)
+        )
 
     def break_off(epoch: int, score: float) -> None:
         if epoch == 1:
-            raise InterruptedError
+            raise BrokenOff
 
-    with pytest.raises(InterruptedError):
-        run_trial(turn, study, corpus, place, Watch(lambda: None, break_off, said.append))
-    folder = checkpoint_folder(tmp_path, study.name, turn.trial.number)
-    damage(folder / CHECKPOINT)
+    with pytest.raises(BrokenOff):
+        run(study, break_off)
+    damage(checkpoint_folder(tmp_path, study.name, 0) / CHECKPOINT)
     scores: list[float] = []
-    outcome = run_trial(turn, study, corpus, place, Watch(lambda: None, lambda _, s: scores.append(s), said.append))
-    assert outcome.fate == Fate.COMPLETE
+    result = run(study, lambda _, score: scores.append(score))
+    assert result is not None
+    assert result.fate == Fate.COMPLETE
     assert any("damaged" in line for line in said)
     assert len(scores) == 3
-    for path in folder.iterdir():
-        path.unlink()
-    assert (
-        run_trial(turn, study, corpus, place, Watch(lambda: None, lambda *_: None, said.append)).value == outcome.value
-    )
+    again = run(undisturbed)
+    assert again is not None
+    assert again.value == result.value
+    ((trial,), (other,)) = (found.optuna.get_trials() for found in (study, undisturbed))
+    assert (trial.params, trial.value) == (other.params, other.value)
 
 
 def test_a_new_trial_takes_nothing_from_one_of_its_number_in_a_study_that_is_gone(
     bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
 ) -> None:
-    from search.queue.workers import this_process
-    from search.worker.assign import next_assignment
-    from search.worker.trial import Place, Watch, run_trial
-
     study = bench.create(make_spec(budget={"trials": 1}, epochs=1))
     folder = checkpoint_folder(tmp_path, study.name, 0)
     save_checkpoint({"run": "another", "reports": "[{}]"}, folder / CHECKPOINT)
-    turn = next_assignment(study, bench.engine, this_process(), 30.0)
-    assert turn is not None
-    outcome = run_trial(
-        turn, study, corpus, Place(open_artifacts(tmp_path), 1), Watch(lambda: None, lambda *_: None, lambda _: None)
-    )
-    assert (outcome.state, outcome.n_epochs) == ("complete", 1)
+    result = run_trial(worker_context(study, bench.engine, corpus, open_artifacts(tmp_path)))
+    assert result is not None
+    assert (result.fate, result.n_epochs) == (Fate.COMPLETE, 1)

@@ -17,7 +17,7 @@ from search.queue.workers import this_process
 from search.storage.open import open_engine, open_storage
 from search.storage.retry import is_starting, retry
 from search.study.study import create
-from search.worker.worker import enter, work
+from search.worker.worker import connect, work
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_for
 
@@ -62,7 +62,7 @@ def test_a_wrong_name_in_the_url_is_told_at_once(change: dict[str, str], words: 
     url = changed.render_as_string(hide_password=False)
     said: list[str] = []
     with pytest.raises(StorageError, match=words) as told:
-        enter(["tiny"], url, this_process(), 30.0, said.append, lambda: None)
+        connect(["tiny"], url, this_process(), 30.0, said.append, lambda: None)
     assert said == []
     assert "\n" not in str(told.value)
 

@@ -1,4 +1,4 @@
-"""What a trial's end leaves for those who look on: its note, bounded artifacts, the study's note and plots."""
+"""What a finished trial shows: its note, bounded artifacts, the study's note and plots."""
 
 import json
 from collections.abc import Callable

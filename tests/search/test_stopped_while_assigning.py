@@ -1,4 +1,4 @@
-"""A worker that is stopped (SIGSTOP) while it holds the turn: others get on, and what it does late is refused."""
+"""A worker that is stopped (SIGSTOP) while it holds the lock of assignments: others go on, and what it does late is refused."""
 
 import signal
 from pathlib import Path
@@ -11,10 +11,10 @@ from search.queue.workers import Process, this_process
 from search.storage.locks import exclusive
 from search.storage.open import open_engine
 from search.study.study import Study
-from search.worker.assign import next_assignment
 from tests.support.holder import start_holder
 from tests.support.study import Bench, MakeSpec
 from tests.support.waiting import wait_for
+from tests.support.worker import next_assignment_of
 
 
 @pytest.fixture
@@ -106,10 +106,10 @@ def test_a_turn_whose_slot_was_lost_on_the_way_is_none_and_its_trial_is_the_next
             given_up.append(claim(engine, search_of.name, elsewhere("late"), 30.0))
         return record_trial(engine, held, trial)
 
-    monkeypatch.setattr("search.worker.assign.set_trial", late)
-    assert next_assignment(search_of, engine, elsewhere("late"), 30.0) is None
-    again = next_assignment(search_of, engine, elsewhere("late"), 30.0)
+    monkeypatch.setattr("search.worker.assign.record_trial", late)
+    assert next_assignment_of(search_of, engine, elsewhere("late"), 30.0) is None
+    again = next_assignment_of(search_of, engine, elsewhere("late"), 30.0)
     assert again is not None
     assert again.trial.number == 0
-    assert len(search_of.study.get_trials()) == 1
-    assert next_assignment(search_of, engine, this_process(), 30.0) is not None
+    assert len(search_of.optuna.get_trials()) == 1
+    assert next_assignment_of(search_of, engine, this_process(), 30.0) is not None
