@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from search.artifacts.base import checkpoint_folder, epochs_in, restore, rotate
-from search.artifacts.folder import open_artifacts
+from search.artifacts.folder import checkpoint_folder, epochs_in, open_artifacts, restore, rotate
 from search.study.study import Study
 from search.trials import Fate
 from search.worker.result import TrialResult

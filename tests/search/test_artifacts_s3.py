@@ -118,8 +118,8 @@ def test_what_a_study_no_longer_keeps_leaves_the_bucket_and_all_else_stays_there
     of_other = end_with_picture(other, store, picture, 9.0)
     besides = {row.key for row in whole.objects.all()}
     held = [end_with_picture(mine, store, picture, value) for value in (5.0, 1.0, 2.0, 0.0)]
-    assert remove_artifacts(mine, bench.engine, store.artifacts, print) == 2
-    assert remove_artifacts(mine, bench.engine, open_artifacts(s3_url).artifacts, print) == 0
+    assert remove_artifacts(mine, mine.optuna.get_trials(), bench.engine, store.artifacts, print) == 2
+    assert remove_artifacts(mine, mine.optuna.get_trials(), bench.engine, open_artifacts(s3_url).artifacts, print) == 0
     assert {row.key for row in whole.objects.all()} == besides | {f"lab/search/artifacts/{held[i]}" for i in (0, 3)}
     for identifier in (held[0], held[3], of_other):
         assert store.artifacts.open_reader(identifier).read() == b"picture"
@@ -139,10 +139,10 @@ def test_artifacts_that_a_service_that_is_away_still_holds_are_removed_after_a_l
     held = [end_with_picture(study, store, picture, value) for value in (5.0, 1.0, 2.0)]
     server.stop()
     said: list[str] = []
-    assert remove_artifacts(study, bench.engine, store.artifacts, said.append) == 0
+    assert remove_artifacts(study, study.optuna.get_trials(), bench.engine, store.artifacts, said.append) == 0
     assert [line.startswith("artifacts of trial 1 stay for now: ") and "\n" not in line for line in said] == [True]
     own_server()
-    assert remove_artifacts(study, bench.engine, store.artifacts, said.append) == 1
+    assert remove_artifacts(study, study.optuna.get_trials(), bench.engine, store.artifacts, said.append) == 1
     kept = {row.key.rpartition("/")[2] for row in boto3.resource("s3").Bucket(s3_url.split("/")[2]).objects.all()}
     assert kept == {held[0], held[2]}
 

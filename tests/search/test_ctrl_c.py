@@ -81,7 +81,7 @@ def typed_at(bench: Any, tmp_path: Path) -> Iterator[Callable[[], Terminal]]:
 
     def launch() -> Terminal:
         there = environment(DRIVEBEAT_STORAGE=bench.url, OMP_NUM_THREADS="1", TERM="xterm", COLUMNS="100")
-        command = [sys.executable, "-c", "from search.__main__ import main; main()", "launch", "tiny", "--workers", "2"]
+        command = [sys.executable, "-c", "from drivebeat import main; main()", "launch", "tiny", "--workers", "2"]
         started.append(Terminal(command, tmp_path, there))
         return started[-1]
 

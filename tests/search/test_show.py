@@ -11,7 +11,7 @@ from search.study.status import snapshot
 from search.study.study import Study, all_studies
 from search.terminal.status import plain_line, render
 from search.terminal.tables import show_all, show_study
-from search.trials import REASON, RUN
+from search.trials import REASON, RUN, Fate
 
 
 @pytest.fixture
@@ -94,8 +94,8 @@ def test_a_snapshot_counts_what_is_finished_and_what_runs(bench: Any, make_spec:
     assert (snap.finished, snap.complete, snap.pruned, snap.failed, snap.budget) == (3, 2, 1, 1, 9)
     (running,) = snap.running
     assert (running.number, running.epoch, running.n_epochs, running.score) == (4, 2, 3, 1.5)
-    assert (snap.recent[0].number, snap.recent[0].state) == (3, "fail")
-    told = [(trial.number, trial.state, trial.score, trial.reason) for trial in snap.recent]
+    assert (snap.recent[0].number, snap.recent[0].fate) == (3, Fate.FAILED)
+    told = [(trial.number, trial.fate, trial.score, trial.reason) for trial in snap.recent]
     assert (2, "pruned", 0.5, "behind the others after epoch 1") in told
     assert plain_line(snap) == "tiny: 3/9 finished (2 complete, 1 pruned, 1 failed), best si_sdr_db +1.000 (trial 1)"
 

@@ -106,7 +106,7 @@ class Interrupting(importlib.abc.MetaPathFinder):
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupting())
-from search.__main__ import main
+from drivebeat import main
 main()
 """
     done = subprocess.run(

@@ -50,14 +50,14 @@ a line that is none
     ],
 )
 def test_the_innermost_and_last_mount_says_whether_a_path_is_on_a_network(path: str, kind: str, network: bool) -> None:
-    assert search.storage.mounts.file_system(MOUNTINFO, PurePosixPath(path)) == kind
-    assert search.storage.mounts.is_network(kind) is network
+    assert search.storage.open.file_system(MOUNTINFO, PurePosixPath(path)) == kind
+    assert search.storage.open.is_network(kind) is network
 
 
 def test_what_cannot_be_told_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert search.storage.mounts.file_system("", PurePosixPath("/studies.db")) == ""
-    monkeypatch.setattr(search.storage.mounts, "MOUNTS", tmp_path / "missing")
-    assert search.storage.mounts.network_file_system(tmp_path) == ""
+    assert search.storage.open.file_system("", PurePosixPath("/studies.db")) == ""
+    monkeypatch.setattr(search.storage.open, "MOUNTS", tmp_path / "missing")
+    assert search.storage.open.network_file_system(tmp_path) == ""
 
 
 def test_sqlite_on_a_network_file_system_is_refused_in_one_line(
@@ -65,7 +65,7 @@ def test_sqlite_on_a_network_file_system_is_refused_in_one_line(
 ) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"1 1 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / {tmp_path.resolve()} rw - nfs4 server:/x rw\n")
-    monkeypatch.setattr(search.storage.mounts, "MOUNTS", mounts)
+    monkeypatch.setattr(search.storage.open, "MOUNTS", mounts)
     with pytest.raises(StorageError, match=r"network file system \(nfs4\).*local disk, or use postgresql://") as told:
         open_storage(f"sqlite:///{tmp_path}/studies.db")
     assert "\n" not in str(told.value)

@@ -111,8 +111,8 @@ def test_others_lose_them_once_and_their_notes_say_so(
 ) -> None:
     study = bench.create(make_spec(artifacts={"best": 1, "last": 1}, budget={"trials": 9}))
     trials = [end(study, value) for value in (5.0, 1.0, 2.0, 0.0)]
-    assert remove_artifacts(study, bench.engine, artifacts, print) == 2
-    assert remove_artifacts(study, bench.engine, artifacts, print) == 0
+    assert remove_artifacts(study, study.optuna.get_trials(), bench.engine, artifacts, print) == 2
+    assert remove_artifacts(study, study.optuna.get_trials(), bench.engine, artifacts, print) == 0
     assert len(list((tmp_path / "artifacts").iterdir())) == 2
     assert ["were removed" in get_note(trial) for trial in trials] == [False, True, True, False]
     assert "![" not in get_note(trials[1])
@@ -127,7 +127,7 @@ def test_a_store_that_does_not_answer_costs_nothing_but_is_said(bench: Any, make
     for value in (5.0, 1.0, 2.0):
         end(study, value)
     said: list[str] = []
-    assert remove_artifacts(study, bench.engine, Away(), said.append) == 0  # type: ignore[arg-type]
+    assert remove_artifacts(study, study.optuna.get_trials(), bench.engine, Away(), said.append) == 0  # type: ignore[arg-type]
     assert said == ["artifacts of trial 1 stay for now: no route to host"]
 
 

@@ -13,12 +13,12 @@ from search.queue.slots import claim, close, record_trial
 from search.queue.workers import WorkerStatus, register, this_process, update_status
 from search.study.status import Best, EndedTrial, RunningTrial, Snapshot, snapshot
 from search.terminal.status import PlainLines, ended_line, plain_line, render, watch
-from search.trials import REASON, RUN
+from search.trials import REASON, RUN, Fate
 
 RUNNING = RunningTrial(
     12345, "4194304@a-very-long-host.example.org", "cuda:0 NVIDIA RTX 3090", 199, 200, -12.34, 7300.0
 )
-ENDED = EndedTrial(12344, "pruned", -12.34, 61.0, "behind the others after epoch 199, and some more words about it")
+ENDED = EndedTrial(12344, Fate.PRUNED, -12.34, 61.0, "behind the others after epoch 199, and some more words about it")
 SNAP = Snapshot(
     name="a-study-with-quite-a-long-name-wave_unet_transformer",
     metric="hr_within_5_bpm",
@@ -26,6 +26,7 @@ SNAP = Snapshot(
     budget=100_000,
     complete=90_000,
     pruned=9_000,
+    infeasible=0,
     failed=12,
     running=(RUNNING,) * 40,
     best_trial=Best(99_999, 0.123, 400.0),
@@ -33,7 +34,7 @@ SNAP = Snapshot(
     n_workers=40,
     last_hour=1234,
     eta_s=7300.0,
-    over="",
+    stop_reason="",
 )
 
 
@@ -83,7 +84,7 @@ def test_a_snapshot_knows_who_runs_a_trial_and_how_far_the_worker_is(bench: Any,
     assert (held.number, held.device, held.epoch, held.n_epochs, held.score) == (0, "cpu", 2, 3, 0.75)
     assert held.worker.startswith(f"{this_process().pid}@")
     assert (stray.worker, stray.epoch, stray.score) == ("", 0, None)
-    assert (snap.n_workers, snap.over) == (1, "")
+    assert (snap.n_workers, snap.stop_reason) == (1, "")
 
 
 def test_ends_are_told_newest_first_with_their_reason(bench: Any, make_spec: Any) -> None:
@@ -96,11 +97,11 @@ def test_ends_are_told_newest_first_with_their_reason(bench: Any, make_spec: Any
     study.optuna.tell(trial, 1.5)
     close(bench.engine, held, "finished")
     snap = snapshot(study, bench.engine)
-    assert [(t.number, t.state, t.score, t.reason) for t in snap.recent] == [
+    assert [(t.number, t.fate, t.score, t.reason) for t in snap.recent] == [
         (1, "complete", 1.5, ""),
         (0, "pruned", 0.5, "behind the others after epoch 1"),
     ]
-    assert (snap.last_hour, snap.over) == (2, "its budget of 2 trials is spent")
+    assert (snap.last_hour, snap.stop_reason) == (2, "its budget of 2 trials is spent")
     assert snap.best_trial is not None and snap.best_trial.number == 1
     json.dumps(dataclasses.asdict(snap), allow_nan=False)
 

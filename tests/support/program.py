@@ -19,7 +19,7 @@ class User(TypedDict, total=False):
 
 def command(*arguments: str) -> list[str]:
     """Build the command line of `drivebeat ARGUMENTS`."""
-    return [sys.executable, "-m", "search", *arguments]
+    return [sys.executable, "-P", "-m", "drivebeat", *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:

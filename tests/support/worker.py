@@ -19,8 +19,8 @@ from search.queue.workers import Process, this_process
 from search.storage.locks import exclusive
 from search.study.study import Study
 from search.worker.assign import assign, claim_slot
-from search.worker.context import Assignment, WorkerContext
-from search.worker.tracking import Tracking
+from search.worker.context import Assignment, Stopped, WorkerContext
+from training.trackers.base import Tracking
 
 LEASE_S = 60.0
 
@@ -64,6 +64,12 @@ def worker_context(
     study: Study, engine: Engine, corpus: Corpus, artifacts: TrialStore, **changes: Any
 ) -> WorkerContext:
     """Build the context of this process as a worker: one thread, no trackers, no log; `changes` replace its fields."""
+    stop: threading.Event = changes.pop("stop", threading.Event())
+
+    def check_stop() -> None:
+        if stop.is_set():
+            raise Stopped
+
     context = WorkerContext(
         study=study,
         corpus=corpus,
@@ -75,8 +81,10 @@ def worker_context(
         store=artifacts,
         threads=1,
         tracking=Tracking(),
-        stop=threading.Event(),
+        stop=stop,
         log=lambda line: None,
+        retry=lambda call: call(),
+        check_stop=check_stop,
     )
     return dataclasses.replace(context, **changes)
 
