@@ -30,7 +30,7 @@ def _search(spec: StudySpec, folder: Path, n_workers: int, kill_after: int | Non
     processes = [start() for _ in range(n_workers)]
     try:
         if kill_after is not None:
-            wait_for(lambda: len(study.get_trials(deepcopy=False)) >= kill_after, 100.0, 0.02)
+            wait_for(lambda: len(study.get_trials(deepcopy=False)) >= kill_after, 200.0, 0.02)
             processes[0].send_signal(signal.SIGKILL)
             processes[0].wait()
             processes.append(start())
