@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from search.errors import StorageError
 from search.queue.workers import this_process
+from search.signals import stop_event
 from search.storage.open import open_engine, open_storage
 from search.storage.retry import is_starting, retry
 from search.study.study import create
@@ -137,7 +138,8 @@ def test_a_signal_ends_the_waiting_in_order(tmp_path: Path, monkeypatch: pytest.
         said.append(line)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    assert work(["tiny"], "postgresql://me@127.0.0.1:1/studies", tmp_path, log=log) == 0
+    url = "postgresql://me@127.0.0.1:1/studies"
+    assert work(["tiny"], url, tmp_path, log=log, stop=stop_event()) == 0
     assert len(said) == 1
 
 
