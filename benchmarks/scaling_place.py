@@ -23,8 +23,8 @@ from benchmarks.chaos_place import Place, make, spec_of
 from search.pages.notes import TRAINED, put_note
 from search.queue.slots import OrphanDetector, claim, close, record_result, renew
 from search.queue.workers import Process, WorkerStatus, this_process, update_status
-from search.storage.fast.storage import batch
-from search.storage.open import engine_of, open_engine, open_storage
+from search.storage.fast.storage import FastStorage, batch
+from search.storage.open import open_engine, open_storage
 from search.storage.tables import SLOTS
 from search.study.spec import run_of
 from search.study.study import Study, load_study
@@ -271,3 +271,9 @@ def at_once(workers: Sequence[Worker], n_each: int) -> float:
     for thread in threads:
         thread.join()
     return time.perf_counter() - began
+
+
+def engine_of(storage: BaseStorage) -> Engine:
+    """The engine that a storage of open_storage speaks through."""
+    engine: Engine = storage.engine if isinstance(storage, FastStorage) else storage._backend.engine  # type: ignore[attr-defined]
+    return engine

@@ -34,8 +34,11 @@ class FileError(UserError, OSError):
         found = cls(
             f"{path}: cannot be {verb} ({error.strerror or error}); {_HINTS.get(error.errno, 'check the path')}"
         )
-        found.errno = error.errno
+        found.errno, found.strerror = error.errno, error.strerror
         return found
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -38,6 +38,7 @@ def atomic(path: Path) -> Iterator[Path]:
     with file_errors(path):
         try:
             yield temporary
+            assert temporary.exists(), f"nothing was written for {path}"
             # On the disk before it takes the name: after a power cut the name must not stand for an empty file.
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())

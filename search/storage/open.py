@@ -226,12 +226,6 @@ def _plan_once(connection: Any, record: object) -> None:
     connection.commit()
 
 
-def engine_of(storage: BaseStorage) -> Engine:
-    """The engine that a storage of open_storage speaks through."""
-    engine: Engine = storage.engine if isinstance(storage, FastStorage) else storage._backend.engine  # type: ignore[attr-defined]
-    return engine
-
-
 @contextlib.contextmanager
 def explained(url: str) -> Iterator[None]:
     """Turn errors of the database at `url` into one line that says what to do."""

@@ -156,7 +156,7 @@ def test_a_full_disk_is_each_trials_reason_and_then_the_workers_and_nothing_is_l
     bench: Any, make_spec: Callable[..., Any], tiny_disk: Path
 ) -> None:
     study = bench.create(make_spec(epochs=1, budget={"trials": 1}))
-    with pytest.raises(WorkerError, match=r"3 trials in a row failed: OSError.*No space left on device"):
+    with pytest.raises(WorkerError, match=r"3 trials in a row failed: FileError.*No space left on device"):
         work(["tiny"], bench.url, tiny_disk, threads=1, log=lambda line: None)
     trials = study.optuna.get_trials()
     assert [trial.state for trial in trials] == [TrialState.FAIL] * 3

@@ -6,14 +6,18 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import sqlalchemy
+from sqlalchemy import Connection, Engine
 
 from search.errors import StorageError
+from search.storage.fast.storage import FastStorage
 from search.storage.locks import exclusive
-from search.storage.open import engine_of, masked, open_engine, open_storage, storage_url
+from search.storage.open import masked, open_engine, open_storage, storage_url
 from tests.support.crowd import run_crowd
 from tests.support.program import environment
 
@@ -50,10 +54,16 @@ def test_the_lock_lets_one_process_in_at_a_time(empty_url: str, tmp_path: Path) 
 def test_sqlite_is_tuned_for_many_writers(tmp_path: Path) -> None:
     """WAL, a busy timeout, and transactions that take the write lock when they begin."""
     url = f"sqlite:///{tmp_path}/studies.db"
-    for engine in (engine_of(open_storage(url)), open_engine(url)):
+    storage, plain = open_storage(url), open_engine(url)
+    assert isinstance(storage, FastStorage)
+    transactions: list[tuple[Engine, Callable[[], AbstractContextManager[Connection]]]] = [
+        (storage.engine, lambda: storage._connection(transaction=True)),
+        (plain, plain.begin),
+    ]
+    for engine, transaction in transactions:
         began: list[str] = []
         sqlalchemy.event.listen(engine, "before_cursor_execute", lambda *a, began=began: began.append(a[2]))
-        with engine.begin() as connection:
+        with transaction() as connection:
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
             assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 60_000
         assert began[0] == "BEGIN IMMEDIATE"
