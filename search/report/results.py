@@ -46,7 +46,7 @@ def overview_section(studies: Sequence[StudyFact], found: StudyComparison) -> Se
     )
     blocks: list[Block] = [Grid(caption, head, rows, n_left=2)]
     blocks += [
-        Words(f"Mixture {letter} does not compare with A: other {', '.join(keys)}.", warns=True)
+        Words(f"Mixture {letter} cannot be compared with A: other {', '.join(keys)}.", warns=True)
         for letter, keys in found.differences.items()
     ]
     for letter in dict.fromkeys(study.result.mixture for study in studies):

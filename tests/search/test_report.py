@@ -257,7 +257,7 @@ def test_what_does_not_compare_stands_apart(bench: Any, make_spec: Any, data_sec
     tell(other, [9.0, 8.0])
     page = make_page(ours, other)
     assert {"progress-a", "progress-b", "snr-a", "snr-b", "cost-a", "cost-b"} <= {d.name for d in page.drawings}
-    assert "Mixture B does not compare with A: other data.validation." in Reader(html_of(page)).text
+    assert "Mixture B cannot be compared with A: other data.validation." in Reader(html_of(page)).text
     assert all("9.00" not in d.alt for d in page.drawings if d.name.endswith("-a"))
 
 
