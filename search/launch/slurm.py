@@ -105,7 +105,7 @@ def parameters(options: Mapping[str, str]) -> dict[str, Any]:
             values[name] = value
     for name in ("timeout_min", "cpus_per_task"):
         if not isinstance(values[name], int) or values[name] < 1:
-            raise LaunchError(f"--slurm {name}={values[name]}: it must be a whole number of at least 1")
+            raise LaunchError(f"--slurm {name}={values[name]}: a whole number of at least 1 is needed")
     return {name if name in shared else f"slurm_{name}": value for name, value in values.items()}
 
 
@@ -121,7 +121,7 @@ def slurm_workers(launch: Launch) -> Iterator[Sequence[SlurmWorker]]:
         raise LaunchError(f"--launcher slurm: {error}; install it: pip install 'drivebeat[slurm]'") from error
     cluster = launch.slurm.get("cluster", "slurm")
     if cluster not in ("slurm", "local"):
-        raise LaunchError(f"--slurm cluster={cluster}: it must be slurm or local")
+        raise LaunchError(f"--slurm cluster={cluster}: slurm or local is needed")
     if launch.per_gpu is not None:
         raise LaunchError(f"--per-gpu {launch.per_gpu}: SLURM assigns the GPUs; use --slurm gpus_per_node=1")
     if cluster == "slurm":
