@@ -224,7 +224,7 @@ def show_command(
 
     from search.storage.open import explained, open_engine, open_storage, storage_url
     from search.study.record import load_records
-    from search.terminal.tables import show_all
+    from search.terminal.status import show_all
 
     console = Console()
     if models or model is not None:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from training.errors import ConfigError
+from search.errors import StorageError
 
 SCHEMA_VERSION = 2  # 2: the slots' index by state, and `reached`
 METADATA = MetaData()
@@ -83,14 +83,14 @@ WORKERS = Table(
 
 
 def create_tables(engine: Engine) -> None:
-    """Make our tables where they are missing. Raises ConfigError for tables of another version."""
+    """Make our tables where they are missing. Raises StorageError for tables of another version."""
     METADATA.create_all(engine, checkfirst=True)
     with engine.begin() as connection:
         version = connection.execute(select(func.max(SCHEMA.c.version))).scalar_one()
         if version is None:
             connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
         elif version != SCHEMA_VERSION:
-            raise ConfigError(
+            raise StorageError(
                 f"the database's Drivebeat tables have version {version}, this Drivebeat needs {SCHEMA_VERSION}; "
                 + ("run: drivebeat storage upgrade" if version < SCHEMA_VERSION else "use a newer Drivebeat")
             )

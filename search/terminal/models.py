@@ -11,7 +11,8 @@ from models import DENOISERS
 from objectives.losses import LOSSES
 from search.study.costs import STEP_WINDOWS, At, FamilyCost, family_costs
 from search.study.space import Parameter, describe, parameters
-from search.terminal.tables import new_table, type_name
+from search.terminal.status import new_table
+from search.terminal.tables import type_name
 from training.decode import pick
 from training.numbers import short
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -288,3 +289,34 @@ def ago(seconds: float) -> str:
         if seconds >= size_s:
             return f"{int(seconds // size_s)} {unit}"
     return f"{max(0, int(seconds))} s"
+
+
+def show_all(studies: Sequence[StudyLike], engine: Engine, console: Console) -> None:
+    """Print a line for each study."""
+    if not studies:
+        console.print("no study yet; create one: drivebeat create STUDY.toml")
+        return
+    table = new_table("study", "model", right=("finished", "pruned", "infeasible", "failed", "metric", "best"))
+    for study in studies:
+        snap = snapshot(study, engine)
+        table.add_row(
+            snap.name,
+            study.family,
+            f"{snap.finished}/{snap.budget}",
+            str(snap.pruned),
+            str(snap.infeasible),
+            str(snap.failed),
+            snap.metric,
+            snap.best,
+        )
+    console.print(table)
+
+
+def new_table(*left: str, right: Sequence[str]) -> Table:
+    """Return an empty table with columns `left` aligned to the left, then columns `right` aligned to the right."""
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1), highlight=False)
+    for heading in left:
+        table.add_column(heading, overflow="fold")
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table

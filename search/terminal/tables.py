@@ -1,7 +1,6 @@
 """Print tables of studies and recordings."""
 
 import warnings
-from collections.abc import Sequence
 from typing import Literal, get_origin
 
 import optuna
@@ -12,11 +11,10 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from data.info import Info
-from search.study.record import StudyLike
 from search.study.space import describe, parameters
 from search.study.status import snapshot
 from search.study.study import Study
-from search.terminal.status import plain_line
+from search.terminal.status import new_table, plain_line
 from search.trials import COLLAPSED, REASON, best_trial
 from training.numbers import short
 
@@ -103,34 +101,3 @@ def show_info(info: Info, console: Console) -> None:
     if info.heart_rate_bpm is not None:
         at = f" at {info.ecg_rate_hz:g} Hz" if info.ecg_rate_hz else ""
         console.print(f"  ECG{at}: {info.n_beats} beats, {info.heart_rate_bpm:.1f} bpm", highlight=False)
-
-
-def show_all(studies: Sequence[StudyLike], engine: Engine, console: Console) -> None:
-    """Print a line for each study."""
-    if not studies:
-        console.print("no study yet; create one: drivebeat create STUDY.toml")
-        return
-    table = new_table("study", "model", right=("finished", "pruned", "infeasible", "failed", "metric", "best"))
-    for study in studies:
-        snap = snapshot(study, engine)
-        table.add_row(
-            snap.name,
-            study.family,
-            f"{snap.finished}/{snap.budget}",
-            str(snap.pruned),
-            str(snap.infeasible),
-            str(snap.failed),
-            snap.metric,
-            snap.best,
-        )
-    console.print(table)
-
-
-def new_table(*left: str, right: Sequence[str]) -> Table:
-    """Return an empty table with columns `left` aligned to the left, then columns `right` aligned to the right."""
-    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1), highlight=False)
-    for heading in left:
-        table.add_column(heading, overflow="fold")
-    for heading in right:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table

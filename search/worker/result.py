@@ -30,7 +30,7 @@ class TrialResult:
     """How a trial ended.
 
     fate: RUNNING where another worker goes on with it. value: the study's metric, of a complete trial. An infeasible
-    trial costs too much, and was not trained, or not to its end.
+    trial costs too much, and was not trained, or not to its end. recorded_before: by an earlier worker.
     """
 
     fate: Fate
@@ -38,6 +38,7 @@ class TrialResult:
     n_epochs: int
     reason: str = ""
     out_of_memory: bool = False
+    recorded_before: bool = False
 
     @property
     def fits(self) -> bool | None:
@@ -47,6 +48,7 @@ class TrialResult:
     def encode(self) -> str:
         """As text; `decode` is the inverse."""
         values = dataclasses.asdict(self)
+        del values["recorded_before"]
         return json.dumps({"state": values.pop("fate"), **values})
 
     @staticmethod
@@ -58,7 +60,9 @@ class TrialResult:
     @staticmethod
     def recorded(claim: Claim) -> "TrialResult | None":
         """The result that an earlier worker recorded in the slot; None where there is none."""
-        return None if claim.result is None else TrialResult.decode(claim.result)
+        if claim.result is None:
+            return None
+        return dataclasses.replace(TrialResult.decode(claim.result), recorded_before=True)
 
 
 def failure(error: BaseException) -> TrialResult:

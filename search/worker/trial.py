@@ -1,6 +1,7 @@
 """A trial's life on one page: claim, assign, build, train, report, prune, tell, show."""
 
 import contextlib
+import gc
 import math
 import os
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
+import torch
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -50,14 +52,12 @@ def run_trial(context: WorkerContext) -> TrialResult | None:
     only told. A trial that fails, or that another worker took over, has a result too.
     """
     study, engine = context.study, context.engine
-    study.optuna.get_trials(deepcopy=False)  # a new worker reads the whole study before the others wait for it
-    with exclusive(engine, f"turn {study.name}", expires_s=ASSIGN_S):
-        trials = study.optuna.get_trials(deepcopy=False)
-        claimed = claim_slot(context, trials)
-        assignment = None if claimed is None else assign(context, claimed, trials)
+    assignment = context.retry(partial(_claim_and_assign, context))
     if assignment is None:
         return None
     result = TrialResult.recorded(assignment.claim)
+    built: BuiltTrial | None = None
+    run: _Run | None = None
     if result is None:
         try:
             with _renewed(context, assignment) as check:
@@ -78,12 +78,24 @@ def run_trial(context: WorkerContext) -> TrialResult | None:
             return _refused(context, assignment)
         except (RuntimeError, ValueError, OSError, MemoryError, OutOfTime) as error:
             result = as_judged(study, failure(error))
+        del built, run
+        _free_memory()
     if not context.retry(partial(record_result, engine, assignment.claim, result.encode())):
         return _refused(context, assignment)
     context.retry(partial(tell, study, assignment.trial, result))
     _close(context, assignment, result)
     _show(context, assignment)
     return result
+
+
+def _claim_and_assign(context: WorkerContext) -> Assignment | None:
+    """Claim a slot and assign it a trial, one worker at a time; None where there is none to run."""
+    study = context.study.optuna
+    study.get_trials(deepcopy=False)  # a new worker reads the whole study before the others wait for it
+    with exclusive(context.engine, f"turn {context.study.name}", expires_s=ASSIGN_S):
+        trials = study.get_trials(deepcopy=False)
+        claimed = claim_slot(context, trials)
+        return None if claimed is None else assign(context, claimed, trials)
 
 
 @dataclass(slots=True, eq=False)
@@ -229,6 +241,13 @@ def _score(context: WorkerContext, assignment: Assignment, built: BuiltTrial, ru
     if not math.isfinite(last.best_score):
         raise TrainingFailed(f"{score} is {last.best_score} at best")
     return TrialResult(Fate.COMPLETE, last.best_score, n_epochs, note)
+
+
+def _free_memory() -> None:
+    """Free the memory that a trial leaves in reference cycles; other workers may share the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _close(context: WorkerContext, assignment: Assignment, result: TrialResult) -> None:

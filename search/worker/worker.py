@@ -1,14 +1,12 @@
 """A worker: run trials of its studies, one after the other, until every budget is spent."""
 
 import contextlib
-import gc
 import re
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -151,10 +149,7 @@ def _run_trials(context: WorkerContext) -> int:
                 context.stop.wait(WAIT_S)
                 continue
             n_trials += 1
-            gc.collect()  # what a failed trial left in reference cycles
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()  # other workers may share the device
-            reasons = [*reasons, result.reason] if result.fate == Fate.FAILED else []
+            reasons = [*reasons, result.reason] if result.fate == Fate.FAILED and not result.recorded_before else []
             _check_failures(context, reasons)
     return n_trials
 

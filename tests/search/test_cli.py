@@ -235,17 +235,6 @@ def test_weights_that_do_not_fit_the_config_are_named(refused: Callable[..., str
     assert "weights" in refused("apply", "run", "drive.wav", "-o", "estimate.wav")
 
 
-def test_an_error_that_nobody_foresaw_is_not_hidden(drivebeat: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug must leave its traceback; only what a user can mend becomes one line."""
-
-    def broken(option: str | None) -> str:
-        raise KeyError("bug")
-
-    monkeypatch.setattr("search.storage.open.storage_url", broken)
-    with pytest.raises(KeyError):
-        drivebeat("show")
-
-
 def test_with_debugging_on_even_a_users_mistake_has_its_traceback(
     drivebeat: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from search.study.status import snapshot
 from search.study.study import Study, all_studies
-from search.terminal.status import plain_line, render
-from search.terminal.tables import show_all, show_study
+from search.terminal.status import plain_line, render, show_all
+from search.terminal.tables import show_study
 from search.trials import REASON, RUN, Fate
 
 

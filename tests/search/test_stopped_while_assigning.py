@@ -1,6 +1,4 @@
-"""A worker that is stopped (SIGSTOP) while it holds the lock of assignments: others go on, and what it does late is
-refused.
-"""
+"""A worker stopped (SIGSTOP) while it holds the lock of assignments: others go on, what it does late is refused."""
 
 import signal
 from pathlib import Path

@@ -18,7 +18,6 @@ from search.queue.workers import register, this_process, workers
 from search.storage.open import driver_url, open_engine, open_storage
 from search.storage.tables import SCHEMA_VERSION, SLOTS
 from search.storage.upgrade import upgrade
-from training.errors import ConfigError
 
 MOUNTINFO = r"""
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -168,7 +167,7 @@ def own_pg_dump(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 )
 def test_an_old_schema_is_refused_with_the_command(filled_url: str, age: Callable[[str], None], words: str) -> None:
     age(filled_url)
-    with pytest.raises(ConfigError, match=words) as told:
+    with pytest.raises(StorageError, match=words) as told:
         open_storage(filled_url)
     assert "\n" not in str(told.value)
 
