@@ -226,21 +226,12 @@ def show_command(
     from search.study.record import load_records
     from search.terminal.status import show_all
 
-    console = Console()
     if models or model is not None:
         if studies or across:
             raise typer.BadParameter("--models and --model take no studies; leave out one of the two")
-        from search.study.costs import At
-        from search.terminal.models import models_document, show_model, show_models
-
-        at = At(rate_hz, window_samples, channels)
-        if as_json:
-            typer.echo(json.dumps(models_document(at, (model,) if model is not None else ()), indent=2))
-        elif model is not None:
-            show_model(model, console, at)
-        else:
-            show_models(console, at)
+        _show_models(model, rate_hz, window_samples, channels, as_json=as_json)
         return
+    console = Console()
     url = storage_url(storage)
     with explained(url):
         opened, engine = open_storage(url), open_engine(url)
@@ -268,6 +259,24 @@ def show_command(
 
             for study in chosen:
                 show_study(decode_study(study), engine, console)
+
+
+def _show_models(model: str | None, rate_hz: float, window_samples: int, channels: int, *, as_json: bool) -> None:
+    """Print one model family, or all of them if `model` is None."""
+    import json
+
+    from rich.console import Console
+
+    from search.study.costs import At
+    from search.terminal.models import models_document, show_model, show_models
+
+    at = At(rate_hz, window_samples, channels)
+    if as_json:
+        typer.echo(json.dumps(models_document(at, (model,) if model is not None else ()), indent=2))
+    elif model is not None:
+        show_model(model, Console(), at)
+    else:
+        show_models(Console(), at)
 
 
 def export_command(

@@ -182,8 +182,8 @@ def _foreign(environ: WSGIEnvironment) -> tuple[str, str] | None:
     origin = environ.get("HTTP_ORIGIN")
     if site is None and origin is not None:
         forwarded = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")[0].strip()
-        ours = {host.lower() for host in (environ.get("HTTP_HOST", ""), forwarded) if host}
-        if urlsplit(origin).netloc.lower() not in ours:
+        own_hosts = {host.lower() for host in (environ.get("HTTP_HOST", ""), forwarded) if host}
+        if urlsplit(origin).netloc.lower() not in own_hosts:
             return "403 Forbidden", "another web page sent this request"
     return None
 
