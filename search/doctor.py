@@ -1,4 +1,4 @@
-"""Whether all is well on this machine, and how to mend what is not."""
+"""Check that this machine can run a search, and name a fix for each problem."""
 
 import importlib.metadata
 import importlib.util
@@ -29,8 +29,8 @@ from training.switches import read_switches
 from training.trackers.base import tracking_of
 
 GIB = 1024**3
-LEAST_FREE, ENOUGH_FREE = 1 * GIB, 5 * GIB
-CLOCK_S = 5.0
+MIN_FREE, ENOUGH_FREE = 1 * GIB, 5 * GIB
+MAX_SKEW_S = 5.0
 EXTRAS = {
     "postgres": "psycopg",
     "mysql": "pymysql",
@@ -40,28 +40,33 @@ EXTRAS = {
     "mlflow": "mlflow",
     "tensorboard": "tensorboard",
 }
-STYLES = {"well": "green", "mind": "yellow", "broken": "red"}
+STYLES = {"ok": "green", "warning": "yellow", "broken": "red"}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at and what was found. mend: what to do, "" where all is well.
+    """The result of one check.
 
-    state: "well"; "mind", where a search runs but may not run well; "broken", where it does not run.
+    name: of what was checked.
+    state: "ok"; "warning" if a search runs but may not run well; "broken" if it does not run.
+    found: what the check found.
+    fix: what to do, "" if there is nothing to do.
     """
 
     name: str
-    state: Literal["well", "mind", "broken"]
+    state: Literal["ok", "warning", "broken"]
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine(url: str, artifacts: str, study: str | None) -> list[Check]:
-    """All checks. url: of the database; study: a study in it, or a study file, whose recordings are read.
+    """Run all checks and return their results. A check that raises an error gives a "broken" result.
 
-    A check that itself fails is a finding, never an error.
+    url: of the storage.
+    artifacts: folder or s3:// address of the artifact store.
+    study: a study in the storage, or a study file, whose recordings are read too; None to read no recordings.
     """
-    looks: list[tuple[str, Callable[[], list[Check]]]] = [
+    steps: list[tuple[str, Callable[[], list[Check]]]] = [
         ("python", lambda: [_python()]),
         ("packages", lambda: [_packages(), _extras(url)]),
         ("device", lambda: [_device(), _threads()]),
@@ -71,23 +76,24 @@ def examine(url: str, artifacts: str, study: str | None) -> list[Check]:
         ("trackers", lambda: _trackers(url)),
     ]
     if study is not None:
-        looks.append(("recordings", lambda: [_recordings(study, url)]))
+        steps.append(("recordings", lambda: [_recordings(study, url)]))
     checks = []
-    for name, look in looks:
+    for name, step in steps:
         try:
-            checks += look()
-        except Exception as error:  # whatever is wrong here is just what was asked for
+            checks += step()
+        except Exception as error:  # any error here is a finding for the user
             checks.append(_broken(name, error))
     return checks
 
 
 def _broken(name: str, error: Exception) -> Check:
-    found, _, mend = " ".join(str(error).split()).rpartition("; ")
-    return Check(name, "broken", found or mend or type(error).__name__, mend if found else "")
+    """Return the result for an error, whose text after the last "; " is the fix."""
+    found, _, fix = " ".join(str(error).split()).rpartition("; ")
+    return Check(name, "broken", found or fix or type(error).__name__, fix if found else "")
 
 
 def _python() -> Check:
-    return Check("python", "well", f"{platform.python_version()} at {sys.executable}")
+    return Check("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
 def _packages() -> Check:
@@ -106,15 +112,15 @@ def _packages() -> Check:
     if wrong:
         return Check("packages", "broken", "; ".join(wrong), "pip install -c constraints.txt -e .")
     shown = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "optuna", "sqlalchemy"))
-    return Check("packages", "well", shown)
+    return Check("packages", "ok", shown)
 
 
 def _extras(url: str) -> Check:
     here = [name for name, module in EXTRAS.items() if importlib.util.find_spec(module) is not None]
     absent = [name for name in EXTRAS if name not in here]
     found = f"installed: {', '.join(here) or 'none'}" + (f"; not: {', '.join(absent)}" if absent else "")
-    mend = f"where you need one: pip install 'drivebeat[{absent[0]}]'" if absent else ""
-    return Check("extras", "well", found, mend)
+    fix = f"to add one: pip install 'drivebeat[{absent[0]}]'" if absent else ""
+    return Check("extras", "ok", found, fix)
 
 
 def _device() -> Check:
@@ -123,14 +129,14 @@ def _device() -> Check:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         free, total = torch.cuda.mem_get_info()
-        return Check("device", "well", f"cuda: {', '.join(names)}; {free / GIB:.1f} of {total / GIB:.1f} GiB free")
+        return Check("device", "ok", f"cuda: {', '.join(names)}; {free / GIB:.1f} of {total / GIB:.1f} GiB free")
     if shutil.which("nvidia-smi"):
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for the CPU only"
-        mend = "pip install torch --index-url https://download.pytorch.org/whl/cu126, or update the driver"
+        fix = "pip install torch --index-url https://download.pytorch.org/whl/cu126, or update the driver"
         return Check(
-            "device", "mind", f"cpu, though there is an NVIDIA driver: torch {torch.__version__} is {built}", mend
+            "device", "warning", f"cpu, though an NVIDIA driver is installed: torch {torch.__version__} is {built}", fix
         )
-    return Check("device", "well", f"cpu; torch {torch.__version__} sees no CUDA device")
+    return Check("device", "ok", f"cpu; torch {torch.__version__} sees no CUDA device")
 
 
 def _threads() -> Check:
@@ -139,17 +145,17 @@ def _threads() -> Check:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
     if threads > cores:
-        return Check("threads", "mind", f"{threads} threads on {cores} cores", f"export OMP_NUM_THREADS={cores}")
-    return Check("threads", "well", f"{cores} CPU cores, {threads} threads")
+        return Check("threads", "warning", f"{threads} threads on {cores} cores", f"export OMP_NUM_THREADS={cores}")
+    return Check("threads", "ok", f"{cores} CPU cores, {threads} threads")
 
 
 def _storage(url: str) -> list[Check]:
     path = _sqlite_file(url)
     if path is not None and not path.exists():
         if kind := network_file_system(path):
-            mend = "put it on a local disk, or use postgresql://user@host/name"
-            return [Check("storage", "broken", f"{path} would be on a network file system ({kind})", mend)]
-        return [Check("storage", "well", f"{path} is not there yet", "drivebeat create STUDY.toml makes it")]
+            fix = "put it on a local disk, or use postgresql://user@host/name"
+            return [Check("storage", "broken", f"{path} would be on a network file system ({kind})", fix)]
+        return [Check("storage", "ok", f"{path} does not exist yet", "drivebeat create STUDY.toml creates it")]
     began = time.perf_counter()
     storage, engine = open_storage(url), open_engine(url)
     with engine.begin() as connection:
@@ -158,20 +164,21 @@ def _storage(url: str) -> list[Check]:
     n_studies = len(all_studies(storage))
     counted = f"{n_studies} {'study' if n_studies == 1 else 'studies'}"
     found = f"{masked(url)}: {counted}, tables of version {SCHEMA_VERSION}, opened in {seconds:.1f} s"
-    checks = [Check("storage", "well", found)]
+    checks = [Check("storage", "ok", found)]
     if {"alembic_version", "experiments", "registered_models"} <= set(inspect(engine).get_table_names()):
-        mend = "give MLflow a database of its own; both keep the state of their tables in alembic_version"
-        checks.append(Check("storage", "mind", "MLflow's tables are in the studies' database", mend))
+        fix = "give MLflow a separate database; both keep the version of their tables in alembic_version"
+        checks.append(Check("storage", "warning", "MLflow's tables are in the database of the studies", fix))
     engine.dispose()
-    if abs(skew_s) > CLOCK_S:
-        mend = "set this machine's clock by NTP (timedatectl set-ntp true), or the database's"
-        checks.append(Check("clock", "mind", f"the database's is {skew_s:+.0f} s from this machine's", mend))
+    if abs(skew_s) > MAX_SKEW_S:
+        fix = "set this machine's clock by NTP (timedatectl set-ntp true), or the clock of the database"
+        checks.append(Check("clock", "warning", f"the database's clock is {skew_s:+.0f} s from this machine's", fix))
     else:
-        checks.append(Check("clock", "well", f"within {CLOCK_S:g} s of the database's"))
+        checks.append(Check("clock", "ok", f"within {MAX_SKEW_S:g} s of the database's clock"))
     return checks
 
 
 def _sqlite_file(url: str) -> Path | None:
+    """Return the file of an SQLite storage, None for another or an invalid URL."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -181,13 +188,13 @@ def _sqlite_file(url: str) -> Path | None:
 
 def _artifacts(artifacts: str) -> Check:
     if "://" not in artifacts and not Path(artifacts).exists():
-        return Check("artifacts", "well", f"{artifacts} is not there yet; the first worker makes it")
+        return Check("artifacts", "ok", f"{artifacts} does not exist yet; the first worker creates it")
     open_artifacts(artifacts)
     if "://" not in artifacts and not os.access(artifacts, os.W_OK):
         return Check(
-            "artifacts", "broken", f"{artifacts} cannot be written", f"chown or chmod {artifacts}, or --artifacts"
+            "artifacts", "broken", f"{artifacts} cannot be written", f"chown or chmod {artifacts}, or use --artifacts"
         )
-    return Check("artifacts", "well", artifacts)
+    return Check("artifacts", "ok", artifacts)
 
 
 def _disks(url: str, artifacts: str) -> list[Check]:
@@ -196,17 +203,17 @@ def _disks(url: str, artifacts: str) -> list[Check]:
     folders["disk of the database"] = path.parent if path is not None else Path()
     checks, seen = [], set[int]()
     for name, folder in folders.items():
-        there = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
-        if (device := there.stat().st_dev) in seen:
+        existing = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
+        if (device := existing.stat().st_dev) in seen:
             continue
         seen.add(device)
-        free = shutil.disk_usage(there).free
-        found = f"{free / GIB:.1f} GiB free at {there}"
-        mend = "make room: artifacts of old studies, runs/, or another disk by --artifacts"
+        free = shutil.disk_usage(existing).free
+        found = f"{free / GIB:.1f} GiB free at {existing}"
+        fix = "delete artifacts of old studies or runs/, or use another disk by --artifacts"
         if free < ENOUGH_FREE:
-            checks.append(Check(name, "broken" if free < LEAST_FREE else "mind", found, mend))
+            checks.append(Check(name, "broken" if free < MIN_FREE else "warning", found, fix))
         else:
-            checks.append(Check(name, "well", found))
+            checks.append(Check(name, "ok", found))
     return checks
 
 
@@ -216,12 +223,12 @@ def _trackers(url: str) -> list[Check]:
     tracking = tracking_of(switches, url, missing=missing.append)
     checks = [_broken("trackers", ValueError(line.removesuffix("; going on without it"))) for line in missing]
     if not missing:
-        checks.append(Check("trackers", "well", f"of trials: {', '.join(tracking.names) or 'none'}"))
-    where = f"to {len(switches.message_urls)} address(es)" if switches.message_urls else "to nobody"
-    checks.append(Check("messages", "well", where))
+        checks.append(Check("trackers", "ok", f"in use: {', '.join(tracking.names) or 'none'}"))
+    where = f"to {len(switches.message_urls)} address(es)" if switches.message_urls else "to no address"
+    checks.append(Check("messages", "ok", where))
     if switches.only_first_batch:
-        mend = "unset ONLY_FIRST_BATCH (environment or .env) for results that mean something"
-        checks.append(Check("training", "mind", "ONLY_FIRST_BATCH is on: one step an epoch", mend))
+        fix = "unset ONLY_FIRST_BATCH (environment or .env) for a real search"
+        checks.append(Check("training", "warning", "ONLY_FIRST_BATCH is on: one step an epoch", fix))
     return checks
 
 
@@ -237,14 +244,14 @@ def _recordings(name: str, url: str) -> Check:
 def _read(config: DataConfig, wanted: str | None) -> Check:
     corpus = load(config)
     if wanted not in (None, corpus.fingerprint):
-        mend = "put the recordings back, or create a study of another name on these"
-        found = f"fingerprint {corpus.fingerprint}, but the study was made on {wanted}"
-        return Check("recordings", "broken", found, mend)
-    return Check("recordings", "well", f"readable, {corpus.n_channels} channel(s), fingerprint {corpus.fingerprint}")
+        fix = "restore the recordings, or create a study of another name on these"
+        found = f"fingerprint {corpus.fingerprint}, but the study was created on {wanted}"
+        return Check("recordings", "broken", found, fix)
+    return Check("recordings", "ok", f"readable, {corpus.n_channels} channel(s), fingerprint {corpus.fingerprint}")
 
 
 def checks_table(checks: Sequence[Check]) -> Table:
-    """A line a check and one for its mending, 80 columns wide."""
+    """Return a table with a line for each check and a line for its fix, 80 columns wide at most."""
     table = Table.grid(padding=(0, 2))
     for _ in range(2):
         table.add_column(no_wrap=True)
@@ -252,14 +259,14 @@ def checks_table(checks: Sequence[Check]) -> Table:
     for check in checks:
         state = Text(check.state, style=STYLES[check.state])
         table.add_row(check.name, state, Text(check.found))
-        if check.mend:
-            table.add_row("", "", Text(f"-> {check.mend}", style="" if check.state == "well" else "bold"))
+        if check.fix:
+            table.add_row("", "", Text(f"-> {check.fix}", style="" if check.state == "ok" else "bold"))
     return table
 
 
 def checks_document(checks: Sequence[Check]) -> dict[str, Any]:
-    """The checks as plain values."""
+    """Return the checks as plain values for JSON."""
     return {
-        "well": not any(check.state == "broken" for check in checks),
+        "ok": not any(check.state == "broken" for check in checks),
         "checks": [asdict(check) for check in checks],
     }

@@ -1,4 +1,4 @@
-"""The commands of `drivebeat`: options in, one line out. Imports anything of search, heavy modules inside functions.
+"""The commands of `drivebeat`. May import all of search; modules that are slow to import are imported in functions.
 
-A new command goes into the file of its group, and into the list in app.py.
+A new command goes into the file of its group and into app.py.
 """

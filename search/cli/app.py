@@ -1,4 +1,7 @@
-"""The command line: its commands, and how a user's mistake is told. Heavy imports wait inside the commands."""
+"""The command line: the list of commands, and the error handling.
+
+Commands import slow modules in their functions, so that --help is fast.
+"""
 
 import os
 import sys
@@ -26,9 +29,9 @@ ISSUES = "https://github.com/drivebeat/drivebeat/issues"
 
 app = typer.Typer(
     name="drivebeat",
-    help="Search, train and judge neural denoisers that recover heart sounds from a moving car.",
+    help="Search, train and evaluate neural denoisers that recover heart sounds recorded in a moving car.",
     epilog="\b\n"
-    "From recordings to a cleaned one:\n"
+    "From recordings to a denoised recording:\n"
     "  drivebeat data info recording.mat\n"
     "  drivebeat create search/studies/demo.toml\n"
     "  drivebeat launch demo --workers 2\n"
@@ -42,15 +45,16 @@ app = typer.Typer(
 )
 
 
-def _enter(panel: str, name: str, command: Any, *examples: str) -> None:
+def _add(panel: str, name: str, command: Any, *examples: str) -> None:
+    """Add a command to a panel of the help, with examples below its help."""
     epilog = "\n".join(("\b", "Examples:", *(f"  drivebeat {example}" for example in examples)))
     app.command(name, rich_help_panel=panel, epilog=epilog)(command)
 
 
 app.add_typer(data_app, name="data", rich_help_panel="Recordings")
 SEARCH, RUN = "Search", "One run"
-_enter(SEARCH, "create", create_command, "create search/studies/demo.toml")
-_enter(
+_add(SEARCH, "create", create_command, "create search/studies/demo.toml")
+_add(
     SEARCH,
     "launch",
     launch_command,
@@ -59,10 +63,10 @@ _enter(
     "launch demo --launcher ray --ray-address 10.0.0.1:6379 --workers 16",
     "launch demo --launcher slurm --workers 8 --slurm partition=gpu --slurm gpus_per_node=1",
 )
-_enter(SEARCH, "work", work_command, "work demo --threads 4", "work demo-wave_unet demo-autoencoder")
-_enter(SEARCH, "watch", watch_command, "watch demo", "watch demo --once --json", "watch demo | tee search.log")
-_enter(SEARCH, "workers", workers_command, "workers", "workers --json")
-_enter(
+_add(SEARCH, "work", work_command, "work demo --threads 4", "work demo-wave_unet demo-autoencoder")
+_add(SEARCH, "watch", watch_command, "watch demo", "watch demo --once --json", "watch demo | tee search.log")
+_add(SEARCH, "workers", workers_command, "workers", "workers --json")
+_add(
     SEARCH,
     "show",
     show_command,
@@ -72,15 +76,15 @@ _enter(
     "show --model tf_mask --rate-hz 1000 --window-samples 5120",
     "show all_families --across",
 )
-_enter(SEARCH, "export", export_command, "export demo -o best.yaml")
-_enter(
+_add(SEARCH, "export", export_command, "export demo -o best.yaml")
+_add(
     SEARCH,
     "dashboard",
     dashboard_command,
     "dashboard --port 8080",
     "dashboard --host 0.0.0.0 --password-file dashboard.passwords",
 )
-_enter(
+_add(
     SEARCH,
     "report",
     report_command,
@@ -88,14 +92,12 @@ _enter(
     "report all_families --run runs/best --figures figures",
     "report demo --format md -o report.md",
 )
-_enter(SEARCH, "init", init_command, "init --storage postgresql://me@host/studies")
-_enter(SEARCH, "doctor", doctor_command, "doctor", "doctor demo", "doctor search/studies/demo.toml --json")
+_add(SEARCH, "init", init_command, "init --storage postgresql://me@host/studies")
+_add(SEARCH, "doctor", doctor_command, "doctor", "doctor demo", "doctor search/studies/demo.toml --json")
 app.add_typer(storage_app, name="storage", rich_help_panel=SEARCH)
-_enter(RUN, "train", train_command, "train best.yaml -o runs/best", "train best.yaml -o runs/long --epochs 200")
-_enter(
-    RUN, "evaluate", evaluate_command, "evaluate runs/best", "evaluate runs/best --data other.toml -o runs/best/other"
-)
-_enter(
+_add(RUN, "train", train_command, "train best.yaml -o runs/best", "train best.yaml -o runs/long --epochs 200")
+_add(RUN, "evaluate", evaluate_command, "evaluate runs/best", "evaluate runs/best --data other.toml -o runs/best/other")
+_add(
     RUN,
     "compare",
     compare_command,
@@ -103,7 +105,7 @@ _enter(
     "compare runs/best --classical -o runs/best/compare",
     "compare runs/a runs/b --data other.toml --json",
 )
-_enter(
+_add(
     RUN,
     "apply",
     apply_command,
@@ -115,8 +117,11 @@ _enter(
 def main() -> None:
     """Run the command line.
 
-    A UserError (search.errors) is one line on stderr and exit code 2, as is a wrong option. Any other exception is a
-    bug of ours: its traceback with where to report it, exit code 1. DRIVEBEAT_DEBUG=1 shows every traceback.
+    Exit code 2, with one line on stderr: a UserError (search.errors) or an invalid option.
+    Exit code 1, with a traceback and the address to report it to: any other exception, which is a bug in Drivebeat.
+    Exit code 130: Ctrl-C.
+
+    DRIVEBEAT_DEBUG=1 shows the traceback of a UserError too.
     """
     try:
         code: Any = app(standalone_mode=False, prog_name="drivebeat")
@@ -124,32 +129,37 @@ def main() -> None:
         code = end.exit_code
     except (typer.Abort, KeyboardInterrupt):
         code = 130
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of the pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except UserError as error:
         if os.environ.get("DRIVEBEAT_DEBUG"):
             raise
-        code = _say(str(error), 2)
+        code = _print_error(str(error), 2)
     except Exception as error:
-        code = _explain(error)
+        code = _handle(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _say(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
+    """Print `message` in one line on stderr and return `code`."""
     typer.echo(f"drivebeat: {' '.join(message.split())}", err=True)
     return code
 
 
-def _explain(error: Exception) -> int:
-    """Say a mistake in the command's options, as the option parser reports it; else show the bug."""
-    # by shape and not by class: typer carries its own copy of click in some versions
+def _handle(error: Exception) -> int:
+    """Print an error of the option parser in one line, or the traceback of a bug. Return the exit code."""
+    # click's exceptions are recognised by their attributes: some versions of typer contain their own copy of click
     if hasattr(error, "format_message") and hasattr(error, "ctx"):
-        said = error.format_message().strip().rstrip(".")
-        if not said:  # no command at all: the help has been printed
+        message = error.format_message().strip().rstrip(".")
+        if not message:  # called without a command: the help has been printed
             return 0
-        return _say(f"{said}; see {error.ctx.command_path if error.ctx is not None else 'drivebeat'} --help", 2)
+        return _print_error(
+            f"{message}; see {error.ctx.command_path if error.ctx is not None else 'drivebeat'} --help", 2
+        )
     if hasattr(error, "exit_code") and hasattr(error, "show"):
-        return _say(str(error), error.exit_code)
+        return _print_error(str(error), error.exit_code)
     traceback.print_exception(error)
-    return _say(f"this is a bug in Drivebeat {version('drivebeat')}; please report the lines above: {ISSUES}", 1)
+    return _print_error(
+        f"this is a bug in Drivebeat {version('drivebeat')}; please report the lines above: {ISSUES}", 1
+    )

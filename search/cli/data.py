@@ -1,4 +1,4 @@
-"""Commands about recordings: what a file holds, and recordings to try things on."""
+"""Commands for recordings: describe a file, generate synthetic recordings."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,18 +7,22 @@ import typer
 
 from search.cli.runs import Json, Quiet
 
-data_app = typer.Typer(help="Look at recordings, or generate some.", no_args_is_help=True)
+data_app = typer.Typer(help="Describe recordings, or generate synthetic ones.", no_args_is_help=True)
 
 
 @data_app.command("info")
 def info_command(
     file: Annotated[Path, typer.Argument(help="A recording: .mat, .wav, .npz, .csv or WFDB.")],
-    variable: Annotated[str | None, typer.Option(help="Variable of a .mat or .npz that holds the signal.")] = None,
-    rate_hz: Annotated[float | None, typer.Option(help="Where the file does not say its rate.")] = None,
-    layout: Annotated[str, typer.Option(help="Of a .mat: auto, 240219, 240517, 240826 or generic.")] = "auto",
-    png: Annotated[Path | None, typer.Option(help="Draw the recording to this file.")] = None,
+    variable: Annotated[str | None, typer.Option(help="Variable of a .mat or .npz file that holds the signal.")] = None,
+    rate_hz: Annotated[
+        float | None, typer.Option(help="Sampling rate in Hz, for a file that does not state it.")
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(help="Layout of a .mat file: auto, 240219, 240517, 240826 or generic.")
+    ] = "auto",
+    png: Annotated[Path | None, typer.Option(help="Plot the recording to this file.")] = None,
 ) -> None:
-    """Print what a file holds: variables, shape, rate, duration, channels, in-band level, ECG heart rate."""
+    """Print variables, shape, rate, duration, channels, in-band level and ECG heart rate of a recording."""
     from rich.console import Console
 
     from data.info import describe, draw
@@ -29,21 +33,23 @@ def info_command(
     show_info(describe(file, recording), Console())
     if png is not None:
         draw(recording, png)
-        typer.echo(f"{png}: drawn")
+        typer.echo(f"{png}: written")
 
 
 @data_app.command("synth")
 def synth_command(
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
-    minutes: Annotated[float, typer.Option(min=0.1, help="Length of each recording.")] = 3.0,
-    speeds: Annotated[str, typer.Option(help="km/h, comma-separated.")] = "30,50,60,100",
-    layout: Annotated[str, typer.Option(help="240219, 240517, 240826 or wav.")] = "wav",
-    sessions: Annotated[int, typer.Option(min=1, help="Drivers, sensors and cars.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed; the same seed gives the same files.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Length of each recording in minutes.")] = 3.0,
+    speeds: Annotated[str, typer.Option(help="Speeds in km/h, comma-separated.")] = "30,50,60,100",
+    layout: Annotated[str, typer.Option(help="Layout of the files: 240219, 240517, 240826 or wav.")] = "wav",
+    sessions: Annotated[
+        int, typer.Option(min=1, help="Number of sessions, each with another driver, sensor and car.")
+    ] = 1,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Generate seeded in-car recordings in the layouts that the readers read."""
+    """Generate synthetic in-car recordings in a layout that Drivebeat reads."""
     import json
 
     from rich.console import Console
@@ -60,13 +66,19 @@ def synth_command(
     with bar(Console(quiet=quiet or as_json), "generating", None) as advance:
         written: list[str] = []
 
-        def tell(path: str) -> None:
+        def report(path: str) -> None:
             written.append(path)
             advance(len(written), f"written: {path}")
 
-        paths = synthesise(config, out, progress=tell)
+        paths = synthesise(config, out, progress=report)
     if as_json:
-        told = {"folder": str(out), "seed": seed, "layout": layout, "sessions": sessions, "files": [*map(str, paths)]}
-        typer.echo(json.dumps(told))
+        document = {
+            "folder": str(out),
+            "seed": seed,
+            "layout": layout,
+            "sessions": sessions,
+            "files": [*map(str, paths)],
+        }
+        typer.echo(json.dumps(document))
         return
     typer.echo(f"{out}: {len(paths)} files, {sessions} session(s), layout {layout}, seed {seed}")

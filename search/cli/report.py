@@ -1,4 +1,4 @@
-"""Commands that tell of results: report on studies, compare trained runs."""
+"""Commands for results: report on studies, compare trained runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,23 +9,26 @@ from search.cli.studies import ARTIFACTS, Artifacts, Storage
 
 
 def compare_command(
-    folders: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of trained runs, the reference first.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Folders of trained runs, the reference run first.")
+    ],
     data: Annotated[
-        Path | None, typer.Option(help="A document with another data section (a study or a run), for all of them.")
+        Path | None, typer.Option(help="Study or run file whose data section is used for all runs.")
     ] = None,
-    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
-    classical: Annotated[bool, typer.Option("--classical", help="Set the classical methods beside them.")] = False,
-    resamples: Annotated[int, typer.Option(min=100, metavar="N", help="Of the bootstrap.")] = 5000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="All numbers, for programs.")] = False,
+    split: Annotated[str, typer.Option(help="Split: test or validation.")] = "test",
+    classical: Annotated[bool, typer.Option("--classical", help="Add the classical methods.")] = False,
+    resamples: Annotated[int, typer.Option(min=100, metavar="N", help="Resamples of the bootstrap.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON.")] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Write compare.csv and compare.png there.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Write compare.csv and compare.png to this folder."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own choice.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's default.")] = None,
 ) -> None:
-    """Set trained runs side by side on the same test mixture, paired by window.
+    """Compare trained runs on the same test mixture, paired by window.
 
-    Means and differences from the first run have confidence intervals, bootstrapped by recording.
+    Means and differences from the first run have confidence intervals from a bootstrap over recordings.
     """
     import json
 
@@ -35,7 +38,7 @@ def compare_command(
     from training.evaluation.compare_files import comparison_document, comparison_table, method_lines, write_comparison
 
     if len(folders) < 2 and not classical:
-        raise typer.BadParameter("one run has nothing to be compared with; name another, or add --classical")
+        raise typer.BadParameter("a comparison needs two runs; name another run, or add --classical")
     found = compare(
         estimate_folders(folders, data, split, threads, classical=classical), n_resamples=resamples, seed=seed
     )
@@ -55,36 +58,43 @@ def compare_command(
 
 def report_command(
     names: Annotated[
-        list[str], typer.Argument(metavar="STUDY", help="Studies, or a study file's name for all of its.")
+        list[str], typer.Argument(metavar="STUDY", help="Studies, or the name of a study file for all its studies.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="report.html or report.md.")] = Path(
-        "report.html"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="File to write: report.html or report.md.")
+    ] = Path("report.html"),
     kind: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="FORMAT", help="html or md. \\[default: the output's ending]", show_default=False
+            "--format",
+            metavar="FORMAT",
+            help="html or md. \\[default: by the suffix of the output]",
+            show_default=False,
         ),
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write the figures there too, as PDF and PNG for a paper.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also write the figures to this folder, as PDF and PNG for a paper."),
     ] = None,
     runs: Annotated[
         list[Path] | None,
         typer.Option(
-            "--run", metavar="RUN", help="Folder of a trained run, judged on its test mixture; may be repeated."
+            "--run", metavar="RUN", help="Folder of a trained run to evaluate on its test mixture; may be repeated."
         ),
     ] = None,
     classical: Annotated[
-        bool, typer.Option("--classical/--no-classical", help="Judge the classical methods too: reads the recordings.")
+        bool,
+        typer.Option(
+            "--classical/--no-classical", help="Evaluate the classical methods too; this reads the recordings."
+        ),
     ] = True,
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own choice.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's default.")] = None,
 ) -> None:
-    """Write one file about studies: space, data, scores, figures, sounds, best configs, provenance.
+    """Write a report on studies: spaces, data, scores, figures, sounds, best configurations, provenance.
 
-    The HTML holds everything and asks no network. Markdown keeps figures and sounds in a folder beside it.
+    HTML is one file that needs no network. Markdown has its figures and sounds in a folder next to it.
     """
     from search.artifacts.folder import open_artifacts
     from search.report.build import build_report, format_of, write_report

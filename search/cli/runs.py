@@ -1,40 +1,48 @@
-"""Commands about one run: train, evaluate, apply."""
+"""Commands for one run: train, evaluate, apply."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say warnings and the result only.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and the result.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 def train_command(
-    config: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="An exported or hand-written run.")],
+    config: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="A run file, exported or hand-written.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the run's own; ramps stretch with it.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs, instead of those in the run file; schedules are scaled.")
+    ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Instead of the run's own; results then differ in the last bits."),
+        typer.Option(
+            min=1, help="CPU threads, instead of those in the run file; results then differ in the last bits."
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the run's own.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the device in the run file.")
+    ] = None,
     tracker: Annotated[
         list[str] | None,
         typer.Option(
-            help="jsonl, stdout, tensorboard, mlflow, neptune; may be repeated. \\[default: $DRIVEBEAT_TRACKERS, "
-            "else jsonl]",
+            help="Tracker: jsonl, stdout, tensorboard, mlflow or neptune; may be repeated. \\[default: "
+            "$DRIVEBEAT_TRACKERS, else jsonl]",
             show_default=False,
         ),
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="RUN", help="Folder of a run, or a weights file, whose weights to start from."),
+        typer.Option(
+            "--from", metavar="RUN", help="Folder of a run, or a weights file, to take the initial weights from."
+        ),
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="With --from: take the tensors that fit.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="With --from: take only the tensors that fit.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a run to the end; started again on the same folder it goes on where it stopped."""
+    """Train a run. With the folder of an interrupted training, continue it."""
     import dataclasses
     import json
 
@@ -56,16 +64,16 @@ def train_command(
     run = override(run, epochs=epochs, threads=threads, device=device)
     if switches.only_first_batch:
         run = override(run, steps_per_epoch=1)
-        typer.echo("warning: ONLY_FIRST_BATCH is on: one training step an epoch, for trying things out only", err=True)
+        typer.echo("warning: ONLY_FIRST_BATCH is on: one training step per epoch, only for tests", err=True)
     if source is not None:
         run = start_from(run, source, partial=partial)
     elif partial:
-        raise ConfigError("--partial goes with --from; name the run whose weights to start from")
-    hushed = quiet or as_json or switches.stdout is not None
+        raise ConfigError("--partial needs --from; name the run to take the weights from")
+    silent = quiet or as_json or switches.stdout is not None
     try:
-        # the one document on standard output is not to be mixed with an epoch's lines
+        # standard output must hold the JSON document only
         names = [name for name in tracking.names if not (as_json and name == "stdout")]
-        last = train_run(run, output, provenance, names, Console(quiet=hushed), switches)
+        last = train_run(run, output, provenance, names, Console(quiet=silent), switches)
     except TrainingFailed as error:
         run_failed(str(output), str(error), switches, lambda line: typer.echo(line, err=True))
         raise
@@ -73,21 +81,23 @@ def train_command(
         typer.echo(json.dumps({"folder": str(output), "metric": run.fit.score, **finite(dataclasses.asdict(last))}))
         return
     typer.echo(f"{output}: {run.fit.score} {last.best_score:+.3f}")
-    if not hushed:
+    if not silent:
         typer.echo(f"next: drivebeat evaluate {output}")
 
 
 def evaluate_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
-    data: Annotated[Path | None, typer.Option(help="A document with another data section (a study or a run).")] = None,
+    data: Annotated[Path | None, typer.Option(help="Study or run file with another data section.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results.")] = None,
-    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own choice.")] = None,
-    window_s: Annotated[float | None, typer.Option(help="Seconds of a window; default: as in training.")] = None,
+    split: Annotated[str, typer.Option(help="Split: test or validation.")] = "test",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's default.")] = None,
+    window_s: Annotated[
+        float | None, typer.Option(help="Length of a window in seconds; default: as in training.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Judge a run on its held-out mixture: table, CSV, pictures, sounds."""
+    """Evaluate a run on its held-out mixture: table, CSV, figures, sounds."""
     import json
 
     from rich.console import Console
@@ -106,21 +116,25 @@ def evaluate_command(
 def apply_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
     recording: Annotated[Path, typer.Argument(help="A recording of any length and rate.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="estimate.wav, .mat or .npz")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write: .wav, .mat or .npz.")],
     channels: Annotated[
-        str | None, typer.Option(help="Names, comma-separated: the one to clean, then references.")
+        str | None, typer.Option(help="Channel names, comma-separated: the channel to denoise, then the references.")
     ] = None,
-    variable: Annotated[str | None, typer.Option(help="Variable of a .mat or .npz that holds the signal.")] = None,
-    rate_hz: Annotated[float | None, typer.Option(help="Where the file does not say its rate.")] = None,
-    layout: Annotated[str, typer.Option(help="Of a .mat: auto, 240219, 240517, 240826 or generic.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    variable: Annotated[str | None, typer.Option(help="Variable of a .mat or .npz file that holds the signal.")] = None,
+    rate_hz: Annotated[
+        float | None, typer.Option(help="Sampling rate in Hz, for a file that does not state it.")
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(help="Layout of a .mat file: auto, 240219, 240517, 240826 or generic.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     window_s: Annotated[
-        float | None, typer.Option(help="Seconds of the windows it is cut into; as in training, or longer.")
+        float | None, typer.Option(help="Length of the windows in seconds; as in training or longer.")
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Clean a whole recording; the estimate has the recording's own length and rate."""
+    """Denoise a whole recording. The estimate has the length and rate of the recording."""
     import json
 
     from rich.console import Console
@@ -132,7 +146,12 @@ def apply_command(
     source = read(recording, variable=variable, rate_hz=rate_hz, layout=layout, channels=names)
     n_samples = apply_folder(folder, source, output, device, window_s, Console(quiet=quiet or as_json))
     if as_json:
-        told = {"output": str(output), "samples": n_samples, "rate_hz": source.rate_hz, "seconds": source.duration_s}
-        typer.echo(json.dumps(told))
+        document = {
+            "output": str(output),
+            "samples": n_samples,
+            "rate_hz": source.rate_hz,
+            "seconds": source.duration_s,
+        }
+        typer.echo(json.dumps(document))
         return
     typer.echo(f"{output}: {n_samples} samples at {source.rate_hz:g} Hz ({source.duration_s:.1f} s)")

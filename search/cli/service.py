@@ -1,4 +1,4 @@
-"""Commands of the service behind the studies: who works, the dashboard, and the database's upkeep."""
+"""Commands for operation: workers, live view, dashboard, checks, and maintenance of the database."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,17 +8,17 @@ import typer
 from search.cli.studies import ARTIFACTS, Artifacts, Storage
 
 storage_app = typer.Typer(
-    help="The database's upkeep.",
+    help="Maintain the database.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def workers_command(
-    as_json: Annotated[bool, typer.Option("--json", help="All there is to know, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all details as JSON.")] = False,
     storage: Storage = None,
 ) -> None:
-    """List the workers of the last week: alive or dead, where, on what device, at which trial and epoch."""
+    """List the workers of the last week: state, host, device, trial and epoch."""
     import json
 
     from rich.console import Console
@@ -34,7 +34,7 @@ def workers_command(
     if as_json:
         typer.echo(json.dumps(workers_document(rows), indent=2))
     elif not rows:
-        typer.echo(f"no worker in {masked(url)} within a week; start some: drivebeat launch STUDY --workers 2")
+        typer.echo(f"no worker in {masked(url)} in the last week; start some: drivebeat launch STUDY --workers 2")
     else:
         Console().print(workers_table(rows))
 
@@ -42,10 +42,10 @@ def workers_command(
 @storage_app.command("upgrade")
 def upgrade_command(
     storage: Storage = None,
-    backup: Annotated[Path, typer.Option("--backup", metavar="FOLDER", help="Where the copy of before goes.")] = Path(),
-    no_backup: Annotated[bool, typer.Option("--no-backup", help="Make no copy: there is one already.")] = False,
+    backup: Annotated[Path, typer.Option("--backup", metavar="FOLDER", help="Folder for the backup.")] = Path(),
+    no_backup: Annotated[bool, typer.Option("--no-backup", help="Make no backup.")] = False,
 ) -> None:
-    """Bring a database of an older Drivebeat or Optuna up to this one, a copy made first. Stop all workers before."""
+    """Upgrade the database of an older Drivebeat or Optuna, after a backup. Stop all workers first."""
     from search.storage.open import storage_url
     from search.storage.upgrade import upgrade
 
@@ -54,15 +54,15 @@ def upgrade_command(
 
 def dashboard_command(
     host: Annotated[
-        str, typer.Option(help="Address to listen at; any but this machine's own needs a password.")
+        str, typer.Option(help="Address to listen on; any but the loopback address needs a password.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for a free port.")] = 8080,
     password_file: Annotated[
         Path | None,
         typer.Option(
             "--password-file",
             metavar="FILE",
-            help="Lines 'full: PASSWORD' and 'read: PASSWORD' (may look only). \\[default: "
+            help="File with lines 'full: PASSWORD' and 'read: PASSWORD' (read only). \\[default: "
             "$DRIVEBEAT_DASHBOARD_PASSWORD and $DRIVEBEAT_DASHBOARD_READ_PASSWORD]",
             show_default=False,
         ),
@@ -70,7 +70,7 @@ def dashboard_command(
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
 ) -> None:
-    """Browse the studies: optuna-dashboard with figures, sounds and configs of every trial."""
+    """Serve the dashboard: optuna-dashboard with figures, sounds and configurations of every trial."""
     from search.dashboard.auth import find_passwords
     from search.dashboard.server import serve
     from search.storage.open import masked, storage_url
@@ -82,20 +82,22 @@ def dashboard_command(
         host,
         port,
         passwords=passwords,
-        log=lambda at: typer.echo(f"{masked(url)} at {at} (Ctrl-C ends it)"),
+        log=lambda address: typer.echo(f"{masked(url)} at {address} (Ctrl-C stops it)"),
     )
 
 
 def watch_command(
-    name: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or a study file's name for all its families.")],
+    name: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A study, or the name of a study file for all its studies.")
+    ],
     storage: Storage = None,
-    every: Annotated[float, typer.Option(min=0.2, metavar="SECONDS", help="Between two looks.")] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --once: one JSON document, for programs.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, metavar="SECONDS", help="Seconds between two updates.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print the state once and exit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --once: print one JSON document.")] = False,
 ) -> None:
-    """Look on at a search, wherever its workers run: progress, best, running trials, the last ends and why.
+    """Watch a search, wherever its workers run: progress, best trial, running and recently ended trials.
 
-    It ends with the search, or at Ctrl-C, which stops no worker. Piped, it tells plain lines.
+    It exits when the search is finished, or at Ctrl-C, which stops no worker. In a pipe it prints plain lines.
     """
     import dataclasses
     import json
@@ -108,7 +110,7 @@ def watch_command(
     from search.terminal.status import watch
 
     if as_json and not once:
-        raise typer.BadParameter("--json goes with --once; ask again for a later look")
+        raise typer.BadParameter("--json needs --once; add --once")
     url = storage_url(storage)
     with explained(url):
         studies, engine = load_records(open_storage(url), name), open_engine(url)
@@ -124,16 +126,16 @@ def doctor_command(
     study: Annotated[
         str | None,
         typer.Argument(
-            metavar="STUDY", help="A study, or a study file: its recordings are read too.", show_default=False
+            metavar="STUDY", help="A study or a study file, to check its recordings too.", show_default=False
         ),
     ] = None,
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
-    as_json: Annotated[bool, typer.Option("--json", help="All there is to know, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all details as JSON.")] = False,
 ) -> None:
-    """Look whether all is well here: packages, device, database, disk, clock, recordings; and how to mend what is not.
+    """Check packages, device, database, disk, clock and recordings, and print a fix for each problem.
 
-    The exit code is 1 where something is broken.
+    The exit code is 1 if something is broken.
     """
     import json
 

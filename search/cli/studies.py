@@ -1,4 +1,4 @@
-"""Commands about studies. Each is a few lines: the work is done by the module it names."""
+"""Commands for studies."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ Artifacts = Annotated[
     str,
     typer.Option(
         metavar="FOLDER|s3://...",
-        help="Checkpoints, figures, sounds and configs of trials: a folder that all workers see, or s3://BUCKET/PREFIX.",
+        help="Artifacts of trials: checkpoints, figures, sounds, configs. A folder that all workers share, or s3://BUCKET/PREFIX.",
         envvar="DRIVEBEAT_ARTIFACTS",
     ),
 ]
@@ -28,14 +28,14 @@ Lease = Annotated[
     typer.Option(
         min=1.0,
         metavar="SECONDS",
-        help="A worker that is not heard of for so long has lost its trial. \\[default: 30]",
+        help="Seconds without a heartbeat after which a worker loses its trial. \\[default: 30]",
         show_default=False,
     ),
 ]
 
 
 def init_command(storage: Storage = None) -> None:
-    """Make the database's tables (workers and dashboard make them too, if need be)."""
+    """Create the tables of the database. Other commands create them too if they are missing."""
     from search.storage.open import masked, open_storage, storage_url
 
     url = storage_url(storage)
@@ -47,20 +47,20 @@ def create_command(
     file: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study file.")],
     storage: Storage = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Equal trials and export however many workers run; slower.")
+        bool, typer.Option("--deterministic", help="The same trials and export with any number of workers; slower.")
     ] = False,
     warm_start: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SOURCE",
-            help="Try this first: a config (best.yaml), or the best trials of an earlier study. May be repeated.",
+            help="Config (best.yaml) to try first, or a study whose best trials to try first; may be repeated.",
         ),
     ] = None,
-    warm_trials: Annotated[int, typer.Option(min=1, help="How many trials of an earlier study.")] = 5,
+    warm_trials: Annotated[int, typer.Option(min=1, help="Number of trials to take from a study.")] = 5,
 ) -> None:
-    """Make the studies of a study file: one for each model family it lists.
+    """Create the studies of a study file, one for each model family in it.
 
-    Made again, a study takes over a changed budget and new enqueued points; anything else that differs is refused.
+    An existing study takes over a changed budget and new enqueued points. Any other difference is an error.
     """
     from data.corpus import load
     from search.storage.open import explained, open_engine, open_storage, storage_url
@@ -70,50 +70,59 @@ def create_command(
 
     url = storage_url(storage)
     spec = read_spec(file, deterministic=deterministic)
-    fingerprint = load(spec.data).fingerprint  # first: recordings that do not work leave no database behind
+    fingerprint = load(spec.data).fingerprint  # first: unreadable recordings must leave no database behind
     with explained(url):
         backend = open_storage(url)
-        # first: a source that will not do leaves no study behind
-        warm = [warm_points(spec, runs_from(one, backend, warm_trials), one) for one in warm_start or []]
+        # first: an unusable source must leave no study behind
+        warm = [warm_points(spec, runs_from(source, backend, warm_trials), source) for source in warm_start or []]
         for study in create(spec, backend, open_engine(url), fingerprint):
             n_first = enqueue(study.optuna, [point for points in warm for point in points[study.name]])
-            told = f"; {n_first} known point{'s' if n_first > 1 else ''} to be tried first" if n_first else ""
-            typer.echo(f"study {study.name}: {len(study.space.sampled)} parameters, {spec.budget.trials} trials{told}")
+            enqueued = f"; {n_first} known point{'s' if n_first > 1 else ''} enqueued" if n_first else ""
+            typer.echo(
+                f"study {study.name}: {len(study.space.sampled)} parameters, {spec.budget.trials} trials{enqueued}"
+            )
     typer.echo(f"next: drivebeat launch {spec.name} --workers 2")
 
 
 def launch_command(
-    name: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or a study file's name for all its families.")],
+    name: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A study, or the name of a study file for all its studies.")
+    ],
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="How many. \\[default: one for each GPU, 2 where there is none]", show_default=False),
+        typer.Option(
+            min=1, help="Number of workers. \\[default: one for each GPU, 2 without a GPU]", show_default=False
+        ),
     ] = None,
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
-    logs: Annotated[Path, typer.Option(metavar="FOLDER", help="The workers' logs.")] = Path("runs/logs"),
+    logs: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the logs of the workers.")] = Path(
+        "runs/logs"
+    ),
     lease: Lease = None,
     launcher: Annotated[
-        str, typer.Option(metavar="NAME", help="local: processes here; ray: a Ray cluster; slurm: an array of jobs.")
+        str,
+        typer.Option(metavar="NAME", help="local: processes on this machine; ray: a Ray cluster; slurm: a job array."),
     ] = "local",
-    per_gpu: Annotated[int | None, typer.Option(min=1, help="Workers packed on each GPU (local, ray).")] = None,
+    per_gpu: Annotated[int | None, typer.Option(min=1, help="Workers on each GPU (local, ray).")] = None,
     ray_address: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="A running Ray cluster. \\[default: $RAY_ADDRESS, else a new one here]",
+            help="Address of a running Ray cluster. \\[default: $RAY_ADDRESS, else a new cluster on this machine]",
             show_default=False,
         ),
     ] = None,
     slurm: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Told to SLURM: partition=gpu, gpus_per_node=1, timeout_min=600 ..."),
+        typer.Option(metavar="NAME=VALUE", help="Option of SLURM: partition=gpu, gpus_per_node=1, timeout_min=600 ..."),
     ] = None,
 ) -> None:
-    """Search with several workers, shown live, until the budget is spent.
+    """Run a search with several workers until its budget is spent, and show it live.
 
-    Workers on one machine share its CPU threads fairly; one that dies is started again.
+    Workers on one machine share its CPU threads equally. A worker that crashes is restarted.
 
-    Ctrl-C stops them in order (exit code 130); the same command goes on where it stopped.
+    Ctrl-C stops all workers (exit code 130). The same command continues the search.
     """
     from rich.console import Console
 
@@ -131,10 +140,10 @@ def launch_command(
     with explained(url):
         names = tuple(study.name for study in load_studies(name, open_storage(url)))
     try:
-        wanted = Launch(
+        request = Launch(
             names, url, artifacts, workers, logs, lease or LEASE_S, per_gpu, ray_address, pairs(slurm or [])
         )
-        snaps = launch(wanted, Console(), launcher)
+        snaps = launch(request, Console(), launcher)
     except Interrupted as end:
         typer.echo(f"{end}", err=True)
         raise typer.Exit(end.exit_code) from end
@@ -147,15 +156,15 @@ def launch_command(
 
 
 def work_command(
-    studies: Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies, one after the other.")],
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY", help="Studies to work on, one after the other.")],
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own choice.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's default.")] = None,
     lease: Lease = None,
 ) -> None:
-    """Be one worker: run trials until the budget is spent. Start as many as you like, on any machine.
+    """Run one worker: run trials until the budget is spent. Start any number of workers, on any machine.
 
-    SIGTERM or Ctrl-C ends it within seconds, its trial's slot given back.
+    SIGTERM or Ctrl-C ends it within seconds; another worker continues its trial.
     """
     from search.queue.slots import LEASE_S
     from search.signals import stop_event
@@ -168,7 +177,7 @@ def work_command(
     switches = read_switches()
     tracking = tracking_of(switches, url, missing=lambda line: typer.echo(line, err=True))
     if switches.only_first_batch:
-        typer.echo("warning: ONLY_FIRST_BATCH is on: one training step an epoch, for trying things out only", err=True)
+        typer.echo("warning: ONLY_FIRST_BATCH is on: one training step per epoch, only for tests", err=True)
     n_trials = work(
         studies,
         url,
@@ -185,26 +194,29 @@ def work_command(
 def show_command(
     studies: Annotated[
         list[str] | None,
-        typer.Argument(metavar="STUDY", help="Studies; without one all are listed, several are compared."),
+        typer.Argument(metavar="STUDY", help="Studies to show. Without any, all are listed; several are compared."),
     ] = None,
     models: Annotated[
-        bool, typer.Option("--models", help="List the model families: what each costs, what can be searched.")
+        bool, typer.Option("--models", help="List the model families with their costs and parameters.")
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="The same of one family.", show_default=False)
+        str | None,
+        typer.Option(
+            "--model", metavar="NAME", help="Show the costs and parameters of one model family.", show_default=False
+        ),
     ] = None,
     across: Annotated[
-        bool, typer.Option("--across", help="One table over all families of a study file (or over all studies).")
+        bool, typer.Option("--across", help="Compare all studies of a study file, or all studies in the database.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: models, or a comparison.")] = False,
-    rate_hz: Annotated[float, typer.Option(help="Of the signal (models).", metavar="HZ")] = 250.0,
-    window_samples: Annotated[int, typer.Option(min=1, help="Of a window (models).", metavar="N")] = 1280,
-    channels: Annotated[int, typer.Option(min=1, help="That go in (models).", metavar="N")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print model families or a comparison as JSON.")] = False,
+    rate_hz: Annotated[float, typer.Option(help="Sampling rate (with --models).", metavar="HZ")] = 250.0,
+    window_samples: Annotated[int, typer.Option(min=1, help="Length of a window (with --models).", metavar="N")] = 1280,
+    channels: Annotated[int, typer.Option(min=1, help="Input channels (with --models).", metavar="N")] = 1,
     storage: Storage = None,
 ) -> None:
-    """Show studies: space with type, range, default and fixed value; progress, best trial, importances.
+    """Show studies: progress, space with defaults and fixed values, best trial, importances.
 
-    Several studies, or --across, give one table of what each came to on the same validation mixture.
+    Several studies, or --across, give a table that compares their results on the same validation mixture.
     """
     import json
 
@@ -214,26 +226,19 @@ def show_command(
     from search.study.record import load_records
     from search.terminal.status import show_all
 
-    console = Console()
     if models or model is not None:
         if studies or across:
-            raise typer.BadParameter("--models and --model stand without studies; ask for one of the two")
-        from search.study.costs import At
-        from search.terminal.models import models_document, show_model, show_models
-
-        at = At(rate_hz, window_samples, channels)
-        if as_json:
-            typer.echo(json.dumps(models_document(at, (model,) if model is not None else ()), indent=2))
-        elif model is not None:
-            show_model(model, console, at)
-        else:
-            show_models(console, at)
+            raise typer.BadParameter("--models and --model take no studies; leave out one of the two")
+        _show_models(model, rate_hz, window_samples, channels, as_json=as_json)
         return
+    console = Console()
     url = storage_url(storage)
     with explained(url):
         opened, engine = open_storage(url), open_engine(url)
-        told = [study for name in studies for study in load_records(opened, name)] if studies else load_records(opened)
-        chosen = list({study.name: study for study in told}.values())
+        loaded = (
+            [study for name in studies for study in load_records(opened, name)] if studies else load_records(opened)
+        )
+        chosen = list({study.name: study for study in loaded}.values())
         if across or len(studies or ()) > 1:
             from search.study.comparison import compare_studies as compare
             from search.study.study import decode_study
@@ -245,7 +250,7 @@ def show_command(
             else:
                 show_comparison(found, console)
         elif as_json:
-            raise typer.BadParameter("--json goes with --models, --model, --across or several studies; add one of them")
+            raise typer.BadParameter("--json needs --models, --model, --across or several studies; add one of them")
         elif not studies:
             show_all(chosen, engine, console)
         else:
@@ -256,25 +261,50 @@ def show_command(
                 show_study(decode_study(study), engine, console)
 
 
+def _show_models(model: str | None, rate_hz: float, window_samples: int, channels: int, *, as_json: bool) -> None:
+    """Print one model family, or all of them if `model` is None."""
+    import json
+
+    from rich.console import Console
+
+    from search.study.costs import At
+    from search.terminal.models import models_document, show_model, show_models
+
+    at = At(rate_hz, window_samples, channels)
+    if as_json:
+        typer.echo(json.dumps(models_document(at, (model,) if model is not None else ()), indent=2))
+    elif model is not None:
+        show_model(model, Console(), at)
+    else:
+        show_models(Console(), at)
+
+
 def export_command(
     name: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A study, or a study file's name: the best over its families.")
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A study, or the name of a study file for the best trial of all its studies."
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it (.yaml or .json).")
+        Path, typer.Option("-o", "--output", metavar="FILE", help="File to write (.yaml or .json).")
     ] = Path("best.yaml"),
     storage: Storage = None,
     confirm: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="K", help="Train the best K again under three other seeds; the best mean is written."
+            min=1,
+            metavar="K",
+            help="Train the best K trials again with three other seeds each, and write the one with the best mean.",
         ),
     ] = None,
-    runs: Annotated[Path, typer.Option(metavar="FOLDER", help="Where --confirm trains.")] = Path("runs/confirm"),
+    runs: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the trainings of --confirm.")] = Path(
+        "runs/confirm"
+    ),
 ) -> None:
-    """Write the best feasible trial as one document that rebuilds and trains the model.
+    """Write the best feasible trial as a run file, from which the model can be built and trained.
 
-    --confirm goes on where it was interrupted; given several times at once, the trainings are shared out.
+    An interrupted --confirm continues when it is run again. Run several times at once, it shares the trainings.
     """
     from search.storage.open import explained, open_storage, storage_url
     from search.study.export import check_ending, export

@@ -1,8 +1,8 @@
-"""Who may do what in the dashboard: nobody without a password but on this machine, and nothing for foreign pages.
+"""Authentication of the dashboard by passwords, and protection against requests from other web pages.
 
-HTTP Basic and no login page: every browser, proxy and script knows it, and there is no session to steal, sign or
-expire. The password says the role, whatever the user name. It goes over the wire as it is, so that beyond one
-machine TLS belongs in front (docs/guide/dashboard.md).
+It uses HTTP Basic and no login page: every browser, proxy and script supports it, and there is no session to store,
+sign or expire. The password determines the role; the user name is ignored. Basic does not encrypt the password, so use
+TLS for access from other machines (docs/guide/dashboard.md).
 """
 
 import base64
@@ -21,7 +21,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from training.errors import ConfigError
 
 FULL, READ = "DRIVEBEAT_DASHBOARD_PASSWORD", "DRIVEBEAT_DASHBOARD_READ_PASSWORD"
-LEAST_LENGTH = 8
+MIN_LENGTH = 8
 READING = frozenset({"GET", "HEAD"})
 HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
@@ -34,7 +34,11 @@ Role = Literal["full", "read"]
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """What opens the door, by role; neither is shown in a repr or told in an error."""
+    """The passwords of the roles. No repr and no error message shows them.
+
+    full: allows everything, None if there is no such password.
+    read: allows reading only, None if there is no such password.
+    """
 
     full: str | None = field(default=None, repr=False)
     read: str | None = field(default=None, repr=False)
@@ -42,9 +46,9 @@ class Passwords:
     def __post_init__(self) -> None:
         for role in ("full", "read"):
             password = getattr(self, role)
-            if password is not None and len(password) < LEAST_LENGTH:
+            if password is not None and len(password) < MIN_LENGTH:
                 raise ConfigError(
-                    f"the dashboard's password for {role} has {len(password)} characters; at least {LEAST_LENGTH} are "
+                    f"the dashboard's password for {role} has {len(password)} characters; at least {MIN_LENGTH} are "
                     "needed, such as: openssl rand -base64 18"
                 )
         if self.full is not None and self.full == self.read:
@@ -52,24 +56,28 @@ class Passwords:
 
     @property
     def any(self) -> bool:
+        """Whether there is a password."""
         return self.full is not None or self.read is not None
 
     def role_of(self, password: str) -> Role | None:
-        """The role that `password` opens, in a time that does not tell how much of it was right."""
+        """Return the role of `password`, None for a wrong one. The time taken does not depend on the passwords."""
         full, read = _same(password, self.full), _same(password, self.read)
         return "full" if full else "read" if read else None
 
 
-def _same(given: str, wanted: str | None) -> bool:
-    # digests are equally long, so that not even the length shows
-    digests = [hashlib.sha256((text or "").encode()).digest() for text in (given, wanted)]
-    return hmac.compare_digest(*digests) and wanted is not None
+def _same(given: str, expected: str | None) -> bool:
+    # digests have the same length, so the time does not depend on the length of the password
+    digests = [hashlib.sha256((text or "").encode()).digest() for text in (given, expected)]
+    return hmac.compare_digest(*digests) and expected is not None
 
 
 def find_passwords(file: Path | None, environment: Mapping[str, str] = os.environ) -> Passwords:
-    """From the file, else from the environment. The file has a line `full: ...`, a line `read: ...`, or both.
+    """Return the passwords of `file`, or of the environment if `file` is None.
 
-    Raises ConfigError, without the passwords, for a file that cannot be read or says something else.
+    file: has a line `full: PASSWORD`, a line `read: PASSWORD`, or both. Empty lines and lines with # are skipped.
+    environment: may hold DRIVEBEAT_DASHBOARD_PASSWORD and DRIVEBEAT_DASHBOARD_READ_PASSWORD.
+
+    Raises ConfigError, without the passwords, for a file that cannot be read or parsed.
     """
     if file is None:
         return Passwords(environment.get(FULL) or None, environment.get(READ) or None)
@@ -77,7 +85,7 @@ def find_passwords(file: Path | None, environment: Mapping[str, str] = os.enviro
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(f"--password-file {file}: {reason}; write a line 'full: PASSWORD' into it") from error
+        raise ConfigError(f"--password-file {file}: {reason}; add a line 'full: PASSWORD'") from error
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line or line.startswith("#"):
@@ -90,12 +98,12 @@ def find_passwords(file: Path | None, environment: Mapping[str, str] = os.enviro
             )
         found[role] = password.strip()
     if not found:
-        raise ConfigError(f"--password-file {file}: it is empty; write a line 'full: PASSWORD' into it")
+        raise ConfigError(f"--password-file {file}: it is empty; add a line 'full: PASSWORD'")
     return Passwords(**found)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or an address) is this machine alone, as far as its name tells."""
+    """Return whether `host` is a loopback address or localhost. Names are not looked up."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -103,33 +111,36 @@ def is_loopback(host: str) -> bool:
 
 
 def check_open(host: str, passwords: Passwords) -> None:
-    """Raise ConfigError where the dashboard would be open to others than this machine."""
+    """Raise ConfigError if the dashboard would be open to other machines without a password."""
     if not is_loopback(host) and not passwords.any:
         raise ConfigError(
-            f"--host {host}: others than this machine could delete studies; give a password: --password-file FILE (a "
+            f"--host {host}: other machines could delete studies; set a password: --password-file FILE (a "
             f"line 'full: ...' or 'read: ...'), or {FULL} or {READ} in the environment"
         )
 
 
-def behind_door(application: WSGIApplication, passwords: Passwords) -> WSGIApplication:
-    """`application` for those who may.
+def require_auth(application: WSGIApplication, passwords: Passwords) -> WSGIApplication:
+    """Return `application` with authentication in front of it.
 
-    With passwords every request needs one (401), and the role `read` cannot change anything (403). Without, the
-    request must name this machine (a page that points its own name at 127.0.0.1 is refused). Either way a
-    foreign page changes nothing (403): browsers say where a request comes from by Sec-Fetch-Site, older ones and
-    plain HTTP by Origin. X-Forwarded-Host counts as our name, for no page can set it.
+    If there are passwords, a request without a valid one gets 401, and the role `read` gets 403 for methods other than
+    GET and HEAD. If there are none, the Host header must be a loopback name, which stops DNS rebinding; any other gets
+    403.
+
+    In both cases a request that changes something gets 403 if another web page sent it. Browsers state the origin of a
+    request in Sec-Fetch-Site, older browsers and plain HTTP in Origin. X-Forwarded-Host counts as our own name, because
+    a web page cannot set it.
     """
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         refusal = _refusal(environ, passwords)
         if refusal is not None:
-            status, words = refusal
-            headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(words.encode()) + 1))]
+            status, reason = refusal
+            headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(reason.encode()) + 1))]
             if status.startswith("401"):
                 headers.append(("WWW-Authenticate", 'Basic realm="Drivebeat", charset="UTF-8"'))
             start_response(status, [*headers, ("Cache-Control", "no-store"), *HEADERS])
-            return [] if environ["REQUEST_METHOD"] == "HEAD" else [f"{words}\n".encode()]
-        environ.pop("HTTP_AUTHORIZATION", None)  # nobody behind the door needs it
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [f"{reason}\n".encode()]
+        environ.pop("HTTP_AUTHORIZATION", None)  # the application must not see the password
         return application(environ, _with_headers(start_response))
 
     return answer
@@ -143,11 +154,11 @@ def _with_headers(start_response: StartResponse) -> StartResponse:
 
 
 def _refusal(environ: WSGIEnvironment, passwords: Passwords) -> tuple[str, str] | None:
-    """Status and reason, where the request is refused."""
+    """Return status and reason if the request is refused, else None."""
     if passwords.any:
         role = passwords.role_of(_password(environ.get("HTTP_AUTHORIZATION", "")))
         if role is None:
-            return "401 Unauthorized", "a password is needed; any user name will do"
+            return "401 Unauthorized", "a password is needed; any user name is accepted"
     else:
         role = "full"
         host = _name(environ.get("HTTP_HOST", ""))
@@ -159,25 +170,26 @@ def _refusal(environ: WSGIEnvironment, passwords: Passwords) -> tuple[str, str] 
     if environ["REQUEST_METHOD"] in READING:
         return None
     if role == "read":
-        return "403 Forbidden", "this password may look and not change; sign in with the other one"
+        return "403 Forbidden", "this password is read-only; sign in with the full one"
     return _foreign(environ)
 
 
 def _foreign(environ: WSGIEnvironment) -> tuple[str, str] | None:
+    """Return status and reason if another web page sent the request, else None."""
     site = environ.get("HTTP_SEC_FETCH_SITE")
     if site is not None and site not in ("same-origin", "none"):
-        return "403 Forbidden", "another page sent this"
+        return "403 Forbidden", "another web page sent this request"
     origin = environ.get("HTTP_ORIGIN")
     if site is None and origin is not None:
         forwarded = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")[0].strip()
-        ours = {host.lower() for host in (environ.get("HTTP_HOST", ""), forwarded) if host}
-        if urlsplit(origin).netloc.lower() not in ours:
-            return "403 Forbidden", "another page sent this"
+        own_hosts = {host.lower() for host in (environ.get("HTTP_HOST", ""), forwarded) if host}
+        if urlsplit(origin).netloc.lower() not in own_hosts:
+            return "403 Forbidden", "another web page sent this request"
     return None
 
 
 def _name(host: str) -> str | None:
-    """The name in a Host header, without its port; None where it has none."""
+    """Return the host name in a Host header, without the port; None if there is none."""
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:
@@ -185,7 +197,7 @@ def _name(host: str) -> str | None:
 
 
 def _password(header: str) -> str:
-    """The password in an Authorization header; "" where there is none."""
+    """Return the password in an Authorization header, "" if there is none."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return ""

@@ -1,9 +1,9 @@
-"""The private names of optuna-dashboard that Drivebeat needs, and why. Check them at an upgrade of optuna-dashboard."""
+"""The private names of optuna-dashboard that Drivebeat uses. Check them when optuna-dashboard is upgraded."""
 
-# The parts of the answer about a study: ours is made of cached parts, and must have the same form.
+# Parts of the response about a study, which cache.py makes from cached parts in the same form.
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
-# The cache of importances grows without end: it is emptied with the study that it is about.
+# The cache of importances is by study id, and must be cleared when an id is reused.
 from optuna_dashboard._importance import param_importance_cache, param_importance_cache_lock
 from optuna_dashboard._inmemory_cache import _CachedExtraStudyProperty as CachedExtraStudyProperty
 from optuna_dashboard._pareto_front import get_pareto_front_trials

@@ -1,4 +1,4 @@
-"""optuna-dashboard over the same storage, quick on large studies, behind a door and a production server."""
+"""Serve optuna-dashboard on our storage, with a cache for large studies, authentication and a production server."""
 
 import contextlib
 import gc
@@ -18,7 +18,7 @@ from optuna_dashboard import wsgi
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.artifacts.folder import open_artifacts
-from search.dashboard.auth import Passwords, behind_door, check_open
+from search.dashboard.auth import Passwords, check_open, require_auth
 from search.dashboard.cache import StudyPages
 from search.dashboard.http import compressed
 from search.dashboard.storage import PageStorage
@@ -37,11 +37,18 @@ def serve(
     log: Callable[[str], None] = print,
     threads: int = 8,
 ) -> None:
-    """Serve the dashboard until interrupted; `say` gets its address once it listens.
+    """Serve the dashboard until interrupted.
 
-    Large studies are read in the background from then on. Raises ConfigError for an address that cannot be listened
-    at, or that others than this machine reach while there is no password; StorageError for a database and ArtifactError
-    for artifacts that cannot be opened.
+    url: of the storage.
+    artifacts: folder or s3:// address of the artifact store.
+    host, port: address to listen on; port 0 takes a free one.
+    passwords: of the dashboard, None for no password.
+    log: called with the dashboard's URL once it listens.
+    threads: that handle requests.
+
+    All studies are read in the background after the start. Raises ConfigError for an address that cannot be listened
+    on, or that other machines can reach without a password; StorageError for a storage and ArtifactError for an
+    artifact store that cannot be opened.
     """
     passwords = passwords or Passwords()
     check_open(host, passwords)
@@ -49,37 +56,40 @@ def serve(
         storage = PageStorage(open_storage(url, fast=False), open_engine(url))
         pages = build(storage, open_artifacts(artifacts).artifacts)
         server = waitress.create_server(
-            behind_door(pages, passwords),
+            require_auth(pages, passwords),
             sockets=[listening],
             threads=threads,
             ident="drivebeat",
-            # the door looks at them itself, and trusts them with nothing that a browser could not say
+            # require_auth reads X-Forwarded-Host
             clear_untrusted_proxy_headers=False,
         )
         name, number = listening.getsockname()[:2]
         shown = f"[{name}]" if listening.family == socket.AF_INET6 else name
         log(f"http://{shown}:{number}/dashboard/")
-        gc.freeze()  # what is imported stays: searching it over and over takes a fifth of reading ten thousand trials
+        gc.freeze()  # else collections over imported objects take a fifth of the time to read 10,000 trials
         threading.Thread(target=_read_ahead, args=(storage, pages), daemon=True).start()
         server.run()
 
 
 def build(storage: PageStorage, artifacts: ArtifactStore) -> WSGIApplication:
-    """The application behind the door: optuna-dashboard, its answers about studies made here, all of it compressed."""
+    """Return the application without authentication: optuna-dashboard, our responses about studies, compression."""
     return compressed(StudyPages(storage, stock(storage, artifacts)))
 
 
 def stock(storage: PageStorage, artifacts: ArtifactStore) -> WSGIApplication:
-    """optuna-dashboard's own application."""
+    """Return optuna-dashboard's own application."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what the dashboard's own imports use
-        application: WSGIApplication = wsgi(storage, artifact_store=_Forgiving(artifacts))
+        warnings.simplefilter("ignore")  # deprecation warnings of optuna-dashboard's imports
+        application: WSGIApplication = wsgi(storage, artifact_store=_TolerantStore(artifacts))
         return application
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Forgiving:
-    """A store in which what is gone already can be removed: else a study that keeps to its bounds cannot be deleted."""
+class _TolerantStore:
+    """An artifact store that removes missing artifacts without an error.
+
+    Otherwise optuna-dashboard could not delete a study whose artifacts were removed by its retention limits.
+    """
 
     artifacts: ArtifactStore
 
@@ -95,7 +105,7 @@ class _Forgiving:
 
 
 def _read_ahead(storage: PageStorage, application: WSGIApplication) -> None:
-    """Ask for every study once, so that the first who looks does not wait for ten thousand trials to be read."""
+    """Request every study once, so that the first user does not wait until all trials are read."""
     with contextlib.suppress(SQLAlchemyError, StorageInternalError):
         for study in storage.get_all_studies():
             for path in ("", "/param_importances"):
@@ -108,10 +118,11 @@ def _read_ahead(storage: PageStorage, application: WSGIApplication) -> None:
 
 @contextlib.contextmanager
 def bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that is bound to one address of `host`, IPv4 before IPv6; port 0 takes a free one.
+    """Yield a socket bound to an address of `host`, IPv4 if it has one. Port 0 takes a free port.
 
-    Bound here and not by the server, which would leave its socket and threads behind where it cannot have the port.
-    Raises ConfigError for an address that cannot be listened at.
+    It is bound here because waitress leaves its socket and threads behind if the port is in use.
+
+    Raises ConfigError for an address that cannot be listened on.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -125,6 +136,6 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
             raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ConfigError(f"cannot listen at {host}:{port}: {reason}; choose another --port or --host") from error
+        raise ConfigError(f"cannot listen on {host}:{port}: {reason}; choose another --port or --host") from error
     with listening:
         yield listening

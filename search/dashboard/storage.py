@@ -1,7 +1,8 @@
-"""What the dashboard reads: Optuna's cached storage without the notes of all trials, whose best trial is feasible.
+"""The storage for optuna-dashboard: quick on large studies, and its best trial is feasible.
 
-optuna-dashboard keeps the notes of trials with their study, and reads all of them whenever it wants anything of it.
-Trials are read by search.storage.fast.storage: fewer objects on the way, and increments instead of whole studies.
+optuna-dashboard stores the notes of trials as attributes of their study, and reads all of them with every attribute of
+the study. This storage leaves them out. It reads trials by search.storage.fast.storage, which creates fewer objects and
+reads only new trials.
 """
 
 import copy
@@ -26,94 +27,105 @@ from search.trials import REMOVED, best_feasible
 
 
 @dataclass(slots=True, eq=False)
-class Known:
-    """A study as long as it is the same one: `proof` is the first and the last trial known to have finished."""
+class StudyIdentity:
+    """Stands for a study as long as its id belongs to the same study.
+
+    proof: the first and the last finished trial that were read, one if they are the same, empty if there is none.
+    """
 
     proof: tuple[FrozenTrial, ...] = ()
 
 
 class PageStorage(CachedStorage):
-    """The storage for optuna-dashboard's own application."""
+    """The storage for optuna-dashboard.
+
+    opened: the storage of open_storage(url, fast=False).
+    engine: of the same database.
+    """
 
     def __init__(self, opened: BaseStorage, engine: Engine) -> None:
         if not isinstance(opened, CachedStorage):
-            raise TypeError(f"{type(opened).__name__}: a storage of open_storage(url, lean=False) is needed")
+            raise TypeError(f"{type(opened).__name__}: a storage of open_storage(url, fast=False) is needed")
         super().__init__(opened._backend)
         self.engine = engine
         self._reader = FastStorage(lambda: engine) if engine.dialect.name in ("sqlite", "postgresql") else None
-        self._known: dict[int, Known] = {}
+        self._identities: dict[int, StudyIdentity] = {}
         self._reading = threading.RLock()
 
-    def identity(self, study_id: int) -> Known | None:
-        """The same object as before as long as the study is the same one; where another process deleted it and SQLite
-        gave its id to another one, a new object, and what was known of the old one is forgotten. None: no such study.
+    def identity(self, study_id: int) -> StudyIdentity | None:
+        """Return an object that stays the same as long as the id belongs to the same study; None for no such study.
 
-        A study of which no trial has finished cannot be told from another such one: it is taken for new every time.
+        If another process deleted the study, SQLite may give its id to a new study. The cache of the old study is then
+        cleared and a new object returned. Studies without a finished trial cannot be distinguished, so they get a new
+        object every time.
         """
         on_sqlite = self.engine.dialect.name == "sqlite"
         with self._reading:
-            known = self._known.pop(study_id, None)
-            if known is None or (on_sqlite and not self._is_there(study_id, known.proof)):
+            identity = self._identities.pop(study_id, None)
+            if identity is None or (on_sqlite and not self._has_trials(study_id, identity.proof)):
                 self._forget(study_id)
-                known = Known()
+                identity = StudyIdentity()
                 try:
                     if on_sqlite:
-                        self._read(study_id, known)
+                        self._read(study_id, identity)
                     else:
                         self.get_study_name_from_id(study_id)
                 except KeyError:
                     return None
-            self._known[study_id] = known
-            return known
+            self._identities[study_id] = identity
+            return identity
 
-    def _read(self, study_id: int, known: Known, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+    def _read(
+        self, study_id: int, identity: StudyIdentity, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return the trials of the study and update `identity.proof`."""
         assert self._reader is not None
         trials = self._reader.get_all_trials(study_id, False, states)
         first = next((trial for trial in trials if trial.state.is_finished()), None)
         if first is not None:
             last = next(trial for trial in reversed(trials) if trial.state.is_finished())
-            known.proof = (first,) if first is last else (first, last)
+            identity.proof = (first,) if first is last else (first, last)
         return trials
 
-    def _is_there(self, study_id: int, proof: Sequence[FrozenTrial]) -> bool:
-        """Whether the study has these finished trials, which never change."""
+    def _has_trials(self, study_id: int, proof: Sequence[FrozenTrial]) -> bool:
+        """Return whether the study has the finished trials `proof`, which never change."""
         c = TRIALS.c
-        asked = select(c.trial_id, c.number, c.state, c.datetime_start, c.datetime_complete).where(
+        query = select(c.trial_id, c.number, c.state, c.datetime_start, c.datetime_complete).where(
             c.study_id == study_id, c.trial_id.in_([trial._trial_id for trial in proof])
         )
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            found = connection.execute(asked).all()
-        rows = {(i, number, state, to_local(began), to_local(ended)) for i, number, state, began, ended in found}
-        wanted = {(t._trial_id, t.number, t.state, t.datetime_start, t.datetime_complete) for t in proof}
-        return bool(wanted) and rows == wanted
+            found = connection.execute(query).all()
+        rows = {(i, number, state, to_local(start), to_local(end)) for i, number, state, start, end in found}
+        expected = {(t._trial_id, t.number, t.state, t.datetime_start, t.datetime_complete) for t in proof}
+        return bool(expected) and rows == expected
 
     def _forget(self, study_id: int) -> None:
-        """What was known of a study is known no more."""
+        """Clear all caches of a study."""
         if self._reader is not None:
             self._reader._forget(study_id)
         with self._lock:
-            if (of_optuna := self._studies.get(study_id)) is not None:
-                of_optuna.name = of_optuna.directions = None
+            if (cached := self._studies.get(study_id)) is not None:
+                cached.name = cached.directions = None
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """As Optuna's; a finished trial is the same object every time, where no copy is asked for."""
+        """Return the trials, as Optuna does. With deepcopy=False, a finished trial is the same object every time."""
         if self._reader is None:
             return super().get_all_trials(study_id, deepcopy, states)
         with self._reading:
-            trials = self._read(study_id, self.identity(study_id) or Known(), states)
+            trials = self._read(study_id, self.identity(study_id) or StudyIdentity(), states)
         return copy.deepcopy(trials) if deepcopy else trials
 
     def delete_study(self, study_id: int) -> None:
-        """As Optuna's; SQLite may give its id, and those of its trials, to the next study."""
+        """Delete the study, as Optuna does, and clear its caches: SQLite may reuse its id and the ids of its trials."""
         super().delete_study(study_id)
         with self._reading:
             self._forget(study_id)
-            self._known.pop(study_id, None)
+            self._identities.pop(study_id, None)
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        """As Optuna's, without the notes of trials among the system attributes."""
+        """Return all studies, as Optuna does, without the notes of trials among the system attributes."""
         directions: dict[int, list[StudyDirection]] = defaultdict(list)
         attributes: dict[int, dict[str, Any]] = defaultdict(dict)
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -130,10 +142,10 @@ class PageStorage(CachedStorage):
                 attributes[study_id][key] = json.loads(value)
             system: dict[int, dict[str, Any]] = defaultdict(dict)
             model = models.StudySystemAttributeModel
-            fast = select(model.study_id, model.key, model.value_json).where(
+            without_notes = select(model.study_id, model.key, model.value_json).where(
                 not_(model.key.like(NOTE_OF_A_TRIAL)), not_(model.key.like(f"{REMOVED}%"))
             )
-            for study_id, key, value in connection.execute(fast):
+            for study_id, key, value in connection.execute(without_notes):
                 system[study_id][key] = json.loads(value)
         return [
             FrozenStudy(name, None, attributes[study_id], system[study_id], study_id, directions=directions[study_id])
@@ -141,7 +153,7 @@ class PageStorage(CachedStorage):
         ]
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """The best feasible one. Raises ValueError where there is none."""
+        """Return the best feasible trial. Raises ValueError if there is none."""
         (direction,) = self.get_study_directions(study_id)
         best = best_feasible(self.get_all_trials(study_id, deepcopy=False), direction)
         if best is None:

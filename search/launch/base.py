@@ -1,8 +1,8 @@
-"""What a launcher is: N seats, each filled by one process of `drivebeat work`. The launchers are its siblings.
+"""The interface of a launcher: it starts N processes of `drivebeat work` and hands out a worker handle for each.
 
-A launcher is a context manager. Entering starts all workers, leaving asks those still at work to stop (SIGTERM, which
-keeps their trials for others) and then makes them. In between a seat says whether its worker has ended, and takes
-another. When to do that, and how often, is common to all launchers: search.launch.launchers.
+A launcher is a context manager. Entering it starts all workers. Leaving it stops those still running, first with
+SIGTERM, which keeps their trials for other workers, then with SIGKILL. In between, a handle reports whether its worker
+has ended, and can restart it. When to restart, and how often, is the same for all launchers: search.launch.launch.
 """
 
 import os
@@ -21,16 +21,22 @@ from search.errors import LaunchError
 from search.queue.slots import LEASE_S
 
 STOP_TIMEOUT_S = 30.0
-# What stands for the exit code of a worker whose machine is gone.
+# The exit code reported for a worker whose machine is gone.
 LOST = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Workers of `studies`, one study after the other, logging into `logs`.
+    """What to launch: workers that run `studies`, one study after the other.
 
-    n_workers: None leaves it to the launcher. per_gpu: workers on each GPU. ray_address: of a running Ray cluster.
-    slurm: what submitit is to be told, by its own names, and `cluster`.
+    url: of the storage.
+    artifacts: folder or s3:// address of the artifact store.
+    n_workers: how many workers; None leaves it to the launcher.
+    logs: folder of the workers' logs.
+    lease_s: seconds without a heartbeat after which a worker loses its trial.
+    per_gpu: workers on each GPU; None leaves it to the launcher.
+    ray_address: address of a running Ray cluster; None for RAY_ADDRESS or a new cluster.
+    slurm: parameters of submitit's executor by submitit's names, and `cluster` (slurm or local).
     """
 
     studies: tuple[str, ...]
@@ -45,37 +51,42 @@ class Launch:
 
 
 class WorkerHandle(Protocol):
-    """One worker's place, and the worker that fills it now."""
+    """A worker that a launcher started, and can restart."""
 
     @property
     def name(self) -> str:
-        """The name of the seat, and of its log."""
+        """The name of the worker and of its log."""
 
     def exit_code(self) -> int | None:
-        """None while a worker is there, or waits for a machine; LOST where its machine is gone."""
+        """Return the exit code: None while the worker runs or waits for a machine, LOST where its machine is gone."""
 
     def restart(self) -> None:
-        """Fill the seat anew. Only after its worker has ended."""
+        """Start the worker again. Call it only after the worker has ended."""
 
     def last_line(self) -> str:
-        """The last line its worker said, "" where it is not known."""
+        """Return the last line of the worker's log, "" where it is not known."""
 
 
 Launcher = Callable[[Launch], AbstractContextManager[Sequence[WorkerHandle]]]
 
 
 def work_command(launch: Launch, threads: int) -> list[str]:
-    """The command every launcher runs; the storage URL travels in the environment, for it may hold a password."""
+    """Return the command of one worker. The storage URL is not in it: it may hold a password."""
     options = ["--artifacts", launch.artifacts, "--threads", str(threads), "--lease", f"{launch.lease_s:g}"]
-    # -P: a folder with a models.py or data.py of its own must not hide our packages
+    # -P: a models.py or data.py in the current folder must not shadow our packages
     return [sys.executable, "-P", "-m", "drivebeat", "work", *launch.studies, *options]
 
 
 def start_worker(launch: Launch, log: Path, threads: int, gpu: str | None = None) -> subprocess.Popen[bytes]:
-    """Start one worker on this machine. gpu: the one CUDA device it may see; None leaves what is visible now."""
+    """Start one worker on this machine and return its process.
+
+    log: file that stdout and stderr are appended to.
+    threads: CPU threads of the worker.
+    gpu: the only CUDA device the worker sees; None leaves CUDA_VISIBLE_DEVICES as it is.
+    """
     environment = os.environ | {
         "DRIVEBEAT_STORAGE": launch.url,
-        # read when torch is imported, so that they must stand before the worker begins
+        # torch reads these when it is imported, so they must be set before the process starts
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
@@ -84,7 +95,7 @@ def start_worker(launch: Launch, log: Path, threads: int, gpu: str | None = None
         environment["CUDA_VISIBLE_DEVICES"] = gpu
     make_folder(log.parent)
     with file_errors(log), log.open("ab") as file:
-        # a session of its own: Ctrl-C reaches the launcher alone, which then stops its workers in order
+        # in a new session, so that Ctrl-C reaches only the launcher, which then stops its workers cleanly
         return subprocess.Popen(
             work_command(launch, threads),
             env=environment,
@@ -95,12 +106,12 @@ def start_worker(launch: Launch, log: Path, threads: int, gpu: str | None = None
         )
 
 
-def stop_workers(processes: Sequence[subprocess.Popen[bytes]], patience_s: float = STOP_TIMEOUT_S) -> None:
-    """SIGTERM to those still alive, SIGKILL to those that do not heed it in time."""
+def stop_workers(processes: Sequence[subprocess.Popen[bytes]], timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Send SIGTERM to the processes still running, and SIGKILL to those that have not ended after `timeout_s`."""
     for process in processes:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     for process in processes:
         try:
             process.wait(max(0.1, deadline - time.monotonic()))
@@ -110,29 +121,29 @@ def stop_workers(processes: Sequence[subprocess.Popen[bytes]], patience_s: float
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Return how many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def last_line_of(log: Path) -> str:
-    """The last line of a log, "" where there is none."""
+    """Return the last line of `log`, "" where the file is empty or missing."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
     return lines[-1] if lines else ""
 
 
 def pairs(options: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE texts as a table. Raises LaunchError for one that is none."""
+    """Return the --slurm options NAME=VALUE as a dictionary. Raises LaunchError for a malformed one."""
     found = {}
     for option in options:
-        name, is_pair, value = option.partition("=")
-        if not (name and is_pair and value):
+        name, equals, value = option.partition("=")
+        if not (name and equals and value):
             raise LaunchError(f"--slurm {option!r}: not NAME=VALUE; write it like --slurm partition=gpu")
         found[name.replace("-", "_")] = value
     return found
 
 
 def refuse_sqlite(launch: Launch, where: str) -> None:
-    """Raises LaunchError for SQLite, whose file only one machine can use."""
+    """Raise LaunchError if the storage is SQLite, which machines cannot share. where: the cluster, for the message."""
     if launch.url.startswith("sqlite"):
         raise LaunchError(
             f"storage is SQLite, which the machines of {where} cannot share; use PostgreSQL "

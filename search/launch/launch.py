@@ -1,4 +1,4 @@
-"""A search from start to spent budget, by whichever launcher, shown live."""
+"""Run a search until its budget is spent, with any launcher, and show it live."""
 
 import signal
 import threading
@@ -29,184 +29,200 @@ from search.worker.assign import recover
 
 LAUNCHERS: Mapping[str, Launcher] = {"local": local_workers, "ray": ray_workers, "slurm": slurm_workers}
 
+POLL_S = 1.0
 MAX_RESTARTS = 5
 FIRST_PAUSE_S = 1.0
-# A successor that has worked for so long starts the count anew: a search of a week outlives more deaths.
+# A restarted worker that has run for this long resets the count of restarts: a search of a week survives more crashes.
 STEADY_S = 600.0
-# What a worker that gave up for a stated reason exits with: another one would do the same.
+# The exit code of a worker that gave up for a stated reason. Another worker would do the same.
 GAVE_UP = 2
 
 
 @dataclass(slots=True, eq=False)
-class Watched:
-    """A seat, how often its worker died, and since when its last successor has been there."""
+class SupervisedWorker:
+    """A worker handle and the state of its restarts.
 
-    seat: WorkerHandle
+    handle: starts the worker and reports its exit code.
+    restarts: crashes in a row after which the worker was restarted.
+    restart_at: monotonic time of the next restart, None while none is planned.
+    since: monotonic time of the last restart, None before the first one or after STEADY_S of work.
+    """
+
+    handle: WorkerHandle
     restarts: int = 0
     restart_at: float | None = None
     since: float | None = None
 
     @property
     def crashed(self) -> bool:
-        """Ended neither by itself nor at somebody's request: killed, or by an error nobody foresaw."""
-        return self.seat.exit_code() not in (None, 0, GAVE_UP)
+        """Whether the worker was killed or ended by an unexpected error."""
+        return self.handle.exit_code() not in (None, 0, GAVE_UP)
 
     @property
     def at_work(self) -> bool:
-        """Whether a worker is there, or is going to be again."""
-        code = self.seat.exit_code()
+        """Whether the worker runs or will be restarted."""
+        code = self.handle.exit_code()
         return code is None or (code not in (0, GAVE_UP) and self.restarts < MAX_RESTARTS)
 
 
 def launcher(name: str) -> Launcher:
-    """The launcher called `name`. Raises LaunchError, naming the near one."""
+    """Return the launcher called `name`. Raises LaunchError with the nearest name for an unknown one."""
     if name not in LAUNCHERS:
         raise LaunchError(f"no launcher {name!r}{near(name, LAUNCHERS)}; known: {', '.join(LAUNCHERS)}")
     return LAUNCHERS[name]
 
 
-def watch(seats: Iterable[WorkerHandle]) -> list[Watched]:
-    """The seats, to be watched."""
-    return [Watched(seat) for seat in seats]
+def supervise(handles: Iterable[WorkerHandle]) -> list[SupervisedWorker]:
+    """Return a SupervisedWorker for each handle."""
+    return [SupervisedWorker(handle) for handle in handles]
 
 
-def revive(watched: Sequence[Watched], now: float) -> list[Watched]:
-    """Fill seats whose workers crashed, after 1, 2, 4 ... s, each at most MAX_RESTARTS times without STEADY_S of work
-    in between; those that were filled.
+def restart_crashed(workers: Sequence[SupervisedWorker], now: float) -> list[SupervisedWorker]:
+    """Restart the workers that crashed, and return those that were restarted in this call.
+
+    The pause before a restart doubles with each crash: 1, 2, 4 ... s. A worker is restarted at most MAX_RESTARTS times,
+    unless it ran for STEADY_S in between.
+
+    now: monotonic time in seconds.
     """
-    started = []
-    for place in watched:
-        if place.since is not None and now - place.since > STEADY_S and place.seat.exit_code() is None:
-            place.restarts, place.since = 0, None
-        if not place.crashed or place.restarts >= MAX_RESTARTS:
+    restarted = []
+    for worker in workers:
+        if worker.since is not None and now - worker.since > STEADY_S and worker.handle.exit_code() is None:
+            worker.restarts, worker.since = 0, None
+        if not worker.crashed or worker.restarts >= MAX_RESTARTS:
             continue
-        if place.restart_at is None:
-            place.restart_at = now + FIRST_PAUSE_S * 2**place.restarts
-        elif now >= place.restart_at:
-            place.seat.restart()
-            place.restarts += 1
-            place.restart_at, place.since = None, now
-            started.append(place)
-    return started
-
-
-POLL_S = 1.0
+        if worker.restart_at is None:
+            worker.restart_at = now + FIRST_PAUSE_S * 2**worker.restarts
+        elif now >= worker.restart_at:
+            worker.handle.restart()
+            worker.restarts += 1
+            worker.restart_at, worker.since = None, now
+            restarted.append(worker)
+    return restarted
 
 
 class Interrupted(Exception):
-    """The launch was stopped by a signal, and has stopped its workers in order."""
+    """The launch was stopped by a signal and has stopped its workers cleanly."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; the same command goes on where it stopped")
+        super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues the search")
         self.exit_code = 128 + number
 
 
-class _Ended(Exception):
-    """The workers have ended, or were told to."""
+class _NothingToWaitFor(Exception):
+    """The workers have ended or were asked to stop, so there is no reason to wait for the database."""
 
 
-def launch(wanted: Launch, console: Console, launcher_name: str = "local") -> list[Snapshot]:
-    """Run `wanted` until its studies' budgets are spent; the studies as they then stand.
+@dataclass(frozen=True, slots=True)
+class _WorkerExit:
+    """How a worker ended. code: its exit code, None where it was stopped. last_line: of its log."""
 
-    The slots of workers that died before this launch are opened first, for others to go on with their trials; so are
-    those of workers that die during it, and the workers are started again. Nothing is started for spent budgets.
+    code: int | None
+    last_line: str
 
-    Raises Interrupted after SIGINT or SIGTERM, which stop all workers in order, and LaunchError where the workers
-    end early.
+
+def launch(request: Launch, console: Console, launcher_name: str = "local") -> list[Snapshot]:
+    """Run workers until the budgets of all studies are spent.
+
+    The slots of workers that died before this launch are reopened first. While it runs, the slots of workers that die
+    are reopened and the workers restarted. No worker is started if all studies are finished already.
+
+    request: the studies and how to run their workers.
+    console: shows the progress, live on a terminal.
+    launcher_name: a key of LAUNCHERS.
+
+    Returns one snapshot for each study, taken at the end.
+
+    Raises Interrupted after SIGINT or SIGTERM, once all workers have stopped. Raises LaunchError where the workers
+    ended before the studies were finished.
     """
-    launcher_of = launcher(launcher_name)
-    with explained(wanted.url):
-        storage, engine = open_storage(wanted.url), open_engine(wanted.url)
-        studies = [load_study(name, storage) for name in wanted.studies]
+    chosen = launcher(launcher_name)
+    with explained(request.url):
+        storage, engine = open_storage(request.url), open_engine(request.url)
+        studies = [load_study(name, storage) for name in request.studies]
         if not studies:
             raise StudyError("no study to launch")
-        detector = OrphanDetector(grace_s=wanted.lease_s / 3)
-        for study in studies:
-            recover(study, engine, detector)
-        endings: list[_Ending] = []
+        detector = OrphanDetector(grace_s=request.lease_s / 3)
+        _recover_all(studies, engine, detector)
+        exits: list[_WorkerExit] = []
         if not all(stop_reason(study, engine) for study in studies):
-            endings = _watch(launcher_of, wanted, studies, engine, detector, console)
+            exits = _run_workers(chosen, request, studies, engine, detector, console)
+        _recover_all(studies, engine, detector)
         for study in studies:
-            recover(study, engine, detector)
-            if over := stop_reason(study, engine):
-                console.print(f"study {study.name}: {over}", highlight=False, markup=False, soft_wrap=True)
+            if reason := stop_reason(study, engine):
+                console.print(f"study {study.name}: {reason}", highlight=False, markup=False, soft_wrap=True)
         snaps = [snapshot(study, engine) for study in studies]
-        unmet = [study.name for study in studies if not stop_reason(study, engine)]
+        unfinished = [study.name for study in studies if not stop_reason(study, engine)]
     engine.dispose()
     if console.is_terminal:
         console.print(render(snaps))
-    codes = [ending.code for ending in endings]
-    if unmet and any(codes):
-        last = dict.fromkeys(ending.said for ending in endings if ending.said)
+    codes = [end.code for end in exits]
+    if unfinished and any(codes):
+        last = dict.fromkeys(end.last_line for end in exits if end.last_line)
         raise LaunchError(
-            f"workers ended before {', '.join(unmet)} was done (exit codes {codes}): {' | '.join(last)}; "
-            f"logs: {wanted.logs}"
+            f"workers ended before {', '.join(unfinished)} was finished (exit codes {codes}): {' | '.join(last)}; "
+            f"logs: {request.logs}"
         )
     return snaps
 
 
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """A worker's exit code, None where it was stopped, and its last words."""
-
-    code: int | None
-    said: str
-
-
-def _watch(
-    launcher_of: Launcher,
-    wanted: Launch,
+def _run_workers(
+    chosen: Launcher,
+    request: Launch,
     studies: Sequence[Study],
     engine: Engine,
     detector: OrphanDetector,
     console: Console,
-) -> list[_Ending]:
-    """Start the workers and stay until all have ended for good; how they ended."""
+) -> list[_WorkerExit]:
+    """Start the workers, show the progress until all have ended for good, and return how each ended."""
     plain = PlainLines()
-    with stop_signals() as (told, arrived), _live(console) as live, launcher_of(wanted) as seats:
-        workers = watch(seats)
-        while any(worker.at_work for worker in workers) and not told.wait(POLL_S):
-            for worker in revive(workers, time.monotonic()):
-                console.print(f"{worker.seat.name} died and was started again", highlight=False)
+    with stop_signals() as (stop, signals), _live(console) as live, chosen(request) as handles:
+        workers = supervise(handles)
+        while any(worker.at_work for worker in workers) and not stop.wait(POLL_S):
+            for worker in restart_crashed(workers, time.monotonic()):
+                console.print(f"{worker.handle.name} crashed and was restarted", highlight=False)
             try:
                 snaps = retry(
-                    lambda: _look(studies, engine, detector),
+                    lambda: _snapshots(studies, engine, detector),
                     lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
-                    check=lambda: _end_if(told, workers),
+                    check=lambda: _check_waiting(stop, workers),
                 )
-            except _Ended:
+            except _NothingToWaitFor:
                 break
             if live:
                 live.update(render(snaps), refresh=True)
             else:
                 for line in plain.new(snaps, time.monotonic()):
                     console.print(line, soft_wrap=True, highlight=False, markup=False)
-        if told.is_set():
+        if stop.is_set():
             console.print("stopping the workers ...", highlight=False)
-        endings = [_Ending(worker.seat.exit_code(), worker.seat.last_line()) for worker in workers]
-    for study in studies:
-        recover(study, engine, detector)
-    if arrived:
-        raise Interrupted(arrived[0])
-    return endings
+        exits = [_WorkerExit(worker.handle.exit_code(), worker.handle.last_line()) for worker in workers]
+    _recover_all(studies, engine, detector)
+    if signals:
+        raise Interrupted(signals[0])
+    return exits
 
 
-def _look(studies: Sequence[Study], engine: Engine, detector: OrphanDetector) -> list[Snapshot]:
-    """Open the slots of workers that are gone, whether or not another one asks; the studies as they stand."""
+def _recover_all(studies: Sequence[Study], engine: Engine, detector: OrphanDetector) -> None:
     for study in studies:
         recover(study, engine, detector)
+
+
+def _snapshots(studies: Sequence[Study], engine: Engine, detector: OrphanDetector) -> list[Snapshot]:
+    """Reopen the slots of dead workers and take a snapshot of each study."""
+    _recover_all(studies, engine, detector)
     return [snapshot(study, engine) for study in studies]
 
 
-def _end_if(told: threading.Event, workers: Sequence[Watched]) -> None:
-    """End the waiting for a database once it is waited for by nobody else."""
-    if told.is_set() or not any(worker.at_work for worker in workers):
-        raise _Ended
+def _check_waiting(stop: threading.Event, workers: Sequence[SupervisedWorker]) -> None:
+    """Raise _NothingToWaitFor if the launch was asked to stop, or if no worker waits for the database either."""
+    if stop.is_set() or not any(worker.at_work for worker in workers):
+        raise _NothingToWaitFor
 
 
 @contextmanager
 def _live(console: Console) -> Iterator[Live | None]:
-    """A table that is drawn over and over on a terminal; None where the output goes elsewhere."""
+    """Yield a live view on a terminal, None where the output goes to a file or a pipe."""
     if not console.is_terminal:
         yield None
         return

@@ -1,4 +1,4 @@
-"""Workers as processes of this machine: one for each device slot, a fair share of the CPU threads each."""
+"""Run workers as processes on this machine, each with a GPU or none and an equal share of the CPU threads."""
 
 import os
 import subprocess
@@ -15,7 +15,11 @@ N_WORKERS = 2
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a worker runs: the GPU it sees (as CUDA_VISIBLE_DEVICES names it; None: no choice made), CPU threads."""
+    """The resources of one worker.
+
+    gpu: the GPU it sees, as in CUDA_VISIBLE_DEVICES; None leaves that variable as it is.
+    threads: CPU threads.
+    """
 
     gpu: str | None
     threads: int
@@ -23,7 +27,7 @@ class Slot:
 
 @dataclass(slots=True, eq=False)
 class LocalWorker:
-    """A slot and the process that fills it now."""
+    """The handle of a worker process on this machine."""
 
     launch: Launch
     slot: Slot
@@ -45,10 +49,17 @@ class LocalWorker:
 
 
 def slots(n_workers: int | None, gpus: Sequence[str], per_gpu: int | None, n_cores: int) -> tuple[Slot, ...]:
-    """The workers' slots: GPUs in turn, so that they fill evenly; CPU threads in equal shares, at least one.
+    """Return the resources of each worker.
 
-    Without n_workers: per_gpu (or one) on each GPU; N_WORKERS where there is none. torch with all cores in each
-    worker runs several times slower. Raises LaunchError for more workers than per_gpu allows.
+    Workers are dealt out to the GPUs in turn. The CPU threads are divided equally, at least one for each worker:
+    workers that all use every core run several times slower.
+
+    n_workers: how many; None for per_gpu (or one) on each GPU, and N_WORKERS where there is no GPU.
+    gpus: names of the GPUs.
+    per_gpu: most workers on a GPU; None for any number.
+    n_cores: CPU cores to divide.
+
+    Raises LaunchError for more workers than per_gpu allows, and for per_gpu without a GPU.
     """
     if per_gpu is not None and not gpus:
         raise LaunchError(f"--per-gpu {per_gpu}: no GPU is visible here; leave it out, or check nvidia-smi")
@@ -64,25 +75,25 @@ def slots(n_workers: int | None, gpus: Sequence[str], per_gpu: int | None, n_cor
 
 
 def visible_gpus(environment: Mapping[str, str], n_devices: int) -> tuple[str, ...]:
-    """The names of the n_devices GPUs that CUDA would see, as a worker's CUDA_VISIBLE_DEVICES takes them."""
+    """Return the names of the `n_devices` GPUs that CUDA sees, as CUDA_VISIBLE_DEVICES takes them."""
     named = [name.strip() for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return tuple(named[:n_devices]) if named else tuple(str(i) for i in range(n_devices))
 
 
 @contextmanager
 def local_workers(launch: Launch) -> Iterator[Sequence[LocalWorker]]:
-    """The seats on this machine. Raises LaunchError."""
+    """Run workers on this machine while the context is entered. Raises LaunchError as `slots` does."""
     import torch
 
-    # counts by the driver's own library and makes no CUDA context, which would cost this process GPU memory
+    # device_count asks NVML and makes no CUDA context, which would cost this process GPU memory
     gpus = visible_gpus(os.environ, torch.cuda.device_count())
     chosen = slots(launch.n_workers, gpus, launch.per_gpu, cores())
-    seats: list[LocalWorker] = []
+    workers: list[LocalWorker] = []
     try:
         for i, slot in enumerate(chosen):
             log = launch.logs / f"worker-{i}.log"
             log.unlink(missing_ok=True)
-            seats.append(LocalWorker(launch, slot, log, start_worker(launch, log, slot.threads, slot.gpu)))
-        yield seats
+            workers.append(LocalWorker(launch, slot, log, start_worker(launch, log, slot.threads, slot.gpu)))
+        yield workers
     finally:
-        stop_workers([seat.process for seat in seats])
+        stop_workers([worker.process for worker in workers])

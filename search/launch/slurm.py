@@ -1,7 +1,7 @@
-"""Workers as an array of SLURM jobs, by submitit: a pre-empted or timed-out job gives its trial back and is requeued.
+"""Run workers as a SLURM job array by submitit. A job that is preempted or times out is requeued.
 
-submitit's signal (SIGUSR2, before a time limit or a pre-emption) becomes the worker's SIGTERM: the trial's checkpoint
-stands, its slot is opened for whoever is free, and the requeued job goes on as a new worker.
+submitit sends SIGUSR2 before a time limit or a preemption. The worker then gets SIGTERM: its trial keeps its
+checkpoint, its slot is reopened for other workers, and the requeued job starts a new worker.
 """
 
 import contextlib
@@ -22,22 +22,22 @@ N_WORKERS = 2
 POLL_S = 0.2
 DEFAULTS: Mapping[str, Any] = {"timeout_min": 240, "cpus_per_task": 1, "name": "drivebeat"}
 SIGNAL_BEFORE_S = 90
-# Timing out is the usual end of a job here, not a failure: the search goes on after it.
+# A timeout is the usual end of a job here and not a failure: the job is requeued.
 MAX_TIMEOUTS = 1000
 
 
 class Job:
-    """What a job runs; submitit pickles it, and calls `checkpoint` when the job's time or machine is taken."""
+    """The function that a job runs. submitit pickles it, and calls `checkpoint` at a timeout or a preemption."""
 
     def __init__(self, launch: Launch, log: Path, threads: int) -> None:
         self._arguments = (launch, log, threads)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
-        """The worker's exit code."""
+        """Run the worker and return its exit code."""
         self._process = process = start_worker(*self._arguments)
         codes: list[int] = []
-        # waited for elsewhere: this thread is interrupted by submitit's signal, and must hold no lock then
+        # wait in another thread: submitit's signal interrupts this one, which must not hold Popen's lock then
         threading.Thread(target=lambda: codes.append(process.wait()), daemon=True).start()
         try:
             while not codes:
@@ -47,7 +47,7 @@ class Job:
         return codes[0]
 
     def checkpoint(self) -> Any:
-        """Stop the worker in order; what to submit in its place."""
+        """Stop the worker and return the submission that continues its work."""
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None:
@@ -57,7 +57,7 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class SlurmWorker:
-    """A job, and how to submit another."""
+    """The handle of a worker in a SLURM job."""
 
     executor: Any
     work: Job
@@ -73,7 +73,7 @@ class SlurmWorker:
             return None
         try:
             return int(self.job.result())
-        except Exception:  # submitit's own errors and the job's: cancelled, node failure, no result
+        except Exception:  # submitit's errors and the job's: cancelled, node failure, no result
             return LOST
 
     def restart(self) -> None:
@@ -84,15 +84,17 @@ class SlurmWorker:
 
 
 def parameters(options: Mapping[str, str]) -> dict[str, Any]:
-    """What submitit's executor is told: DEFAULTS and `options`, whole numbers as such. Raises LaunchError.
+    """Return the parameters of submitit's executor: DEFAULTS, overridden by `options`.
 
-    Names that submitit shares over its executors stand as they are, others get its prefix `slurm_`, with which they may
-    be given too.
+    Values that are whole numbers become int. Names that all of submitit's executors share stay as they are. Other names
+    get submitit's prefix `slurm_`, with or without which they may be given.
+
+    Raises LaunchError for an option that does not fit a worker of one task on one node.
     """
     shared = {"name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node"}
     values: dict[str, Any] = dict(DEFAULTS)
-    for given, value in options.items():
-        name = given.removeprefix("slurm_")
+    for option, value in options.items():
+        name = option.removeprefix("slurm_")
         if name in ("cluster", ""):
             continue
         if name in ("tasks_per_node", "nodes") and value != "1":
@@ -109,9 +111,9 @@ def parameters(options: Mapping[str, str]) -> dict[str, Any]:
 
 @contextmanager
 def slurm_workers(launch: Launch) -> Iterator[Sequence[SlurmWorker]]:
-    """The seats, as one job array. --slurm cluster=local runs the jobs as processes here, to try it out.
+    """Run workers as one job array. --slurm cluster=local runs the jobs as processes on this machine, for a test.
 
-    Raises LaunchError for a missing extra, no SLURM on this machine, or what it does not accept.
+    Raises LaunchError for a missing extra, a machine without SLURM, or options that SLURM does not accept.
     """
     try:
         import submitit
@@ -121,40 +123,42 @@ def slurm_workers(launch: Launch) -> Iterator[Sequence[SlurmWorker]]:
     if cluster not in ("slurm", "local"):
         raise LaunchError(f"--slurm cluster={cluster}: slurm or local is needed")
     if launch.per_gpu is not None:
-        raise LaunchError(f"--per-gpu {launch.per_gpu}: SLURM gives out GPUs itself; use --slurm gpus_per_node=1")
+        raise LaunchError(f"--per-gpu {launch.per_gpu}: SLURM assigns the GPUs; use --slurm gpus_per_node=1")
     if cluster == "slurm":
         refuse_sqlite(launch, "a SLURM cluster")
-    told = parameters(launch.slurm)
+    options = parameters(launch.slurm)
     folder = launch.logs.absolute() / "slurm"
     make_folder(folder)
-    folder.chmod(0o700)  # the pickled jobs hold the storage URL, and with it perhaps a password
-    seats: list[SlurmWorker] = []
+    folder.chmod(0o700)  # the pickled jobs hold the storage URL, which may hold a password
     try:
         executor = submitit.AutoExecutor(
             folder, cluster=cluster, slurm_max_num_timeout=MAX_TIMEOUTS, local_max_num_timeout=MAX_TIMEOUTS
         )
-        executor.update_parameters(**told, slurm_signal_delay_s=SIGNAL_BEFORE_S)
+        executor.update_parameters(**options, slurm_signal_delay_s=SIGNAL_BEFORE_S)
         logs = [launch.logs.absolute() / f"worker-{i}.log" for i in range(launch.n_workers or N_WORKERS)]
         for log in logs:
             log.unlink(missing_ok=True)
-        works = [Job(launch, log, told["cpus_per_task"]) for log in logs]
+        works = [Job(launch, log, options["cpus_per_task"]) for log in logs]
         with executor.batch():
             jobs = [executor.submit(work) for work in works]
     except (RuntimeError, ValueError, NameError, OSError) as error:
         raise LaunchError(f"--launcher slurm: {' '.join(str(error).split())[:200]}; is sbatch on PATH?") from error
-    seats = [SlurmWorker(executor, work, log, job) for work, log, job in zip(works, logs, jobs, strict=True)]
+    workers = [SlurmWorker(executor, work, log, job) for work, log, job in zip(works, logs, jobs, strict=True)]
     try:
-        yield seats
+        yield workers
     finally:
-        _cancel(seats)
+        _cancel(workers)
 
 
-def _cancel(seats: Sequence[SlurmWorker]) -> None:
-    """scancel sends SIGTERM, and SIGKILL after SLURM's KillWait (30 s where nobody changed it)."""
-    for seat in seats:
-        if not seat.job.done():
+def _cancel(workers: Sequence[SlurmWorker]) -> None:
+    """Cancel the jobs that have not ended, and wait for them for up to STOP_TIMEOUT_S.
+
+    scancel sends SIGTERM, and SIGKILL after SLURM's KillWait (30 s by default).
+    """
+    for worker in workers:
+        if not worker.job.done():
             with contextlib.suppress(subprocess.CalledProcessError):
-                seat.job.cancel()
+                worker.job.cancel()
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while time.monotonic() < deadline and not all(seat.job.done() for seat in seats):
+    while time.monotonic() < deadline and not all(worker.job.done() for worker in workers):
         time.sleep(POLL_S)

@@ -1,4 +1,4 @@
 """Write one file about studies, as HTML or Markdown. Imports study, terminal and below.
 
-Facts are read once (facts.py), sections made of them; a new section is a function that build.py calls.
+facts.py reads the studies once. A section is a function of these facts; build.py calls it.
 """

@@ -1,4 +1,4 @@
-"""What a report tells of studies, read once: trials, best ones, importances, the classical rows on their mixture."""
+"""Read the studies of a report once: trials, best trials, importances, and classical methods on their mixtures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +24,16 @@ CLASSICAL_REFERENCE = "identity"
 
 @dataclass(frozen=True, slots=True)
 class TrialFact:
-    """One finished trial. score: its value, of a pruned one the last report; curve: every report by epoch.
+    """One finished trial.
 
-    fate: INFEASIBLE where a constraint is broken.
+    fate: how it ended.
+    score: its value, or its last intermediate value if it was pruned; None if there is none.
+    params: the sampled parameters.
+    curve: its intermediate values by epoch.
+    n_parameters: of the model.
+    latency_ms: of one window.
+    seconds: of training.
+    reason: why it was pruned or failed, "" if none is stored.
     """
 
     number: int
@@ -38,12 +45,18 @@ class TrialFact:
     latency_ms: float | None
     seconds: float | None
     reason: str
-    others: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyFact:
-    """One study. best: its best feasible trial. importances: none before there are enough trials."""
+    """One study.
+
+    source: the study.
+    result: as in the comparison of all studies.
+    trials: its finished trials.
+    best: its best feasible trial, None if there is none.
+    importances: by parameter, empty with too few trials.
+    """
 
     source: Study
     result: StudyResult
@@ -53,36 +66,44 @@ class StudyFact:
 
     @property
     def name(self) -> str:
+        """The name of the study."""
         return self.source.name
 
     @property
     def rising(self) -> bool:
-        """Whether more is better."""
+        """Whether a higher score is better."""
         return SCORES[self.source.spec.metric].direction == "maximize"
 
     @property
     def scored(self) -> tuple[TrialFact, ...]:
-        """Complete, feasible trials, best first."""
+        """The complete, feasible trials, best first."""
         found = [t for t in self.trials if t.fate == Fate.COMPLETE and t.score is not None]
         return tuple(sorted(found, key=lambda t: (t.score or 0.0) * (-1 if self.rising else 1)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MixtureFact:
-    """A validation mixture, by its letter. classical: the classical rows on it; why_not: why there are none."""
+    """A validation mixture.
 
-    letter: str
+    mixture_id: as in the comparison: A, B, ...
+    studies: the studies that were scored on it, best first.
+    corpus: the recordings, None if they cannot be read.
+    classical: the comparison of the classical methods on it, None if there is none.
+    missing_reason: why there is no such comparison, else "".
+    """
+
+    mixture_id: str
     studies: tuple[StudyFact, ...]
     corpus: Corpus | None
     classical: Comparison | None
-    why_not: str
+    missing_reason: str
 
 
 def gather(studies: Sequence[Study], engine: Engine) -> tuple[StudyComparison, tuple[StudyFact, ...]]:
-    """The studies, best first within each validation mixture, and their comparison."""
-    found = compare_studies(studies, engine)
+    """Return the comparison of the studies, and the facts of each, best first within each validation mixture."""
+    comparison = compare_studies(studies, engine)
     by_name = {study.name: study for study in studies}
-    return found, tuple(_study_fact(by_name[result.study], result) for result in found.results)
+    return comparison, tuple(_study_fact(by_name[result.study], result) for result in comparison.results)
 
 
 def _study_fact(study: Study, result: StudyResult) -> StudyFact:
@@ -105,58 +126,58 @@ def _trial_fact(trial: FrozenTrial) -> TrialFact:
         latency_ms=attributes.get(LATENCY_MS),
         seconds=attributes.get(SECONDS),
         reason=str(attributes.get(REASON, "")),
-        others={name: attributes[name] for name in SCORES if name in attributes},
     )
 
 
 def best_so_far(study: StudyFact) -> tuple[tuple[int, float], ...]:
-    """(trial number, best score up to it) at every complete, feasible trial, by number."""
+    """Return (trial number, best score so far) for every complete, feasible trial, by number."""
     steps: list[tuple[int, float]] = []
     score = SCORES[study.source.spec.metric]
     for trial in sorted(study.scored, key=lambda t: t.number):
         assert trial.score is not None
-        known = steps[-1][1] if steps else None
-        steps.append((trial.number, trial.score if known is None or better(score, trial.score, known) else known))
+        best = steps[-1][1] if steps else None
+        steps.append((trial.number, trial.score if best is None or better(score, trial.score, best) else best))
     return tuple(steps)
 
 
 def mixtures(studies: Sequence[StudyFact], *, classical: bool) -> tuple[MixtureFact, ...]:
-    """The validation mixtures that `studies` were scored on, with the classical rows where the recordings are here.
+    """Return the validation mixtures that `studies` were scored on.
 
-    Recordings that are not there, or not those of the search, cost the rows and are said.
+    classical: evaluate the classical methods on each mixture. They are left out if the recordings are missing or have
+    changed since the search.
     """
-    letters = dict.fromkeys(study.result.mixture for study in studies)
+    ids = dict.fromkeys(study.result.mixture for study in studies)
     return tuple(
-        _mixture(letter, tuple(study for study in studies if study.result.mixture == letter), classical)
-        for letter in letters
+        _mixture(mixture_id, tuple(study for study in studies if study.result.mixture == mixture_id), classical)
+        for mixture_id in ids
     )
 
 
-def _mixture(letter: str, studies: tuple[StudyFact, ...], classical: bool) -> MixtureFact:
+def _mixture(mixture_id: str, studies: tuple[StudyFact, ...], classical: bool) -> MixtureFact:
     study = studies[0].source
     try:
         corpus = load(study.spec.data)
     except (ValueError, OSError) as error:
-        return MixtureFact(letter, studies, None, None, f"The recordings cannot be read here: {error}.")
+        return MixtureFact(mixture_id, studies, None, None, f"The recordings cannot be read here: {error}.")
     if corpus.fingerprint != study.fingerprint:
-        why = f"The recordings here ({corpus.fingerprint}) are not those of the search ({study.fingerprint})."
-        return MixtureFact(letter, studies, None, None, why)
+        why = f"The recordings here ({corpus.fingerprint}) differ from those of the search ({study.fingerprint})."
+        return MixtureFact(mixture_id, studies, None, None, why)
     if not classical:
-        return MixtureFact(letter, studies, corpus, None, "Left out, as asked (--no-classical).")
+        return MixtureFact(mixture_id, studies, corpus, None, "They were left out by --no-classical.")
     data = study.spec.data
     mixture = held_out(corpus.splits["validation"], data, data.validation)
     estimates = Estimates(mixture, classical_rows(mixture, data.band_hz), (), "validation", corpus.fingerprint)
-    return MixtureFact(letter, studies, corpus, compare(estimates, CLASSICAL_REFERENCE), "")
+    return MixtureFact(mixture_id, studies, corpus, compare(estimates, CLASSICAL_REFERENCE), "")
 
 
 def artifacts_of(study: Study, trial: FrozenTrial, store: ArtifactStore) -> dict[str, bytes]:
-    """File name -> content of the trial's artifacts; those that are gone from the store are left out."""
+    """Return the artifacts of a trial, file name -> content. Artifacts missing from the store are left out."""
     found = {}
     for meta in get_all_artifact_meta(trial, storage=study.optuna._storage):
         try:
             with store.open_reader(meta.artifact_id) as reader:
                 found[meta.filename] = reader.read()
-        except Exception as error:  # each store has its own error for what is not there
+        except Exception as error:  # every store has another error for a missing artifact
             if type(error).__name__ != "ArtifactNotFound" and not isinstance(error, OSError):
                 raise
     return found

@@ -1,4 +1,4 @@
-"""Figures of a report as SVG that takes the page's ink, as PNG, and as PDF for a paper."""
+"""Render the figures of a report: SVG in the text colour of the page, PNG, and PDF for a paper."""
 
 import io
 import re
@@ -10,24 +10,24 @@ import matplotlib as mpl
 from data.files import atomic
 from search.report.page import Drawing
 
-# Drawn in this ink, which nothing else has, and then set to the colour of the page's text, by day and by night.
+# A colour that nothing else has. It is replaced by currentColor, so that figures follow the page's light or dark mode.
 INK = "#010203"
 COMMON = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "text.parse_math": False,  # a dollar sign in a study's name begins no formula
+    "text.parse_math": False,  # a dollar sign in the name of a study must not start a formula
     "svg.fonttype": "none",
     "svg.hashsalt": "drivebeat",
-    "pdf.fonttype": 42,  # TrueType, which journals ask for
+    "pdf.fonttype": 42,  # TrueType, as journals require
 }
 INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
 PAPER_DPI = 200
 
 
 def svg_of(drawing: Drawing) -> str:
-    """An <svg> element for a page: transparent, its text real text in the page's colour and font, ids its own."""
+    """Return an <svg> element for a page: transparent, with text in the page's colour and font, and unique ids."""
     style = {**COMMON, **dict.fromkeys(INKED, INK), "figure.facecolor": "none", "axes.facecolor": "none"}
     text = _saved(drawing, {**style, "legend.facecolor": "none"}, "svg", {"Date": None}, transparent=True).decode()
     text = text[text.index("<svg") :].strip()
@@ -35,7 +35,7 @@ def svg_of(drawing: Drawing) -> str:
     text = text.replace(INK, "currentColor")
     text = re.sub(r"font: ([^;\"]*?)'[^;\"]*(?=[;\"])", r"font: \1sans-serif", text)
     text = re.sub(r"(id=\"|url\(#|href=\"#)", rf"\g<1>{drawing.name}-", text)
-    # the figure's own size in points gives way to the page's width
+    # without width and height, the figure takes the width of the page
     head, _, rest = text.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     return f'{head} role="img" aria-labelledby="{drawing.name}-alt"><title id="{drawing.name}-alt">' + (
@@ -44,12 +44,12 @@ def svg_of(drawing: Drawing) -> str:
 
 
 def png_of(drawing: Drawing) -> bytes:
-    """A PNG, black on white."""
+    """Return a PNG, black on white."""
     return _saved(drawing, COMMON, "png", {"Software": None})
 
 
 def write_figures(drawings: tuple[Drawing, ...], folder: Path) -> None:
-    """Each figure as NAME.pdf and NAME.png in `folder`, black on white."""
+    """Write each figure to `folder` as NAME.pdf and NAME.png, black on white."""
     for drawing in drawings:
         for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
             with atomic(folder / f"{drawing.name}.{kind}") as temporary:

@@ -1,6 +1,6 @@
-"""A report as one HTML file that needs nothing else: no network, no script, figures and sounds inside.
+"""Write a report as one HTML file without scripts or network access, with figures and sounds embedded.
 
-report.html.j2 is its template; headings, table scopes and alternative texts are there for screen readers.
+The template is report.html.j2. Its headings, table scopes and alternative texts are for screen readers.
 """
 
 import base64
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 
 
 def html_of(page: Page) -> str:
-    """The whole document."""
+    """Return the HTML document of a report."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )

@@ -1,14 +1,14 @@
-"""A report as Markdown beside a folder of its figures and sounds."""
+"""Write a report as Markdown, with its figures and sounds in a folder next to it."""
 
 from pathlib import Path
 
 from data.files import atomic
 from search.report.figures import png_of
-from search.report.page import Block, Code, Drawing, Grid, Page, Picture, Sound, Words
+from search.report.page import Block, Code, Drawing, Grid, Page, Paragraph, Picture, Sound
 
 
 def write_md(page: Page, path: Path) -> None:
-    """The document at `path`, what it shows in the folder NAME_files beside it; the document comes last."""
+    """Write the document to `path`, after its figures and sounds in the folder NAME_files next to it."""
     folder = path.with_name(f"{path.stem}_files")
     parts = [f"# {page.title}", page.lead]
     for section in page.sections:
@@ -20,7 +20,7 @@ def write_md(page: Page, path: Path) -> None:
 
 def _block(block: Block, folder: Path) -> str:
     match block:
-        case Words(text, warns):
+        case Paragraph(text, warns):
             return f"> {text}" if warns else text
         case Grid():
             return _table(block)
@@ -29,17 +29,18 @@ def _block(block: Block, folder: Path) -> str:
         case Picture(name, caption, alt, png):
             return _image(folder, f"{name}.png", png, caption, alt)
         case Sound(name, label, wav):
-            return f"[{label}]({_kept(folder, f'{name}.wav', wav)})"
+            return f"[{label}]({_save(folder, f'{name}.wav', wav)})"
         case Code(label, language, text):
             return f"{label}\n\n```{language}\n{text.rstrip()}\n```"
 
 
 def _image(folder: Path, name: str, png: bytes, caption: str, alt: str) -> str:
     plain = alt.replace("[", "(").replace("]", ")")
-    return f"![{plain}]({_kept(folder, name, png)})\n\n*{caption}*"
+    return f"![{plain}]({_save(folder, name, png)})\n\n*{caption}*"
 
 
-def _kept(folder: Path, name: str, content: bytes) -> str:
+def _save(folder: Path, name: str, content: bytes) -> str:
+    """Write `content` to the folder and return its relative URL."""
     with atomic(folder / name) as temporary:
         temporary.write_bytes(content)
     return f"{folder.name}/{name}".replace(" ", "%20")

@@ -1,4 +1,4 @@
-"""A report as plain values: sections of words, tables, figures, sounds and code. Other modules write it."""
+"""A report as values: sections of text, tables, figures, sounds and code. html.py and markdown.py write it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """A paragraph; `warns` sets it apart."""
+class Paragraph:
+    """A paragraph. warns: show it as a warning."""
 
     text: str
     warns: bool = False
@@ -16,7 +16,13 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table. rows: texts, the first of each heads its row; columns from `n_left` on hold numbers."""
+    """A table.
+
+    caption: above the table.
+    head: the headings of the columns.
+    rows: the cells; the first of each row is its heading.
+    n_left: number of columns aligned to the left; the others hold numbers.
+    """
 
     caption: str
     head: tuple[str, ...]
@@ -26,7 +32,13 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A figure that is drawn where it is needed, in the style of that place. alt: what it shows, for who cannot see."""
+    """A figure, drawn when the report is written.
+
+    name: unique in the report.
+    caption: below the figure.
+    alt: its content in words, for screen readers.
+    build: returns the figure.
+    """
 
     name: str
     caption: str
@@ -36,7 +48,7 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG that exists already."""
+    """A figure that exists as PNG. Its fields are those of Drawing."""
 
     name: str
     caption: str
@@ -46,7 +58,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A WAV."""
+    """A sound. name: unique in the report. wav: the content of the file."""
 
     name: str
     label: str
@@ -55,19 +67,19 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Text to copy; `language` is YAML's or the shell's."""
+    """Text to copy. language: "yaml" or "sh"."""
 
     label: str
     language: str
     text: str
 
 
-Block = Words | Grid | Drawing | Picture | Sound | Code
+Block = Paragraph | Grid | Drawing | Picture | Sound | Code
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading of level 2 or 3 with what stands under it."""
+    """A heading of level 2 or 3 and the blocks below it."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -76,7 +88,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The whole report."""
+    """A report. lead: the summary below the title."""
 
     title: str
     lead: str
@@ -84,5 +96,5 @@ class Page:
 
     @property
     def drawings(self) -> tuple[Drawing, ...]:
-        """All figures, in their order."""
+        """All drawings, in their order."""
         return tuple(block for section in self.sections for block in section.blocks if isinstance(block, Drawing))

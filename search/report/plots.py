@@ -1,4 +1,4 @@
-"""Figures of a report about scores, each a function that draws one. Their ink is search.report.figures's."""
+"""Draw the figures of a report. search.report.figures sets their style and renders them."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ from search.trials import Fate, pareto_front
 from training.evaluation.compare_files import BOUND, GREY, LINE_COLOURS, draw_intervals, title_of
 
 BEST, PRUNED = LINE_COLOURS[0], GREY
-MANY = 1500  # points from which on a figure holds a bitmap of them
-CURVES = 150
+MANY = 1500  # with more points a figure contains them as a bitmap
+CURVES = 150  # learning curves, or lines of a parallel plot, that are shown
 WIDTH = 9.0
 
 
 def draw_progress(studies: Sequence[StudyFact]) -> Figure:
-    """The best score so far against the trial's number, a line for each study."""
-    figure, axis = _one(3.6)
+    """Draw the best score so far against the trial number, a line for each study."""
+    figure, axis = _figure(3.6)
     for i, study in enumerate(studies):
         steps = best_so_far(study)
         if not steps:
@@ -41,16 +41,16 @@ def draw_progress(studies: Sequence[StudyFact]) -> Figure:
 
 
 def draw_history(study: StudyFact) -> Figure:
-    """Left every trial's score and the best so far; right the learning curves, pruned ones ending in a cross."""
+    """Draw the score of every trial on the left, and the learning curves on the right."""
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.4, 1))
-    told = [t for t in study.trials if t.score is not None]
+    scored = [t for t in study.trials if t.score is not None]
     for fate, marker, colour in (
         (Fate.COMPLETE, "o", LINE_COLOURS[1]),
         (Fate.PRUNED, "x", PRUNED),
         (Fate.INFEASIBLE, "+", PRUNED),
     ):
-        own = [t for t in told if t.fate == fate]
+        own = [t for t in scored if t.fate == fate]
         if own:
             at, scores = [t.number for t in own], [t.score for t in own]
             left.plot(at, scores, marker, color=colour, markersize=4.5, label=fate, rasterized=len(own) > MANY)
@@ -73,7 +73,7 @@ def draw_history(study: StudyFact) -> Figure:
     right.set_xlabel("epoch")
     whole_numbers(left)
     whole_numbers(right)
-    limit(left, (study,), [t.score for t in told if t.score is not None])
+    limit(left, (study,), [t.score for t in scored if t.score is not None])
     for axis in (left, right):
         if axis.get_legend_handles_labels()[1]:
             axis.legend(frameon=False, fontsize=8, loc="lower right" if study.rising else "upper right")
@@ -81,16 +81,16 @@ def draw_history(study: StudyFact) -> Figure:
 
 
 def _curves(study: StudyFact) -> list[TrialFact]:
-    """The trials with reports, the latest CURVES of them and the best one."""
-    told = [t for t in study.trials if t.curve]
+    """Return the latest CURVES trials that have a learning curve, and the best trial."""
+    reported = [t for t in study.trials if t.curve]
     best = study.best.number if study.best is not None else None
-    return [t for i, t in enumerate(told) if i >= len(told) - CURVES or t.number == best]
+    return [t for i, t in enumerate(reported) if i >= len(reported) - CURVES or t.number == best]
 
 
 def draw_importances(study: StudyFact) -> Figure:
-    """How much of the differences in score each parameter explains, as bars."""
+    """Draw the parameter importances as bars."""
     names = sorted(study.importances, key=lambda name: study.importances[name])
-    figure, axis = _one(0.7 + 0.28 * len(names))
+    figure, axis = _figure(0.7 + 0.28 * len(names))
     values = [study.importances[name] for name in names]
     bars = axis.barh(names, values, color=LINE_COLOURS[1], height=0.65)
     axis.bar_label(bars, [f" {value:.2f}" for value in values])
@@ -101,8 +101,8 @@ def draw_importances(study: StudyFact) -> Figure:
 
 
 def draw_snr(mixture: MixtureFact) -> Figure:
-    """SI-SDR of each study's best trial against SNR, beside classical methods with their intervals."""
-    figure, axis = _one(4.4)
+    """Draw SI-SDR against SNR of each study's best trial, and of classical methods with intervals."""
+    figure, axis = _figure(4.4)
     classical = mixture.classical
     if classical is not None:
         for method, style in _shown_classical(mixture):
@@ -129,15 +129,18 @@ def draw_snr(mixture: MixtureFact) -> Figure:
 
 
 def _shown_classical(mixture: MixtureFact) -> list[tuple[str, str]]:
-    """(method, line style): the mixture itself, the best that knows no more than a model, and the bound."""
+    """Return (method, line style) of three methods.
+
+    They are the noisy mixture, the best method that uses only the noisy signal as a model does, and the upper bound.
+    """
     assert mixture.classical is not None
-    honest = [m for m in mixture.classical.methods if m not in (BOUND, "identity", "zeros")]
-    best = max(honest, key=lambda m: mixture.classical.line(m, "si_sdr_db", None).value.mean)  # type: ignore[union-attr]
+    usable = [m for m in mixture.classical.methods if m not in (BOUND, "identity", "zeros")]
+    best = max(usable, key=lambda m: mixture.classical.line(m, "si_sdr_db", None).value.mean)  # type: ignore[union-attr]
     return [("identity", ":"), (best, "-"), (BOUND, "--")]
 
 
 def draw_cost(studies: Sequence[StudyFact]) -> Figure:
-    """Score against size of all complete trials with the Pareto front; score against latency of the best ones."""
+    """Draw score against size of all complete trials with the Pareto front, and score against latency of the best."""
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     points: list[tuple[float, float]] = []
@@ -157,7 +160,7 @@ def draw_cost(studies: Sequence[StudyFact]) -> Figure:
     latencies_ms = [s.result.latency_ms for s in studies if s.result.latency_ms]
     log_axis(left, [size for size, _ in points])
     log_axis(right, latencies_ms)
-    for axis, label in ((left, "parameters"), (right, "ms for a window on one CPU thread (best trials)")):
+    for axis, label in ((left, "parameters"), (right, "ms per window on one CPU thread (best trials)")):
         axis.set_xlabel(label)
         axis.grid(alpha=0.25)
     left.set_ylabel(title_of(studies[0].source.spec.metric))
@@ -167,25 +170,27 @@ def draw_cost(studies: Sequence[StudyFact]) -> Figure:
 
 
 def log_axis(axis: Axes, values: Sequence[float]) -> None:
-    """A logarithmic x axis with plain numbers at its ticks; a linear one where `values` lie close together."""
-    known = [value for value in values if value > 0]
-    if not known or max(known) < 5 * min(known):
+    """Make the x axis logarithmic with plain numbers at its ticks, or linear if `values` differ by a factor below 5."""
+    positive = [value for value in values if value > 0]
+    if not positive or max(positive) < 5 * min(positive):
         axis.ticklabel_format(axis="x", style="plain", useOffset=False)
         axis.xaxis.set_major_locator(MaxNLocator(5))
         return
-    subs = (1.0,) if max(known) > 100 * min(known) else (1.0, 3.0)
+    subs = (1.0,) if max(positive) > 100 * min(positive) else (1.0, 3.0)
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(LogLocator(subs=subs))
-    axis.xaxis.set_major_formatter(EngFormatter(sep="") if max(known) >= 1000 else FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.xaxis.set_major_formatter(
+        EngFormatter(sep="") if max(positive) >= 1000 else FuncFormatter(lambda x, _: f"{x:g}")
+    )
     axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def whole_numbers(axis: Axes) -> None:
-    """Ticks of the x axis at whole numbers only."""
+    """Put the ticks of the x axis at whole numbers only."""
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _one(height: float) -> tuple[Figure, Axes]:
+def _figure(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axis = figure.subplots()
     axis.grid(alpha=0.25)
@@ -199,9 +204,15 @@ def _legend(figure: Figure, axis: Axes) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
-def shown_from(scores: Sequence[float], *, rising: bool) -> tuple[float, float]:
-    """The range of scores that is shown: to the best one, and no further down than four times its distance from the
-    median, so that a trial that went wrong does not flatten the rest."""
+def shown_range(scores: Sequence[float], *, rising: bool) -> tuple[float, float]:
+    """Return the range of scores to show, (low, high).
+
+    It ends just beyond the best score. Towards worse scores it is limited to four times the distance between best and
+    median, so that outliers do not compress the other trials.
+
+    scores: at least one.
+    rising: whether a higher score is better.
+    """
     best, worst = (max(scores), min(scores)) if rising else (min(scores), max(scores))
     reach = 4 * abs(best - float(np.median(scores))) or abs(best - worst) or 1.0
     end = max(worst, best - reach) if rising else min(worst, best + reach)
@@ -210,13 +221,13 @@ def shown_from(scores: Sequence[float], *, rising: bool) -> tuple[float, float]:
 
 
 def limit(axis: Axes, studies: Sequence[StudyFact], scores: Sequence[float]) -> None:
-    """Show `scores` of `studies` that share a metric, as shown_from has it."""
+    """Limit the y axis to the range that shown_range gives for `scores`. The studies have the same metric."""
     if scores:
-        axis.set_ylim(*shown_from(scores, rising=studies[0].rising))
+        axis.set_ylim(*shown_range(scores, rising=studies[0].rising))
 
 
 def draw_slices(study: StudyFact) -> Figure:
-    """The score against each parameter, complete trials."""
+    """Draw the score of complete trials against each parameter."""
     names, trials = searched(study), study.scored
     n_columns = min(4, len(names))
     n_rows = -(-len(names) // n_columns)
@@ -242,13 +253,13 @@ def draw_slices(study: StudyFact) -> Figure:
 
 
 def draw_parallel(study: StudyFact) -> Figure:
-    """Each complete trial as a line through its parameters to its score; the better, the warmer."""
+    """Draw each complete trial as a line through its parameters to its score, coloured by rank."""
     names = searched(study)
     trials = [t for t in study.scored[:CURVES] if all(name in t.params for name in names)]
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axis = figure.subplots()
     heights = np.stack([*(_shares(study, name, trials) for name in names), _score_shares(study, trials)], axis=1)
-    colours = _warming()
+    colours = _colours()
     for rank in reversed(range(len(trials))):
         share = 1 - rank / max(len(trials) - 1, 1)
         width = 2.6 if rank == 0 else 0.9
@@ -272,16 +283,18 @@ def draw_parallel(study: StudyFact) -> Figure:
 
 
 def searched(study: StudyFact) -> list[str]:
-    """The sampled parameters, the most important first."""
+    """Return the names of the sampled parameters, the most important first."""
     return sorted(study.source.space.sampled, key=lambda name: (-study.importances.get(name, 0.0), name))
 
 
 def _choices(study: StudyFact, name: str) -> list[str] | None:
+    """Return the choices of a categorical parameter as text, None for another parameter."""
     distribution = study.source.space.sampled[name]
     return [str(c) for c in distribution.choices] if isinstance(distribution, CategoricalDistribution) else None
 
 
 def _positions(study: StudyFact, name: str, trials: Sequence[TrialFact]) -> list[float]:
+    """Return the value of a parameter for each trial, of a categorical parameter the index of the choice."""
     choices = _choices(study, name)
     values = [t.params[name] for t in trials]
     return [float(choices.index(str(v))) for v in values] if choices else [float(v) for v in values]
@@ -299,7 +312,7 @@ def _scale(axis: Axes, study: StudyFact, name: str) -> None:
 
 
 def _ends(study: StudyFact, name: str) -> tuple[float, float, bool]:
-    """Lowest, highest, and whether the axis is logarithmic."""
+    """Return the lowest and highest position of a parameter, and whether its axis is logarithmic."""
     choices, distribution = _choices(study, name), study.source.space.sampled[name]
     if choices:
         return 0.0, float(len(choices) - 1), False
@@ -308,7 +321,7 @@ def _ends(study: StudyFact, name: str) -> tuple[float, float, bool]:
 
 
 def _shares(study: StudyFact, name: str, trials: Sequence[TrialFact]) -> NDArray[np.float64]:
-    """Where on the axis of `name` each trial lies, from 0 to 1."""
+    """Return the position of each trial on the axis of `name`, from 0 to 1."""
     low, high, log = _ends(study, name)
     values = np.array(_positions(study, name, trials))
     if log:
@@ -317,6 +330,7 @@ def _shares(study: StudyFact, name: str, trials: Sequence[TrialFact]) -> NDArray
 
 
 def _score_shares(study: StudyFact, trials: Sequence[TrialFact]) -> NDArray[np.float64]:
+    """Return the position of each trial on the axis of the score, from 0 to 1."""
     scores = np.array([t.score for t in trials], dtype=float)
     return np.asarray(
         Normalize(scores.min(), scores.max() if scores.max() > scores.min() else scores.min() + 1)(scores)
@@ -324,6 +338,7 @@ def _score_shares(study: StudyFact, trials: Sequence[TrialFact]) -> NDArray[np.f
 
 
 def _ticks(study: StudyFact, name: str) -> list[tuple[float, str]]:
+    """Return (position from 0 to 1, label) of the ticks on the axis of a parameter."""
     choices = _choices(study, name)
     if choices:
         return [(i / max(len(choices) - 1, 1), text) for i, text in enumerate(choices)]
@@ -331,6 +346,6 @@ def _ticks(study: StudyFact, name: str) -> list[tuple[float, str]]:
     return [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")]
 
 
-def _warming() -> Colormap:
-    """From grey over blue to orange: every part of it can be told from white and from black."""
-    return LinearSegmentedColormap.from_list("warming", [GREY, LINE_COLOURS[1], BEST])
+def _colours() -> Colormap:
+    """Return a colour map from grey over blue to orange. All its colours are visible on white and on black."""
+    return LinearSegmentedColormap.from_list("grey_blue_orange", [GREY, LINE_COLOURS[1], BEST])

@@ -1,10 +1,10 @@
-"""Sections of a report about results: all studies, their mixtures beside classical methods, costs, trained runs."""
+"""Sections of a report on results: overview, scores on each mixture with classical methods, costs, trained runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from search.report.facts import MixtureFact, StudyFact
-from search.report.page import Block, Drawing, Grid, Section, Words
+from search.report.page import Block, Drawing, Grid, Paragraph, Section
 from search.report.plots import draw_cost, draw_progress, draw_snr
 from search.study.comparison import StudyComparison
 from search.trials import pareto_front
@@ -23,9 +23,9 @@ from training.numbers import decimal
 from training.report import shown_snr
 
 
-def overview_section(studies: Sequence[StudyFact], found: StudyComparison) -> Section:
-    """One row a study, and how their scores grew."""
-    several = bool(found.differences)
+def overview_section(studies: Sequence[StudyFact], comparison: StudyComparison) -> Section:
+    """Return the table of all studies, and a figure of their best score so far for each mixture."""
+    several = bool(comparison.differences)
     head = ("study", "family", "finished", "c/p/i/f", "metric", "best", "trial", "s")
     rows = tuple(
         (
@@ -41,18 +41,18 @@ def overview_section(studies: Sequence[StudyFact], found: StudyComparison) -> Se
         for r in (study.result for study in studies)
     )
     caption = (
-        "What each study came to, best first. c/p/i/f: complete, pruned, infeasible, failed trials. Best: of the "
-        "complete, feasible ones, with its number. s: median seconds of a complete one."
+        "The results of each study, best first. c/p/i/f: complete, pruned, infeasible, failed trials. Best: the best "
+        "complete, feasible trial. s: median training time of a complete trial in seconds."
     )
     blocks: list[Block] = [Grid(caption, head, rows, n_left=2)]
     blocks += [
-        Words(f"Mixture {letter} does not compare with A: other {', '.join(keys)}.", warns=True)
-        for letter, keys in found.differences.items()
+        Paragraph(f"Mixture {mixture_id} cannot be compared with A: other {', '.join(keys)}.", warns=True)
+        for mixture_id, keys in comparison.differences.items()
     ]
-    for letter in dict.fromkeys(study.result.mixture for study in studies):
-        own = [study for study in studies if study.result.mixture == letter and study.scored]
+    for mixture_id in dict.fromkeys(study.result.mixture for study in studies):
+        own = [study for study in studies if study.result.mixture == mixture_id and study.scored]
         if own:
-            name = f"progress-{letter.lower()}" if several else "progress"
+            name = f"progress-{mixture_id.lower()}" if several else "progress"
             blocks.append(_progress(own, name))
     return Section("Overview", tuple(blocks))
 
@@ -61,35 +61,35 @@ def _progress(studies: Sequence[StudyFact], name: str) -> Drawing:
     ends = "; ".join(f"{s.name} {s.result.best:.2f} by trial {s.result.best_trial}" for s in studies)
     return Drawing(
         name,
-        "The best score so far over each study's complete, feasible trials.",
-        f"Step lines of the best score against the trial's number. They end at: {ends}.",
+        "The best score so far over the complete, feasible trials of each study.",
+        f"Step lines of the best score against the trial number. They end at: {ends}.",
         lambda: draw_progress(studies),
     )
 
 
 def mixture_section(mixture: MixtureFact, *, several: bool) -> Section:
-    """Best trials beside the classical methods on one validation mixture."""
-    title = f"Validation mixture {mixture.letter}: scores by SNR" if several else "Scores by SNR"
+    """Return the scores of the best trials and of the classical methods on one validation mixture."""
+    title = f"Validation mixture {mixture.mixture_id}: scores by SNR" if several else "Scores by SNR"
     blocks: list[Block] = []
-    told = [study for study in mixture.studies if study.result.si_sdr_db]
-    if told or mixture.classical is not None:
-        lines = "; ".join(f"{s.name}: {_by_snr(s)}" for s in told) or "no trial yet"
+    scored = [study for study in mixture.studies if study.result.si_sdr_db]
+    if scored or mixture.classical is not None:
+        lines = "; ".join(f"{s.name}: {_by_snr(s)}" for s in scored) or "no trial yet"
         blocks.append(
             Drawing(
-                f"snr-{mixture.letter.lower()}",
-                "SI-SDR against the mixture's SNR. Bars: 95 % intervals of the classical methods by recording; trials "
-                "keep means alone (train the best and add it with --run for its intervals).",
+                f"snr-{mixture.mixture_id.lower()}",
+                "SI-SDR against the SNR of the mixture. Bars: 95 % intervals of the classical methods by recording; "
+                "only means are stored for trials (train the best trial and add it with --run for its intervals).",
                 f"SI-SDR in dB of each study's best trial at each SNR. {lines}.",
                 lambda: draw_snr(mixture),
             )
         )
-    blocks.append(_trials_beside_classical(mixture))
+    blocks.append(_trials_and_classical(mixture))
     if mixture.classical is not None:
-        blocks.append(Words(_footnote(mixture.classical)))
+        blocks.append(Paragraph(_footnote(mixture.classical)))
         if warning := few_recordings(mixture.classical.n_recordings):
-            blocks.append(Words(warning, warns=True))
-    if mixture.why_not:
-        blocks.append(Words(f"No classical rows. {mixture.why_not}", warns=True))
+            blocks.append(Paragraph(warning, warns=True))
+    if mixture.missing_reason:
+        blocks.append(Paragraph(f"No classical methods. {mixture.missing_reason}", warns=True))
     return Section(title, tuple(blocks))
 
 
@@ -97,8 +97,11 @@ def _by_snr(study: StudyFact) -> str:
     return ", ".join(f"{value:.1f} at {shown_snr(float(snr))} dB" for snr, value in study.result.si_sdr_db.items())
 
 
-def _trials_beside_classical(mixture: MixtureFact) -> Grid:
-    """Rows: best trials, then classical methods; columns: SI-SDR by SNR, then each score's mean over the SNRs."""
+def _trials_and_classical(mixture: MixtureFact) -> Grid:
+    """Return a table with a row for each best trial and classical method.
+
+    Its columns are SI-SDR by SNR, then the mean of each score over the SNRs.
+    """
     snrs = sorted({snr for study in mixture.studies for snr in study.result.si_sdr_db}, key=float)
     if mixture.classical is not None:
         snrs = sorted({*snrs, *(f"{snr_db:+g}" for snr_db in mixture.classical.snrs_db)}, key=float)
@@ -117,7 +120,7 @@ def _trials_beside_classical(mixture: MixtureFact) -> Grid:
         *(f"SI-SDR at {shown_snr(float(snr))} dB" for snr in snrs),
         *(f"{title_of(score)}, mean" for score in COMPARED_SCORES),
     )
-    return Grid("Best trials beside classical methods on the same windows; intervals in brackets.", head, tuple(rows))
+    return Grid("Best trials and classical methods on the same windows; intervals in brackets.", head, tuple(rows))
 
 
 def _classical_row(found: Comparison, method: str, snrs: Sequence[str]) -> tuple[str, ...]:
@@ -136,7 +139,7 @@ def _footnote(found: Comparison) -> str:
 
 
 def cost_section(mixture: MixtureFact, *, several: bool) -> Section:
-    """Score against size and latency."""
+    """Return the figure and table of score against size and latency of the models."""
     own = [study for study in mixture.studies if any(t.n_parameters for t in study.scored)]
     if not own:
         return Section("Size and speed", ())
@@ -153,24 +156,26 @@ def cost_section(mixture: MixtureFact, *, several: bool) -> Section:
         for s in own
     )
     drawing = Drawing(
-        f"cost-{mixture.letter.lower()}",
-        "Left: every complete trial; the dashed front is beaten by none of the same size or smaller. Right: the best "
-        "trials' latency, measured while this report was made.",
-        f"Score against parameters. The Pareto front is, parameters: score, {front}.",
+        f"cost-{mixture.mixture_id.lower()}",
+        "Left: every complete trial; the dashed line is the Pareto front. Right: latency of the best trials, measured "
+        "when this report was written.",
+        f"Score against parameters. The Pareto front as parameters: score is {front}.",
         lambda: draw_cost(own),
     )
-    grid = Grid("Best trials.", ("study", "family", "best", "parameters", "ms a window"), rows, n_left=2)
-    return Section(f"Size and speed, mixture {mixture.letter}" if several else "Size and speed", (drawing, grid))
+    grid = Grid("Best trials.", ("study", "family", "best", "parameters", "ms per window"), rows, n_left=2)
+    return Section(f"Size and speed, mixture {mixture.mixture_id}" if several else "Size and speed", (drawing, grid))
 
 
 def runs_section(estimates: Estimates, folders: Sequence[Path]) -> Section:
-    """Trained runs on their test mixture, which no search has seen."""
+    """Return the scores of trained runs on their test mixture, which no search has used."""
     found = compare(estimates)
     blocks: list[Block] = [
-        Words(f"Trained runs: {', '.join(str(folder) for folder in folders)}. No trial was chosen by these windows."),
+        Paragraph(
+            f"Trained runs: {', '.join(str(folder) for folder in folders)}. No trial was selected on these windows."
+        ),
         Drawing(
             "runs",
-            f"Scores against SNR with 95 % intervals by recording; below, differences from {found.reference}.",
+            f"Scores against SNR with 95 % intervals by recording. Below: differences from {found.reference}.",
             " ".join(
                 f"Mean {title_of(score)}: "
                 + ", ".join(f"{m} {found.line(m, score, None).value.mean:.2f}" for m in found.methods)
@@ -181,7 +186,7 @@ def runs_section(estimates: Estimates, folders: Sequence[Path]) -> Section:
         ),
     ]
     blocks += [_run_grid(found, score) for score in COMPARED_SCORES]
-    blocks += [Words(line) for line in method_lines(found)]
+    blocks += [Paragraph(line) for line in method_lines(found)]
     return Section("Trained runs on the test mixture", tuple(blocks))
 
 
@@ -199,7 +204,7 @@ def _run_grid(found: Comparison, score: str) -> Grid:
                 _interval(difference, digits, sign="+") if difference is not None else "",
             )
         )
-    head = ("", *(f"{shown_snr(snr_db)} dB" for snr_db in found.snrs_db), "mean", f"less {found.reference}")
+    head = ("", *(f"{shown_snr(snr_db)} dB" for snr_db in found.snrs_db), "mean", f"minus {found.reference}")
     return Grid(f"{title_of(score)}, with 95 % intervals.", head, tuple(rows))
 
 

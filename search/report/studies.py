@@ -1,4 +1,4 @@
-"""Sections of a report about what lies behind the results: each study, the recordings, the sounds, provenance."""
+"""Sections of a report on each study, the recordings, the sounds and the provenance."""
 
 import platform
 import shlex
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from data.config import Source
 from search.report.facts import MixtureFact, StudyFact, TrialFact, artifacts_of
-from search.report.page import Block, Code, Drawing, Grid, Picture, Section, Sound, Words
-from search.report.plots import draw_history, draw_importances, draw_parallel, draw_slices, searched, shown_from
+from search.report.page import Block, Code, Drawing, Grid, Paragraph, Picture, Section, Sound
+from search.report.plots import draw_history, draw_importances, draw_parallel, draw_slices, searched, shown_range
 from search.storage.optuna_private import ArtifactStore
 from search.study.export import export, git_commit, provenance
 from search.study.space import describe, parameters
@@ -26,12 +26,15 @@ SOUNDS = (("noisy.wav", "noisy"), ("clean.wav", "clean"), ("estimate.wav", "esti
 
 
 def study_sections(study: StudyFact, storage: str) -> list[Section]:
-    """What one study searched, how it went, and its best configuration."""
+    """Return the section of one study: space, trials and best configuration.
+
+    storage: URL of the database without its password, for the commands that the report shows.
+    """
     spec = study.source.spec
     hours = f" or {spec.budget.hours:g} h" if spec.budget.hours else ""
     blocks: list[Block] = [
-        Words(
-            f"Family {study.result.family}, loss {spec.loss}, chosen by {spec.metric} on the validation mixture. "
+        Paragraph(
+            f"Family {study.result.family}, loss {spec.loss}, selected by {spec.metric} on the validation mixture. "
             f"Sampler {spec.sampler.name}, pruner {spec.pruner.name}, {spec.epochs} epochs, seed {spec.seed}, budget "
             f"{spec.budget.trials} trials{hours}."
         ),
@@ -40,7 +43,7 @@ def study_sections(study: StudyFact, storage: str) -> list[Section]:
     if study.trials:
         blocks += [*_figures(study), *_trial_grids(study)]
     else:
-        blocks.append(Words("No trial is finished yet.", warns=True))
+        blocks.append(Paragraph("No trial is finished yet.", warns=True))
     if study.best is not None:
         blocks += _best_config(study, storage)
     return [Section(study.name, tuple(blocks), level=3)]
@@ -58,7 +61,7 @@ def _space_grid(study: StudyFact) -> Grid:
         weight = f"{study.importances[name]:.2f}" if name in study.importances else ""
         rows.append((name, type_name(parameter.type), where, short(parameter.default), chosen, weight))
     caption = (
-        "What was searched and what was fixed; all else is at its default. Weight: share of the differences in score."
+        "Searched and fixed parameters; all others have their defaults. Weight: share of the differences in score."
     )
     return Grid(caption, ("parameter", "type", "range", "default", "best", "weight"), tuple(rows), n_left=3)
 
@@ -70,20 +73,20 @@ def _figures(study: StudyFact) -> list[Block]:
         blocks.append(
             Drawing(
                 f"history-{slug}",
-                "Left: every trial's score, of pruned ones the last report. Right: learning curves; crosses end pruned "
-                "ones." + _hidden(study),
+                "Left: the score of every trial, for pruned trials the last one reported. Right: learning curves; "
+                "crosses mark the end of pruned trials." + _hidden(study),
                 f"Scores of {len(study.trials)} trials ({counts})."
                 + (f" The best is {study.result.best:.2f}, trial {study.result.best_trial}." if study.best else ""),
                 lambda: draw_history(study),
             )
         )
     if study.importances:
-        told = ", ".join(f"{k} {v:.2f}" for k, v in sorted(study.importances.items(), key=lambda item: -item[1]))
+        values = ", ".join(f"{k} {v:.2f}" for k, v in sorted(study.importances.items(), key=lambda item: -item[1]))
         blocks.append(
             Drawing(
                 f"importances-{slug}",
                 "Importances (PED-ANOVA): the share of the differences in score that each parameter explains.",
-                f"Bars: {told}.",
+                f"Bars: {values}.",
                 lambda: draw_importances(study),
             )
         )
@@ -92,13 +95,13 @@ def _figures(study: StudyFact) -> list[Block]:
         blocks += [
             Drawing(
                 f"slices-{slug}",
-                "The score against each parameter, complete trials; the ring is the best one.",
-                f"A panel for each parameter. The best trial has {best}.",
+                "The score of complete trials against each parameter; the ring marks the best trial.",
+                f"One panel for each parameter. The best trial has {best}.",
                 lambda: draw_slices(study),
             ),
             Drawing(
                 f"parallel-{slug}",
-                f"Each line is a complete trial{_of_best(study)}; from grey over blue to orange the score gets better.",
+                f"Each line is a complete trial{_of_best(study)}; from grey over blue to orange the score improves.",
                 f"Parallel coordinates through {', '.join(searched(study))} to the score. The best line has {best}.",
                 lambda: draw_parallel(study),
             ),
@@ -112,9 +115,9 @@ def _of_best(study: StudyFact) -> str:
 
 def _hidden(study: StudyFact) -> str:
     scores = [t.score for t in study.trials if t.score is not None]
-    low, high = shown_from(scores, rising=study.rising)
+    low, high = shown_range(scores, rising=study.rising)
     n = sum(not low <= score <= high for score in scores)
-    return f" {n} trials lie outside what is shown." if n else ""
+    return f" {n} trials lie outside the range shown." if n else ""
 
 
 def _trial_grids(study: StudyFact) -> list[Block]:
@@ -129,7 +132,12 @@ def _trial_grids(study: StudyFact) -> list[Block]:
     if failed:
         rows = tuple((str(t.number), t.fate, t.reason) for t in failed[-BEST_SHOWN:])
         grids.append(
-            Grid(f"The last of {len(failed)} failed or infeasible trials.", ("trial", "end", "why"), rows, n_left=3)
+            Grid(
+                f"The last {min(BEST_SHOWN, len(failed))} of {len(failed)} failed or infeasible trials.",
+                ("trial", "state", "reason"),
+                rows,
+                n_left=3,
+            )
         )
     return grids
 
@@ -146,32 +154,32 @@ def _best_config(study: StudyFact, storage: str) -> list[Block]:
         document = path.read_text(encoding="utf-8")
     command = f"drivebeat export {shlex.quote(study.name)} --storage {shlex.quote(storage)} -o best.yaml\n"
     return [
-        Code("Export the best trial, train and judge it:", "sh", f"{command}{_then('best.yaml', study.name)}"),
+        Code("Export, train and evaluate the best trial:", "sh", f"{command}{_commands('best.yaml', study.name)}"),
         Code(f"The configuration of trial {study.result.best_trial}, as exported (YAML)", "yaml", document),
     ]
 
 
-def _then(config: str, name: str) -> str:
+def _commands(config: str, name: str) -> str:
     folder = shlex.quote(f"runs/{name}")
     return f"drivebeat train {config} -o {folder}\ndrivebeat evaluate {folder}\n"
 
 
-def data_section(by_letter: Sequence[MixtureFact]) -> Section:
-    """Recordings, splits and the validation mixture."""
+def data_section(found_mixtures: Sequence[MixtureFact]) -> Section:
+    """Return the recordings, the splits and the validation mixture of each mixture id."""
     blocks: list[Block] = []
-    for mixture in by_letter:
+    for mixture in found_mixtures:
         study = mixture.studies[0].source
         data = study.spec.data
-        where = f"Mixture {mixture.letter}: " if len(by_letter) > 1 else ""
+        where = f"Mixture {mixture.mixture_id}: " if len(found_mixtures) > 1 else ""
         band = f"{data.band_hz[0]:g}-{data.band_hz[1]:g} Hz" if data.band_hz else "no band-pass"
-        plan, split = data.validation, data.split
+        validation, split = data.validation, data.split
         blocks.append(
-            Words(
+            Paragraph(
                 f"{where}fingerprint {study.fingerprint}. {data.rate_hz:g} Hz, {band}, windows of "
                 f"{data.window_samples} samples ({data.window_samples / data.rate_hz:.2f} s), level {data.level}. "
-                f"Recordings without a pinned use are split {split.train:g}/{split.validation:g}/{split.test:g} "
-                f"(train/validation/test) by seed {split.seed}. Validation mixture: {plan.n_windows} windows at "
-                f"{', '.join(map(shown_snr, plan.snrs_db))} dB, seed {plan.seed}."
+                f"Recordings without a fixed use are split {split.train:g}/{split.validation:g}/{split.test:g} "
+                f"(train/validation/test) by seed {split.seed}. Validation mixture: {validation.n_windows} windows at "
+                f"{', '.join(map(shown_snr, validation.snrs_db))} dB, seed {validation.seed}."
             )
         )
         sources = [("clean", s) for s in data.clean] + [("noise", s) for s in data.noise]
@@ -183,7 +191,7 @@ def data_section(by_letter: Sequence[MixtureFact]) -> Section:
 
 
 def _source_row(role: str, source: Source) -> tuple[str, ...]:
-    return role, ", ".join(source.files), ", ".join(source.channels) or "the first", source.use
+    return role, ", ".join(source.files), ", ".join(source.channels) or "first", source.use
 
 
 def _split_grid(mixture: MixtureFact, where: str) -> Grid:
@@ -194,11 +202,11 @@ def _split_grid(mixture: MixtureFact, where: str) -> Grid:
             minutes = sum(s.n_samples for s in segments) / mixture.corpus.config.rate_hz / 60
             files = ", ".join(dict.fromkeys(f"{s.source.parent.name}/{s.source.name}" for s in segments))
             rows.append((f"{name}, {role}", files, str(len(segments)), f"{minutes:.1f}"))
-    return Grid(f"{where}what was read.", ("split", "files", "stretches", "minutes"), tuple(rows), n_left=2)
+    return Grid(f"{where}splits.", ("split", "files", "segments", "minutes"), tuple(rows), n_left=2)
 
 
 def listening_section(studies: Sequence[StudyFact], store: ArtifactStore, estimates: Estimates | None) -> Section:
-    """Sounds and picture of the best trial, and of the first trained run."""
+    """Return sounds and a figure of the best trial, and of the first trained run."""
     blocks: list[Block] = []
     best = next((study for study in studies if study.best is not None), None)
     if best is not None and best.best is not None:
@@ -206,7 +214,9 @@ def listening_section(studies: Sequence[StudyFact], store: ArtifactStore, estima
         blocks += _showcase(artifacts_of(best.source, best.best, store), title, "trial")
         if not blocks:
             blocks.append(
-                Words(f"The artifacts of {title} are not in this store; name theirs: --artifacts.", warns=True)
+                Paragraph(
+                    f"The artifacts of {title} are not in this store; choose another with --artifacts.", warns=True
+                )
             )
     if estimates is not None:
         name = estimates.names[0]
@@ -216,16 +226,16 @@ def listening_section(studies: Sequence[StudyFact], store: ArtifactStore, estima
     if not blocks:
         return Section("Listening", ())
     about = (
-        "A typical window, the one with the median SI-SDR at the SNR nearest to -5 dB. Sounds are raised "
-        f"{PITCH_FACTOR} times in pitch with every beat at its time: small loudspeakers give nothing at 40 Hz."
+        "The window with the median SI-SDR at the SNR nearest to -5 dB. The pitch of the sounds is raised "
+        f"{PITCH_FACTOR} times without changing their timing, because small loudspeakers do not play 40 Hz."
     )
-    return Section("Listening", (Words(about), *blocks))
+    return Section("Listening", (Paragraph(about), *blocks))
 
 
 def _showcase(files: dict[str, bytes], title: str, name: str) -> list[Block]:
     blocks: list[Block] = []
     if "window.png" in files:
-        alt = f"Four panels on one clock: the noisy, the clean and the estimated signal of {title}, S1 and S2 marked, "
+        alt = f"Four panels with the same time axis: noisy, clean and estimated signal of {title} with S1 and S2, "
         blocks.append(
             Picture(f"window-{name}", f"{title}: a typical window.", f"{alt}and its spectrogram.", files["window.png"])
         )
@@ -234,28 +244,28 @@ def _showcase(files: dict[str, bytes], title: str, name: str) -> list[Block]:
 
 
 def provenance_section(studies: Sequence[StudyFact], storage: str, runs: Sequence[str]) -> Section:
-    """Where all of it comes from, and how to make it again."""
+    """Return the origin of the report and the command to write it again."""
     names = [study.name for study in studies]
     command = ["drivebeat", "report", *names, "--storage", storage, *(part for run in runs for part in ("--run", run))]
     best = next(((s.source, s.best) for s in studies if s.best is not None), None)
     versions = provenance(*best)["versions"] if best is not None else {"python": platform.python_version()}
-    made = datetime.now(UTC).isoformat(timespec="seconds")
+    written = datetime.now(UTC).isoformat(timespec="seconds")
     rows = [
-        ("made", made),
+        ("written", written),
         ("storage", storage),
         ("code", git_commit()),
         *((name, str(version)) for name, version in versions.items()),
         *((f"{s.name}: seed, recordings", f"{s.source.spec.seed}, {s.source.fingerprint}") for s in studies),
     ]
     grid = Grid(
-        "Where this report comes from. Versions are those of the machine that wrote it.",
+        "Origin of this report. The versions are of the machine that wrote it.",
         ("", "value"),
         tuple(rows),
         n_left=2,
     )
-    return Section("Provenance", (grid, Code("Make it again:", "sh", f"{shlex.join(command)} -o report.html\n")))
+    return Section("Provenance", (grid, Code("Write it again:", "sh", f"{shlex.join(command)} -o report.html\n")))
 
 
 def _slug(name: str) -> str:
-    """`name` as part of an id and a file's name; different names stay different."""
+    """Return `name` as part of an id and a file name. Different names stay different."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else f".{ord(c):x}" for c in name)

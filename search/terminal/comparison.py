@@ -1,4 +1,4 @@
-"""Several studies beside each other in the terminal, and as plain values."""
+"""Print a comparison of several studies, or return it as plain values."""
 
 import dataclasses
 from typing import Any
@@ -12,14 +12,16 @@ from training.report import shown_snr
 
 
 def show_comparison(found: StudyComparison, console: Console) -> None:
-    """One line a study, best first; what does not compare carries another letter, and why is said."""
+    """Print a line for each study, best first within each validation mixture, and footnotes.
+
+    Studies on different mixtures have different mixture ids. A footnote names what differs from mixture A.
+    """
     if not found.results:
-        console.print("no study yet; make one: drivebeat create search/studies/all_families.toml")
+        console.print("no study yet; create one: drivebeat create search/studies/all_families.toml")
         return
     snrs = sorted({snr for result in found.results for snr in result.si_sdr_db}, key=float)
-    table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, padding=0, highlight=False
-    )  # seven columns have to fit 80 characters
+    # without padding: seven columns must fit into 80 characters
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0, highlight=False)
     table.add_column("study", overflow="fold")
     by_snr = "SI-SDR dB at\n" + " ".join(f"{shown_snr(float(snr)):>5}" for snr in snrs)
     for heading in ("trials\nc/p/f", "best", by_snr, "par.", "ms", "s"):
@@ -40,16 +42,17 @@ def show_comparison(found: StudyComparison, console: Console) -> None:
 
 
 def comparison_document_of_studies(found: StudyComparison) -> dict[str, Any]:
-    """`found` as plain values, for programs."""
+    """Return `found` as plain values for JSON."""
     return {
         "results": [{**dataclasses.asdict(r), "finished": r.finished} for r in found.results],
-        "differences": {letter: list(keys) for letter, keys in found.differences.items()},
+        "differences": {mixture: list(keys) for mixture, keys in found.differences.items()},
     }
 
 
 def _name(result: StudyResult, found: StudyComparison) -> str:
-    """The family where it tells the studies apart, else the study's own name; the mixture's letter where there are
-    several."""
+    """Return the study's family if each study has another one, else its name, after the mixture id if there are several
+    mixtures.
+    """
     families = [other.family for other in found.results]
     name = result.family if len(set(families)) == len(families) else result.study
     return f"{result.mixture} {name}" if found.differences else name
@@ -64,17 +67,17 @@ def _in_thousands(n: int | None) -> str:
 def _footnotes(found: StudyComparison) -> list[str]:
     results = found.results
     lines = []
-    for letter, keys in found.differences.items():
-        lines.append(f"{letter} does not compare with A: other {', '.join(keys)}.")
-    unspent = [_name(result, found) for result in results if not result.spent]
-    if unspent:
-        lines.append(f"Still to be searched: {', '.join(unspent)}.")
+    for mixture, keys in found.differences.items():
+        lines.append(f"{mixture} cannot be compared with A: other {', '.join(keys)}.")
+    unfinished = [_name(result, found) for result in results if not result.spent]
+    if unfinished:
+        lines.append(f"Not finished: {', '.join(unfinished)}.")
     infeasible = {_name(result, found): result.infeasible for result in results if result.infeasible}
     if infeasible:
-        lines.append("Infeasible, of p: " + ", ".join(f"{family} {n}" for family, n in infeasible.items()) + ".")
+        lines.append("Infeasible, counted in p: " + ", ".join(f"{name} {n}" for name, n in infeasible.items()) + ".")
     metrics = ", ".join(sorted({result.metric for result in results}))
     lines.append(
         f"best: {metrics} of the best trial; SI-SDR, par. (parameters) and ms (one window on one CPU thread, measured "
-        "here) are that trial's. c/p/f: complete, pruned, failed. s: seconds of training, median over complete trials."
+        "here) are of that trial. c/p/f: complete, pruned, failed. s: seconds of training, median over complete trials."
     )
     return lines

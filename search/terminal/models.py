@@ -1,4 +1,4 @@
-"""Model families as tables: what each costs, and what of it can be searched."""
+"""Print tables of the model families: the cost of each and the parameters that can be searched."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,7 +20,10 @@ SHARED = ("optimiser", "schedule", "fit", "front", "augment")
 
 
 def show_models(console: Console, at: At = At()) -> None:  # noqa: B008 - a frozen value
-    """What every family costs at its defaults; its parameters and ranges; then what all runs share."""
+    """Print the cost of every family at its defaults, the parameters of each family and loss, and the shared ones.
+
+    at: rate, window and channels to compute the costs for.
+    """
     _print_costs(family_costs(tuple(DENOISERS), at), at, console)
     for name in DENOISERS:
         _print_parameters(name, _own(name), console)
@@ -31,16 +34,20 @@ def show_models(console: Console, at: At = At()) -> None:  # noqa: B008 - a froz
 
 
 def show_model(name: str, console: Console, at: At = At()) -> None:  # noqa: B008 - a frozen value
-    """One family's cost and parameters. Raises ConfigError for an unknown one, naming the nearest."""
+    """Print the cost and parameters of one family. Raises ConfigError with the nearest name for an unknown one."""
     pick(DENOISERS, name, "--model", "model")
     _print_costs(family_costs((name,), at), at, console)
     _print_parameters(name, _own(name), console)
 
 
 def models_document(at: At, names: Sequence[str] = ()) -> dict[str, Any]:
-    """The same as plain values: costs and parameters of `names` (none: of all), losses and shared parameters.
+    """Return costs and parameters as plain values for JSON.
 
-    receptive_field_s is null where it is the whole signal; range is null where nothing is searched by itself.
+    at: rate, window and channels to compute the costs for.
+    names: the families, all of them if it is empty.
+
+    receptive_field_s is None where it is the whole signal. range is None for a parameter that is not searched unless
+    the study gives a range.
     """
     for name in names:
         pick(DENOISERS, name, "--model", "model")
@@ -74,8 +81,8 @@ def _print_costs(costs: Sequence[FamilyCost], at: At, console: Console) -> None:
     console.print(
         f"At each family's defaults, {channels} at {at.rate_hz:g} Hz, {threads}; a window is {at.window_samples} "
         f"samples ({at.window_samples / at.rate_hz:.3g} s). MMAC/s: million multiply-accumulates per second of signal "
-        "(FFTs not counted). ms: latency of one window. sees: the receptive field. step ms: forwards and backwards "
-        f"through {STEP_WINDOWS} windows.\n",
+        "(FFTs not counted). ms: latency of one window. sees: the receptive field. step ms: forward and backward "
+        f"pass through {STEP_WINDOWS} windows.\n",
         highlight=False,
     )
 
@@ -89,13 +96,13 @@ def _print_parameters(title: str, rows: Sequence[Parameter], console: Console) -
 def _parameter_table(rows: Sequence[Parameter]) -> Table:
     table = new_table("parameter", "type", "range", right=("default",))
     for parameter in rows:
-        searched = describe(parameter.distribution) if parameter.distribution else "not searched by itself"
+        searched = describe(parameter.distribution) if parameter.distribution else "not searched by default"
         table.add_row(parameter.name, type_name(parameter.type), searched, short(parameter.default))
     return table
 
 
 def _own(model: str) -> list[Parameter]:
-    """The parameters of a family's own config; which loss stands beside it does not matter."""
+    """Return the parameters of a family's own config. They do not depend on the loss, so any loss is used."""
     return _section(model, next(iter(LOSSES)), "model")
 
 
@@ -104,7 +111,7 @@ def _of_loss(loss: str) -> list[Parameter]:
 
 
 def _shared() -> dict[str, list[Parameter]]:
-    """The parameters that every run has, by section."""
+    """Return the parameters that every run has, by section."""
     return {section: _section(next(iter(DENOISERS)), next(iter(LOSSES)), section) for section in SHARED}
 
 

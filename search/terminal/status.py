@@ -1,4 +1,4 @@
-"""Looking on at a search that runs elsewhere: a view drawn over and over, or plain lines where nobody sees it."""
+"""Show a search that runs elsewhere: a live view on a terminal, plain lines in a file or a pipe."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ FATE_STYLES = {Fate.COMPLETE: "green", Fate.PRUNED: "yellow", Fate.INFEASIBLE: "
 
 
 def render(snapshots: Sequence[Snapshot]) -> RenderableType:
-    """Every study's bar, counts and best; then the trials that run, and those that ended last and why."""
+    """Return the live view: a bar, counts and the best trial of each study, then running and recently ended trials."""
     parts: list[RenderableType] = []
     for snap in snapshots:
         parts += [_header(snap), _facts(snap)]
@@ -36,7 +36,7 @@ def render(snapshots: Sequence[Snapshot]) -> RenderableType:
     running = [(snap, trial) for snap in snapshots for trial in snap.running]
     if running:
         parts += [Text(), _running_table(running, several)]
-    # the latest of each: of one study as many as it holds, of several the newest over all
+    # the newest over all studies
     ended = sorted(((s, t) for s in snapshots for t in s.recent), key=lambda row: row[1].ended_s_ago)
     if ended:
         parts += [Text(), _ended_table(ended[: max(5, len(snapshots))], several)]
@@ -62,7 +62,7 @@ def _facts(snap: Snapshot) -> RenderableType:
 
 
 def _counts(snap: Snapshot) -> str:
-    """Trials by fate; infeasible ones where there are any."""
+    """Return the numbers of trials by fate, infeasible ones only if there are any."""
     infeasible = f", {snap.infeasible} infeasible" if snap.infeasible else ""
     return f"{snap.complete} complete, {snap.pruned} pruned{infeasible}, {snap.failed} failed"
 
@@ -76,7 +76,7 @@ def _best(snap: Snapshot) -> str:
 def _pace(snap: Snapshot) -> str:
     if snap.stop_reason:
         return snap.stop_reason
-    left = f"{ago(snap.eta_s)} to go, " if snap.eta_s is not None else ""
+    left = f"{ago(snap.eta_s)} left, " if snap.eta_s is not None else ""
     workers = f"{snap.n_workers} at work" if snap.n_workers else "no worker at work"
     pace = f", {snap.last_hour} in the last hour" if snap.last_hour else ""
     return left + workers + pace
@@ -84,7 +84,7 @@ def _pace(snap: Snapshot) -> str:
 
 def _running_table(rows: Sequence[tuple[Snapshot, RunningTrial]], several: bool) -> Table:
     hidden = len(rows) - SHOWN_RUNNING
-    table = _table(f"running: {len(rows)}" + (f" (of which {SHOWN_RUNNING} are shown)" if hidden > 0 else ""), several)
+    table = _table(f"running: {len(rows)}" + (f" ({SHOWN_RUNNING} shown)" if hidden > 0 else ""), several)
     table.add_column("worker", max_width=14 if several else 18, no_wrap=True, overflow="ellipsis")
     table.add_column("device", max_width=10 if several else 13, no_wrap=True, overflow="ellipsis")
     for heading in ("epoch", "score", "for"):
@@ -93,7 +93,7 @@ def _running_table(rows: Sequence[tuple[Snapshot, RunningTrial]], several: bool)
         table.add_row(
             *([snap.name] if several else []),
             str(trial.number),
-            trial.worker or "waits for one",
+            trial.worker or "waiting",
             trial.device,
             f"{trial.epoch}/{trial.n_epochs}",
             signed(trial.score),
@@ -106,7 +106,7 @@ def _running_table(rows: Sequence[tuple[Snapshot, RunningTrial]], several: bool)
 def _ended_table(rows: Sequence[tuple[Snapshot, EndedTrial]], several: bool) -> Table:
     table = _table("ended last", several)
     table.add_column("state", no_wrap=True, min_width=8)
-    # what is long gives way: the reason, not the numbers
+    # only the reason is shortened, never the numbers
     table.add_column("score", justify="right", no_wrap=True, min_width=7)
     table.add_column("ago", justify="right", no_wrap=True, min_width=6)
     table.add_column("why", no_wrap=True, overflow="ellipsis")
@@ -126,15 +126,15 @@ def _table(title: str, several: bool) -> Table:
 
 
 def plain_line(snap: Snapshot) -> str:
-    """One line for logs and pipes."""
-    left = f", {ago(snap.eta_s)} to go" if snap.eta_s is not None and not snap.stop_reason else ""
+    """Return the progress of a study in one line, for logs and pipes."""
+    left = f", {ago(snap.eta_s)} left" if snap.eta_s is not None and not snap.stop_reason else ""
     return (
         f"{snap.name}: {snap.finished}/{snap.budget} finished ({_counts(snap)}), best {snap.metric} {snap.best}{left}"
     )
 
 
 def ended_line(snap: Snapshot, trial: EndedTrial) -> str:
-    """One trial's end for logs and pipes."""
+    """Return how a trial ended in one line, for logs and pipes."""
     score = f" {trial.score:+.3f}" if trial.score is not None else ""
     return f"{snap.name}: trial {trial.number} {trial.fate}{score}" + (f": {trial.reason}" if trial.reason else "")
 
@@ -144,25 +144,31 @@ PLAIN_EVERY_S = 10.0
 
 @dataclass(slots=True)
 class PlainLines:
-    """What is new of a search since it was last told, in lines: trials' ends, and every ten seconds where it is."""
+    """Makes the lines of the plain output: a line for each trial that ended, and the progress from time to time.
+
+    every_s: least seconds between two lines about the progress of the same study.
+    """
 
     every_s: float = PLAIN_EVERY_S
-    _told: dict[str, set[int]] = field(default_factory=dict)
-    _said: tuple[str, ...] = ()
-    _said_at_s: float = float("-inf")
+    _shown_trials: dict[str, set[int]] = field(default_factory=dict)
+    _progress: tuple[str, ...] = ()
+    _progress_at_s: float = float("-inf")
 
     def new(self, snaps: Sequence[Snapshot], now_s: float) -> list[str]:
-        """The lines to say at `now_s`, a monotonic time. What ended before the first look is not told."""
+        """Return the new lines since the last call. Trials that ended before the first call are left out.
+
+        now_s: monotonic time in seconds.
+        """
         lines = []
         for snap in snaps:
             ended = {trial.number for trial in snap.recent}
-            known = self._told.setdefault(snap.name, ended)
-            lines += [ended_line(snap, trial) for trial in reversed(snap.recent) if trial.number not in known]
-            known |= ended
-        standing = tuple(plain_line(snap) for snap in snaps)
-        if standing != self._said and now_s - self._said_at_s >= self.every_s:
-            self._said, self._said_at_s = standing, now_s
-            lines += standing
+            shown = self._shown_trials.setdefault(snap.name, ended)
+            lines += [ended_line(snap, trial) for trial in reversed(snap.recent) if trial.number not in shown]
+            shown |= ended
+        progress = tuple(plain_line(snap) for snap in snaps)
+        if progress != self._progress and now_s - self._progress_at_s >= self.every_s:
+            self._progress, self._progress_at_s = progress, now_s
+            lines += progress
         return lines
 
 
@@ -174,26 +180,29 @@ def watch(
     every_s: float = 2.0,
     once: bool = False,
 ) -> list[Snapshot]:
-    """Show the studies until no trial of any starts any more, or until SIGINT or SIGTERM; as they then stand.
+    """Show the studies until all are finished, or until SIGINT or SIGTERM. Return their last snapshots.
 
-    Nothing is written to the database, and a database that goes away is waited for. once: a single look.
+    It writes nothing to the database, and retries while the database is away.
+
+    every_s: seconds between two snapshots.
+    once: show one snapshot and return.
     """
     with ExitStack() as stack:
-        told, _ = stack.enter_context(stop_signals())
+        stop, _ = stack.enter_context(stop_signals())
         if console.is_terminal:
-            show = _drawing(stack.enter_context(Live(console=console, auto_refresh=False, transient=True)))
+            show = _show_live(stack.enter_context(Live(console=console, auto_refresh=False, transient=True)))
         else:
-            show = _saying(console, PlainLines())
+            show = _show_lines(console, PlainLines())
         while True:
             snaps = retry(
                 lambda: [snapshot(study, engine) for study in studies],
                 lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
-                check=lambda: _end_if(told.is_set()),
+                check=lambda: _raise_if(stop.is_set()),
             )
             if once or all(snap.stop_reason for snap in snaps):
                 break
             show(snaps)
-            if told.wait(every_s):
+            if stop.wait(every_s):
                 break
     if console.is_terminal:
         console.print(render(snaps))
@@ -203,20 +212,21 @@ def watch(
     return snaps
 
 
-def _drawing(live: Live) -> Callable[[Sequence[Snapshot]], None]:
+def _show_live(live: Live) -> Callable[[Sequence[Snapshot]], None]:
     return lambda snaps: live.update(render(snaps), refresh=True)
 
 
-def _saying(console: Console, plain: PlainLines) -> Callable[[Sequence[Snapshot]], None]:
-    def log(snaps: Sequence[Snapshot]) -> None:
+def _show_lines(console: Console, plain: PlainLines) -> Callable[[Sequence[Snapshot]], None]:
+    def show(snaps: Sequence[Snapshot]) -> None:
         for line in plain.new(snaps, time.monotonic()):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    return log
+    return show
 
 
-def _end_if(told: bool) -> None:
-    if told:
+def _raise_if(stop: bool) -> None:
+    """Raise KeyboardInterrupt if `stop` is true, to end the wait for the database."""
+    if stop:
         raise KeyboardInterrupt
 
 
@@ -224,10 +234,10 @@ STYLES = {"working": "green", "waiting": "", "stopped": "dim", "died": "red"}
 
 
 def workers_table(rows: Sequence[WorkerRow]) -> Table:
-    """A line a worker, 80 columns wide at most."""
+    """Return a table with a line for each worker, 80 columns wide at most."""
     alive = sum(row.status.state in ("working", "waiting") for row in rows)
     died = sum(row.status.state == "died" for row in rows)
-    title = f"{alive} alive" + (f", {died} died" if died else "") + f" of {len(rows)} workers in a week"
+    title = f"{alive} alive" + (f", {died} died" if died else "") + f" of {len(rows)} workers in the last week"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("worker", max_width=17, no_wrap=True)
     table.add_column("device", max_width=12, no_wrap=True)
@@ -238,7 +248,7 @@ def workers_table(rows: Sequence[WorkerRow]) -> Table:
     table.add_column("unseen", justify="right", no_wrap=True)
     for row in rows:
         status = row.status
-        # the end of a study's name gives way, never the trial's number
+        # the number first, so that only the study's name is cut off
         trial = "" if status.trial is None else f"{status.trial} {status.study or ''}".rstrip()
         table.add_row(
             f"{row.process.pid}@{row.process.host}",
@@ -254,7 +264,7 @@ def workers_table(rows: Sequence[WorkerRow]) -> Table:
 
 
 def workers_document(rows: Sequence[WorkerRow]) -> list[dict[str, Any]]:
-    """The same and more as plain values; epochs are counted from 0, times are seconds."""
+    """Return the workers as plain values for JSON. Epochs count from 0, times are in seconds."""
     return [
         {
             "worker": row.process.name,
@@ -274,7 +284,7 @@ def workers_document(rows: Sequence[WorkerRow]) -> list[dict[str, Any]]:
 
 
 def ago(seconds: float) -> str:
-    """A span in its largest unit: 42 s, 7 min, 3 h, 2 d."""
+    """Return a duration in its largest unit: 42 s, 7 min, 3 h, 2 d."""
     for unit, size_s in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size_s:
             return f"{int(seconds // size_s)} {unit}"
@@ -282,9 +292,9 @@ def ago(seconds: float) -> str:
 
 
 def show_all(studies: Sequence[StudyLike], engine: Engine, console: Console) -> None:
-    """One line a study."""
+    """Print a line for each study."""
     if not studies:
-        console.print("no study yet; make one: drivebeat create STUDY.toml")
+        console.print("no study yet; create one: drivebeat create STUDY.toml")
         return
     table = new_table("study", "model", right=("finished", "pruned", "infeasible", "failed", "metric", "best"))
     for study in studies:
@@ -303,7 +313,7 @@ def show_all(studies: Sequence[StudyLike], engine: Engine, console: Console) -> 
 
 
 def new_table(*left: str, right: Sequence[str]) -> Table:
-    """An empty table with these columns, aligned to their sides."""
+    """Return an empty table with columns `left` aligned to the left, then columns `right` aligned to the right."""
     table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1), highlight=False)
     for heading in left:
         table.add_column(heading, overflow="fold")

@@ -1,4 +1,4 @@
-"""A study, and recordings, as tables in the terminal."""
+"""Print tables of studies and recordings."""
 
 import warnings
 from typing import Literal, get_origin
@@ -18,12 +18,12 @@ from search.terminal.status import new_table, plain_line
 from search.trials import COLLAPSED, REASON, best_trial
 from training.numbers import short
 
-LEAST_FOR_WEIGHTS = 10
+MIN_FOR_IMPORTANCES = 10
 SHOWN_REASONS = 5
 
 
 def show_study(study: Study, engine: Engine, console: Console) -> None:
-    """The space with type, range, default and fixed value; progress; the best trial; importances."""
+    """Print the progress of a study, its space with defaults and fixed values, its best trial and importances."""
     console.print(plain_line(snapshot(study, engine)), soft_wrap=True, highlight=False, markup=False)
     spec = study.spec
     console.print(
@@ -57,37 +57,37 @@ def show_study(study: Study, engine: Engine, console: Console) -> None:
 
 
 def _show_collapsed(study: Study, console: Console) -> None:
-    """The trials pruned because their output was of no use, and why."""
+    """Print the trials that were pruned because their output had collapsed, and the reason of each."""
     pruned = study.optuna.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
     reasons = ((trial.number, str(trial.user_attrs.get(REASON, ""))) for trial in pruned)
     lines = [f"trial {number} {reason}" for number, reason in reasons if reason.startswith(COLLAPSED)]
     if len(lines) > SHOWN_REASONS:
-        lines = [f"{len(lines)} trials collapsed; the last ones:", *lines[-SHOWN_REASONS:]]
+        lines = [f"{len(lines)} trials collapsed; the last {SHOWN_REASONS}:", *lines[-SHOWN_REASONS:]]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def type_name(hint: object) -> str:
-    """A parameter's type in a word."""
+    """Return a parameter's type as one word."""
     if get_origin(hint) is Literal:
         return "choice"
     return getattr(hint, "__name__", str(hint))
 
 
 def importances_of(study: Study) -> dict[str, float]:
-    """Optuna's parameter importances; none before there are enough trials to tell."""
-    if len(study.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < LEAST_FOR_WEIGHTS:
+    """Return Optuna's parameter importances, empty with fewer than MIN_FOR_IMPORTANCES complete trials."""
+    if len(study.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < MIN_FOR_IMPORTANCES:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return optuna.importance.get_param_importances(study.optuna)
-        except (ValueError, RuntimeError, ZeroDivisionError):  # all scores alike, or a single parameter
+        except (ValueError, RuntimeError, ZeroDivisionError):  # equal scores, or a single parameter
             return {}
 
 
 def show_info(info: Info, console: Console) -> None:
-    """What a file holds: its variables, and the channels of the recording read from it."""
+    """Print the variables of a file, and the channels of the recording read from it."""
     console.print(f"[bold]{info.path}[/bold]", highlight=False)
     for variable in info.variables:
         console.print(f"  variable {variable}", highlight=False, markup=False)
@@ -95,7 +95,7 @@ def show_info(info: Info, console: Console) -> None:
     table = Table("channel", "RMS", "25-55 Hz", "kurtosis", box=SIMPLE, pad_edge=False)
     for channel in info.channels:
         table.add_row(
-            channel.name, f"{channel.rms:.4g}", f"{channel.band_db:+.1f} dB of all", f"{channel.kurtosis:.1f}"
+            channel.name, f"{channel.rms:.4g}", f"{channel.band_db:+.1f} dB of total", f"{channel.kurtosis:.1f}"
         )
     console.print(table)
     if info.heart_rate_bpm is not None:

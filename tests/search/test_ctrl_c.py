@@ -126,7 +126,7 @@ def test_it_stops_the_workers_and_gives_their_trials_back_however_often_it_is_pr
         terminal.type(b"\x03")
         time.sleep(0.3)
     assert terminal.end(60) == 130, terminal.shown
-    assert "stopped by SIGINT; the same command goes on where it stopped" in terminal.shown
+    assert "stopped by SIGINT; the same command continues the search" in terminal.shown
     assert "Traceback" not in terminal.shown
     assert not any(map(is_alive, at_work))
     state = progress(bench.engine, "tiny")

@@ -64,7 +64,7 @@ def test_the_dashboard_shows_studies_and_artifacts_and_keeps_its_port(
 
     busy = cli("dashboard", "--port", str(port), "--storage", bench.url)
     assert (busy.returncode, busy.stderr.count("\n")) == (2, 1), busy.stderr
-    assert f"cannot listen at 127.0.0.1:{port}" in busy.stderr
+    assert f"cannot listen on 127.0.0.1:{port}" in busy.stderr
     assert "choose another --port" in busy.stderr
 
     listening = Path("/proc/net/tcp")
@@ -79,7 +79,7 @@ def test_an_address_that_is_not_ours_is_told_in_one_line(drivebeat: Any, monkeyp
     said = drivebeat("dashboard", "--host", "192.0.2.1", "--port", "0")
     assert said.code == 2
     assert said.err.count("\n") == 1
-    assert "cannot listen at 192.0.2.1:0" in said.err
+    assert "cannot listen on 192.0.2.1:0" in said.err
 
 
 def test_a_port_beyond_the_last_is_refused(drivebeat: Any) -> None:
@@ -104,7 +104,7 @@ def test_a_port_that_is_taken_is_told_and_a_name_means_ipv4_first(host: str) -> 
         taken.listen()
         port = taken.getsockname()[1]
         with (
-            pytest.raises(ConfigError, match=rf"cannot listen at {host}:{port}: .*in use; choose another"),
+            pytest.raises(ConfigError, match=rf"cannot listen on {host}:{port}: .*in use; choose another"),
             bound(host, port),
         ):
             pass

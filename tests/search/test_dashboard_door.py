@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.artifacts import FileSystemArtifactStore
 
-from search.dashboard.auth import Passwords, behind_door, check_open, find_passwords, is_loopback
+from search.dashboard.auth import Passwords, check_open, find_passwords, is_loopback, require_auth
 from search.dashboard.server import build, stock
 from search.dashboard.storage import PageStorage
 from search.storage.open import open_storage
@@ -101,7 +101,7 @@ def test_the_installed_dashboard_has_the_routes_that_were_looked_at(parts: tuple
 
 
 def test_without_a_password_every_route_answers_401(parts: tuple[Any, Any], knock: Ask) -> None:
-    door = behind_door(parts[0], BOTH)
+    door = require_auth(parts[0], BOTH)
     walked = routes_of(parts[1])
     assert len(walked) >= len(ROUTES)
     for method, rule, path in walked:
@@ -117,7 +117,7 @@ def test_without_a_password_every_route_answers_401(parts: tuple[Any, Any], knoc
 def test_who_may_only_read_is_refused_every_change_and_nothing_else(
     parts: tuple[Any, Any], bench: Any, knock: Ask
 ) -> None:
-    door = behind_door(parts[0], BOTH)
+    door = require_auth(parts[0], BOTH)
     for method, rule, path in routes_of(parts[1]):
         status, _, _ = knock(door, method, path, "the-reading-one", HOST="dash.lab:8080", ACCEPT_ENCODING="gzip")
         if method == "GET":
@@ -130,8 +130,8 @@ def test_who_may_only_read_is_refused_every_change_and_nothing_else(
 
 
 def test_the_full_password_may_change_and_so_may_this_machine(parts: tuple[Any, Any], bench: Any, knock: Ask) -> None:
-    assert knock(behind_door(parts[0], Passwords()), "DELETE", "/api/studies/7")[0] != 403
-    status, _, _ = knock(behind_door(parts[0], BOTH), "DELETE", "/api/studies/1", "the-full-one", HOST="dash.lab")
+    assert knock(require_auth(parts[0], Passwords()), "DELETE", "/api/studies/7")[0] != 403
+    status, _, _ = knock(require_auth(parts[0], BOTH), "DELETE", "/api/studies/1", "the-full-one", HOST="dash.lab")
     assert status == 204
     assert not bench.storage.get_all_studies()
 
@@ -156,7 +156,7 @@ def test_the_full_password_may_change_and_so_may_this_machine(parts: tuple[Any, 
 def test_a_foreign_page_changes_nothing(
     passwords: Passwords, headers: dict[str, str], refused: bool, parts: tuple[Any, Any], knock: Ask
 ) -> None:
-    door = behind_door(parts[0], passwords)
+    door = require_auth(parts[0], passwords)
     status, _, _ = knock(door, "DELETE", "/api/studies/7", passwords.full, **headers)
     assert (status == 403) == refused
 
@@ -178,7 +178,7 @@ def test_without_a_password_a_name_that_is_not_this_machine_is_refused(
     host: str, answers: bool, parts: tuple[Any, Any], knock: Ask
 ) -> None:
     """A page that has its own name point at 127.0.0.1 would be of the same origin."""
-    door = behind_door(parts[0], Passwords())
+    door = require_auth(parts[0], Passwords())
     assert knock(door, path="/api/meta", HOST=host)[0] == (200 if answers else 403)
     assert knock(door, path="/api/meta", HOST="evil.example", X_FORWARDED_HOST="localhost")[0] == 403
 

@@ -1,4 +1,4 @@
-"""`drivebeat doctor`: what is well, to be minded or broken, each with its mending; exit code 0 or 1."""
+"""`drivebeat doctor`: what is ok, a warning or broken, each with a fix; exit code 0 or 1."""
 
 import json
 from collections.abc import Callable
@@ -15,11 +15,11 @@ def by_name(checks: list[Check], state: str) -> dict[str, Check]:
     return {check.name: check for check in checks if check.state == state}
 
 
-def test_all_is_well_in_a_new_folder_and_nothing_is_made_there(drivebeat: Any, tmp_path: Path) -> None:
+def test_all_is_ok_in_a_new_folder_and_nothing_is_made_there(drivebeat: Any, tmp_path: Path) -> None:
     said = drivebeat("doctor")
     assert said.code == 0, said
     assert max(map(len, said.out.splitlines())) <= 80
-    assert "studies.db is not there yet" in " ".join(said.out.split())
+    assert "studies.db does not exist yet" in " ".join(said.out.split())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -30,13 +30,13 @@ def test_a_study_s_recordings_are_read_and_found_changed(
     assert drivebeat("create", str(path)).code == 0
     for study in ("tiny", str(path)):
         found = json.loads(drivebeat("doctor", study, "--json").out)
-        assert found["well"]
+        assert found["ok"]
         assert {check["name"] for check in found["checks"]} >= {"python", "packages", "storage", "clock", "recordings"}
     monkeypatch.setattr("search.doctor.load", lambda config: type("Other", (), {"fingerprint": "f00", "n_channels": 1}))
     said = drivebeat("doctor", "tiny")
     assert said.code == 1
-    assert "fingerprint f00, but the study was made on" in " ".join(said.out.split())
-    assert "-> put the recordings back" in " ".join(said.out.split())
+    assert "fingerprint f00, but the study was created on" in " ".join(said.out.split())
+    assert "-> restore the recordings" in " ".join(said.out.split())
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_a_database_that_cannot_be_opened_is_a_finding_without_its_password(
     monkeypatch.chdir(tmp_path)
     checks = examine(url, "artifacts", None)
     if words:
-        assert words in by_name(checks, "broken")["storage"].mend
+        assert words in by_name(checks, "broken")["storage"].fix
     assert "hush" not in json.dumps(checks_document(checks))
 
 
-def test_a_clock_that_differs_and_mlflow_s_tables_are_minded(
+def test_a_clock_that_differs_and_mlflow_s_tables_are_warnings(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -65,14 +65,14 @@ def test_a_clock_that_differs_and_mlflow_s_tables_are_minded(
     with bench.engine.begin() as connection:
         for name in ("experiments", "registered_models"):
             connection.execute(text(f"CREATE TABLE {name} (x INTEGER)"))
-    minded = by_name(examine(bench.url, "artifacts", None), "mind")
-    assert "NTP" in minded["clock"].mend
-    assert "database of its own" in minded["storage"].mend
+    warnings = by_name(examine(bench.url, "artifacts", None), "warning")
+    assert "NTP" in warnings["clock"].fix
+    assert "separate database" in warnings["storage"].fix
 
 
-def test_too_little_room_is_broken_and_little_room_minded(bench: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_too_little_room_is_broken_and_little_room_a_warning(bench: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    for free, state in ((2**20, "broken"), (2 * 2**30, "mind"), (50 * 2**30, "well")):
+    for free, state in ((2**20, "broken"), (2 * 2**30, "warning"), (50 * 2**30, "ok")):
         monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: type("Usage", (), {"free": free}))
         assert "disk" in by_name(examine(bench.url, "artifacts", None), state)
 
@@ -86,4 +86,4 @@ def test_a_switch_that_is_neither_on_nor_off_and_a_tracker_that_cannot_be_had_ar
     (tmp_path / ".env").write_text("DRIVEBEAT_TRACKERS=mlflow\nONLY_FIRST_BATCH=1\n")
     checks = examine(bench.url, "artifacts", None)
     assert "mlflow" in by_name(checks, "broken")["trackers"].found
-    assert "ONLY_FIRST_BATCH" in by_name(checks, "mind")["training"].mend
+    assert "ONLY_FIRST_BATCH" in by_name(checks, "warning")["training"].fix

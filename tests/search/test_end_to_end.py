@@ -131,7 +131,7 @@ def test_a_killed_worker_is_started_again_and_ctrl_c_stops_a_launch_in_order(
     finally:
         launcher.kill()
     assert launcher.returncode == 130, (out, err)
-    assert "the same command goes on where it stopped" in err
+    assert "the same command continues the search" in err
     with pytest.raises(ProcessLookupError):
         os.kill(second, 0)
     state = progress(engine, "tiny")

@@ -38,13 +38,13 @@ def test_local_workers_are_stopped_in_order_on_leaving_whatever_happens(
         "time.sleep(50)"
     )
     monkeypatch.setattr(search.launch.base, "work_command", lambda launch, threads: [sys.executable, "-c", program])
-    seats: list[LocalWorker] = []
+    workers: list[LocalWorker] = []
     with pytest.raises(KeyboardInterrupt), local_workers(a_launch(tmp_path)) as started:
-        seats.extend(started)
-        wait_for(lambda: all(seat.last_line() == "up" for seat in seats))
-        assert [seat.exit_code() for seat in seats] == [None, None]
+        workers.extend(started)
+        wait_for(lambda: all(worker.last_line() == "up" for worker in workers))
+        assert [worker.exit_code() for worker in workers] == [None, None]
         raise KeyboardInterrupt
-    assert [seat.exit_code() for seat in seats] == [0, 0]
+    assert [worker.exit_code() for worker in workers] == [0, 0]
 
 
 # --- the same search by each ----------------------------------------------------------------------------------------
@@ -92,13 +92,13 @@ def test_a_preempted_slurm_job_gives_its_trial_back_and_is_requeued(
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     study = bench.create(make_spec(epochs=150, budget={"trials": 1}))
     wanted = a_launch(tmp_path, url=bench.url, n_workers=1, slurm={"cluster": "local"})
-    with slurm_workers(wanted) as (seat,):
+    with slurm_workers(wanted) as (worker,):
         wait_for(lambda: any(trial.intermediate_values for trial in study.optuna.get_trials()))
-        controller = seat.job._process.pid
+        controller = worker.job._process.pid
         (task,) = Path(f"/proc/{controller}/task/{controller}/children").read_text().split()
         os.kill(int(task), signal.SIGUSR2)
-        wait_for(lambda: seat.exit_code() is not None, 120)
-        assert seat.exit_code() == 0, seat.last_line()
+        wait_for(lambda: worker.exit_code() is not None, 120)
+        assert worker.exit_code() == 0, worker.last_line()
     (trial,) = study.optuna.get_trials()
     assert trial.state == TrialState.COMPLETE
     assert trial.user_attrs["resumed"] == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import search.launch.base
 from search.errors import LaunchError
 from search.launch.base import LOST, Launch, WorkerHandle, last_line_of, pairs
-from search.launch.launch import GAVE_UP, MAX_RESTARTS, STEADY_S, launcher, revive, watch
+from search.launch.launch import GAVE_UP, MAX_RESTARTS, STEADY_S, launcher, restart_crashed, supervise
 from search.launch.local import N_WORKERS, Slot, slots, visible_gpus
 from search.launch.ray import gpu_share, ray_workers
 from search.launch.slurm import parameters, slurm_workers
@@ -107,7 +107,7 @@ def test_the_command_holds_no_storage_url(tmp_path: Path) -> None:
 # --- who is started again -------------------------------------------------------------------------------------------
 
 
-class FakeSeat:
+class FakeHandle:
     def __init__(self, code: int | None) -> None:
         self.name, self.code, self.n_starts = "fake", code, 0
 
@@ -123,38 +123,38 @@ class FakeSeat:
 
 @pytest.mark.parametrize("code", [-9, 1, 75, LOST])
 def test_a_worker_that_died_is_started_again_after_growing_pauses_and_not_for_ever(code: int) -> None:
-    seat = FakeSeat(code)
-    watched = watch([seat])
+    handle = FakeHandle(code)
+    workers = supervise([handle])
     starts = []
     for now in range(200):
-        starts += [now for _ in revive(watched, float(now))]
+        starts += [now for _ in restart_crashed(workers, float(now))]
     assert starts == [1, 4, 9, 18, 35]  # 1, 2, 4, 8, 16 s after each death is seen, a look each second
-    assert seat.n_starts == MAX_RESTARTS
-    assert not watched[0].at_work
+    assert handle.n_starts == MAX_RESTARTS
+    assert not workers[0].at_work
 
 
 def test_a_successor_that_worked_for_long_starts_the_count_of_deaths_anew() -> None:
-    seat = FakeSeat(-9)
-    watched, now = watch([seat]), 0.0
+    handle = FakeHandle(-9)
+    workers, now = supervise([handle]), 0.0
     for n in range(3 * MAX_RESTARTS):
-        seat.code = -9
-        while seat.n_starts == n:
-            assert watched[0].at_work
+        handle.code = -9
+        while handle.n_starts == n:
+            assert workers[0].at_work
             now += 1.0
-            revive(watched, now)
-        seat.code = None
+            restart_crashed(workers, now)
+        handle.code = None
         for _ in range(2):
             now += STEADY_S
-            revive(watched, now)
-    assert seat.n_starts == 3 * MAX_RESTARTS
+            restart_crashed(workers, now)
+    assert handle.n_starts == 3 * MAX_RESTARTS
 
 
 @pytest.mark.parametrize("code", [None, 0, GAVE_UP])
 def test_a_worker_that_lives_is_done_or_gave_up_is_left_alone(code: int | None) -> None:
-    seat: WorkerHandle = FakeSeat(code)
-    watched = watch([seat])
-    assert not any(revive(watched, float(now)) for now in range(60))
-    assert watched[0].at_work == (code is None)
+    handle: WorkerHandle = FakeHandle(code)
+    workers = supervise([handle])
+    assert not any(restart_crashed(workers, float(now)) for now in range(60))
+    assert workers[0].at_work == (code is None)
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from search.messages import BEST_EVERY_S, Message, Told, after_trial, news, send, worker_stopped
+from search.messages import BEST_EVERY_S, Message, SentMessages, after_trial, news, send, worker_stopped
 from search.queue.slots import claim, close
 from search.queue.workers import this_process
 from search.trials import RUN
@@ -101,15 +101,15 @@ def test_a_new_best_is_told_at_most_once_in_ten_minutes_and_what_was_held_back_l
 ) -> None:
     study = bench.create(make_spec(budget={"trials": 9}))
     finish(bench, study, 1.0)
-    told, (first,) = news(study, bench.engine, Told(), 1000.0)
-    assert (first.title, told.best) == ("drivebeat: new best in tiny", 1.0)
+    sent, (first,) = news(study, bench.engine, SentMessages(), 1000.0)
+    assert (first.title, sent.best) == ("drivebeat: new best in tiny", 1.0)
     assert "best si_sdr_db +1.000 (trial 0), after 1 of 9 trials" in first.body
     finish(bench, study, 2.0)
-    assert news(study, bench.engine, told, 1000.0 + BEST_EVERY_S - 1) == (told, [])
+    assert news(study, bench.engine, sent, 1000.0 + BEST_EVERY_S - 1) == (sent, [])
     finish(bench, study, 0.0)
-    told, (second,) = news(study, bench.engine, told, 1000.0 + BEST_EVERY_S)
+    sent, (second,) = news(study, bench.engine, sent, 1000.0 + BEST_EVERY_S)
     assert "best si_sdr_db +2.000 (trial 1), after 3 of 9 trials" in second.body
-    assert news(study, bench.engine, told, 9e9) == (told, [])
+    assert news(study, bench.engine, sent, 9e9) == (sent, [])
 
 
 def test_the_end_is_told_once_whoever_comes_to_it(bench: Any, make_spec: Any, webhook: Webhook) -> None:

@@ -200,7 +200,7 @@ def test_markup_in_a_name_stays_text_and_two_names_never_share_a_figure(
 def test_a_study_without_trials_has_a_report_too(bench: Any, make_spec: Any, make_page: MakePage) -> None:
     text = Reader(html_of(make_page(bench.create(make_spec())))).text
     assert "No trial is finished yet." in text
-    assert "None is complete yet." in text
+    assert "No trial is complete yet." in text
 
 
 def test_a_study_that_only_failed_or_was_pruned_has_one(bench: Any, make_spec: Any, make_page: MakePage) -> None:
@@ -208,7 +208,7 @@ def test_a_study_that_only_failed_or_was_pruned_has_one(bench: Any, make_spec: A
     end(study, TrialState.FAIL, "no luck")
     assert "no luck" in Reader(html_of(make_page(study))).text
     end(study, TrialState.PRUNED, "behind", reported=True)
-    assert "None is complete yet." in Reader(html_of(make_page(study))).text
+    assert "No trial is complete yet." in Reader(html_of(make_page(study))).text
 
 
 def test_the_sounds_of_the_best_trial_are_inside(
@@ -246,7 +246,7 @@ def test_recordings_that_are_gone_cost_the_classical_rows_and_are_said(
     study = bench.create(make_spec())
     monkeypatch.setattr("search.report.facts.load", gone)
     text = Reader(html_of(make_page(study, classical=True))).text
-    assert "No classical rows. The recordings cannot be read here: stop.wav: no such file." in text
+    assert "No classical methods. The recordings cannot be read here: stop.wav: no such file." in text
 
 
 def test_what_does_not_compare_stands_apart(bench: Any, make_spec: Any, data_section: Any, make_page: MakePage) -> None:
@@ -257,7 +257,7 @@ def test_what_does_not_compare_stands_apart(bench: Any, make_spec: Any, data_sec
     tell(other, [9.0, 8.0])
     page = make_page(ours, other)
     assert {"progress-a", "progress-b", "snr-a", "snr-b", "cost-a", "cost-b"} <= {d.name for d in page.drawings}
-    assert "Mixture B does not compare with A: other data.validation." in Reader(html_of(page)).text
+    assert "Mixture B cannot be compared with A: other data.validation." in Reader(html_of(page)).text
     assert all("9.00" not in d.alt for d in page.drawings if d.name.endswith("-a"))
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.report.build import format_of
-from search.report.plots import shown_from
+from search.report.plots import shown_range
 from search.trials import pareto_front
 from training.errors import ConfigError
 
@@ -31,10 +31,10 @@ def test_nothing_beats_the_front_and_all_else_is_beaten(points: list[tuple[float
 
 def test_a_trial_that_went_wrong_does_not_flatten_the_figure() -> None:
     """At 1, 2, 3 and -60 dB the best is 3, the median 1.5: shown are 6 dB and a margin."""
-    low, high = shown_from([1.0, 2.0, 3.0, -60.0], rising=True)
+    low, high = shown_range([1.0, 2.0, 3.0, -60.0], rising=True)
     assert -4.0 < low < -3.0 and 3.0 < high < 4.0
-    assert shown_from([-1.0, -2.0, -3.0, 60.0], rising=False) == pytest.approx((-high, -low))
-    low, high = shown_from([2.0, 2.0], rising=True)
+    assert shown_range([-1.0, -2.0, -3.0, 60.0], rising=False) == pytest.approx((-high, -low))
+    low, high = shown_range([2.0, 2.0], rising=True)
     assert low < 2.0 < high
 
 

@@ -121,7 +121,7 @@ def test_what_was_scored_otherwise_gets_another_letter_and_the_reason(
 
     assert [(r.study, r.mixture) for r in found.results] == [("tiny", "A"), ("other", "B")]
     assert found.differences == {"B": words}
-    assert f"B does not compare with A: other {', '.join(words)}." in shown(found)
+    assert f"B cannot be compared with A: other {', '.join(words)}." in shown(found)
 
 
 def test_what_shapes_training_alone_leaves_studies_comparable(bench: Any, make_spec: Any, data_section: Any) -> None:
@@ -162,14 +162,14 @@ def test_the_widest_table_fits_80_columns_and_holds_what_one_compares_by() -> No
     lines = {line.split()[0]: line.split() for line in text.splitlines() if "8/14/1" in line}
     for family in DENOISERS:
         assert lines[family] == f"{family} 8/14/1 -2.25 -10.5 -1.5 4.0 10.2 1.2M 12.3 123".split()
-    assert "Still to be searched" not in text
+    assert "Not finished" not in text
     assert "autoencoder 2" in text  # infeasible ones, of the pruned
 
 
 def test_a_study_under_way_and_two_of_one_family_are_told_apart() -> None:
     text = shown(StudyComparison((result("s4d", study="first"), result("s4d", study="second", spent=False)), {}))
     assert "first" in text and "second" in text
-    assert "Still to be searched: second." in text
+    assert "Not finished: second." in text
 
 
 def test_the_document_is_plain_json_and_keeps_the_order() -> None:

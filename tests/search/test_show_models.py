@@ -153,10 +153,10 @@ def test_the_command_prints_json_of_one_family(drivebeat: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--models", "demo"), "--models and --model stand without studies"),
+        (("--models", "demo"), "--models and --model take no studies"),
         (("--model", "s4"), "unknown model 's4'"),
         (("--models", "--rate-hz", "-1"), "rate_hz is -1.0"),
-        (("--json",), "--json goes with --models, --model, --across or several studies"),
+        (("--json",), "--json needs --models, --model, --across or several studies"),
     ],
 )
 def test_options_that_do_not_go_together_are_told_in_one_line(

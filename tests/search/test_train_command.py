@@ -67,5 +67,5 @@ def test_partial_without_from_is_refused(a_and_b: tuple[RunConfig, RunConfig], d
     said = drivebeat("train", "b.yaml", "-o", "runs/b", "--partial")
     assert (said.code, said.err) == (
         2,
-        "drivebeat: --partial goes with --from; name the run whose weights to start from\n",
+        "drivebeat: --partial needs --from; name the run to take the weights from\n",
     )

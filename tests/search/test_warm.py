@@ -92,7 +92,7 @@ def test_the_best_trials_of_an_earlier_study_and_a_config_become_the_first_point
     words = ["create", str(file), "--storage", bench.url, "--warm-start", "earlier", "--warm-trials", "2"]
     words += ["--warm-start", str(tmp_path / "best.yaml")]
     said = drivebeat(*words)
-    assert "study tiny: 2 parameters, 4 trials; 2 known points to be tried first" in said.out
+    assert "study tiny: 2 parameters, 4 trials; 2 known points enqueued" in said.out
     first = [
         {"width": 8, "learning_rate": 0.009},
         {"width": 16, "learning_rate": 0.004},
