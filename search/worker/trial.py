@@ -24,7 +24,7 @@ from search.trials import COLLAPSED, SECONDS, Fate
 from search.worker.assign import assign, claim_slot
 from search.worker.build import BuiltTrial, Infeasible, build
 from search.worker.context import Assignment, Stopped, WorkerContext
-from search.worker.result import TrialResult, memory_as_constraint, failure, summary, tell
+from search.worker.result import TrialResult, failure, memory_as_constraint, summary, tell
 from training.report import EpochReport
 from training.trackers.base import Trackers, kept_files
 from training.trainer import train

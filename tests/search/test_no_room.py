@@ -17,7 +17,7 @@ from search.study.study import Study
 from search.trials import Fate, best_trial
 from search.worker.build import BuiltTrial, build
 from search.worker.context import Assignment, WorkerContext
-from search.worker.result import MEMORY, TrialResult, memory_as_constraint, failure, tell
+from search.worker.result import MEMORY, TrialResult, failure, memory_as_constraint, tell
 from search.worker.worker import work
 from tests.support.worker import next_assignment_of
 
