@@ -21,7 +21,7 @@ from search.storage.tables import SLOTS, STUDIES, database_time
 
 HELD = ("claimed", "telling")
 LEASE_S = 30.0
-LEAST_GAP_S = 2.5  # OrphanDetector.find is called about once a second at most
+MIN_GAP_S = 2.5  # OrphanDetector.find is called about once a second at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,7 @@ class OrphanDetector:
     def _overdue(self, row: Row[Any], now: float, monotonic_s: float) -> bool:
         key = (row.study, row.slot, row.token)
         before = self._seen.get(key)
-        gap_s = max(self.grace_s, LEAST_GAP_S)
+        gap_s = max(self.grace_s, MIN_GAP_S)
         if before is None or before.beats != row.beats or monotonic_s - before.last_s > gap_s:
             self._seen[key] = _Observed(row.beats, monotonic_s, monotonic_s)
             return False
