@@ -140,7 +140,9 @@ def test_artifacts_that_a_service_that_is_away_still_holds_are_removed_after_a_l
     server.stop()
     said: list[str] = []
     assert remove_artifacts(study, study.optuna.get_trials(), bench.engine, store.artifacts, said.append) == 0
-    assert [line.startswith("artifacts of trial 1 are not removed yet: ") and "\n" not in line for line in said] == [True]
+    assert [line.startswith("artifacts of trial 1 are not removed yet: ") and "\n" not in line for line in said] == [
+        True
+    ]
     own_server()
     assert remove_artifacts(study, study.optuna.get_trials(), bench.engine, store.artifacts, said.append) == 1
     kept = {row.key.rpartition("/")[2] for row in boto3.resource("s3").Bucket(s3_url.split("/")[2]).objects.all()}

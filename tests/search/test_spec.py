@@ -77,7 +77,7 @@ def test_a_family_with_none_of_the_searched_names_is_not_searched_over_all_of_it
         ({"search": ["width", "learning_rte"]}, r"'learning_rte' \(did you mean 'learning_rate'\?\)"),
         ({"fixed": {"nhead": 8}}, "model autoencoder with loss si_sdr has no parameter 'nhead'"),
         ({"fixed": {"epochs": 3}}, "'epochs' is a setting of the study; write epochs = ... at the top"),
-        ({"fixed": {"score": "prd"}}, "say metric = ... at the top"),
+        ({"fixed": {"score": "prd"}}, "write metric = ... at the top"),
         ({"enqueue": [{"widht": 8}]}, r"'widht' \(did you mean 'width'\?\)"),
         ({"enqueue": [{"levels": 2}]}, r"enqueue\[0\]: 'levels' is not searched; searched: learning_rate, width"),
         ({"enqueue": [{"width": 24}]}, r"enqueue\[0\]: width = 24 lies outside its range, one of 8, 16"),

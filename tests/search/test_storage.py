@@ -34,9 +34,9 @@ def test_the_lock_lets_one_process_in_at_a_time(empty_url: str, tmp_path: Path) 
     taken = tmp_path / "taken"
     program = (
         "import sys, pathlib\n"
-        "from search.storage.locks import alone\n"
+        "from search.storage.locks import exclusive\n"
         "from search.storage.open import open_engine\n"
-        f"with alone(open_engine({empty_url!r}), 'test'):\n"
+        f"with exclusive(open_engine({empty_url!r}), 'test'):\n"
         f"    pathlib.Path({str(taken)!r}).touch()\n"
     )
     with exclusive(engine, "test"):
