@@ -94,7 +94,7 @@ def claim(engine: Engine, study: str, process: Process, lease_s: float, *, new: 
         # the row lock (PostgreSQL) or the immediate transaction (SQLite) makes claims of one study wait for each other
         budget = connection.execute(select(STUDIES).where(STUDIES.c.study == study).with_for_update()).one()
         now = database_time(connection)
-        hold = {
+        lease = {
             "state": "claimed",
             "worker": process.name,
             "host": process.host,
@@ -102,23 +102,23 @@ def claim(engine: Engine, study: str, process: Process, lease_s: float, *, new: 
             "born": process.started,
             "expires_at": now + lease_s,
         }
-        mine = SLOTS.c.study == study
+        of_study = SLOTS.c.study == study
         # the minimum is taken here: with ORDER BY, a database scans the primary key past all finished slots
-        left = min(connection.execute(_claimable(study, process.name)), key=lambda row: row.slot, default=None)
-        if left is not None:
-            token = left.token + 1
-            connection.execute(update(SLOTS).where(mine, SLOTS.c.slot == left.slot).values(token=token, **hold))
-            return Claim(study, left.slot, token, process.name, left.trial, left.outcome)
+        claimable = min(connection.execute(_claimable(study, process.name)), key=lambda row: row.slot, default=None)
+        if claimable is not None:
+            slot, token = claimable.slot, claimable.token + 1
+            connection.execute(update(SLOTS).where(of_study, SLOTS.c.slot == slot).values(token=token, **lease))
+            return Claim(study, slot, token, process.name, claimable.trial, claimable.outcome)
         if not new or _out_of_time(budget.started_at, budget.hours, now):
             return None
-        last = connection.execute(select(func.max(SLOTS.c.slot)).where(mine)).scalar_one()
+        last = connection.execute(select(func.max(SLOTS.c.slot)).where(of_study)).scalar_one()
         slot = 0 if last is None else last + 1  # numbers have no gaps, so this is the number of slots too
         failed = connection.execute(_n_failed(study)).scalar_one()
         if slot - failed >= budget.n_trials:
             return None
         if budget.started_at is None:
             connection.execute(update(STUDIES).where(STUDIES.c.study == study).values(started_at=now))
-        connection.execute(insert(SLOTS).values(study=study, slot=slot, token=1, deaths=0, beats=0, **hold))
+        connection.execute(insert(SLOTS).values(study=study, slot=slot, token=1, deaths=0, beats=0, **lease))
     return Claim(study, slot, 1, process.name)
 
 
@@ -126,8 +126,8 @@ def _claimable(study: str, worker: str) -> Select[tuple[Any, ...]]:
     """Select the slots that the worker may claim: open ones, and its own."""
     c = SLOTS.c
     unfinished = c.state.in_(("open", *HELD))
-    able = or_(c.state == "open", c.worker == worker)
-    return select(c.slot, c.token, c.trial, c.outcome).where(c.study == study, unfinished, able)
+    allowed = or_(c.state == "open", c.worker == worker)
+    return select(c.slot, c.token, c.trial, c.outcome).where(c.study == study, unfinished, allowed)
 
 
 def _n_failed(study: str) -> Select[int]:

@@ -49,7 +49,7 @@ class PrunerSpec:
         if self.leaders < 1:
             raise ValueError(f"leaders is {self.leaders}; at least 1 is needed")
         if not 0 <= self.chance < 1:
-            raise ValueError(f"chance is {self.chance}; from 0 (nothing is pruned) to below 1 is needed, 0.05 say")
+            raise ValueError(f"chance is {self.chance}; from 0 (nothing is pruned) to below 1 is needed, e.g. 0.05")
 
 
 class PrunerOfComplete(optuna.pruners.BasePruner, abc.ABC):

@@ -177,11 +177,11 @@ def _checked(url: str, options: dict[str, object]) -> RDBStorage:
     except RuntimeError as error:
         if "compatible with the table schema" not in str(error):
             raise
-        made = str(error).partition("(set up by ")[2].partition(")")[0] or "another optuna"
+        version = str(error).partition("(set up by ")[2].partition(")")[0] or "another optuna"
         older = "storage upgrade" in str(error)
         hint = "stop all workers, then run: drivebeat storage upgrade" if older else "pip install -U optuna"
         raise StorageError(
-            f"storage {masked(url)}: its tables are of {made}, this is optuna {optuna.__version__}; {hint}"
+            f"storage {masked(url)}: its tables are of {version}, this is optuna {optuna.__version__}; {hint}"
         ) from error
 
 

@@ -34,7 +34,7 @@ class At:
 
     def __post_init__(self) -> None:
         if not 0 < self.rate_hz < float("inf"):
-            raise ConfigError(f"rate_hz is {self.rate_hz}; a positive number is needed, 250 say")
+            raise ConfigError(f"rate_hz is {self.rate_hz}; a positive number is needed, e.g. 250")
         for name in ("window_samples", "n_channels", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; at least 1 is needed")

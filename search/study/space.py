@@ -203,12 +203,12 @@ def sections(space: Space, params: Mapping[str, Any], where: str) -> dict[str, A
     values: dict[str, dict[str, Any]] = {section: {} for section in _sections(space.model, space.loss)}
     for name, value in {**space.fixed, **params}.items():
         values[known[name].section][name] = value
-    made: dict[str, Any] = {
+    configs: dict[str, Any] = {
         section: decode(cls, values[section], f"{where}: {section}")
         for section, cls in _sections(space.model, space.loss).items()
     }
-    made[AUGMENT] = {name: getattr(made[AUGMENT], name) for name in values[AUGMENT]}
-    return made
+    configs[AUGMENT] = {name: getattr(configs[AUGMENT], name) for name in values[AUGMENT]}
+    return configs
 
 
 def _suggest(trial: optuna.trial.BaseTrial, name: str, distribution: BaseDistribution) -> Any:

@@ -220,10 +220,10 @@ def space_of(spec: StudySpec, model: str, where: str = "study", *, check: bool =
 def run_of(spec: StudySpec, space: Space, params: Mapping[str, Any], where: str = "trial") -> RunConfig:
     """Build the run of a trial with `params`. Raises ConfigError for a combination that is not allowed."""
     own = {"epochs": spec.epochs, "seed": spec.seed, "score": spec.metric}
-    known = Space(space.model, space.loss, space.sampled, {**space.fixed, **own})
-    made = sections(known, params, where)
-    augment = dataclasses.replace(spec.data.augment, **made.pop(AUGMENT))
-    return RunConfig(data=dataclasses.replace(spec.data, augment=augment), **made)
+    with_own = Space(space.model, space.loss, space.sampled, {**space.fixed, **own})
+    configs = sections(with_own, params, where)
+    augment = dataclasses.replace(spec.data.augment, **configs.pop(AUGMENT))
+    return RunConfig(data=dataclasses.replace(spec.data, augment=augment), **configs)
 
 
 def study_names(spec: StudySpec) -> dict[str, str]:

@@ -46,9 +46,9 @@ class OutOfTime(Exception):
 def run_trial(context: WorkerContext) -> TrialResult | None:
     """Run the next trial of the study, and return its result; None where there is no trial to run now.
 
-    A trial that another worker started is continued from its newest checkpoint. If that worker recorded a result, it is
-    told to Optuna and nothing is trained. A trial that fails, or that another worker takes over, has a result too.
-    Raises Stopped.
+    A trial that another worker started is continued from its newest checkpoint. If that worker recorded a result,
+    nothing is trained, and Optuna gets the result. A trial that fails, or that another worker takes over, has a result
+    too. Raises Stopped.
     """
     study, engine = context.study, context.engine
     study.optuna.get_trials(deepcopy=False)  # a new worker reads the whole study before it locks out the others
