@@ -1,6 +1,6 @@
-"""The program's entry: check that our packages are the ones imported, then run the command line.
+"""The entry point: check that the packages found are Drivebeat's, then run the command line.
 
-Our packages have common names. A module of that name earlier on the path would be imported in their place.
+Drivebeat's packages have common names. A module of the same name earlier on sys.path would be imported instead.
 """
 
 import sys
@@ -11,24 +11,24 @@ PACKAGES = ("search", "training", "models", "data", "objectives")
 
 
 def foreign_package() -> str:
-    """Say in one line which of our packages another module hides, and what to do; "" where none does."""
+    """Return an error message for the first package that another module hides; "" where there is none."""
     home = Path(__file__).resolve().parent
     for name in PACKAGES:
         spec = find_spec(name)
-        places = [*(spec.submodule_search_locations or ()), spec.origin] if spec is not None else []
-        found = next((Path(place).resolve() for place in places if place), None)
+        locations = [*(spec.submodule_search_locations or ()), spec.origin] if spec is not None else []
+        found = next((Path(location).resolve() for location in locations if location), None)
         if found is None:
             return f"package {name} is missing beside {home}; install Drivebeat again"
         if found != home / name:
             return (
-                f"{found} is imported in place of Drivebeat's package {name}; rename it, or take its folder off "
-                "PYTHONPATH and out of site-packages"
+                f"{found} is imported in place of Drivebeat's package {name}; rename it, or remove its folder from "
+                "PYTHONPATH and site-packages"
             )
     return ""
 
 
 def main() -> None:
-    """Run the command line; 130 where it was interrupted before it could answer, 2 where a package is hidden."""
+    """Run the command line. Exit code 130: interrupted while starting; 2: a package is hidden by another module."""
     try:
         if problem := foreign_package():
             print(f"drivebeat: {problem}", file=sys.stderr)

@@ -1,19 +1,19 @@
-"""Every error that a command turns into one line and exit code 2; any other exception is a bug of ours.
+"""The errors that a command reports in one line with exit code 2. Any other exception is a bug.
 
     UserError                   data.errors: the base
     ├── DataError               data.errors: a recording
     ├── FileError (OSError)     data.errors: a file or folder that cannot be written or read
-    ├── ConfigError             training.errors: a document, an option, a variable
+    ├── ConfigError             training.errors: a config file, an option, an environment variable
     │   └── CheckpointError     training.errors: a checkpoint or weights file
-    ├── TrainingFailed          training.errors: a run that cannot go on
+    ├── TrainingFailed          training.errors: a training that cannot continue
     ├── OutOfMemory             training.errors: too little memory
-    ├── StudyError              a study that is not there, or not as it should be
+    ├── StudyError              a study that is missing, or has other settings
     ├── StorageError            a database
-    ├── ArtifactError           a store of artifacts
+    ├── ArtifactError           an artifact store
     ├── LaunchError             workers that cannot be launched, or ended early
-    └── WorkerError             a worker that gives up
+    └── WorkerError             a worker that stops before its studies are finished
 
-Each layer defines its own, for imports go right only: search -> training -> data.
+Each package defines its own errors, for search imports training, and training imports data.
 """
 
 from data.errors import DataError as DataError
@@ -26,20 +26,20 @@ from training.errors import TrainingFailed as TrainingFailed
 
 
 class StudyError(UserError):
-    """A study that is not there, or not as it should be."""
+    """A study is missing, or has other settings than expected."""
 
 
 class StorageError(UserError):
-    """A database that cannot be used; the message never holds a password."""
+    """A database cannot be used. The message contains no password."""
 
 
 class ArtifactError(UserError):
-    """A store of artifacts that cannot be used as it was named."""
+    """An artifact store cannot be opened."""
 
 
 class LaunchError(UserError):
-    """Workers that cannot be launched as asked, or ended before the budget was spent."""
+    """Workers cannot be launched, or ended before the budget was spent."""
 
 
 class WorkerError(UserError):
-    """A worker that gives up; the message says why."""
+    """A worker stops before its studies are finished. The message says why."""

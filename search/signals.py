@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as something to look at, for whoever wants to end in order."""
+"""Turn SIGINT and SIGTERM into events, so that a command can end in an orderly way."""
 
 import signal
 import threading
@@ -10,34 +10,40 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def stop_event() -> threading.Event:
-    """Set by the first of the two; the second one does what it does by default."""
+    """Return an event that the first SIGINT or SIGTERM sets. A second one of the same kind ends the process.
+
+    Outside the main thread, where handlers cannot be set, the event is never set.
+    """
     stop = threading.Event()
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         stop.set()
         signal.signal(number, signal.SIG_DFL)
 
     if threading.current_thread() is threading.main_thread():
         for number in STOPPING:
-            signal.signal(number, ask)
+            signal.signal(number, handle)
     return stop
 
 
 @contextmanager
 def stop_signals() -> Iterator[tuple[threading.Event, list[int]]]:
-    """An event that both set, and the numbers of those that came; the old handlers come back after."""
-    told, arrived = threading.Event(), list[int]()
+    """Yield an event that SIGINT and SIGTERM set, and a list of the signals received.
 
-    def note(number: int, frame: FrameType | None) -> None:
-        arrived.append(number)
-        told.set()
+    The previous handlers are restored at the end of the block. Outside the main thread the event is never set.
+    """
+    stop, received = threading.Event(), list[int]()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        stop.set()
 
     if threading.current_thread() is not threading.main_thread():
-        yield told, arrived
+        yield stop, received
         return
-    before = {number: signal.signal(number, note) for number in STOPPING}
+    previous = {number: signal.signal(number, handle) for number in STOPPING}
     try:
-        yield told, arrived
+        yield stop, received
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

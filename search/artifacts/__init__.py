@@ -1,4 +1,4 @@
-"""Where figures, sounds and checkpoints of trials are stored: a folder, or an S3-compatible bucket.
+"""Stores for figures, sounds and checkpoints of trials: a folder, or an S3-compatible bucket.
 
-May import storage. A new store is a file with the classes that base.py describes, opened by folder.open_artifacts.
+May import storage. A new store is a module with the classes that base.py describes; folder.open_artifacts opens it.
 """

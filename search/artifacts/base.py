@@ -1,7 +1,7 @@
-"""What a store of checkpoints promises, and the two checkpoints that a folder keeps of a trial.
+"""The protocols of a store of artifacts and checkpoints.
 
-A store hands out, for one trial, a folder on this machine to train in and three verbs about the checkpoint there.
-Whoever takes a trial on from another worker gets the newest valid checkpoint, here or in the bucket.
+A store gives each trial a folder on this machine to train in, and restores, keeps and deletes the checkpoints there. A
+worker that continues a trial gets its newest valid checkpoint, from this machine or from the bucket.
 """
 
 from collections.abc import Callable
@@ -14,33 +14,33 @@ Log = Callable[[str], None]
 
 
 class Checkpoints(Protocol):
-    """The checkpoints of one trial. folder: on this machine, where it trains."""
+    """The checkpoints of one trial. folder: on this machine, where the trial trains."""
 
     @property
     def folder(self) -> Path: ...
 
     def restore(self) -> int:
-        """Before a trial goes on: put the newest valid checkpoint, with its weights, where training looks for one.
+        """Put the newest valid checkpoint and its weights into `folder`, before training starts.
 
-        Returns how many epochs are in it; 0 where there is none, and training starts anew. A damaged one is said and
-        passed over: it costs an epoch or the trial's time, not the trial.
+        Damaged checkpoints are logged and skipped. Returns the number of epochs in the checkpoint; 0 where there is
+        none.
         """
 
     def rotate(self, n_epochs: int) -> None:
-        """After an epoch: keep its checkpoint, of `n_epochs` in all, and the one before; older ones go.
+        """Keep the checkpoint of the epoch that has just finished and the previous one; delete older ones.
 
-        A store that does not answer is said, once, and costs no trial.
+        n_epochs: number of epochs in it. A store that is unavailable is logged once, and nothing is raised.
         """
 
     def delete(self) -> None:
-        """Remove the checkpoints of a trial that is finished, here and in the store."""
+        """Delete the checkpoints of a finished trial, on this machine and in the store."""
 
 
 class TrialStore(Protocol):
-    """artifacts: Optuna's store of figures, sounds and configs; its `write` raises OSError where it cannot."""
+    """A store. artifacts: an artifact store for Optuna, whose `write` raises OSError on failure."""
 
     @property
     def artifacts(self) -> ArtifactStore: ...
 
     def checkpoints(self, study: str, number: int, log: Log) -> Checkpoints:
-        """The checkpoints of trial `number` of `study`."""
+        """Return the checkpoints of trial `number` of `study`."""

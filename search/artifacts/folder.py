@@ -1,4 +1,4 @@
-"""Where artifacts and checkpoints lie: a folder that the workers share, or a bucket (search.artifacts.s3)."""
+"""Open a store of artifacts and checkpoints: a folder that the workers share, or a bucket (search.artifacts.s3)."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ LATEST, PREVIOUS = "checkpoint.latest.pt", "checkpoint.previous.pt"
 
 
 def open_artifacts(place: str | os.PathLike[str]) -> TrialStore:
-    """The store at `place`: a folder, made where it is missing, or s3://BUCKET/PREFIX.
+    """Open the store at `place`: a folder, made where it is missing, or s3://BUCKET/PREFIX.
 
     Raises ArtifactError for any other URL, a folder that cannot be made, and a bucket that cannot be reached.
     """
@@ -48,7 +48,7 @@ def open_artifacts(place: str | os.PathLike[str]) -> TrialStore:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FolderStore:
-    """A folder, local or shared."""
+    """A store in a folder, local or shared."""
 
     folder: Path
     artifacts: ArtifactStore
@@ -59,7 +59,7 @@ class FolderStore:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FolderCheckpoints:
-    """Checkpoints that stay in the folder in which they are made, which other workers see too."""
+    """Checkpoints in the folder where the trial trains, which other workers share."""
 
     folder: Path
     log: Log
@@ -75,14 +75,15 @@ class FolderCheckpoints:
 
 
 def checkpoint_folder(folder: Path, study: str, number: int) -> Path:
-    """Where trial `number` keeps its checkpoint and weights; any worker that sees `folder` can take it on."""
+    """Return the folder with checkpoints and weights of trial `number`; any worker with `folder` can continue it."""
     return folder / "checkpoints" / study / str(number)
 
 
 def rotate(folder: Path) -> None:
-    """Keep the checkpoint in `folder` and the one before it, as links that cost no space but the second.
+    """Keep the checkpoint in `folder` and the previous one.
 
-    Where the file system knows no links there is only the newest one.
+    They are hard links, so only the previous one takes extra space. On a file system without hard links, only the
+    newest one is kept.
     """
     with contextlib.suppress(OSError):
         if (folder / LATEST).exists():
@@ -91,7 +92,7 @@ def rotate(folder: Path) -> None:
 
 
 def restore(folder: Path, log: Log) -> int:
-    """Put the newest valid checkpoint in `folder` where training looks for one; how many epochs are in it, else 0."""
+    """Make the newest valid checkpoint in `folder` the current one, and return its number of epochs; 0 without one."""
     current = folder / CHECKPOINT
     if not current.exists() and not (folder / PREVIOUS).exists():
         return 0
@@ -100,7 +101,7 @@ def restore(folder: Path, log: Log) -> int:
             n_epochs = epochs_in(candidate)
         except (CheckpointError, RuntimeError) as error:
             if candidate.exists():
-                log(f"{error}; going on without it")
+                log(f"{error}; continuing without it")
                 candidate.unlink()
             continue
         if candidate != current:
@@ -111,5 +112,5 @@ def restore(folder: Path, log: Log) -> int:
 
 
 def epochs_in(path: Path) -> int:
-    """How many epochs the checkpoint has behind it. Raises CheckpointError where it is missing or damaged."""
+    """Return the number of epochs in the checkpoint. Raises CheckpointError where it is missing or damaged."""
     return len(json.loads(load_checkpoint(path, torch.device("cpu"))["reports"]))

@@ -1,8 +1,7 @@
-"""Artifacts and checkpoints in an S3-compatible bucket; workers need no folder in common.
+"""Artifacts and checkpoints in an S3-compatible bucket; workers need no shared folder.
 
-Below the prefix: `artifacts/ID`, and `checkpoints/STUDY/TRIAL/EPOCHS.pt`, each holding a checkpoint and the best
-weights so far. The service writes an object whole or not at all; what is damaged on the way is seen by its SHA-256.
-Secrets come from the environment only, as boto3 reads them.
+Objects below the prefix: `artifacts/ID`, and `checkpoints/STUDY/TRIAL/EPOCHS.pt` with a checkpoint and the best weights
+so far. Uploads are atomic, and the SHA-256 in a file detects damage. boto3 reads credentials from the environment.
 """
 
 import contextlib
@@ -30,23 +29,23 @@ from training.trainer import CHECKPOINT, WEIGHTS
 URL = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(.*))?")
 SCRATCH = Path("runs/scratch")
 N_KEPT = 2
-# So that a service that cannot be reached holds training, or a stop, up for about ten seconds an epoch at most.
+# With these an unreachable service delays training, or a stop, by about ten seconds an epoch at most.
 CONNECT_S, READ_S, N_TRIES = 2, 15, 3
 
 
 class Unreachable(OSError):
-    """The service did not do what it was asked to; the message says why."""
+    """A request to the service failed. The message says why."""
 
 
 def open_bucket(url: str) -> "BucketStore":
-    """The store at `url`, s3://BUCKET/PREFIX, on the service that AWS_ENDPOINT_URL names, else on AWS.
+    """Open the store at `url`, s3://BUCKET/PREFIX, on the service that AWS_ENDPOINT_URL names; default: AWS.
 
-    Training works in a folder of this machine, below DRIVEBEAT_SCRATCH (runs/scratch by default). Raises ArtifactError,
-    in one line, for a URL that is none, where boto3 is missing, and where the bucket cannot be read now.
+    Trials train in a folder of this machine, below DRIVEBEAT_SCRATCH (default: runs/scratch). Raises ArtifactError for
+    an invalid URL, without boto3, and where the bucket cannot be read.
     """
     matched = URL.fullmatch(url)
     if matched is None:
-        # not repeated whole: somebody may have written a key into it
+        # the message leaves the URL out, for it may contain a key
         raise ArtifactError(
             "artifacts s3:...: not a bucket; write s3://BUCKET/PREFIX, with keys in AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY"
@@ -56,7 +55,7 @@ def open_bucket(url: str) -> "BucketStore":
         client = _client()
     except ImportError as error:
         raise ArtifactError(f"artifacts {url}: boto3 is not installed; pip install 'drivebeat[s3]'") from error
-    except ValueError as error:  # an endpoint that is no URL
+    except ValueError as error:  # the endpoint is not a URL
         raise ArtifactError(f"artifacts {url}: {error}; see AWS_ENDPOINT_URL") from error
     place = Bucket(client, bucket, f"{prefix}/" if prefix else "")
     try:
@@ -72,54 +71,54 @@ def open_bucket(url: str) -> "BucketStore":
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bucket:
-    """A bucket's objects below `prefix`, by the names they have there. Every method raises Unreachable."""
+    """The objects of a bucket below `prefix`. `name` is an object's key without it. Every method raises Unreachable."""
 
     client: Any
     bucket: str
     prefix: str
 
     def url(self, name: str) -> str:
-        """The object's URL, for people."""
+        """Return the object's URL, for messages."""
         return f"s3://{self.bucket}/{self.prefix}{name}"
 
     def names(self, start: str, limit: int = 1000) -> list[str]:
-        """Names that begin with `start`, in order; at most a page of them."""
-        with _asked():
+        """Return the first `limit` (at most 1000) names that begin with `start`, sorted."""
+        with _translated_errors():
             page = self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + start, MaxKeys=limit)
         return [row["Key"][len(self.prefix) :] for row in page.get("Contents", [])]
 
     def put(self, path: Path, name: str) -> None:
-        """Upload a file; in several parts where it is large."""
-        with _asked():
+        """Upload a file, a large one in several parts."""
+        with _translated_errors():
             self.client.upload_file(str(path), self.bucket, self.prefix + name)
 
     def get(self, name: str, path: Path) -> None:
-        """Download an object."""
-        with _asked():
+        """Download an object to `path`."""
+        with _translated_errors():
             self.client.download_file(self.bucket, self.prefix + name, str(path))
 
     def remove(self, name: str) -> None:
-        """Remove an object; one that is gone already is well."""
-        with _asked():
+        """Delete an object, if it exists."""
+        with _translated_errors():
             self.client.delete_object(Bucket=self.bucket, Key=self.prefix + name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BucketArtifacts:
-    """Optuna's store of artifacts in a bucket, below a prefix, which Optuna's own does not know."""
+    """An artifact store for Optuna below a prefix of a bucket; Optuna's Boto3ArtifactStore has no prefix."""
 
     bucket: Bucket
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        with _asked():
+        with _translated_errors():
             return self._inner().open_reader(self._key(artifact_id))
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        with _asked():
+        with _translated_errors():
             self._inner().write(self._key(artifact_id), content_body)
 
     def remove(self, artifact_id: str) -> None:
-        with _asked():
+        with _translated_errors():
             self._inner().remove(self._key(artifact_id))
 
     def _inner(self) -> Boto3ArtifactStore:
@@ -131,7 +130,7 @@ class BucketArtifacts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BucketStore:
-    """A bucket, and the folder of this machine in which trials train."""
+    """A store in a bucket. scratch: a folder of this machine, in which trials train."""
 
     bucket: Bucket
     scratch: Path
@@ -147,7 +146,10 @@ class BucketStore:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BucketCheckpoints:
-    """Checkpoints in a folder of this machine, each pushed to the bucket as it is made."""
+    """Checkpoints in a folder of this machine, each uploaded to the bucket.
+
+    start: what the names of the trial's objects begin with. away: set while the service is unreachable.
+    """
 
     folder: Path
     bucket: Bucket
@@ -158,25 +160,24 @@ class BucketCheckpoints:
     def restore(self) -> int:
         n_here = restore(self.folder, self.log)
         try:
-            pushed = self._pushed()
-            for n_epochs in reversed(pushed):
+            for n_epochs in reversed(self._uploaded()):
                 if n_epochs <= n_here:
                     break
-                if self._fetch(n_epochs):
+                if self._download(n_epochs):
                     return n_epochs
         except Unreachable as error:
-            self.log(f"{self.bucket.url(self.start)}: {error}; going on with what is here, {n_here} epochs")
+            self.log(f"{self.bucket.url(self.start)}: {error}; continuing with this machine's, {n_here} epochs")
         return n_here
 
     def rotate(self, n_epochs: int) -> None:
         rotate(self.folder)
         try:
-            self._push(n_epochs)
-            for old in self._pushed()[:-N_KEPT]:
+            self._upload(n_epochs)
+            for old in self._uploaded()[:-N_KEPT]:
                 self.bucket.remove(self._name(old))
         except Unreachable as error:
             if not self.away.is_set():
-                self.log(f"{self.bucket.url(self.start)}: {error}; the checkpoints stay on this machine for now")
+                self.log(f"{self.bucket.url(self.start)}: {error}; checkpoints are kept on this machine only for now")
             self.away.set()
         else:
             if self.away.is_set():
@@ -189,42 +190,42 @@ class BucketCheckpoints:
             for name in self.bucket.names(self.start):
                 self.bucket.remove(name)
         except Unreachable as error:
-            self.log(f"{self.bucket.url(self.start)}: {error}; checkpoints of a finished trial are left there")
+            self.log(f"{self.bucket.url(self.start)}: {error}; checkpoints of a finished trial are not deleted")
 
     def _name(self, n_epochs: int) -> str:
         return f"{self.start}{n_epochs:06d}.pt"
 
-    def _pushed(self) -> list[int]:
-        """Epochs of the pushed checkpoints, the oldest first."""
+    def _uploaded(self) -> list[int]:
+        """Return the numbers of epochs of the uploaded checkpoints, ascending."""
         found = (re.fullmatch(r"(\d{6,})\.pt", name[len(self.start) :]) for name in self.bucket.names(self.start))
         return sorted(int(matched[1]) for matched in found if matched)
 
-    def _push(self, n_epochs: int) -> None:
-        """One object with both files, so that no checkpoint is ever seen with the weights of another epoch."""
+    def _upload(self, n_epochs: int) -> None:
+        """Upload both files as one object, so that a checkpoint never comes with the weights of another epoch."""
         files = {name: _bytes(self.folder / name) for name in (CHECKPOINT, WEIGHTS) if (self.folder / name).exists()}
-        with _leaving_none(self.folder / "parcel.pt") as parcel:
+        with _removed_after(self.folder / "parcel.pt") as parcel:
             save_checkpoint(files, parcel)
             self.bucket.put(parcel, self._name(n_epochs))
 
-    def _fetch(self, n_epochs: int) -> bool:
-        """Put a pushed checkpoint in place; False, said, where it is damaged."""
+    def _download(self, n_epochs: int) -> bool:
+        """Put an uploaded checkpoint into the folder. Logs a damaged one and returns False."""
         name = self._name(n_epochs)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _leaving_none(self.folder / "parcel.pt") as parcel:
+        with _removed_after(self.folder / "parcel.pt") as parcel:
             self.bucket.get(name, parcel)
             try:
                 files = load_checkpoint(parcel, torch.device("cpu"))
             except (CheckpointError, RuntimeError) as error:
-                why = str(error).removeprefix(f"{parcel}: ").partition(";")[0]
-                self.log(f"{self.bucket.url(name)}: {why}; going on without it")
+                reason = str(error).removeprefix(f"{parcel}: ").partition(";")[0]
+                self.log(f"{self.bucket.url(name)}: {reason}; continuing without it")
                 return False
-        for file in (WEIGHTS, CHECKPOINT):  # in this order: a checkpoint never stands without its weights
+        for file in (WEIGHTS, CHECKPOINT):  # in this order, so that a checkpoint always has its weights
             if file in files:
                 with atomic(self.folder / file) as temporary:
                     temporary.write_bytes(files[file].numpy().tobytes())
         for link in (LATEST, PREVIOUS):
             (self.folder / link).unlink(missing_ok=True)
-        self.log(f"{self.bucket.url(name)}: taken on after {n_epochs} epochs")
+        self.log(f"{self.bucket.url(name)}: continued after {n_epochs} epochs")
         return True
 
 
@@ -233,7 +234,8 @@ def _bytes(path: Path) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def _leaving_none(path: Path) -> Iterator[Path]:
+def _removed_after(path: Path) -> Iterator[Path]:
+    """Remove the file at `path` at the end of the block."""
     try:
         yield path
     finally:
@@ -241,8 +243,8 @@ def _leaving_none(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _asked() -> Iterator[None]:
-    """Turn what boto3 raises, after its own tries, into Unreachable."""
+def _translated_errors() -> Iterator[None]:
+    """Raise Unreachable for an error of boto3, which has retried the request before."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -259,6 +261,7 @@ def _client() -> Any:
     import boto3
     from botocore.config import Config
 
+    """Return a client of S3 whose timeouts and retries suit a training."""
     elsewhere = any(os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"))
     return boto3.client(
         "s3",
@@ -266,9 +269,9 @@ def _client() -> Any:
             connect_timeout=CONNECT_S,
             read_timeout=READ_S,
             retries={"total_max_attempts": N_TRIES, "mode": "standard"},
-            # names of buckets as part of the host's name are AWS's alone
+            # other services than AWS rarely have a host name for each bucket
             s3={"addressing_style": "path" if elsewhere else "auto"},
-            # services other than AWS refuse the checksums that newer boto3 adds of itself; ours are in the files
+            # some services refuse the checksums that newer versions of boto3 add; ours are in the files
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),

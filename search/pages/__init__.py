@@ -1,4 +1,4 @@
-"""What workers write for the dashboard: notes, figures, plots, the study's page, and what is removed again.
+"""What workers write for the dashboard: notes, figures, plots and the study page; and the retention of artifacts.
 
-May import study and below; not optuna-dashboard, which costs a worker a second. A new plot goes into plots.py.
+May import study and below. May not import optuna-dashboard, which takes a second. A new plot goes into plots.py.
 """

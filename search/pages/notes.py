@@ -1,4 +1,4 @@
-"""A trial's note for the dashboard: what came of it, in Markdown, told by nothing but the trial as it is stored."""
+"""A trial's note for the dashboard: its result in Markdown, made from the stored trial alone."""
 
 import json
 import math
@@ -31,22 +31,26 @@ from training.numbers import short
 from training.report import shown_snr
 
 ARTIFACT = "artifacts:"
-TRAINED, TOLD, CLEARED = 1, 2, 3  # a note's version says who wrote it; a person's edit makes it one more
-ATTRIBUTE_LENGTH = 2045  # of optuna_dashboard: no attribute is longer
+# The version of a note says which module wrote it. Each edit in the dashboard adds one to it.
+WRITTEN_BY_TRIAL_RESULTS, WRITTEN_BY_STUDY_PAGE, WRITTEN_BY_RETENTION = 1, 2, 3
+ATTRIBUTE_LENGTH = 2045  # optuna_dashboard splits a text into attributes of this length
 
 
 def note_ver_key(trial_id: int | None) -> str:
-    """Where optuna_dashboard keeps a note's version; importing it for this would cost a worker a second."""
+    """Return the key of a note's version; None: of the study's note.
+
+    As in optuna_dashboard, whose import takes a second.
+    """
     return "dashboard:note_ver" if trial_id is None else f"dashboard:{trial_id}:note_ver"
 
 
 def note_str_key_prefix(trial_id: int | None) -> str:
-    """Where it keeps the text: in parts, their number behind this."""
+    """Return what the keys of a note's text begin with, before the number of a part; None: of the study's note."""
     return "dashboard:note_str:" if trial_id is None else f"dashboard:{trial_id}:note_str:"
 
 
 def split_text(text: str, prefix: str) -> dict[str, str]:
-    """`text` in attributes named `prefix` and a number, none longer than it allows."""
+    """Split `text` into attributes named `prefix` + number, each at most ATTRIBUTE_LENGTH long."""
     starts = range(0, len(text), ATTRIBUTE_LENGTH)
     return {f"{prefix}{i}": text[start : start + ATTRIBUTE_LENGTH] for i, start in enumerate(starts)}
 
@@ -60,9 +64,10 @@ SHOWN = {
 
 
 def put_note(storage: BaseStorage, study_id: int, trial_id: int | None, body: str, version: int) -> None:
-    """The note of a trial, or of the study (None): the first one, or one in no more parts than there were.
+    """Write the note of a trial, or of the study (trial_id None), with its version.
 
-    As optuna_dashboard.save_note, which reads the notes of all the study's trials, twice, to write one.
+    Parts of an earlier note with more parts stay: see replace_note. optuna_dashboard.save_note does the same, but it
+    reads the notes of all trials of the study twice.
     """
     text: dict[str, str | int] = {**split_text(body, note_str_key_prefix(trial_id))}
     for key, value in {**text, note_ver_key(trial_id): version}.items():
@@ -72,39 +77,42 @@ def put_note(storage: BaseStorage, study_id: int, trial_id: int | None, body: st
 def replace_note(
     storage: BaseStorage, engine: Engine, study_id: int, trial_id: int | None, body: str, version: int | None = None
 ) -> bool:
-    """The same where a longer one may be. False, and nothing done, where somebody edited it by hand.
+    """Write a note in place of an earlier one, and clear the parts that it leaves over.
 
-    version: the one it is to have, which only a person's edit reaches before; None takes the next one, always.
+    version: the new note's. A stored note of this version or a later one was edited in the dashboard and stays. None:
+    replace any note, and add one to its version.
+
+    Returns whether the note was written.
     """
-    text, counter = note_str_key_prefix(trial_id), note_ver_key(trial_id)
-    there = system_attributes(engine, study_id, f"{text}%", counter)
-    if version is not None and int(there.get(counter, 0)) >= version:
+    prefix, version_key = note_str_key_prefix(trial_id), note_ver_key(trial_id)
+    stored = system_attributes(engine, study_id, f"{prefix}%", version_key)
+    if version is not None and int(stored.get(version_key, 0)) >= version:
         return False
-    parts = split_text(body, note_str_key_prefix(trial_id))
-    for key in there.keys() - parts.keys() - {counter}:
+    parts = split_text(body, prefix)
+    for key in stored.keys() - parts.keys() - {version_key}:
         storage.set_study_system_attr(study_id, key, "")
-    put_note(storage, study_id, trial_id, body, version or int(there.get(counter, 0)) + 1)
+    put_note(storage, study_id, trial_id, body, version or int(stored.get(version_key, 0)) + 1)
     return True
 
 
 def artifacts_of(trial: FrozenTrial) -> dict[str, str]:
-    """File name -> id of the artifacts that a trial has, or had."""
+    """Return file name -> id of a trial's artifacts, removed ones included."""
     metas = [json.loads(value) for key, value in trial.system_attrs.items() if key.startswith(ARTIFACT)]
     return {meta["filename"]: meta["artifact_id"] for meta in metas if meta is not None}
 
 
-def note_of(trial: FrozenTrial, study_id: int, *, cleared: bool = False) -> str:
-    """The note. cleared: its artifacts were removed."""
+def note_of(trial: FrozenTrial, study_id: int, *, removed: bool = False) -> str:
+    """Return the note of `trial` in Markdown. removed: its artifacts were removed."""
     attributes = trial.user_attrs
     parts = [_headline(trial)]
     if trial.constraints and any(value > 0 for value in trial.constraints.values()):
-        over = ", ".join(f"{name} by {value:,.6g}" for name, value in trial.constraints.items() if value > 0)
-        parts.append(f"**Infeasible**: over its limit in {over}; never the best, never exported.")
+        excess = ", ".join(f"{name} by {value:,.6g}" for name, value in trial.constraints.items() if value > 0)
+        parts.append(f"**Infeasible**: over its limit in {excess}; never the best, never exported.")
     if attributes.get(REASON):
         parts.append(f"**Why {fate_of(trial)}**: {_plain(attributes[REASON])}")
     if attributes.get(BY_SNR):
         parts.append(_table(attributes[BY_SNR]))
-    files = {} if cleared else artifacts_of(trial)
+    files = {} if removed else artifacts_of(trial)
     place = f"/artifacts/{study_id}/{trial._trial_id}"
     if "window.png" in files:
         parts.append(f"![noisy, clean, estimate: one window of the validation mixture]({place}/{files['window.png']})")
@@ -114,17 +122,17 @@ def note_of(trial: FrozenTrial, study_id: int, *, cleared: bool = False) -> str:
     if sounds:
         parts.append(
             f"Listen: {', '.join(sounds)} (players under Artifacts), of the same window, pitched up {PITCH_FACTOR} "
-            f"times: 25-55 Hz sound at {25 * PITCH_FACTOR}-{55 * PITCH_FACTOR} Hz, beats stay where they are."
+            f"times: 25-55 Hz sound at {25 * PITCH_FACTOR}-{55 * PITCH_FACTOR} Hz, the timing of the beats is kept."
         )
     if "run.yaml" in files:
         parts.append(
             f"The resolved config: [run.yaml]({place}/{files['run.yaml']}) (to download under Artifacts); train it: "
             f"`drivebeat train run.yaml -o runs/trial-{trial.number}`"
         )
-    if cleared:
+    if removed:
         parts.append(
             "*Its figure, sounds and config were removed: the study keeps those of its best and its latest trials "
-            "(`[artifacts]` in the study file). Its scores stay.*"
+            "(`[artifacts]` in the study file). Its scores are kept.*"
         )
     if trial.params:
         rows = "\n".join(f"| {name} | {short(value, 6)} |" for name, value in sorted(trial.params.items()))
@@ -133,10 +141,11 @@ def note_of(trial: FrozenTrial, study_id: int, *, cleared: bool = False) -> str:
 
 
 def _headline(trial: FrozenTrial) -> str:
+    """Return the first line of the note: fate, score, epochs, model and cost."""
     a = trial.user_attrs
     fate = fate_of(trial)
-    state = "trained, not told yet" if fate == Fate.RUNNING and BY_SNR in a else fate
-    value = trial.values[0] if trial.values else None  # of a pruned trial its last report
+    state = "trained, result pending" if fate == Fate.RUNNING and BY_SNR in a else fate
+    value = trial.values[0] if trial.values else None  # of a pruned trial: its last report
     words = [f"**{state}**" if value is None else f"**{state}, score {value:+.3f}**"]
     if trial.last_step is not None:
         best = f" (best: {a[BEST_EPOCH] + 1})" if isinstance(a.get(BEST_EPOCH), int) else ""
@@ -152,11 +161,12 @@ def _headline(trial: FrozenTrial) -> str:
     if DEVICE in a:
         words.append(f"on {a[DEVICE]}" + (f" of {a[WORKER].split(':')[0]}" if a.get(WORKER) else ""))
     if a.get(RESUMED):
-        words.append(f"taken on from another worker {a[RESUMED]} times")
+        words.append(f"continued by another worker {a[RESUMED]} times")
     return ", ".join(words)
 
 
 def _table(by_snr: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the scores (SNR -> score -> value) as a Markdown table with a row for each SNR."""
     names = [name for name in SHOWN if any(name in scores for scores in by_snr.values())]
     lines = [
         f"| mixture | {' | '.join(SHOWN[name][0] for name in names)} |",
@@ -179,11 +189,12 @@ def _duration(seconds: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """A reason as text: what a library said may hold Markdown by accident."""
+    """Escape Markdown in `text`, for an error message may contain its characters."""
     return "".join(f"\\{c}" if c in "\\`*_<>[]|#" else c for c in text)
 
 
 def finish_note(study: optuna.Study, engine: Engine, trial_id: int) -> None:
-    """Write the note of a trial that was told."""
+    """Write the note of a finished trial."""
     storage, study_id = study._storage, study._study_id
-    replace_note(storage, engine, study_id, trial_id, note_of(storage.get_trial(trial_id), study_id), TOLD)
+    note = note_of(storage.get_trial(trial_id), study_id)
+    replace_note(storage, engine, study_id, trial_id, note, WRITTEN_BY_STUDY_PAGE)

@@ -1,6 +1,6 @@
-"""Plots of a study for its page, as Plotly's plain JSON (plotly.com/javascript/reference): no library is loaded.
+"""Plots for the study page, as Plotly JSON (plotly.com/javascript/reference), made without the library.
 
-Each holds at most some hundred points, whatever the study's size: the page fetches them again whenever they change.
+Each plot has at most a few hundred points, whatever the study's size, for the page fetches it after every change.
 """
 
 import math
@@ -23,28 +23,28 @@ COLOURS = {
     Fate.RUNNING: "#2563eb",
     Fate.WAITING: "#2563eb",
 }
-OF_TRIALS = ("#1f7a5c", "#2563eb", "#c2410c", "#9333ea", "#b8860b")  # best first; readable on white and on black
-OF_CLASSICAL = "#8a8f98"
-OF_WORDS, FAINT, CLEAR = "#7c8594", "rgba(128,128,128,0.3)", "rgba(0,0,0,0)"
+TRIAL_COLOURS = ("#1f7a5c", "#2563eb", "#c2410c", "#9333ea", "#b8860b")  # best first; readable on white and on black
+CLASSICAL_COLOUR = "#8a8f98"
+TEXT_COLOUR, GRID_COLOUR, TRANSPARENT = "#7c8594", "rgba(128,128,128,0.3)", "rgba(0,0,0,0)"
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star")
-CALLED = {"wiener": "wiener (noise known)", "oracle": "oracle mask (bound)"}
+LABELS = {"wiener": "wiener (noise known)", "oracle": "oracle mask (bound)"}
 Plot = dict[str, Any]
 Classical = Mapping[str, Mapping[str, float]]
 
 
 def score_by_snr(best: Sequence[FrozenTrial], classical: Classical) -> Plot:
-    """SI-SDR of the best trials against the mixture's SNR, beside the classical rows on the same mixture.
+    """Plot the SI-SDR of the best trials and of classical methods against the SNR of the validation mixture.
 
-    classical: method -> SNR such as "-10" -> dB.
+    best: best first. classical: method -> SNR such as "-10" -> SI-SDR in dB.
     """
     lines: list[tuple[str, dict[str, Any], dict[str, Any], str]] = []
-    for trial, colour in zip(best, OF_TRIALS, strict=False):
+    for trial, colour in zip(best, TRIAL_COLOURS, strict=False):
         own = {k.removeprefix(SI_SDR_AT): v for k, v in trial.user_attrs.items() if k.startswith(SI_SDR_AT)}
         line = {"color": colour, "width": 1.5 if lines else 3}
         lines.append((f"trial {trial.number}", own, line, "circle"))
     for (name, by_snr), symbol in zip(classical.items(), cycle(SYMBOLS), strict=False):
-        line = {"color": OF_CLASSICAL, "width": 1, "dash": "dash" if name == "oracle" else "dot"}
-        lines.append((CALLED.get(name, name), dict(by_snr), line, symbol))
+        line = {"color": CLASSICAL_COLOUR, "width": 1, "dash": "dash" if name == "oracle" else "dot"}
+        lines.append((LABELS.get(name, name), dict(by_snr), line, symbol))
     data = []
     for name, by_snr, line, symbol in lines:
         points = sorted((float(snr), value) for snr, value in by_snr.items() if math.isfinite(value))
@@ -64,7 +64,10 @@ def score_by_snr(best: Sequence[FrozenTrial], classical: Classical) -> Plot:
 
 
 def learning_curves(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial], metric: str) -> Plot:
-    """Score against epoch of the best and of the latest trials; a cross where one was pruned."""
+    """Plot score against epoch for the best and the latest trials, with a cross where a trial was pruned.
+
+    trials: all, by number. best: best first. metric: label of the y axis.
+    """
     chosen = {t.number: t for t in best[: N_CURVES // 2]}
     latest = [t for t in reversed(trials) if t.intermediate_values][: N_CURVES - len(chosen)]
     chosen |= {t.number: t for t in latest}
@@ -92,7 +95,10 @@ def learning_curves(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial], 
 
 
 def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metric: str, maximize: bool) -> Plot:
-    """Score against what a model costs, the Pareto front drawn through; of many trials the best ones."""
+    """Plot score against cost with the Pareto front, for at most N_POINTS trials.
+
+    good: complete feasible trials, best first. attribute: user attribute with the cost. label, metric: of the axes.
+    """
     points = [(t.user_attrs[attribute], t.values[0], t) for t in good if attribute in t.user_attrs][:N_POINTS]
     front = pareto_front([(cost, score) for cost, score, _ in points], rising=maximize)
     data = [
@@ -118,7 +124,7 @@ def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metri
 
 
 def workers_over_time(trials: Sequence[FrozenTrial]) -> Plot:
-    """Who ran what when: a bar for each of the latest trials."""
+    """Plot which worker ran each of the latest N_BARS trials, and when."""
     started = [t for t in trials if t.datetime_start is not None and t.user_attrs.get(WORKER)][-N_BARS:]
     data = []
     for fate, colour in COLOURS.items():
@@ -149,20 +155,20 @@ def _moment(time: datetime | None) -> str:
 
 def _milliseconds(trial: FrozenTrial) -> float:
     assert trial.datetime_start is not None
-    end = trial.datetime_complete or datetime.now()  # Optuna's times are local and do not say so
+    end = trial.datetime_complete or datetime.now()  # Optuna's times are local and naive
     return round(1000 * (end - trial.datetime_start).total_seconds())
 
 
 def _plot(title: str, x: str, y: str, data: list[dict[str, Any]], x_type: str = "linear") -> Plot:
-    grid = {"gridcolor": FAINT, "zerolinecolor": FAINT}
+    grid = {"gridcolor": GRID_COLOUR, "zerolinecolor": GRID_COLOUR}
     layout = {
         "title": {"text": title, "font": {"size": 15}},
         "xaxis": {"title": {"text": x}, "type": x_type, **grid},
         "yaxis": {"title": {"text": y}, **grid},
-        # the page is white or nearly black, as its reader likes it: what lies below shines through
-        "font": {"color": OF_WORDS},
-        "paper_bgcolor": CLEAR,
-        "plot_bgcolor": CLEAR,
+        # transparent, for the dashboard has a light and a dark theme
+        "font": {"color": TEXT_COLOUR},
+        "paper_bgcolor": TRANSPARENT,
+        "plot_bgcolor": TRANSPARENT,
         "margin": {"t": 50, "b": 50, "l": 60, "r": 20},
     }
     return {"data": rounded(data, 5), "layout": layout}

@@ -1,4 +1,4 @@
-"""A study's own page in the dashboard: its note, and its plots."""
+"""The study page of the dashboard: the study's note and its plots."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -31,11 +31,12 @@ from search.trials import (
 from training.evaluation.scores import classical_rows, score_rows
 from training.report import shown_snr
 
-PLOT_DATA = "dashboard:plot_data:"  # where optuna_dashboard keeps plots; importing it would cost a worker a second
+PLOT_DATA = "dashboard:plot_data:"  # prefix of optuna_dashboard's keys of plots; its import takes a second
+PAGE_EVERY_S = 60.0
 
 
 def draw_page(study: Study, trials: Sequence[FrozenTrial], engine: Engine, corpus: Corpus) -> None:
-    """Write the study's note and plots anew. The classical rows are computed by the first who draws it."""
+    """Write the study's note and plots. The first call for a study computes the scores of the classical methods."""
     maximize = study.optuna.direction.name == "MAXIMIZE"
     good, metric = ranked(trials, study.optuna.direction), study.spec.metric
     plots: dict[str, Plot] = {
@@ -52,7 +53,7 @@ def draw_page(study: Study, trials: Sequence[FrozenTrial], engine: Engine, corpu
 
 
 def study_note(study: Study, trials: Sequence[FrozenTrial], engine: Engine) -> str:
-    """What is searched, on what, and the best so far, in Markdown."""
+    """Return the study's note in Markdown: metric, progress, best trial, ranges and recordings."""
     spec = study.spec
     best, state = best_feasible(trials, study.optuna.direction), progress(engine, study.name)
     counts = count_fates(trials)
@@ -73,7 +74,7 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], engine: Engine) -> s
         parts.append("No complete, feasible trial yet.")
     else:
         parts.append(
-            f"**Best so far: {best.value:+.3f}, trial {best.number}**. Take it: "
+            f"**Best so far: {best.value:+.3f}, trial {best.number}**. Export and train it: "
             f"`drivebeat export {study.name} -o best.yaml`, then `drivebeat train best.yaml -o runs/{study.name}`"
         )
     rows = [f"| {name} | {describe(range_)} |" for name, range_ in sorted(study.space.sampled.items())]
@@ -87,35 +88,35 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], engine: Engine) -> s
 
 
 def _classical(study: Study, engine: Engine, corpus: Corpus) -> Classical:
-    """Method -> SNR -> SI-SDR in dB on the validation mixture; kept with the study, for they never change."""
+    """Return method -> SNR -> SI-SDR in dB on the validation mixture.
+
+    They do not change, so they are computed once and stored with the study.
+    """
     storage, study_id = study.optuna._storage, study.optuna._study_id
-    kept = system_attributes(engine, study_id, CLASSICAL_ROWS).get(CLASSICAL_ROWS)
-    if kept is not None:
-        found: Mapping[str, Mapping[str, float]] = json.loads(kept)
+    stored = system_attributes(engine, study_id, CLASSICAL_ROWS).get(CLASSICAL_ROWS)
+    if stored is not None:
+        found: Mapping[str, Mapping[str, float]] = json.loads(stored)
         return found
     data = study.spec.data
     mixture = held_out(corpus.splits["validation"], data, data.validation)
     rows = score_rows(classical_rows(mixture, data.band_hz), mixture, ("si_sdr_db",))
     table: dict[str, dict[str, float]] = {}
     for row in rows:
-        if row.method != "zeros":  # minus infinity, or nearly
+        if row.method != "zeros":  # its SI-SDR is about minus infinity
             table.setdefault(row.method, {})[f"{row.snr_db:+g}"] = round(row.scores["si_sdr_db"], 3)
     storage.set_study_system_attr(study_id, CLASSICAL_ROWS, json.dumps(table))
     return table
 
 
 def _put_plot(study: Study, engine: Engine, name: str, plot: Plot) -> None:
-    """As optuna_dashboard.save_plotly_graph_object, which wants the figure of a library and reads all notes."""
+    """Store a plot as optuna_dashboard.save_plotly_graph_object does, which needs Plotly and reads all notes."""
     study_id, storage = study.optuna._study_id, study.optuna._storage
     prefix = f"{PLOT_DATA}{name}:"
     parts = split_text(json.dumps(plot, separators=(",", ":")), prefix)
-    there = system_attributes(engine, study_id, f"{prefix}%")
-    for key, value in {**dict.fromkeys(there, ""), **parts}.items():
-        if there.get(key) != value:
+    stored = system_attributes(engine, study_id, f"{prefix}%")
+    for key, value in {**dict.fromkeys(stored, ""), **parts}.items():
+        if stored.get(key) != value:
             storage.set_study_system_attr(study_id, key, value)
-
-
-PAGE_EVERY_S = 60.0
 
 
 def update_pages(
@@ -126,9 +127,10 @@ def update_pages(
     corpus: Corpus,
     log: Callable[[str], None],
 ) -> None:
-    """Write the note of a trial that was told, remove artifacts that are to go, draw the study's page if it is due.
+    """Write the note of a finished trial, remove artifacts that are not retained, and draw the study page if it is due.
 
-    To be called when the slot is closed: a worker that dies in here costs a note, and no trial. It may be done twice.
+    Call this after the slot is closed: if the worker dies here, a note is missing and no trial is lost. May be called
+    twice for one trial.
     """
     finish_note(study.optuna, engine, trial_id)
     trials = study.optuna.get_trials(deepcopy=False)
@@ -138,7 +140,10 @@ def update_pages(
 
 
 def _page_is_due(study: Study, engine: Engine) -> bool:
-    """Once a minute, by the database's clock, and after the last trial; the worker that finds it due draws it."""
+    """Return whether to draw the study page, and record the time if so.
+
+    It is due every PAGE_EVERY_S seconds by the database's clock, and after the last trial.
+    """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         now = database_time(connection)
     drawn = system_attributes(engine, study.optuna._study_id, PAGE_AT).get(PAGE_AT)

@@ -1,4 +1,4 @@
-"""What a trained trial shows in the dashboard: extra scores, a figure, sounds, its config and a note."""
+"""The results of a trained trial for the dashboard: extra scores, a figure, sounds, its config and a note."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from optuna.artifacts import upload_artifact
 from torch import nn
 
 from data.mixing.mixture import HeldOut
-from search.pages.notes import TRAINED, note_of, put_note
+from search.pages.notes import WRITTEN_BY_TRIAL_RESULTS, note_of, put_note
 from search.storage.fast.storage import batch, set_user_attributes
 from search.storage.optuna_private import ArtifactStore
 from search.trials import BEST_EPOCH, BY_SNR, MODEL, SI_SDR_AT
@@ -36,7 +36,8 @@ def store_results(
 ) -> None:
     """Score the best weights in `folder` on the validation mixture, and store scores, figure, sounds, config and note.
 
-    model: of `run`; it takes those weights. last: the last report of the training.
+    model: built from `run`; the weights are loaded into it. mixture: the validation mixture. last: the last report of
+    the training. Raises OSError where the artifacts cannot be written.
     """
     load_weights(model, folder / WEIGHTS)
     estimates = estimate_mixture(model, run, mixture, run.fit.threads)
@@ -49,11 +50,11 @@ def store_results(
             upload_artifact(artifact_store=artifacts, file_path=str(path), study_or_trial=trial)
     study_id = trial.study._study_id
     stored = trial.storage.get_trial(trial._trial_id)
-    put_note(trial.storage, study_id, trial._trial_id, note_of(stored, study_id), TRAINED)
+    put_note(trial.storage, study_id, trial._trial_id, note_of(stored, study_id), WRITTEN_BY_TRIAL_RESULTS)
 
 
 def _attributes(run: RunConfig, rows: Sequence[Row], last: EpochReport) -> dict[str, Any]:
-    """The attributes that tell what the trial reached. A score that is not finite is left out."""
+    """Return the trial's user attributes with scores, model and best epoch. Scores that are not finite are left out."""
     means = {score: mean_by_method(rows, score)["model"] for score in EXTRA_SCORES}
     attributes: dict[str, Any] = {name: round(value, 4) for name, value in means.items() if math.isfinite(value)}
     attributes |= {f"{SI_SDR_AT}{row.snr_db:+g}": round(row.scores["si_sdr_db"], 3) for row in rows}

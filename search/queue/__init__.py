@@ -1,4 +1,4 @@
-"""The slots of a budget, the leases on them and the workers that hold them. Imports storage only.
+"""The slots of a budget, their leases, and the workers that hold them. May import storage only.
 
-A new state of a slot goes into slots.py and into the state machine of docs/design.md.
+A new state of a slot goes into slots.py and into the state diagram of docs/design.md.
 """

@@ -1,4 +1,4 @@
-"""A worker's heart: a thread that renews its lease and its line in the roster while the trial trains."""
+"""A worker's heartbeat: a thread that renews its lease and its row in the table of workers while it trains."""
 
 import threading
 import time
@@ -15,10 +15,11 @@ RENEWALS_PER_LEASE = 6
 
 
 class Heartbeat:
-    """Beats six times a lease from entering to leaving. A database that is away is tried again at the next beat.
+    """A context manager that writes to the database RENEWALS_PER_LEASE times a lease, in a thread of its own.
 
-    `lost` is set once the claim slot is found to be somebody else's. It also looks, with `lookout`, at the slots of
-    other workers, so that its own one knows who is gone as soon as it is free.
+    lost: set once another worker has claimed the slot. detector: also runs in the thread while a trial trains, so that
+    orphans are known when the trial ends. A renewal that fails because the database is unavailable is tried again next
+    time.
     """
 
     def __init__(self, engine: Engine, process: Process, lease_s: float, detector: OrphanDetector) -> None:
@@ -28,7 +29,7 @@ class Heartbeat:
         self._detector = detector
         self._lock = threading.Lock()
         self._claim: Claim | None = None
-        self._doing = WorkerStatus()
+        self._status = WorkerStatus()
         self._hung: tuple[float, Callable[[], None]] | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -45,30 +46,30 @@ class Heartbeat:
         self._thread.join(timeout=5)
 
     def start(self, claim: Claim, trial: int, limit_s: float, hung: Callable[[], None]) -> None:
-        """From now on renew `claim`; call `hung` if it is still claim after limit_s seconds."""
+        """Renew `claim` from now on, and call `hung` if `stop` is not called within limit_s seconds."""
         with self._lock:
             self._claim = claim
-            self._doing = WorkerStatus("working", claim.study, trial)
+            self._status = WorkerStatus("working", claim.study, trial)
             self._hung = (time.monotonic() + limit_s, hung)
             self.lost.clear()
 
     def epoch(self, epoch: int, score: float) -> None:
-        """The claim trial has finished an epoch."""
+        """Set the epoch (from 0) that the trial has finished, and its score, in the worker's status."""
         with self._lock:
-            self._doing = WorkerStatus(self._doing.state, self._doing.study, self._doing.trial, epoch, score)
+            self._status = WorkerStatus(self._status.state, self._status.study, self._status.trial, epoch, score)
 
     def stop(self) -> None:
-        """Renew nothing any more."""
+        """Stop renewing the claim."""
         with self._lock:
-            self._claim, self._doing, self._hung = None, WorkerStatus(), None
+            self._claim, self._status, self._hung = None, WorkerStatus(), None
 
     def _run(self) -> None:
         while not self._ended.wait(self._lease_s / RENEWALS_PER_LEASE):
             with self._lock:
-                claim, status, hung = self._claim, self._doing, self._hung
+                claim, status, hung = self._claim, self._status, self._hung
             try:
                 self._renew(claim, status)
-            except SQLAlchemyError:  # away, or locked for long: the lease may run out, and Lookout knows of that
+            except SQLAlchemyError:  # unavailable or locked: if it lasts, every lease expires, and OrphanDetector waits
                 continue
             if hung is not None and time.monotonic() > hung[0]:
                 hung[1]()
@@ -79,7 +80,7 @@ class Heartbeat:
             renewed = claim is None or renew(connection, claim, self._lease_s)
         if not renewed:
             with self._lock:
-                if self._claim == claim:  # not one that was let go meanwhile
+                if self._claim == claim:  # and `stop` was not called meanwhile
                     self.lost.set()
         if claim is not None:
             self._detector.find(self._engine, claim.study, time.monotonic())

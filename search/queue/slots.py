@@ -1,12 +1,12 @@
-"""The slots of a study's budget: claimed by lease, fenced by token, opened again when their worker is gone.
+"""The slots of a study's budget: claimed with a lease, fenced by a token, reopened when their worker is gone.
 
-A slot is one trial of the budget from its first worker to its last. A worker claims it before it asks Optuna for a
-trial, so a budget is met exactly however many workers there are. Every claim gets a higher token; whatever a
-worker does to its slot names its token, so one that was given up for dead is refused. States:
+A slot holds one trial of the budget, whichever workers run it. A worker claims a slot before it asks Optuna for a
+trial, so that several workers together run exactly the budget. Each claim increases the slot's token, and each change
+to a slot requires the current token (fencing): a worker that lost its slot cannot change it any more. States:
 
-    claimed -> telling -> finished      the usual way; "telling" holds the outcome until Optuna has it
-    claimed -> open -> claimed          its worker stopped or died: the next one takes the trial on
-    claimed -> telling -> failed        the trial failed; the budget has the slot back
+    claimed -> telling -> finished      the usual case; "telling": the result is recorded, and Optuna may not have it
+    claimed -> open -> claimed          the worker stopped or died; the next one continues the trial
+    claimed -> telling -> failed        the trial failed; the slot does not count towards the budget
 """
 
 import socket
@@ -21,14 +21,15 @@ from search.storage.tables import SLOTS, STUDIES, database_time
 
 HELD = ("claimed", "telling")
 LEASE_S = 30.0
-LEAST_GAP_S = 2.5  # nobody looks oftener than every second
+MIN_GAP_S = 2.5  # OrphanDetector.find is called about once a second at most
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One slot, held by one worker. `slot` also seeds the trial's sampler.
+    """A worker's claim on a slot.
 
-    trial: the Optuna trial that an earlier worker began in it. outcome: what that worker was about to tell.
+    slot: number from 0, which also seeds the trial's sampler. token: of this claim. trial: number of the Optuna trial
+    that an earlier worker started in the slot. result: of that trial, as the earlier worker recorded it.
     """
 
     study: str
@@ -41,8 +42,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A slot whose worker is gone, as it was found. deaths: of earlier workers, in a row, without an epoch between
-    them; reached: the newest epoch reported when the last of them died. told: how its trial ended is known.
+    """A slot whose worker is gone.
+
+    deaths: of earlier workers in a row, without an epoch between them. last_epoch: the last epoch reported when the
+    previous worker died. has_result: whether the result of the trial is recorded.
     """
 
     study: str
@@ -57,7 +60,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class _Observed:
-    """A slot's beats, and since and until when they have been seen to stand still."""
+    """The renewals of a slot's lease, and the monotonic times at which this number was first and last read."""
 
     beats: int
     since_s: float
@@ -66,7 +69,7 @@ class _Observed:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Slots of a study by state, the budget, and whether its hours are over."""
+    """The number of slots of a study by state, its budget in trials, and whether its hours have passed."""
 
     budget: int
     open: int
@@ -77,22 +80,21 @@ class Progress:
 
     @property
     def spent(self) -> bool:
-        """Whether nothing is left to be done: no trial will start any more, and none is under way."""
+        """Whether the budget is spent and no trial is running."""
         return self.open + self.claimed == 0 and (self.out_of_time or self.finished >= self.budget)
 
 
 def claim(engine: Engine, study: str, process: Process, lease_s: float, *, new: bool = True) -> Claim | None:
-    """Take an open slot, else (with `fresh`) the next new one; None when the budget is spent or wholly claimed.
+    """Claim an open slot, else (with `new`) a new one; None where the budget is spent or claimed.
 
-    A worker holds one slot at a time: one that it claimed before, and lost sight of when the database went away in
-    between, counts as open.
-    After the study's hours are over no new slot is given, but those that were begun are brought to their end.
+    A worker holds one slot at a time. A slot that it claimed in an earlier call, whose answer was lost when the
+    connection broke, counts as open. After the study's hours no new slot is given; open ones still are.
     """
     with engine.begin() as connection:
-        # the row lock (PostgreSQL) or the immediate transaction (SQLite) lets one worker count at a time
+        # the row lock (PostgreSQL) or the immediate transaction (SQLite) makes claims of one study wait for each other
         budget = connection.execute(select(STUDIES).where(STUDIES.c.study == study).with_for_update()).one()
         now = database_time(connection)
-        hold = {
+        lease = {
             "state": "claimed",
             "worker": process.name,
             "host": process.host,
@@ -100,32 +102,32 @@ def claim(engine: Engine, study: str, process: Process, lease_s: float, *, new: 
             "born": process.started,
             "expires_at": now + lease_s,
         }
-        mine = SLOTS.c.study == study
-        # the first of them is found here: asked for in order, a database walks past all that are finished
-        left = min(connection.execute(_claimable(study, process.name)), key=lambda row: row.slot, default=None)
-        if left is not None:
-            token = left.token + 1
-            connection.execute(update(SLOTS).where(mine, SLOTS.c.slot == left.slot).values(token=token, **hold))
-            return Claim(study, left.slot, token, process.name, left.trial, left.outcome)
+        of_study = SLOTS.c.study == study
+        # the minimum is taken here: with ORDER BY, a database scans the primary key past all finished slots
+        claimable = min(connection.execute(_claimable(study, process.name)), key=lambda row: row.slot, default=None)
+        if claimable is not None:
+            slot, token = claimable.slot, claimable.token + 1
+            connection.execute(update(SLOTS).where(of_study, SLOTS.c.slot == slot).values(token=token, **lease))
+            return Claim(study, slot, token, process.name, claimable.trial, claimable.outcome)
         if not new or _out_of_time(budget.started_at, budget.hours, now):
             return None
-        last = connection.execute(select(func.max(SLOTS.c.slot)).where(mine)).scalar_one()
-        slot = 0 if last is None else last + 1  # numbers have no gaps, so that this is how many there are
+        last = connection.execute(select(func.max(SLOTS.c.slot)).where(of_study)).scalar_one()
+        slot = 0 if last is None else last + 1  # numbers have no gaps, so this is the number of slots too
         failed = connection.execute(_n_failed(study)).scalar_one()
         if slot - failed >= budget.n_trials:
             return None
         if budget.started_at is None:
             connection.execute(update(STUDIES).where(STUDIES.c.study == study).values(started_at=now))
-        connection.execute(insert(SLOTS).values(study=study, slot=slot, token=1, deaths=0, beats=0, **hold))
+        connection.execute(insert(SLOTS).values(study=study, slot=slot, token=1, deaths=0, beats=0, **lease))
     return Claim(study, slot, 1, process.name)
 
 
 def _claimable(study: str, worker: str) -> Select[tuple[Any, ...]]:
-    """Slots that the worker may take: open, or its own."""
+    """Select the slots that the worker may claim: open ones, and its own."""
     c = SLOTS.c
     unfinished = c.state.in_(("open", *HELD))
-    able = or_(c.state == "open", c.worker == worker)
-    return select(c.slot, c.token, c.trial, c.outcome).where(c.study == study, unfinished, able)
+    allowed = or_(c.state == "open", c.worker == worker)
+    return select(c.slot, c.token, c.trial, c.outcome).where(c.study == study, unfinished, allowed)
 
 
 def _n_failed(study: str) -> Select[int]:
@@ -133,9 +135,10 @@ def _n_failed(study: str) -> Select[int]:
 
 
 def record_trial(engine: Engine, held: Claim, trial: int) -> bool:
-    """Note which trial runs in the slot; False where the slot is no longer held, or another one runs the trial.
+    """Record which trial runs in the slot.
 
-    The latter befalls a worker that was stopped between asking and noting, for longer than its turn may last.
+    Returns False where the claim is lost, or another slot has the trial. The latter happens to a process that was
+    suspended after study.ask for longer than an assignment may take.
     """
     elsewhere = (
         SLOTS.c.study == held.study,
@@ -151,7 +154,7 @@ def record_trial(engine: Engine, held: Claim, trial: int) -> bool:
 
 
 def renew(connection: Connection, held: Claim, lease_s: float) -> bool:
-    """Hold the slot for another lease; False where somebody else has it."""
+    """Renew the lease on a slot for lease_s seconds from now; return False where the claim is lost."""
     done = connection.execute(
         update(SLOTS)
         .where(*_still_held(held))
@@ -161,24 +164,29 @@ def renew(connection: Connection, held: Claim, lease_s: float) -> bool:
 
 
 def record_result(engine: Engine, held: Claim, result: str) -> bool:
-    """Fence: from now on the slot's result is `outcome`, whoever comes to tell it. False for a late worker."""
+    """Record the result of a slot's trial, for this worker or the next to tell; return False where the claim is lost.
+
+    Later results of other workers are refused.
+    """
     return _change(engine, held, state="telling", outcome=result)
 
 
 def close(engine: Engine, held: Claim, state: str) -> bool:
-    """End a claim: "finished"; "failed", which gives the budget its slot back; or "open", for another to go on.
+    """End a claim, and return False where it had ended before.
 
-    False where it had ended already.
+    state: "finished"; "failed", which does not count towards the budget; or "open", for another worker to continue.
     """
     assert state in ("finished", "failed", "open"), state
     return _change(engine, held, state=state)
 
 
 def reopen(engine: Engine, orphan: Orphan, *, last_epoch: int | None = None, result: str | None = None) -> bool:
-    """Give an orphan's slot to whoever comes next, with the outcome it is to tell where there is one. reached: the
-    newest epoch that its trial has reported; one that is new since the death before ends the row of deaths.
+    """Open an orphan's slot for the next worker.
 
-    False where it has changed hands since it was found, so that an orphan is opened once however many notice it.
+    last_epoch: the last epoch that its trial has reported. result: for the next worker to tell; None keeps the recorded
+    one.
+
+    Returns False where the slot has changed since it was found, so that only one of several workers reopens it.
     """
     values: dict[str, object] = {
         "state": "open",
@@ -202,16 +210,17 @@ def reopen(engine: Engine, orphan: Orphan, *, last_epoch: int | None = None, res
 
 
 def consecutive_deaths(orphan: Orphan, last_epoch: int | None) -> int:
-    """Deaths of the trial's workers, this one included, since an epoch was last reported: 0 where one was since the
-    death before. A machine taken away or switched off thrice in a long trial is then not taken for a trial that
-    kills.
+    """Return how many workers have died in the trial since it last reported an epoch, this one included.
+
+    0 where an epoch was reported since the previous death: machines that are switched off several times during a long
+    trial must not make it fail.
     """
     progressed = last_epoch is not None and (orphan.last_epoch is None or last_epoch > orphan.last_epoch)
     return 0 if progressed else orphan.deaths + 1
 
 
 def recorded_trials(engine: Engine, study: str) -> set[int]:
-    """The trials under way that slots know of."""
+    """Return the numbers of the trials that unfinished slots of the study record."""
     with engine.begin() as connection:
         rows = connection.execute(
             select(SLOTS.c.trial).where(
@@ -223,11 +232,13 @@ def recorded_trials(engine: Engine, study: str) -> set[int]:
 
 @dataclass(slots=True, eq=False)
 class OrphanDetector:
-    """Notices workers that are gone. One that ran on this host is seen dead at once; another's lease must have run
-    out, and its beats have stood still for `grace_s` of looking without a gap.
+    """Finds slots whose workers are gone.
 
-    A gap in the looking starts the watch again: after the database was away for a while all leases have run out, and
-    those alive beat again before anybody takes their work from them. Several threads may share one.
+    A dead process on this host is found at once. On another host, a worker is gone if its lease has expired and was not
+    renewed during `grace_s` seconds of observation.
+
+    An interval between two observations that is too long starts the observation again. While the database is
+    unavailable all leases expire, and living workers need time to renew theirs. Threads may share a detector.
     """
 
     grace_s: float
@@ -235,10 +246,10 @@ class OrphanDetector:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def find(self, engine: Engine, study: str, monotonic_s: float) -> list[Orphan]:
-        """Slots of the study whose workers are gone."""
+        """Return the slots of the study whose workers are gone. monotonic_s: time.monotonic()."""
         with engine.begin() as connection:
             now = database_time(connection)
-            # a worker alive renews six times a lease: only those of this host, and those that missed beats, are read
+            # Leases are renewed six times in their duration, so only slots of this host and overdue ones are read.
             near = or_(SLOTS.c.host == socket.gethostname(), SLOTS.c.expires_at < now + 1.5 * self.grace_s)
             rows = connection.execute(select(SLOTS).where(SLOTS.c.study == study, SLOTS.c.state.in_(HELD), near)).all()
         with self._lock:
@@ -255,7 +266,7 @@ class OrphanDetector:
     def _overdue(self, row: Row[Any], now: float, monotonic_s: float) -> bool:
         key = (row.study, row.slot, row.token)
         before = self._seen.get(key)
-        gap_s = max(self.grace_s, LEAST_GAP_S)
+        gap_s = max(self.grace_s, MIN_GAP_S)
         if before is None or before.beats != row.beats or monotonic_s - before.last_s > gap_s:
             self._seen[key] = _Observed(row.beats, monotonic_s, monotonic_s)
             return False
@@ -264,14 +275,14 @@ class OrphanDetector:
 
 
 def next_slot(engine: Engine, study: str) -> int:
-    """The number that the next new slot of the study will have."""
+    """Return the number of the study's next new slot."""
     with engine.begin() as connection:
         last = connection.execute(select(func.max(SLOTS.c.slot)).where(SLOTS.c.study == study)).scalar_one()
     return 0 if last is None else int(last) + 1
 
 
 def progress(engine: Engine, study: str) -> Progress:
-    """How far a study is."""
+    """Return how many slots of the study are in which state, with its budget."""
     with engine.begin() as connection:
         budget = connection.execute(select(STUDIES).where(STUDIES.c.study == study)).one()
         rows = connection.execute(

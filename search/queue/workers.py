@@ -1,4 +1,4 @@
-"""The workers: one row each, which its own heartbeat keeps current, and whether its process lives."""
+"""The table of workers, whose rows their heartbeats update, and whether a worker's process is alive."""
 
 import os
 import socket
@@ -14,7 +14,10 @@ FORGET_AFTER_S = 7 * 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A worker's process: host, pid and birth tell whether it is still the same one; the name is unique."""
+    """A worker's process, identified by host, pid and start time.
+
+    name: unique. started: in clock ticks since boot; None where there is no /proc.
+    """
 
     name: str
     host: str
@@ -23,12 +26,12 @@ class Process:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it ran on this host and is dead. False for another host's: only its lease tells."""
+        """Whether it ran on this host and is dead. False for other hosts, for which only the lease is known."""
         return self.host == socket.gethostname() and not _alive(self.pid, self.started)
 
 
 def this_process() -> Process:
-    """The process that calls, as a worker."""
+    """Return the current process."""
     host, pid = socket.gethostname(), os.getpid()
     started = _started(pid)
     return Process(f"{host}:{pid}" if started is None else f"{host}:{pid}:{started}", host, pid, started)
@@ -36,7 +39,7 @@ def this_process() -> Process:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """What a worker is at: state "working", "waiting" or "stopped"."""
+    """What a worker does now. state: "working", "waiting" or "stopped". epoch: the last that the trial finished."""
 
     state: str = "waiting"
     study: str | None = None
@@ -47,7 +50,11 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A worker as the roster has it; state is "died" for one that has not been heard of for longer than its lease."""
+    """A row of the table of workers.
+
+    status.state is "died" where the process is dead, or its heartbeat is older than its lease. started_s_ago,
+    seen_s_ago: seconds since its registration and its last heartbeat.
+    """
 
     process: Process
     device: str
@@ -57,8 +64,8 @@ class WorkerRow:
 
 
 def device_name() -> str:
-    """What this process trains on: cpu, or the GPU as the launcher numbered it, with its model's name."""
-    import torch  # for workers alone: those who look at the roster need none of it
+    """Return what this process trains on: "cpu", or "cuda:" with the number of the GPU and its model's name."""
+    import torch  # here, for commands that list workers do not need it
 
     from training.device import resolve_device
 
@@ -70,7 +77,7 @@ def device_name() -> str:
 
 
 def register(engine: Engine, process: Process, device: str, lease_s: float) -> None:
-    """Enter a worker; rows not heard of for a week go."""
+    """Add a worker, and delete rows whose last heartbeat is older than FORGET_AFTER_S seconds."""
     with engine.begin() as connection:
         now = database_time(connection)
         connection.execute(
@@ -92,7 +99,7 @@ def register(engine: Engine, process: Process, device: str, lease_s: float) -> N
 
 
 def update_status(connection: Connection, process: Process, status: WorkerStatus) -> None:
-    """Note what a worker is at, and that it lives."""
+    """Write a worker's status and the time of this heartbeat."""
     connection.execute(
         update(WORKERS)
         .where(WORKERS.c.worker == process.name)
@@ -108,7 +115,7 @@ def update_status(connection: Connection, process: Process, status: WorkerStatus
 
 
 def workers(engine: Engine) -> list[WorkerRow]:
-    """All workers of the last week, those heard of last first."""
+    """Return all registered workers, the latest heartbeat first."""
     with engine.begin() as connection:
         now = database_time(connection)
         rows = connection.execute(select(WORKERS).order_by(WORKERS.c.seen_at.desc())).all()
@@ -124,7 +131,7 @@ def workers(engine: Engine) -> list[WorkerRow]:
 
 
 def _alive(pid: int, started: int | None) -> bool:
-    """Whether the process lives, and is the same one: a pid is given again, in a container almost at once."""
+    """Return whether the process is alive. Its start time is compared too, for pids are reused, soon in a container."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -136,9 +143,9 @@ def _alive(pid: int, started: int | None) -> bool:
 
 
 def _started(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; 0 for one that is dead but not buried.
+    """Return when the process started, in clock ticks since boot; 0 for a zombie, None where there is no /proc.
 
-    None where there is no /proc to tell (proc_pid_stat(5), fields 3 and 22).
+    Fields 3 and 22 of proc_pid_stat(5).
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Which point is tried next, and which trial is pruned. Imports storage only.
+"""Samplers, which choose the next point, and pruners, which end trials early. May import storage only.
 
-A new sampler is a line in samplers.SAMPLERS, a new pruner a class and a line in pruners.py.
+A new sampler is an entry of samplers.SAMPLERS, a new pruner a class in pruners.py and an entry of pruners.PRUNERS.
 """

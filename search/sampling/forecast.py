@@ -1,4 +1,4 @@
-"""How a trial will end, forecast from the complete trials of its study."""
+"""Forecast the final score of a trial from the complete trials of its study."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,23 @@ from scipy.special import stdtr
 Features = tuple[float, float, float]
 Row = tuple[float, float, float, float]
 N_FEATURES = 3
-LEAST_KNOWN = N_FEATURES + 2
+MIN_TRIALS = N_FEATURES + 2
 N_NEAR = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Student's t about `end` with scale `error` and `free` degrees of freedom; scores with higher being better."""
+    """A final score, as Student's t distribution with mean `end`, scale `error` and `free` degrees of freedom.
+
+    Scores have a sign with which higher is better.
+    """
 
     end: float
     error: float
     free: int
 
     def chance_of(self, end: float) -> float:
-        """The chance to end at `end` or above."""
+        """Return the probability that the final score is `end` or above."""
         if self.error <= 0:
             return 1.0 if self.end >= end else 0.0
         return float(1.0 - stdtr(self.free, (end - self.end) / self.error))
@@ -33,8 +36,10 @@ class Forecast:
 
 @dataclass(slots=True, eq=False)
 class CurveTable:
-    """What complete trials had by one step and how they ended: such a trial changes no more, so each is looked through
-    once."""
+    """Features at one step and final scores of complete trials, which do not change, so each is read once.
+
+    sign: makes higher scores better. numbers: of the trials read. rows: float64[trial, features and final score].
+    """
 
     step: int
     sign: float
@@ -42,7 +47,10 @@ class CurveTable:
     rows: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, N_FEATURES + 1)))
 
     def with_all(self, complete: Sequence[FrozenTrial]) -> NDArray[np.float64]:
-        """float64[trial, feature and end] of all `complete` trials that have both."""
+        """Add trials that are new, and return float64[trial, features and final score] of those that have both.
+
+        complete: all complete trials of the study.
+        """
         new = [trial for trial in complete if trial.number not in self.numbers]
         if new:
             self.numbers.update(trial.number for trial in new)
@@ -51,15 +59,15 @@ class CurveTable:
         return self.rows
 
 
-def forecast(now: Features, known: NDArray[np.float64], n_near: int = N_NEAR) -> Forecast:
-    """How a trial with features `now` will end, by least squares over `known`[trial, feature and end], at least
-    LEAST_KNOWN trials: the `n_near` of them whose score at this step was nearest.
+def forecast(now: Features, table: NDArray[np.float64], n_near: int = N_NEAR) -> Forecast:
+    """Forecast the final score of a trial with features `now`, by linear least squares.
 
-    Curves of the same space under the same schedule are the best model of a curve (Baker et al. 2017, arXiv:1705.10823,
-    with fewer features). Few trials, or one unlike all, give a wide error.
+    table: float64[trial, features and final score], at least MIN_TRIALS complete trials. The fit uses the `n_near` of
+    them whose score at this step is nearest. The method is that of Baker et al. 2017, arXiv:1705.10823, with fewer
+    features. With few trials, or features unlike all others', the error is large.
     """
     x = np.array(now)
-    near = known[np.argsort(np.abs(known[:, 1] - x[1]), kind="stable")[:n_near]]
+    near = table[np.argsort(np.abs(table[:, 1] - x[1]), kind="stable")[:n_near]]
     rows, ends = near[:, :N_FEATURES], near[:, N_FEATURES]
     inverse = np.linalg.pinv(rows.T @ rows)
     weights = inverse @ rows.T @ ends
@@ -69,20 +77,23 @@ def forecast(now: Features, known: NDArray[np.float64], n_near: int = N_NEAR) ->
 
 
 def features_of(reports: Mapping[int, float], step: int, sign: float) -> Features | None:
-    """1, the best score by `step`, and what it gained since half of it; None where a score is missing."""
+    """Return 1, the best score up to `step`, and its gain since `step` // 2; None where a score is missing.
+
+    reports: step -> score, of which a higher one times `sign` is better.
+    """
     score = best_by(reports, step, sign)
     earlier = best_by(reports, step // 2, sign)
     return None if step not in reports or math.isnan(score + earlier) else (1.0, score, score - earlier)
 
 
 def best_by(reports: Mapping[int, float], step: int, sign: float) -> float:
-    """The best finite score up to and with `step`, higher being better; NaN where there is none."""
-    known = [sign * value for epoch, value in reports.items() if epoch <= step and math.isfinite(value)]
-    return max(known, default=math.nan)
+    """Return the best finite score up to and including `step`, times `sign`; NaN where there is none."""
+    scores = [sign * value for epoch, value in reports.items() if epoch <= step and math.isfinite(value)]
+    return max(scores, default=math.nan)
 
 
 def _row(trial: FrozenTrial, step: int, sign: float) -> Row | None:
-    """The features of a complete trial at `step` and how it ended; None where it has not both."""
+    """Return the features of a complete trial at `step` and its final score; None where one of them is missing."""
     features = features_of(trial.intermediate_values, step, sign)
     if features is None or trial.value is None or not math.isfinite(trial.value):
         return None

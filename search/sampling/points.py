@@ -1,4 +1,4 @@
-"""Points of a search space: whether two are equal, which are taken already, and those that are still left."""
+"""Points of a search space: equality, enumeration, and a sampler that proposes untried ones."""
 
 import itertools
 import math
@@ -14,19 +14,21 @@ from optuna.trial import FrozenTrial, TrialState
 Distributions = Mapping[str, BaseDistribution]
 Key = tuple[float, ...]
 
-# The largest space that is listed point by point.
-MAX_LISTED = 20_000
+# The size of the largest space that is enumerated.
+MAX_ENUMERATED = 20_000
+DRAWS, RANDOM_DRAWS = 4, 200
+Accept = Callable[[Mapping[str, Any]], bool]
 
 
 def key_of(params: Mapping[str, Any], distributions: Distributions) -> Key | None:
-    """What equal points have in common; None for a point that lacks a parameter."""
+    """Return a key that is the same for equal points; None for a point that lacks a parameter."""
     if any(name not in params for name in distributions):
         return None
     return tuple(distributions[name].to_internal_repr(params[name]) for name in sorted(distributions))
 
 
 def taken(trials: Sequence[FrozenTrial], distributions: Distributions) -> frozenset[Key]:
-    """The points of all trials that ran, run or wait to."""
+    """Return the keys of the points of all `trials`, in any state."""
     keys = set()
     for trial in trials:
         fixed = trial.system_attrs.get("fixed_params", {}) if trial.state == TrialState.WAITING else {}
@@ -35,13 +37,13 @@ def taken(trials: Sequence[FrozenTrial], distributions: Distributions) -> frozen
 
 
 def n_points(distributions: Distributions) -> int | None:
-    """How many points the space has; None where it has a continuous axis."""
+    """Return the number of points of the space; None where it is infinite, that is, has a continuous axis."""
     sizes = [len(values) if (values := axis(d)) is not None else None for d in distributions.values()]
     return math.prod(size for size in sizes if size is not None) if None not in sizes else None
 
 
 def axis(distribution: BaseDistribution) -> Sequence[Any] | None:
-    """All values of a distribution, in order; None where there is no end of them."""
+    """Return all values of a distribution, in order; None for a continuous one."""
     match distribution:
         case CategoricalDistribution():
             return distribution.choices
@@ -61,10 +63,10 @@ def _n_steps(distribution: FloatDistribution) -> int:
 
 
 def points_at_random(distributions: Distributions, seed: int) -> Iterator[dict[str, Any]]:
-    """Every point of a finite space once, in an order that `seed` decides."""
+    """Yield every point of a finite space once, in a random order."""
     axes = {name: axis(distribution) for name, distribution in distributions.items()}
     total = n_points(distributions)
-    assert total is not None, "only a finite space can be listed"
+    assert total is not None, "only a finite space can be enumerated"
     for number in np.random.default_rng(seed).permutation(total):
         rest, point = int(number), {}
         for name, values in axes.items():
@@ -74,18 +76,18 @@ def points_at_random(distributions: Distributions, seed: int) -> Iterator[dict[s
         yield point
 
 
-def any_left(distributions: Distributions, accept: Callable[[Mapping[str, Any]], bool]) -> bool:
-    """Whether a space has an acceptable point still; one that is infinite or too large to list always has."""
+def any_left(distributions: Distributions, accept: Accept) -> bool:
+    """Return whether `accept` is true for a point of the space; True for a space that is not enumerated."""
     size = n_points(distributions)
-    if size is None or size > MAX_LISTED:
+    if size is None or size > MAX_ENUMERATED:
         return True
     return any(accept(point) for point in points_at_random(distributions, 0))
 
 
 def some_points(distributions: Distributions, n: int) -> Iterator[dict[str, Any]]:
-    """Up to n points of any space, the same ones every time."""
+    """Yield up to `n` random points of any space, the same in every call."""
     size = n_points(distributions)
-    if size is not None and size <= MAX_LISTED:
+    if size is not None and size <= MAX_ENUMERATED:
         yield from itertools.islice(points_at_random(distributions, 0), n)
         return
     rng = np.random.default_rng(0)
@@ -103,16 +105,12 @@ def _draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
     return float(rng.uniform(distribution.low, distribution.high))
 
 
-Accept = Callable[[Mapping[str, Any]], bool]
-DRAWS, RANDOM_DRAWS = 4, 200
-
-
 class UntriedPoints(optuna.samplers.BaseSampler):
-    """Proposes whole points of a known space, drawn again while `accept` refuses them.
+    """A sampler that draws whole points from `inner`, and draws again while `accept` is false.
 
-    The space is known before the first trial, so `inner` need not guess it from trials that went before. A point is
-    asked of `inner` a few times; then, or at once where `listed`, any acceptable point of a finite space is taken,
-    or a random one of an infinite space. Where nothing is accepted the last draw is proposed all the same.
+    The space is given, so `inner` does not infer it from earlier trials. After DRAWS draws of `inner`, or at once if
+    `enumerated`, a finite space is enumerated in a random order, and an infinite one is sampled at random. If `accept`
+    is false for all points, the last one is proposed.
     """
 
     def __init__(
@@ -122,13 +120,13 @@ class UntriedPoints(optuna.samplers.BaseSampler):
         seed: int,
         accept: Accept,
         *,
-        listed: bool = False,
+        enumerated: bool = False,
     ) -> None:
         self._inner = inner
         self._distributions = distributions
         self._seed = seed
         self._accept = accept
-        self._listed = listed
+        self._enumerated = enumerated
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {name: d for name, d in self._distributions.items() if not d.single()}
@@ -147,11 +145,11 @@ class UntriedPoints(optuna.samplers.BaseSampler):
     def _draws(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Iterator[dict[str, Any]]:
-        if not self._listed:
+        if not self._enumerated:
             for _ in range(DRAWS):
                 yield self._draw(self._inner, study, trial, search_space)
         size = n_points(search_space)
-        if size is not None and size <= MAX_LISTED:
+        if size is not None and size <= MAX_ENUMERATED:
             yield from points_at_random(search_space, self._seed)
             return
         random = optuna.samplers.RandomSampler(seed=self._seed)
@@ -165,10 +163,10 @@ class UntriedPoints(optuna.samplers.BaseSampler):
         trial: FrozenTrial,
         search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
-        able = search_space
-        if isinstance(sampler, optuna.samplers.CmaEsSampler):  # moves through numbers only
-            able = {n: d for n, d in search_space.items() if not isinstance(d, CategoricalDistribution)}
-        point = sampler.sample_relative(study, trial, able)
+        relative = search_space
+        if isinstance(sampler, optuna.samplers.CmaEsSampler):  # supports numbers only
+            relative = {n: d for n, d in search_space.items() if not isinstance(d, CategoricalDistribution)}
+        point = sampler.sample_relative(study, trial, relative)
         return {
             name: point[name] if name in point else sampler.sample_independent(study, trial, name, distribution)
             for name, distribution in search_space.items()
@@ -186,7 +184,7 @@ class UntriedPoints(optuna.samplers.BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
         with warnings.catch_warnings():
-            # infeasible trials are told pruned, and that every sampler heeds
+            # Optuna warns that a sampler ignores constraints; infeasible trials are pruned, which every sampler knows
             warnings.filterwarnings("ignore", message="Constraints have been set")
             self._inner.after_trial(study, trial, state, values)
 

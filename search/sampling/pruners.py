@@ -1,4 +1,4 @@
-"""Pruners of our own, for any Optuna study: they read complete trials and the one they judge, and write nothing."""
+"""The pruners that a study file can choose by name, two of our own among them, and faster ones for a FastStorage."""
 
 import abc
 import copy
@@ -15,7 +15,7 @@ from optuna.pruners import BasePruner, MedianPruner, PatientPruner, PercentilePr
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.sampling.forecast import LEAST_KNOWN, N_NEAR, CurveTable, best_by, features_of, forecast
+from search.sampling.forecast import MIN_TRIALS, N_NEAR, CurveTable, best_by, features_of, forecast
 from search.storage.fast.storage import FastStorage
 from search.storage.optuna_private import is_first_in_interval_step
 from search.trials import sign_of
@@ -23,10 +23,14 @@ from search.trials import sign_of
 
 @dataclass(frozen=True, slots=True)
 class PrunerSpec:
-    """name: see PRUNERS. startup_trials: complete trials before anything is pruned; warmup_epochs: epochs that are
-    never pruned; percentile: the best share kept (percentile); reduction_factor: one in so many goes on (hyperband,
-    halving); patience: epochs without progress (patient, which then asks the median); leaders: the best trials that a
-    trial is held against (leaders); chance: to become the best, below which a trial ends (forecast)."""
+    """A pruner in a study file.
+
+    name: see PRUNERS. startup_trials: number of complete trials before anything is pruned. warmup_epochs: number of
+    first epochs that are never pruned. percentile: share of the best that is kept, in percent (percentile).
+    reduction_factor: one of so many trials is continued (hyperband, halving). patience: number of epochs without
+    progress before the median decides (patient). leaders: number of best trials that a trial is compared with
+    (leaders). chance: probability of becoming the best trial, below which a trial is pruned (forecast).
+    """
 
     name: Literal["hyperband", "median", "percentile", "halving", "patient", "leaders", "forecast", "none"] = "forecast"
     startup_trials: int = 5
@@ -45,12 +49,14 @@ class PrunerSpec:
         if self.leaders < 1:
             raise ValueError(f"leaders is {self.leaders}; at least 1 is needed")
         if not 0 <= self.chance < 1:
-            raise ValueError(f"chance is {self.chance}; from 0 (nothing is pruned) to below 1 is needed, 0.05 say")
+            raise ValueError(f"chance is {self.chance}; from 0 (nothing is pruned) to below 1 is needed, e.g. 0.05")
 
 
 class PrunerOfComplete(optuna.pruners.BasePruner, abc.ABC):
-    """Decides from complete trials and the one it judges; nothing before `startup_trials` trials are complete, nor in
-    the first `warmup_epochs` epochs."""
+    """A pruner that compares a trial with complete ones.
+
+    It prunes nothing before `startup_trials` trials are complete, nor in the first `warmup_epochs` epochs.
+    """
 
     def __init__(self, startup_trials: int, warmup_epochs: int) -> None:
         self._startup_trials = startup_trials
@@ -60,27 +66,24 @@ class PrunerOfComplete(optuna.pruners.BasePruner, abc.ABC):
         return self.prune_given(study, trial, lambda: study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 
     def prune_given(self, study: optuna.Study, trial: FrozenTrial, read: Callable[[], Sequence[FrozenTrial]]) -> bool:
-        """The same with complete trials read by `read`."""
+        """Return whether to prune `trial`. read: returns the complete trials; called only if they are needed."""
         step = trial.last_step
         if step is None or step < self._warmup_epochs:
             return False
         complete = read()
-        return len(complete) >= self._startup_trials and self._ends(study, trial, step, complete)
+        return len(complete) >= self._startup_trials and self._is_behind(study, trial, step, complete)
 
     @abc.abstractmethod
-    def _ends(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
-        """Whether `trial`, which reported `step` last, should end, past all warm-ups."""
+    def _is_behind(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
+        """Return whether to prune `trial`, whose last report was at `step`, after all warm-ups."""
 
 
 class LeadersPruner(PrunerOfComplete):
-    """Ends a trial that lags behind the best trials as they were at the same epoch.
+    """A pruner that ends a trial that is worse than the leaders were at the same epoch.
 
-    The bar at an epoch is what the worst of the `n_leaders` best complete trials had reached by then, each by its best
-    report so far. So a slow starter is spared as soon as one of the leaders started as slowly, and towards the end
-    whoever will not join the leaders is stopped. A median asks how a trial ranks at this epoch among all, leaders
-    and others, and keeps half; this asks what the leaders were like.
-
-    Nothing is pruned before `startup_trials` trials are complete, nor in the first `warmup_epochs` epochs.
+    The leaders are the `n_leaders` best complete trials. A trial is pruned if its best score so far is below that of
+    every leader at this epoch. A slow starter therefore continues if a leader also started slowly. In contrast, the
+    median pruner compares a trial with all others at this epoch, whatever their final scores.
     """
 
     def __init__(self, n_leaders: int, startup_trials: int, warmup_epochs: int) -> None:
@@ -89,43 +92,41 @@ class LeadersPruner(PrunerOfComplete):
         super().__init__(max(1, startup_trials), warmup_epochs)
         self._n_leaders = n_leaders
 
-    def _ends(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
+    def _is_behind(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
         sign = sign_of(study.direction)
-        leaders = heapq.nlargest(self._n_leaders, complete, key=lambda one: sign * float(one.value or 0.0))
-        reached = [best_by(one.intermediate_values, step, sign) for one in leaders]
-        bar = min((one for one in reached if not math.isnan(one)), default=-math.inf)
-        mine = best_by(trial.intermediate_values, step, sign)
-        return math.isnan(mine) or mine < bar
+        leaders = heapq.nlargest(self._n_leaders, complete, key=lambda leader: sign * float(leader.value or 0.0))
+        scores = [best_by(leader.intermediate_values, step, sign) for leader in leaders]
+        bound = min((score for score in scores if not math.isnan(score)), default=-math.inf)
+        best = best_by(trial.intermediate_values, step, sign)
+        return math.isnan(best) or best < bound
 
 
 class ForecastPruner(PrunerOfComplete):
-    """Ends a trial whose chance to beat the best complete one is below `chance`.
+    """A pruner that ends a trial whose probability of beating the best complete one is below `chance`.
 
-    How its end is forecast stands in search.sampling.forecast: few trials, or one unlike all, give wide limits and no
-    pruning. A trial that leads all complete ones at this epoch goes on whatever the forecast.
-
-    Nothing is pruned before `startup_trials` trials are complete, nor in the first `warmup_epochs` epochs.
+    The final score is forecast by search.sampling.forecast. With few trials, or a trial unlike all others, its error is
+    large and nothing is pruned. A trial that is better than all complete ones at this epoch is never pruned.
     """
 
     def __init__(self, chance: float, startup_trials: int, warmup_epochs: int, n_near: int = N_NEAR) -> None:
         super().__init__(startup_trials, warmup_epochs)
         self._chance = chance
         self._n_near = n_near
-        self._known: dict[tuple[str, int], CurveTable] = {}  # by study and step
+        self._tables: dict[tuple[str, int], CurveTable] = {}  # by study and step
 
-    def _ends(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
+    def _is_behind(self, study: optuna.Study, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]) -> bool:
         sign = sign_of(study.direction)
         now = features_of(trial.intermediate_values, step, sign)
         if now is None:
             return True
-        known = self._known.setdefault((study.study_name, step), CurveTable(step, sign)).with_all(complete)
-        if len(known) < max(self._startup_trials, LEAST_KNOWN) or now[1] >= known[:, 1].max():
+        table = self._tables.setdefault((study.study_name, step), CurveTable(step, sign)).with_all(complete)
+        if len(table) < max(self._startup_trials, MIN_TRIALS) or now[1] >= table[:, 1].max():
             return False
-        return forecast(now, known, self._n_near).chance_of(float(known[:, -1].max())) < self._chance
+        return forecast(now, table, self._n_near).chance_of(float(table[:, -1].max())) < self._chance
 
 
 def build_pruner(spec: PrunerSpec, epochs: int) -> optuna.pruners.BasePruner:
-    """The pruner of a study whose trials report after each of `epochs` epochs."""
+    """Build the pruner of a study whose trials report after each of `epochs` epochs."""
     return PRUNERS[spec.name](spec, epochs)
 
 
@@ -183,8 +184,9 @@ PRUNERS: dict[str, Callable[[PrunerSpec, int], optuna.pruners.BasePruner]] = {
 
 
 def quick(pruner: BasePruner) -> BasePruner:
-    """The pruner that decides as `pruner` does, quicker on a FastStorage where there is such a one: for the median, a
-    percentile, patience with either, and our own. Else `pruner` itself.
+    """Return a pruner with the same decisions as `pruner` that is faster on a FastStorage; `pruner` where none exists.
+
+    Faster ones exist for Optuna's median, percentile and patient pruners, and for our own.
     """
     if isinstance(pruner, PrunerOfComplete):
         return QuickOfComplete(pruner)
@@ -199,61 +201,58 @@ def quick(pruner: BasePruner) -> BasePruner:
 
 
 class QuickPercentile(BasePruner):
-    """Optuna's PercentilePruner (of which its MedianPruner is one) in the time of a look-up.
+    """A PercentilePruner or MedianPruner of Optuna's, with the sorted reports that a FastStorage keeps.
 
-    Each complete trial's reports are taken in once; then a decision reads what has changed since the last one, or
-    nothing where the report just told has brought it along. Elsewhere than on a FastStorage, and for a study that
-    shows a part of its trials, the pruner that it was made from decides.
+    The reports of each complete trial are read once. A decision then reads only the changes since the last one, or
+    nothing if set_trial_intermediate_value has just read them. On other storages, and for a study that shows only some
+    of its trials, Optuna's pruner decides.
     """
 
-    def __init__(self, stock: PercentilePruner) -> None:
-        self.stock = stock
+    def __init__(self, pruner: PercentilePruner) -> None:
+        self.pruner = pruner
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether `trial` should end. One statement at most, but for the first time."""
-        storage = study._storage
+        """Return whether to prune `trial`. Executes one SQL statement at most, except in the first call."""
+        storage, pruner = study._storage, self.pruner
         if type(study) is not Study or not isinstance(storage, FastStorage):
-            return self.stock.prune(study, trial)
-        its, step = self.stock, trial.last_step
-        if step is None or step < its._n_warmup_steps:
+            return pruner.prune(study, trial)
+        step, warmup = trial.last_step, pruner._n_warmup_steps
+        if step is None or step < warmup:
             return False
-        if not is_first_in_interval_step(
-            step, trial.intermediate_values.keys(), its._n_warmup_steps, its._interval_steps
-        ):
+        if not is_first_in_interval_step(step, trial.intermediate_values.keys(), warmup, pruner._interval_steps):
             return False
         maximize = study.direction == StudyDirection.MAXIMIZE
         with storage.rungs(study._study_id) as rungs:
             n_trials = len(rungs.trials)
-            if n_trials == 0 or n_trials < its._n_startup_trials:
+            if n_trials == 0 or n_trials < pruner._n_startup_trials:
                 return False
             best = _best(trial.intermediate_values.values(), maximize)
             if math.isnan(best):
                 return True
-            if rungs.n_at(step) < its._n_min_trials:
+            if rungs.n_at(step) < pruner._n_min_trials:
                 return False
-            bound = rungs.percentile(step, 100 - its._percentile if maximize else its._percentile)
+            bound = rungs.percentile(step, 100 - pruner._percentile if maximize else pruner._percentile)
         if math.isnan(bound):
             return False
         return best < bound if maximize else best > bound
 
 
 class QuickOfComplete(BasePruner):
-    """A pruner that decides from complete trials, spared the statement that asks for them where the report just told
-    has brought them along."""
+    """A PrunerOfComplete that reads no trials if set_trial_intermediate_value of a FastStorage has just read them."""
 
-    def __init__(self, plain: PrunerOfComplete) -> None:
-        self.plain = plain
+    def __init__(self, pruner: PrunerOfComplete) -> None:
+        self.pruner = pruner
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether `trial` should end. One statement at most, but where trials have ended since."""
+        """Return whether to prune `trial`. Executes one SQL statement at most, except after trials have ended."""
         storage = study._storage
         if type(study) is not Study or not isinstance(storage, FastStorage):
-            return self.plain.prune(study, trial)
-        return self.plain.prune_given(study, trial, lambda: storage.complete_trials(study._study_id))
+            return self.pruner.prune(study, trial)
+        return self.pruner.prune_given(study, trial, lambda: storage.complete_trials(study._study_id))
 
 
 def _best(values: Iterable[float], maximize: bool) -> float:
-    """The best of `values` that is a number; NaN where there is none."""
+    """Return the best of `values` that is not NaN; NaN where there is none."""
     numbers = [value for value in values if not math.isnan(value)]
     if not numbers:
         return math.nan

@@ -1,4 +1,4 @@
-"""Samplers and pruners by name: the two tables a study file chooses from."""
+"""The samplers that a study file can choose by name."""
 
 import math
 import warnings
@@ -9,16 +9,19 @@ from typing import Any, Literal
 import optuna
 
 from search.sampling.imputed import ImputedSampler
-from search.sampling.points import MAX_LISTED, Accept, Distributions, UntriedPoints, axis
+from search.sampling.points import MAX_ENUMERATED, Accept, Distributions, UntriedPoints, axis
 from training.errors import ConfigError
 
-GP_SLOTS = 200  # an ask of a Gaussian process takes tens of milliseconds at 100 trials and seconds at 1,000
+GP_SLOTS = 200  # the Gaussian process takes tens of milliseconds a trial at 100 trials, and seconds at 1,000
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerSpec:
-    """name: see SAMPLERS. startup_trials: random trials before the sampler trusts its model (tpe, gp, cmaes; auto's
-    Gaussian process takes half as many)."""
+    """A sampler in a study file.
+
+    name: see SAMPLERS. startup_trials: number of random trials before the sampler uses its model (tpe, gp, cmaes; the
+    Gaussian process of auto takes half as many).
+    """
 
     name: Literal["auto", "tpe", "random", "qmc", "gp", "cmaes", "grid"] = "auto"
     startup_trials: int = 10
@@ -31,14 +34,14 @@ class SamplerSpec:
 def build_sampler(
     spec: SamplerSpec, distributions: Distributions, seed: int, slot: int, accept: Accept = lambda point: True
 ) -> optuna.samplers.BaseSampler:
-    """The sampler for one trial of a study on `distributions`, proposing points that `accept` lets pass.
+    """Build the sampler for the trial in `slot`, which proposes points for which `accept` is true.
 
-    Its draws follow from (study seed, slot), so no two workers draw alike.
+    seed: the study's. The random numbers follow from (seed, slot), so that no two workers draw the same ones.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         inner = SAMPLERS[spec.name](spec, seed, slot)
-    return UntriedPoints(inner, distributions, _mixed(seed, slot), accept, listed=spec.name == "grid")
+    return UntriedPoints(inner, distributions, _mixed(seed, slot), accept, enumerated=spec.name == "grid")
 
 
 def _mixed(seed: int, slot: int) -> int:
@@ -54,12 +57,12 @@ def _random(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSamp
 
 
 def _qmc(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
-    # one scrambled sequence for the study; which point of it comes next is kept in the storage
+    # one scrambled sequence for the study; the storage has the index of its next point
     return optuna.samplers.QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)
 
 
 def _gp(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
-    # pruned trials, of which it would not hear, are shown to it with the ends that are forecast for them
+    # Optuna's GPSampler ignores pruned trials, so their final scores are imputed
     return ImputedSampler(optuna.samplers.GPSampler(n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot)))
 
 
@@ -70,15 +73,18 @@ def _cmaes(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampl
 
 
 def _auto(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
-    """The Gaussian process and TPE in turn: the one is sooner near the best, the other stays stuck less often. By the
-    time that the first grows slow a search goes on around its best points, which TPE does as well."""
+    """Alternate between TPE and the Gaussian process, and use TPE only from GP_SLOTS on.
+
+    The Gaussian process finds good points sooner, and TPE is stuck less often. With many trials the Gaussian process is
+    slow, and both refine the best points equally well.
+    """
     if slot % 2 == 0 or slot >= GP_SLOTS:
         return _tpe(spec, seed, slot)
     return _gp(replace(spec, startup_trials=max(1, spec.startup_trials // 2)), seed, slot)
 
 
 def grid_axes(distributions: Distributions, where: str) -> dict[str, list[Any]]:
-    """The values of each axis of a grid. Raises ConfigError for an axis without end, and for a grid too large."""
+    """Return name -> values of each axis of a grid. Raises ConfigError for a continuous axis or too large a grid."""
     axes: dict[str, list[Any]] = {}
     for name, distribution in distributions.items():
         values = axis(distribution)
@@ -88,14 +94,14 @@ def grid_axes(distributions: Distributions, where: str) -> dict[str, list[Any]]:
             )
         axes[name] = list(values)
     size = math.prod(map(len, axes.values()))
-    if size > MAX_LISTED:
+    if size > MAX_ENUMERATED:
         raise ConfigError(
-            f"{where}: sampler grid: {size:,} points, at most {MAX_LISTED:,} are allowed; fix or narrow a parameter"
+            f"{where}: sampler grid: {size:,} points, at most {MAX_ENUMERATED:,} are allowed; fix or narrow a parameter"
         )
     return axes
 
 
-# A grid has no sampler of Optuna's: its GridSampler repeats points that other workers are still running.
+# For a grid UntriedPoints enumerates the space. Optuna's GridSampler repeats points that other workers are running.
 SAMPLERS: dict[str, Callable[[SamplerSpec, int, int], optuna.samplers.BaseSampler]] = {
     "auto": _auto,
     "tpe": _tpe,

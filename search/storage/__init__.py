@@ -1,4 +1,5 @@
-"""The database: opening it, locks, retries, our own tables and their upgrade. Imports errors and trials only.
+"""The database: engines and storages, locks, retries, our own tables and their upgrade.
 
-optuna_private.py has every private name of Optuna. A new table or column goes into tables.py and upgrade.py.
+May import errors and trials only. optuna_private.py has all private names of Optuna. A new table or column goes into
+tables.py, with a new SCHEMA_VERSION.
 """

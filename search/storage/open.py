@@ -1,4 +1,4 @@
-"""The one function that opens any storage URL the right way, and the schema behind it."""
+"""Open a database: Optuna's storage and engines for our own tables, with settings for many concurrent workers."""
 
 import contextlib
 import importlib.util
@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ from search.storage.fast.storage import FastStorage
 from search.storage.locks import exclusive
 from search.storage.tables import create_tables
 
-# The types of proc_pid_mountinfo(5) that other machines may write to at the same time.
+# File systems, as proc_pid_mountinfo(5) names their types, to which other machines may write at the same time.
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "ncpfs", "afs", "coda", "9p", "ceph", "lustre", "gpfs"}
     | {"beegfs", "orangefs", "pvfs2", "ocfs2", "gfs", "gfs2", "glusterfs", "davfs", "moosefs", "panfs", "wekafs"}
@@ -35,9 +35,9 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 
 def file_system(mountinfo: str, path: PurePosixPath) -> str:
-    """The type of the file system that the absolute `path` is on, "" where mountinfo (proc(5)) does not say.
+    """Return the type of the file system of the absolute `path`; "" where mountinfo (proc(5)) has none.
 
-    Of several mounts at one place the last one counts: it hides the others.
+    The last of several mounts at the same point counts, for it hides the others.
     """
     found, depth = "", -1
     for line in mountinfo.splitlines():
@@ -52,12 +52,12 @@ def file_system(mountinfo: str, path: PurePosixPath) -> str:
 
 
 def is_network(kind: str) -> bool:
-    """Whether file systems of this type are shared over a network; FUSE counts, but for those known to be local."""
+    """Return whether file systems of this type are shared over a network. FUSE counts, except for known local ones."""
     return kind in NETWORK or (kind.startswith("fuse.") and kind not in FUSE_ON_DISK)
 
 
 def network_file_system(path: Path) -> str:
-    """The type of network file system that `path` is on; "" for a local one, or where there is no /proc to tell."""
+    """Return the type of the network file system of `path`; "" for a local one, or without /proc."""
     try:
         mountinfo = MOUNTS.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -67,45 +67,45 @@ def network_file_system(path: Path) -> str:
 
 
 IDLE_S = 5.0
-FRESH_S = 1.0  # a connection used so recently is taken to live
+FRESH_S = 1.0  # a connection used so recently is not tested again
 
 
 @dataclass(slots=True, eq=False)
-class _Watch:
-    """When the engine's connections were last used, and whether somebody looks."""
+class _Usage:
+    """used_s: when a connection was last used (time.monotonic). scheduled: whether a check is scheduled."""
 
     used_s: float = 0.0
-    looking: bool = False
+    scheduled: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def close_when_idle(engine: Engine, idle_s: float = IDLE_S) -> None:
-    """Close the connections that the engine's pool keeps once none was used for idle_s.
+    """Close the connections in the engine's pool when none has been used for idle_s seconds.
 
-    A connection that was kept unused for more than FRESH_S is asked whether it lives before it is used again, so that
-    a server's restart in between goes unnoticed.
+    A connection that was unused for more than FRESH_S seconds is tested with a ping before it is used again, and
+    replaced if the server has closed it.
     """
-    watch = _Watch()
+    usage = _Usage()
 
-    def look() -> None:
-        with watch.lock:
-            rest_s = watch.used_s + idle_s - time.monotonic()
-            watch.looking = rest_s > 0 or engine.pool.checkedout() > 0  # type: ignore[attr-defined]
-        if watch.looking:
-            _later(max(rest_s, idle_s / 5), look)
+    def check() -> None:
+        with usage.lock:
+            rest_s = usage.used_s + idle_s - time.monotonic()
+            usage.scheduled = rest_s > 0 or engine.pool.checkedout() > 0  # type: ignore[attr-defined]
+        if usage.scheduled:
+            _schedule(max(rest_s, idle_s / 5), check)
         else:
-            engine.pool.dispose()  # the engine's own dispose would change pools under whoever connects just now
+            engine.pool.dispose()  # engine.dispose() would replace the pool while another thread connects
 
     @event.listens_for(engine, "checkin")
-    def _used(connection: Any, record: Any) -> None:
-        with watch.lock:
-            watch.used_s = record.info["used_s"] = time.monotonic()
-            begin, watch.looking = not watch.looking, True
-        if begin:
-            _later(idle_s, look)
+    def _on_checkin(connection: Any, record: Any) -> None:
+        with usage.lock:
+            usage.used_s = record.info["used_s"] = time.monotonic()
+            schedule, usage.scheduled = not usage.scheduled, True
+        if schedule:
+            _schedule(idle_s, check)
 
     @event.listens_for(engine, "checkout")
-    def _lives(connection: Any, record: Any, proxy: Any) -> None:
+    def _on_checkout(connection: Any, record: Any, proxy: Any) -> None:
         used_s = record.info.get("used_s")
         if used_s is not None and time.monotonic() - used_s > FRESH_S:
             try:
@@ -116,7 +116,8 @@ def close_when_idle(engine: Engine, idle_s: float = IDLE_S) -> None:
                 raise DisconnectionError
 
 
-def _later(after_s: float, call: Any) -> None:
+def _schedule(after_s: float, call: Callable[[], None]) -> None:
+    """Call a function after after_s seconds, in a thread that does not keep the process alive."""
     timer = threading.Timer(after_s, call)
     timer.daemon = True
     timer.start()
@@ -128,12 +129,12 @@ BUSY_S = 60
 
 
 def storage_url(option: str | None) -> str:
-    """The URL to use: the option, else DRIVEBEAT_STORAGE, else studies.db in the working directory."""
+    """Return the URL to use: the option, else DRIVEBEAT_STORAGE, else studies.db in the working directory."""
     return option or os.environ.get("DRIVEBEAT_STORAGE") or DEFAULT_URL
 
 
 def masked(url: str) -> str:
-    """`url` with *** for its password, wherever it stands."""
+    """Return `url` with *** for passwords, also in its query."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -143,16 +144,16 @@ def masked(url: str) -> str:
 
 
 def open_storage(url: str, *, fast: bool = True) -> BaseStorage:
-    """Optuna's storage on `url`, its schema and ours made if need be: our own (search.storage.fast.storage) on
-    PostgreSQL and SQLite; without `lean`, and on MySQL and MariaDB, Optuna's RDBStorage behind its cache of finished
-    trials.
+    """Open a storage for Optuna on `url`, and create Optuna's and our tables where they are missing.
 
-    SQLite: WAL, a busy timeout and immediate transactions, without which parallel workers run trials twice.
-    Raises StorageError in one line for a URL that is none, a database that does not answer, or a schema of another
-    version, with the command that upgrades it.
+    fast: use a FastStorage on PostgreSQL and SQLite. Otherwise, and on MySQL and MariaDB, it is Optuna's RDBStorage
+    with its cache of finished trials. On SQLite, WAL, a busy timeout and immediate transactions are set, without which
+    parallel workers run trials twice.
+
+    Raises StorageError for an invalid URL, an unavailable database, or tables of another version.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own lines say what Optuna's would
-    with explained(url), opening(url):
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own log has what Optuna's would
+    with explained(url), explained_on_open(url):
         engine = open_engine(url)
         options = engine_options(url)
         with exclusive(engine, "schema"):
@@ -170,23 +171,23 @@ def open_storage(url: str, *, fast: bool = True) -> BaseStorage:
 
 
 def _checked(url: str, options: dict[str, object]) -> RDBStorage:
-    """Optuna's storage with its tables made. Raises StorageError where they are of another version."""
+    """Return Optuna's storage, with its tables created. Raises StorageError where they are of another version."""
     try:
         return RDBStorage(driver_url(url), engine_kwargs=options)
     except RuntimeError as error:
         if "compatible with the table schema" not in str(error):
             raise
-        made = str(error).partition("(set up by ")[2].partition(")")[0] or "another optuna"
+        version = str(error).partition("(set up by ")[2].partition(")")[0] or "another optuna"
         older = "storage upgrade" in str(error)
         hint = "stop all workers, then run: drivebeat storage upgrade" if older else "pip install -U optuna"
         raise StorageError(
-            f"storage {masked(url)}: its tables are of {made}, this is optuna {optuna.__version__}; {hint}"
+            f"storage {masked(url)}: its tables are of {version}, this is optuna {optuna.__version__}; {hint}"
         ) from error
 
 
 def open_engine(url: str) -> Engine:
-    """A SQLAlchemy engine for our own tables, tuned like the storage's. Raises StorageError."""
-    with explained(url), opening(url):
+    """Return a SQLAlchemy engine for our own tables, with the settings of open_storage. Raises StorageError."""
+    with explained(url), explained_on_open(url):
         parsed = make_url(driver_url(url))
         _check(parsed)
         engine = sqlalchemy.create_engine(parsed, **engine_options(url))
@@ -195,9 +196,10 @@ def open_engine(url: str) -> Engine:
 
 
 def fast_engine(url: str) -> Engine:
-    """The engine of a FastStorage on a database whose schema is made. On PostgreSQL it keeps one connection while it is
-    in use, and none once it was idle for a few seconds: a trial says things in bursts, and opening a connection
-    costs more than saying them.
+    """Return the engine of a FastStorage, on a database that has its tables.
+
+    On PostgreSQL it keeps one connection, and closes it after IDLE_S seconds without use: a trial writes several times
+    in a row, and opening a connection takes longer than the writes.
     """
     options = engine_options(url)
     if options.pop("poolclass", None) is None:
@@ -208,7 +210,7 @@ def fast_engine(url: str) -> Engine:
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=-1,
-            pool_reset_on_return=None,  # nothing is left open: autocommit, or a transaction that ends with its block
+            pool_reset_on_return=None,  # no transaction is open then: autocommit, or a block that ends its transaction
             isolation_level="AUTOCOMMIT",
             **options,
         )
@@ -220,7 +222,7 @@ def fast_engine(url: str) -> Engine:
 
 
 def _plan_once(connection: Any, record: object) -> None:
-    """Planning the lean storage's statements takes PostgreSQL longer than doing them, and one plan serves them all."""
+    """Make PostgreSQL keep one generic plan a statement, for planning takes longer than executing them."""
     with connection.cursor() as cursor:
         cursor.execute("SET plan_cache_mode = force_generic_plan")
     connection.commit()
@@ -228,7 +230,7 @@ def _plan_once(connection: Any, record: object) -> None:
 
 @contextlib.contextmanager
 def explained(url: str) -> Iterator[None]:
-    """Turn errors of the database at `url` into one line that says what to do."""
+    """Raise StorageError, with a hint what to do, for an error of the database at `url` in the block."""
     try:
         yield
     except ArgumentError as error:
@@ -240,8 +242,8 @@ def explained(url: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opening(url: str) -> Iterator[None]:
-    """The same for what only opening meets: a missing driver, a lock file that cannot be had."""
+def explained_on_open(url: str) -> Iterator[None]:
+    """Raise StorageError for errors that occur only while a database is opened: a missing driver, a lock file."""
     try:
         yield
     except ImportError as error:
@@ -254,13 +256,14 @@ def opening(url: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The driver's own words, which SQLAlchemy and Optuna wrap."""
+    """Return the driver's message, without what SQLAlchemy and Optuna add."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     words = " ".join(str(getattr(cause, "orig", None) or cause).split())
     return words.removesuffix(".")[:200]
 
 
 def _check(url: sqlalchemy.URL) -> None:
+    """Raise StorageError for a database that is not supported, or a SQLite file that cannot be shared."""
     backend = url.get_backend_name()
     if backend not in ("sqlite", "postgresql", "mysql"):
         raise StorageError(f"storage {masked(str(url))}: {backend} is not supported; {EXAMPLES}")
@@ -283,29 +286,31 @@ def _check(url: sqlalchemy.URL) -> None:
 
 
 def driver_url(url: str) -> str:
-    """`url` with its driver: postgresql:// means psycopg 3 (SQLAlchemy's own default would be psycopg2), mysql:// and
-    mariadb:// whichever of PyMySQL and mysqlclient is installed. Raises ArgumentError, ImportError.
+    """Return `url` with the name of its driver.
+
+    postgresql:// stands for psycopg 3 (SQLAlchemy's default is psycopg2), mysql:// and mariadb:// for PyMySQL or
+    mysqlclient, whichever is installed. Raises ArgumentError, ImportError.
     """
     try:
         parsed = make_url(url)
-    except ValueError as error:  # a port that is no number
+    except ValueError as error:  # the port is not a number
         raise ArgumentError(str(error)) from error
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() in ("mysql", "mariadb"):
-        # MariaDB too is "mysql" from here on: Optuna asks for that name where the two speak alike
+        # "mysql" for MariaDB too, for Optuna compares the name where both need the same SQL
         driver = parsed.drivername.partition("+")[2] or _mysql_driver()
         parsed = parsed.set(drivername=f"mysql+{driver}")
     return parsed.render_as_string(hide_password=False)
 
 
 def _refuse_ascii(engine: Engine, connection: object, record: object) -> None:
-    """A database that knows no encoding hands out bytes for texts. Raises StorageError."""
-    info = getattr(connection, "info", None)  # psycopg's
+    """Raise StorageError for a PostgreSQL database without an encoding, which returns bytes for texts."""
+    info = getattr(connection, "info", None)  # of psycopg
     if info is not None and info.parameter_status("server_encoding") == "SQL_ASCII":
         name = engine.url.database
         raise StorageError(
-            f"storage {masked(str(engine.url))}: its encoding is SQL_ASCII, UTF8 is needed; make another database: "
+            f"storage {masked(str(engine.url))}: its encoding is SQL_ASCII, UTF8 is needed; create another database: "
             f"createdb --encoding=UTF8 --template=template0 {name}_utf8"
         )
 
@@ -318,17 +323,21 @@ def _mysql_driver() -> str:
 
 
 def engine_options(url: str) -> dict[str, object]:
+    """Return the arguments of create_engine for `url`."""
     if make_url(driver_url(url)).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_S}}
-    # Many workers, few statements each: a connection for each transaction, none idle between. The default pool would
-    # keep two a worker, which 50 workers fill a server of 100 with, and hand out dead ones after a restart.
+    # Many workers execute few statements each, so a connection is opened for each transaction. The default pool keeps
+    # two a worker: 50 workers exhaust a server's 100 connections, and a restart of the server leaves broken ones.
     return {"poolclass": NullPool, "connect_args": {"connect_timeout": 10}}
 
 
 def _tune(engine: Engine, *, transactions: bool = True) -> None:
-    """transactions: begin each at once (SQLite); without, statements are autocommitted."""
+    """Add our settings to an engine. transactions: begin immediate ones (SQLite); False: statements are autocommitted.
+
+    Raises nothing itself; a connection may raise StorageError.
+    """
     if engine.dialect.name == "postgresql":
-        event.listen(engine, "connect", partial(_refuse_ascii, engine), insert=True)  # before SQLAlchemy asks anything
+        event.listen(engine, "connect", partial(_refuse_ascii, engine), insert=True)  # before SQLAlchemy's listener
     if engine.dialect.name != "sqlite":
         return
 
@@ -345,7 +354,7 @@ def _tune(engine: Engine, *, transactions: bool = True) -> None:
         @event.listens_for(engine, "begin")
         def _on_begin(connection: sqlalchemy.Connection) -> None:
             if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-                return  # one statement at a time, which SQLite makes atomic by itself; reading waits for no writer
+                return  # a single statement is atomic, and a read must not wait for a writer
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    engine.dispose()  # connections made before the listeners stood do not count
+    engine.dispose()  # closes connections that were opened without the listeners

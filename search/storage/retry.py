@@ -1,4 +1,4 @@
-"""A database that goes away for a while: try again, keep what is to be told, give up only after a deadline."""
+"""Retry calls while the database is unavailable, until a deadline."""
 
 import time
 from collections.abc import Callable
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 DEADLINE_S = 900.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
-# What PostgreSQL's and MySQL's clients log of a server that is not up yet, is going down, or has no room just now. Not
-# what a wrong URL comes to: an unknown host, user, password or database.
-PASSING = (
+# Parts of the messages of PostgreSQL's and MySQL's clients for a server that is starting, is shutting down, or has no
+# free connection. Messages for a wrong URL (an unknown host, user, password or database) are not among them.
+TRANSIENT_MESSAGES = (
     "connection refused",
-    "no such file or directory",  # of a server's socket
+    "no such file or directory",  # the server's socket
     "starting up",
     "not yet accepting connections",
     "shutting down",
@@ -37,27 +37,27 @@ PASSING = (
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the error says that the database does not answer now, rather than that a statement is wrong."""
+    """Return whether the error is transient: the database is unavailable, and the statement is not at fault."""
     if isinstance(error, StorageInternalError):
         return error.__cause__ is None or is_transient(error.__cause__)
     if isinstance(error, TimeoutError):
         return True
-    if isinstance(error, PendingRollbackError):  # what a session says that lost its connection
+    if isinstance(error, PendingRollbackError):  # raised by a session after it lost its connection
         return True
     if not isinstance(error, DBAPIError):
         return False
     kinds = {kind.__name__ for kind in type(error.orig).__mro__}  # psycopg: AdminShutdown is an OperationalError
-    missing = "no such" in str(error.orig)  # SQLite's word for a table or column that is not there
+    missing = "no such" in str(error.orig)  # SQLite: a table or column is missing
     return error.connection_invalidated or (bool(kinds & {"OperationalError", "InterfaceError"}) and not missing)
 
 
 def is_starting(error: BaseException) -> bool:
-    """Whether the error, or what it was made from, is of a database that may answer soon, and not of a wrong URL.
+    """Return whether the error, or its cause, comes from a database that may be available soon.
 
-    For whoever opens a database: there an unknown host or a wrong password must not be waited out.
+    For calls that open a database: an unknown host or a wrong password must be reported at once.
     """
     if isinstance(error, DBAPIError):
-        return is_transient(error) and any(words in str(error.orig).lower() for words in PASSING)
+        return is_transient(error) and any(part in str(error.orig).lower() for part in TRANSIENT_MESSAGES)
     return error.__cause__ is not None and is_starting(error.__cause__)
 
 
@@ -69,13 +69,14 @@ def retry(
     deadline_s: float = DEADLINE_S,
     check: Callable[[], None] = lambda: None,
 ) -> T:
-    """What `call` returns, tried again with growing pauses while the database is away, as `transient` says of its
-    error.
+    """Call `call` again, after growing pauses, while it raises a transient error; return its result.
 
-    Raises the database's error after deadline_s, and whatever `check`, asked before every new try, ends the waiting
-    with. `call` must bear being done twice.
+    call: must have the same effect if it is called twice. log: takes a line when the first attempt fails and when a
+    later one succeeds. transient: whether an error is transient. check: called before each new attempt; may raise.
+
+    Raises the last error after deadline_s seconds, other errors at once, and what `check` raises.
     """
-    deadline, pause, told = time.monotonic() + deadline_s, FIRST_PAUSE_S, False
+    deadline, pause, logged = time.monotonic() + deadline_s, FIRST_PAUSE_S, False
     while True:
         try:
             result = call()
@@ -83,13 +84,15 @@ def retry(
             if not transient(error) or time.monotonic() > deadline:
                 raise
             check()
-            if not told:
-                words = f"the database does not answer ({type(error).__name__})" if is_transient(error) else str(error)
-                log(f"{words}; trying again for {deadline_s:.0f} s")
-                told = True
+            if not logged:
+                problem = str(error)
+                if is_transient(error):
+                    problem = f"the database does not answer ({type(error).__name__})"
+                log(f"{problem}; trying again for {deadline_s:.0f} s")
+                logged = True
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
         else:
-            if told:
+            if logged:
                 log("the database answers again")
             return result

@@ -1,8 +1,8 @@
-"""Our own tables beside Optuna's, and what is common to all that reads and writes them.
+"""Our own tables in Optuna's database.
 
-studies: budgets. slots: which worker holds which part of a budget, by lease and fencing token (search.queue.slots).
-workers: who is alive, where, at what (search.queue.workers). Times are the database's own, in seconds since 1970, so
-that machines whose clocks differ agree.
+studies: budgets. slots: the trials of a budget, with leases and fencing tokens (search.queue.slots). workers: their
+status and last heartbeat (search.queue.workers). Times are seconds since 1970 by the database's clock, for the clocks
+of machines differ.
 """
 
 from sqlalchemy import (
@@ -26,9 +26,9 @@ from sqlalchemy import (
 
 from search.errors import StorageError
 
-SCHEMA_VERSION = 2  # 2: the slots' index by state, and `reached`
+SCHEMA_VERSION = 2  # 2: the index of slots by state, and their column `reached`
 METADATA = MetaData()
-# MySQL's plain FLOAT has 24 bits: seconds since 1970 to within two minutes.
+# MySQL's FLOAT without a precision has 24 bits, which resolves seconds since 1970 to two minutes.
 REAL = Float(53)
 
 SCHEMA = Table("drivebeat_schema", METADATA, Column("version", Integer, primary_key=True, autoincrement=False))
@@ -55,11 +55,11 @@ SLOTS = Table(
     Column("born", BigInteger),
     Column("trial", Integer),
     Column("outcome", Text),
-    Column("deaths", Integer, nullable=False),  # in a row, none of which an epoch came before
-    Column("beats", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),  # of workers in a row without an epoch between them
+    Column("beats", Integer, nullable=False),  # renewals of the lease
     Column("expires_at", REAL, nullable=False),
-    Column("reached", Integer),  # the newest epoch that was reported when the last worker died
-    # those not finished are few, however long the study: a claim reads these alone
+    Column("reached", Integer),  # the last epoch reported when the previous worker died
+    # a claim reads the unfinished slots, which are few even in a long study
     Index("drivebeat_slots_by_state", "study", "state"),
 )
 
@@ -83,7 +83,7 @@ WORKERS = Table(
 
 
 def create_tables(engine: Engine) -> None:
-    """Make our tables where they are missing. Raises StorageError for tables of another version."""
+    """Create our tables where they are missing. Raises StorageError for tables of another version."""
     METADATA.create_all(engine, checkfirst=True)
     with engine.begin() as connection:
         version = connection.execute(select(func.max(SCHEMA.c.version))).scalar_one()
@@ -97,7 +97,7 @@ def create_tables(engine: Engine) -> None:
 
 
 def set_budget(engine: Engine, study: str, n_trials: int, hours: float | None) -> None:
-    """Enter or change a study's budget."""
+    """Insert or update a study's budget."""
     with engine.begin() as connection:
         row = {"n_trials": n_trials, "hours": hours}
         changed = connection.execute(update(STUDIES).where(STUDIES.c.study == study).values(row))
@@ -106,7 +106,7 @@ def set_budget(engine: Engine, study: str, n_trials: int, hours: float | None) -
 
 
 def database_time(connection: Connection) -> float:
-    """The database's clock, seconds since 1970."""
+    """Return the time by the database's clock, in seconds since 1970."""
     clocks = {
         "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
         "postgresql": "SELECT extract(epoch FROM clock_timestamp())",

@@ -1,4 +1,4 @@
-"""Bringing an older database up to this Drivebeat and Optuna, a copy of it made first."""
+"""Upgrade the tables of an older database to this Drivebeat and Optuna, after a backup."""
 
 import os
 import shutil
@@ -16,23 +16,25 @@ from sqlalchemy.schema import CreateColumn
 from data.files import atomic
 from search.errors import StorageError
 from search.storage.locks import exclusive
-from search.storage.open import driver_url, engine_options, explained, masked, open_engine, opening
+from search.storage.open import driver_url, engine_options, explained, explained_on_open, masked, open_engine
 from search.storage.tables import METADATA, SCHEMA, SCHEMA_VERSION, create_tables
 
-DUMP_LIMIT_S = 3600
+DUMP_TIMEOUT_S = 3600
 
 
 def upgrade(url: str, backup: Path | None, log: Callable[[str], None]) -> Path | None:
-    """Upgrade Optuna's tables and ours to the versions this program needs; the copy made before, in the folder
-    `backup`. None makes no copy. What is up to date already is left as it is, and no copy made.
+    """Upgrade Optuna's tables and ours to the versions that this program needs. No worker may run meanwhile.
 
-    No worker may run meanwhile. Raises StorageError for a database that is not there or newer than this program,
-    and where no copy can be made.
+    backup: folder for a copy of the database, made first; None: make no copy. log: takes a line. Tables that are up to
+    date are neither changed nor copied.
+
+    Returns the path of the copy. Raises StorageError for a database without studies, for tables that are newer than
+    this program, and where no copy can be made.
     """
-    with explained(url), opening(url):
+    with explained(url), explained_on_open(url):
         engine = open_engine(url)
         with exclusive(engine, "schema"):
-            _refuse_strangers(url, engine)
+            _refuse_other_databases(url, engine)
             optunas = RDBStorage(
                 driver_url(url),
                 engine_kwargs=engine_options(url),
@@ -59,23 +61,24 @@ def upgrade(url: str, backup: Path | None, log: Callable[[str], None]) -> Path |
 
 
 def upgrade_tables(engine: Engine) -> None:
-    """Bring our tables to SCHEMA_VERSION. Versions grow only by tables, by columns that may be empty and by indexes, so
-    that whatever is missing can be added to any older version.
+    """Upgrade our tables to SCHEMA_VERSION.
+
+    A new version adds tables, nullable columns or indexes only, so that what is missing can be added to any older one.
     """
     METADATA.create_all(engine, checkfirst=True)
     with engine.begin() as connection:
-        there = inspect(connection)  # not of the engine: a second connection would wait for this one
+        inspector = inspect(connection)  # not of the engine: a second connection would wait for this one
         for table in METADATA.sorted_tables:
-            known = {column["name"] for column in there.get_columns(table.name)}
+            columns = {column["name"] for column in inspector.get_columns(table.name)}
             for column in table.columns:
-                if column.name not in known:
-                    assert column.nullable, f"{table.name}.{column.name} came later, so that it must be nullable"
+                if column.name not in columns:
+                    assert column.nullable, f"{table.name}.{column.name} is of a later version and must be nullable"
                     name = engine.dialect.identifier_preparer.format_table(table)
-                    words = CreateColumn(column).compile(dialect=engine.dialect)
-                    connection.execute(text(f"ALTER TABLE {name} ADD COLUMN {words}"))
-            indexed = {index["name"] for index in there.get_indexes(table.name)}
+                    definition = CreateColumn(column).compile(dialect=engine.dialect)
+                    connection.execute(text(f"ALTER TABLE {name} ADD COLUMN {definition}"))
+            indexes = {index["name"] for index in inspector.get_indexes(table.name)}
             for index in table.indexes:
-                if index.name not in indexed:
+                if index.name not in indexes:
                     index.create(connection)
         connection.execute(SCHEMA.delete())
         connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
@@ -83,7 +86,7 @@ def upgrade_tables(engine: Engine) -> None:
 
 
 def back_up(url: str, folder: Path) -> Path:
-    """A copy of the database in `folder`: SQLite's file, or what pg_dump writes. Raises StorageError."""
+    """Copy the database into `folder`, a SQLite file or the output of pg_dump; return its path. Raises StorageError."""
     parsed = make_url(driver_url(url))
     name = Path(parsed.database or "studies").stem + time.strftime("-%Y%m%d-%H%M%S")
     if parsed.get_backend_name() == "sqlite":
@@ -93,7 +96,7 @@ def back_up(url: str, folder: Path) -> Path:
             closing(sqlite3.connect(str(parsed.database))) as source,
             closing(sqlite3.connect(temporary)) as target,
         ):
-            source.backup(target)  # whole even while others write, and with what the write-ahead log holds
+            source.backup(target)  # consistent while others write, and includes the write-ahead log
         return copy
     dump = shutil.which("pg_dump") if parsed.get_backend_name() == "postgresql" else None
     if dump is None:
@@ -109,7 +112,7 @@ def back_up(url: str, folder: Path) -> Path:
 
 
 def _dump(program: str, url: URL, file: Path, shown: str) -> None:
-    # the password in the environment, which others on the machine cannot list as they can a command line
+    # the password goes into the environment, for all users of the machine can list command lines
     secret = {"PGPASSWORD": str(url.password)} if url.password else {}
     plain = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
     done = subprocess.run(
@@ -117,15 +120,16 @@ def _dump(program: str, url: URL, file: Path, shown: str) -> None:
         env=os.environ | secret,
         capture_output=True,
         text=True,
-        timeout=DUMP_LIMIT_S,
+        timeout=DUMP_TIMEOUT_S,
         check=False,
     )
     if done.returncode != 0:
-        said = " ".join(done.stderr.split())[:300]
-        raise StorageError(f"storage {masked(shown)}: no copy could be made: {said}; make one, then add --no-backup")
+        message = " ".join(done.stderr.split())[:300]
+        raise StorageError(f"storage {masked(shown)}: no copy could be made: {message}; make one, then add --no-backup")
 
 
 def _version(engine: Engine) -> int | None:
+    """Return the version of our tables; None where there are none."""
     if not inspect(engine).has_table(SCHEMA.name):
         return None
     with engine.begin() as connection:
@@ -133,8 +137,8 @@ def _version(engine: Engine) -> int | None:
         return version
 
 
-def _refuse_strangers(url: str, engine: Engine) -> None:
-    """A database without studies' tables, or one that a newer Drivebeat made."""
+def _refuse_other_databases(url: str, engine: Engine) -> None:
+    """Raise StorageError for a database without Optuna's tables, or with tables of a newer Drivebeat."""
     if not inspect(engine).has_table("version_info"):
         raise StorageError(f"storage {masked(url)} holds no studies to upgrade; make its tables: drivebeat init")
     version = _version(engine)

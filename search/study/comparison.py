@@ -1,4 +1,4 @@
-"""Several studies as one report: what each family came to, by the same measure."""
+"""Compare studies: the result of each family, by the same metric on the same validation mixture."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,19 @@ from training.config import RunConfig
 from training.decode import encode
 from training.evaluation.scores import SCORES
 
+ScoreBasis = dict[str, Any]
+"""What scores depend on beside the model: the metric, the recordings and the settings of the validation mixture."""
+
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """What one study came to.
+    """The result of one study.
 
-    mixture: a letter; scores compare only under the same one. spent: no trial will start any more. complete, pruned and
-    infeasible make up the finished trials of the budget. best: the metric of the best feasible trial, of which
-    si_sdr_db (SNR such as "-10" -> dB on the validation mixture), n_parameters and latency_ms (one window, one CPU
-    thread, measured here) tell; None and empty where there is none. trial_s: median training time of the complete
-    trials. total_s: of all that said how long they took.
+    mixture: id of the score basis, "A" for the first study's; only scores with the same id are comparable. spent: no
+    further trial will start. complete, pruned, infeasible: numbers of trials, which together are the finished ones.
+    best: the metric of the best feasible trial. Its si_sdr_db is SNR such as "-10" -> dB on the validation mixture;
+    latency_ms is of one window on one CPU thread, measured here. They are None or empty without such a trial.
+    trial_s: median training time of the complete trials. total_s: training time of all trials that recorded it.
     """
 
     study: str
@@ -55,30 +58,31 @@ class StudyResult:
 
 @dataclass(frozen=True, slots=True)
 class StudyComparison:
-    """results: best first within each mixture. differences: for each mixture but A, what in it is not as in A."""
+    """results: best first within each mixture. differences: for each mixture but A, what differs from A."""
 
     results: tuple[StudyResult, ...]
     differences: Mapping[str, tuple[str, ...]]
 
 
 def compare_studies(studies: Sequence[Study], engine: Engine) -> StudyComparison:
-    """One result for each of `searches`; those scored on other recordings, another validation mixture or by another
-    metric than the first are told apart by their letter."""
-    plans: list[dict[str, Any]] = []
+    """Return the result of each study.
+
+    Studies with different recordings, validation mixtures or metrics have different mixture ids.
+    """
+    bases: list[ScoreBasis] = []
     results = []
     for study in studies:
-        plan = _plan(study)
-        if plan not in plans:
-            plans.append(plan)
-        results.append(_result(study, _letter(plans.index(plan)), engine))
+        basis = _score_basis(study)
+        if basis not in bases:
+            bases.append(basis)
+        results.append(_result(study, _mixture_id(bases.index(basis)), engine))
     differences = {
-        _letter(i): tuple(key for key in plan if plan[key] != plans[0][key]) for i, plan in enumerate(plans) if i
+        _mixture_id(i): tuple(key for key in basis if basis[key] != bases[0][key]) for i, basis in enumerate(bases) if i
     }
     return StudyComparison(tuple(sorted(results, key=_rank)), differences)
 
 
-def _plan(study: Study) -> dict[str, Any]:
-    """What a score depends on beside the model: what makes the validation mixture, and the metric."""
+def _score_basis(study: Study) -> ScoreBasis:
     data = encode(study.spec.data)
     held_out = ("rate_hz", "band_hz", "window_samples", "level", "split", "validation", "clean", "noise")
     return {
@@ -88,7 +92,7 @@ def _plan(study: Study) -> dict[str, Any]:
     }
 
 
-def _letter(i: int) -> str:
+def _mixture_id(i: int) -> str:
     return chr(ord("A") + i) if i < 26 else f"Z{i}"
 
 

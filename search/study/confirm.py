@@ -1,8 +1,8 @@
-"""The best few trials trained again on seeds that the search has not seen, and the best of them by its mean.
+"""Train the best trials again with new seeds, and choose the one with the best mean score.
 
-A search's best score is partly luck: the more trials, the more of it. Fresh seeds take the luck away and show the
-spread. Every training has a folder of its own and goes on where it stopped; the same command given several times at
-once, each with its own device, shares the trainings out.
+The best score of a study is biased: it is the maximum of noisy scores. New seeds give an unbiased mean and its spread.
+Each training has a folder of its own and continues after an interruption. If the same command runs several times at
+once, for example on several devices, the processes divide the trainings among them.
 """
 
 import dataclasses
@@ -28,12 +28,12 @@ from training.errors import TrainingFailed
 from training.runs import train_to_folder
 
 N_SEEDS = 3
-LOOK_EVERY_S = 1.0
+POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Confirmed:
-    """A finalist and its best score under each of some fresh seeds."""
+    """A finalist and its scores. scores: seed -> the best score of the training."""
 
     study: Study
     trial: FrozenTrial
@@ -45,12 +45,12 @@ class Confirmed:
 
     @property
     def spread(self) -> float:
-        """Standard deviation over the seeds; NaN for a single one."""
+        """Standard deviation over the seeds; NaN for a single seed."""
         return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else math.nan
 
 
 def finalists(studies: Sequence[Study], n: int) -> list[tuple[Study, FrozenTrial]]:
-    """The `n` best complete, feasible trials over several studies, best first, or as many as there are.
+    """Return the at most `n` best complete, feasible trials of all `studies`, best first.
 
     Raises StudyError where there is none.
     """
@@ -72,62 +72,67 @@ def confirm(
     log: Callable[[str], None],
     n_seeds: int = N_SEEDS,
 ) -> list[Confirmed]:
-    """Train each finalist under `n_seeds` fresh seeds in folders under `folder`; the finalists, best mean first.
+    """Train each finalist with `n_seeds` new seeds, each in a folder under `folder`; return them, best mean first.
 
-    A finalist with a training that fails is left out. Raises StudyError where all are.
+    log: takes a line. Finalists with a failed training are left out. Raises StudyError where none remains.
     """
     chosen = finalists(studies, n_finalists)
     scores: list[dict[int, float]] = [{} for _ in chosen]
     failed: set[int] = set()
-    left = [(place, seed) for seed in range(1, n_seeds + 1) for place in range(len(chosen))]
-    while left:
-        before = len(left)
-        for place, nth in list(left):
-            study, trial = chosen[place]
-            seed = study.spec.seed + nth
+    todo = [(i, offset) for offset in range(1, n_seeds + 1) for i in range(len(chosen))]
+    while todo:
+        n_before = len(todo)
+        for i, offset in list(todo):
+            study, trial = chosen[i]
+            seed = study.spec.seed + offset
             home = folder / study.name / f"trial-{trial.number}-seed-{seed}"
             try:
                 score = _train(with_seed(run_of_trial(trial, study.name), seed), home, study)
-            except Timeout:  # somebody else trains it
+            except Timeout:  # another process trains it
                 continue
             except TrainingFailed as error:
-                failed.add(place)
+                failed.add(i)
                 log(f"trial {trial.number} of {study.name} fails with seed {seed}: {error}")
             else:
-                scores[place][seed] = score
+                scores[i][seed] = score
                 log(f"trial {trial.number} of {study.name}, seed {seed}: {study.spec.metric} {score:+.3f}")
-            left.remove((place, nth))
-        if left and len(left) == before:
-            time.sleep(LOOK_EVERY_S)
+            todo.remove((i, offset))
+        if todo and len(todo) == n_before:
+            time.sleep(POLL_S)
     kept = [
         Confirmed(*pair, found) for i, (pair, found) in enumerate(zip(chosen, scores, strict=True)) if i not in failed
     ]
     if not kept:
         names = ", ".join(study.name for study in studies)
-        raise StudyError(f"study {names}: no finalist trains under other seeds; export without --confirm, or with more")
-    return sorted(kept, key=lambda one: -sign_of(one.study.optuna.direction) * one.mean)
+        raise StudyError(f"study {names}: no finalist trains with new seeds; export without --confirm, or with more")
+    return sorted(kept, key=lambda finalist: -sign_of(finalist.study.optuna.direction) * finalist.mean)
 
 
 def export_confirmed(confirmed: Sequence[Confirmed], path: Path) -> Confirmed:
-    """Write the run of the first of `confirmed` to `path` (.yaml or .json); its provenance tells the spread of all."""
+    """Write the run of `confirmed`[0] to `path` (.yaml or .json), with the scores of all in its provenance.
+
+    Returns `confirmed`[0].
+    """
     check_ending(path)
     best = confirmed[0]
-    story = provenance(best.study, best.trial) | {"confirmed": _told(best), "finalists": list(_lines(confirmed))}
-    write_run(run_of_trial(best.trial, best.study.name), path, story)
+    document = provenance(best.study, best.trial)
+    document |= {"confirmed": _scores_document(best), "finalists": list(_finalist_documents(confirmed))}
+    write_run(run_of_trial(best.trial, best.study.name), path, document)
     return best
 
 
-def in_words(one: Confirmed) -> str:
-    """One line: which trial, its mean and spread over the seeds, and what the search had seen."""
-    spread = "" if math.isnan(one.spread) else f" (spread {one.spread:.3f})"
+def in_words(finalist: Confirmed) -> str:
+    """Return a line with the trial, its mean and spread over the seeds, and its score in the search."""
+    spread = "" if math.isnan(finalist.spread) else f" (spread {finalist.spread:.3f})"
     return (
-        f"trial {one.trial.number} of {one.study.name}, {one.study.spec.metric} {one.mean:+.3f}{spread} over "
-        f"{len(one.scores)} fresh seeds, {one.trial.value:+.3f} in the search"
+        f"trial {finalist.trial.number} of {finalist.study.name}, {finalist.study.spec.metric} "
+        f"{finalist.mean:+.3f}{spread} over {len(finalist.scores)} fresh seeds, {finalist.trial.value:+.3f} in the "
+        "search"
     )
 
 
 def with_seed(run: RunConfig, seed: int) -> RunConfig:
-    """`run` with other weights and another order of the data, and all else equal."""
+    """Return `run` with another seed, which changes the initial weights and the order of the data."""
     return dataclasses.replace(run, fit=dataclasses.replace(run.fit, seed=seed))
 
 
@@ -137,15 +142,16 @@ def _train(run: RunConfig, home: Path, study: Study) -> float:
         return train_to_folder(run, home, {"data_fingerprint": study.fingerprint}, (), Console(quiet=True))
 
 
-def _told(one: Confirmed) -> dict[str, Any]:
+def _scores_document(finalist: Confirmed) -> dict[str, Any]:
     return {
-        "seeds": list(one.scores),
-        "scores": list(one.scores.values()),
-        "mean": one.mean,
-        "spread": None if math.isnan(one.spread) else one.spread,
+        "seeds": list(finalist.scores),
+        "scores": list(finalist.scores.values()),
+        "mean": finalist.mean,
+        "spread": None if math.isnan(finalist.spread) else finalist.spread,
     }
 
 
-def _lines(confirmed: Sequence[Confirmed]) -> Iterator[dict[str, Any]]:
-    for one in confirmed:
-        yield {"study": one.study.name, "trial": one.trial.number, "score": one.trial.value, **_told(one)}
+def _finalist_documents(confirmed: Sequence[Confirmed]) -> Iterator[dict[str, Any]]:
+    for finalist in confirmed:
+        trial = {"trial": finalist.trial.number, "score": finalist.trial.value}
+        yield {"study": finalist.study.name, **trial, **_scores_document(finalist)}

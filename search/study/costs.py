@@ -1,4 +1,4 @@
-"""Every model family's cost at its defaults, measured here and now."""
+"""Measure the cost of model families with their default parameters."""
 
 import statistics
 import time
@@ -18,14 +18,14 @@ from training.errors import ConfigError
 LATENCY_REPEATS = 7
 STEP_REPEATS = 3
 STEP_WINDOWS = 4
-REACH_WINDOWS = 2
-"""Windows that a receptive field is looked for in, laid end to end: where it fills two, every sample of the estimate
-hears all of its window."""
+FIELD_WINDOWS = 2
+"""Length of the input, in windows, in which a receptive field is measured. If it fills the input, every sample of the
+estimate depends on its whole window."""
 
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """What costs are measured at: windows [1, n_channels, window_samples] at `rate_hz`, on CPU threads."""
+    """The conditions of a measurement: windows [1, n_channels, window_samples] at `rate_hz`, on CPU threads."""
 
     rate_hz: float = 250.0
     window_samples: int = 1280
@@ -34,7 +34,7 @@ class At:
 
     def __post_init__(self) -> None:
         if not 0 < self.rate_hz < float("inf"):
-            raise ConfigError(f"rate_hz is {self.rate_hz}; a positive number is needed, 250 say")
+            raise ConfigError(f"rate_hz is {self.rate_hz}; a positive number is needed, e.g. 250")
         for name in ("window_samples", "n_channels", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; at least 1 is needed")
@@ -42,11 +42,11 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class FamilyCost:
-    """One family at its defaults.
+    """The cost of a family with its default parameters.
 
-    latency_ms: one window, as objectives.cost has it. receptive_field_s: of the input that moves one output sample;
-    None where every sample hears its whole window. step_ms: forwards and backwards through STEP_WINDOWS
-    windows, under the model's own loss where it brings one, else SI-SDR: what a training step costs beside data.
+    latency_ms: of one window (objectives.cost.latency_ms). receptive_field_s: length of the input that an output sample
+    depends on; None where that is the whole window. step_ms: forward and backward pass of a training step on
+    STEP_WINDOWS windows, with the model's own loss, else SI-SDR, without the data.
     """
 
     name: str
@@ -58,12 +58,12 @@ class FamilyCost:
 
 
 def family_costs(names: Sequence[str], at: At) -> tuple[FamilyCost, ...]:
-    """The cost of each family of `names`, in their order. On one core all families take some seconds."""
+    """Measure the families `names`, in their order. All families together take some seconds on one core."""
     return tuple(_family_cost(DENOISERS[name], at) for name in names)
 
 
 def cpu_latency_ms(model: DenoiserConfig, at: At) -> float:
-    """The latency of a freshly built `model` on the CPU, in ms for a window."""
+    """Build `model` and return its latency on the CPU, in ms a window."""
     with arithmetic(0, torch.device("cpu"), at.threads):
         return latency_ms(model.build(at.n_channels), at.n_channels, at.window_samples, LATENCY_REPEATS)
 
@@ -82,16 +82,16 @@ def _family_cost(family: type[DenoiserConfig], at: At) -> FamilyCost:
 
 
 def _receptive_field_s(module: nn.Module, at: At) -> float | None:
-    """The receptive field in seconds, None where it is the whole window."""
+    """Return the receptive field in seconds; None where it is the whole window."""
     if any(isinstance(part, nn.RNNBase) for part in module.modules()):
-        return None  # unbounded, though its gradient fades to zero in single precision after some hundred steps
-    longest = REACH_WINDOWS * at.window_samples
-    reach = receptive_field_samples(module, at.n_channels, longest)
-    return reach / at.rate_hz if reach < longest else None
+        return None  # unbounded, though its gradient underflows in single precision after some hundred steps
+    n_samples = FIELD_WINDOWS * at.window_samples
+    field = receptive_field_samples(module, at.n_channels, n_samples)
+    return field / at.rate_hz if field < n_samples else None
 
 
 def _step_ms(module: nn.Module, at: At) -> float:
-    """Median of STEP_REPEATS steps, one more to warm up; gradients are dropped, weights stay as they are."""
+    """Return the median time of STEP_REPEATS steps after one to warm up. The weights are not changed."""
     module.train()
     noisy = 0.3 * torch.randn(STEP_WINDOWS, at.n_channels, at.window_samples)
     clean = 0.3 * torch.randn(STEP_WINDOWS, 1, at.window_samples)
@@ -100,7 +100,7 @@ def _step_ms(module: nn.Module, at: At) -> float:
     for _ in range(1 + STEP_REPEATS):
         start_s = time.perf_counter()
         loss = own_loss(noisy, clean) if own_loss is not None else negative_si_sdr(module(noisy), clean)
-        if loss.requires_grad:  # a model without parameters has nothing to learn
+        if loss.requires_grad:  # false for a model without parameters
             loss.backward()  # type: ignore[no-untyped-call]
         times_ms.append((time.perf_counter() - start_s) * 1000)
         module.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""The best trial as one document that rebuilds and trains the final model exactly."""
+"""Export the best trial as one config file, from which the same model is built and trained."""
 
 import json
 import os
@@ -24,7 +24,7 @@ PACKAGES = ("drivebeat", "torch", "optuna", "numpy", "scipy")
 
 
 def best_of(studies: Sequence[Study]) -> tuple[Study, FrozenTrial]:
-    """The best feasible trial over several studies. Raises StudyError where none has one."""
+    """Return the best complete, feasible trial of all `studies`. Raises StudyError where there is none."""
     found = [(study, trial) for study in studies if (trial := best_trial(study.optuna)) is not None]
     if not found:
         names = ", ".join(study.name for study in studies)
@@ -41,20 +41,20 @@ def best_of(studies: Sequence[Study]) -> tuple[Study, FrozenTrial]:
 
 
 def run_of_trial(trial: FrozenTrial, where: str) -> RunConfig:
-    """The whole run a trial stored before it trained."""
+    """Return the run that the trial stored before it trained. where: the study's name, for errors."""
     return from_document(json.loads(trial.user_attrs[RUN]), f"{where}, trial {trial.number}")
 
 
 def check_ending(path: Path) -> None:
-    """Raise ConfigError for a file that an export cannot be written as."""
+    """Raise ConfigError for a file name without one of the ENDINGS."""
     if path.suffix not in ENDINGS:
         raise ConfigError(f"-o {path}: a config is written as {' or '.join(ENDINGS)}")
 
 
 def export(studies: Sequence[Study], path: Path) -> tuple[Study, FrozenTrial]:
-    """Write the best trial's run with its provenance to `path` (.yaml or .json), whole or not at all.
+    """Write the best trial's run with its provenance to `path` (.yaml or .json), atomically.
 
-    Raises StudyError where there is no trial to export.
+    Returns the study and the trial. Raises StudyError where there is no trial to export.
     """
     check_ending(path)
     study, trial = best_of(studies)
@@ -63,9 +63,9 @@ def export(studies: Sequence[Study], path: Path) -> tuple[Study, FrozenTrial]:
 
 
 def provenance(study: Study, trial: FrozenTrial) -> dict[str, Any]:
-    """Where a config comes from: study, trial, score, data, code."""
+    """Return the provenance of an exported config: study, trial, scores, data and code."""
     scores = {k: v for k, v in trial.user_attrs.items() if k in SCORES or k.split("@")[0] in SCORES}
-    story: dict[str, Any] = {
+    document: dict[str, Any] = {
         "study": study.name,
         "trial": trial.number,
         "metric": study.spec.metric,
@@ -77,14 +77,14 @@ def provenance(study: Study, trial: FrozenTrial) -> dict[str, Any]:
         "git_commit": git_commit(),
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
     }
-    if not study.spec.deterministic:  # whose export is the same to the last byte whenever it was searched
-        story["finished_at"] = _moment(trial.datetime_complete) if trial.datetime_complete else None
-        story["exported_at"] = _moment(datetime.now(UTC))
-    return story
+    if not study.spec.deterministic:  # a deterministic study's export is always the same file
+        document["finished_at"] = _in_utc(trial.datetime_complete) if trial.datetime_complete else None
+        document["exported_at"] = _in_utc(datetime.now(UTC))
+    return document
 
 
-def _moment(time: datetime) -> str:
-    """In UTC, whatever zone it came in; Optuna keeps local times that do not say so."""
+def _in_utc(time: datetime) -> str:
+    """Return `time` in UTC in ISO format. A naive time is local, as Optuna's are."""
     return time.astimezone(UTC).isoformat(timespec="seconds")
 
 
@@ -96,9 +96,10 @@ def _version(package: str) -> str:
 
 
 def git_commit() -> str:
-    """The checkout's commit, with + where files differ from it; an image's own; else "unknown".
+    """Return the commit of this code: DRIVEBEAT_COMMIT, as an image sets it, else git's; "unknown" without either.
 
-    Installed from a wheel below somebody else's repository, that repository's commit says nothing of this code.
+    A "+" follows where tracked files differ from the commit. A repository that does not contain this file is ignored:
+    the package may be installed in a folder of another project's repository.
     """
     if built_from := os.environ.get("DRIVEBEAT_COMMIT"):
         return built_from

@@ -1,17 +1,17 @@
-"""Whether a search is finished, and why."""
+"""Whether a study is finished, and its stop reason."""
 
 from optuna.trial import TrialState
 from sqlalchemy import Engine
 
 from search.queue.slots import progress
-from search.sampling.points import MAX_LISTED, n_points
+from search.sampling.points import MAX_ENUMERATED, n_points
 from search.study.record import StudyLike
 
 EXHAUSTED = "every point of its space has been tried"
 
 
 def stop_reason(study: StudyLike, engine: Engine) -> str:
-    """Why no further trial of the study starts; "" where one would, or where one is under way."""
+    """Return why no further trial of the study will start; "" where the study is not finished."""
     state = progress(engine, study.name)
     if state.open or state.claimed:
         return ""
@@ -22,12 +22,12 @@ def stop_reason(study: StudyLike, engine: Engine) -> str:
     trials = study.optuna.get_trials(deepcopy=False)
     if any(trial.state in (TrialState.WAITING, TrialState.RUNNING) for trial in trials):
         return ""
-    # A study is made only where a point exists, and a space with one continuous axis is infinite.
+    # A study is created only if a point exists, and a space with one continuous axis is infinite.
     sampled = next((trial.distributions for trial in reversed(trials) if trial.distributions), None)
     size = None if sampled is None else n_points(sampled)
-    if size is None or size > MAX_LISTED:
+    if size is None or size > MAX_ENUMERATED:
         return ""
-    # Imported for these few studies only: points are checked against the model's config, which imports torch.
+    # Imported only where needed: points are checked against the model's config, which imports torch.
     from search.study.study import decode_study, is_exhausted
 
     return EXHAUSTED if is_exhausted(decode_study(study), trials) else ""

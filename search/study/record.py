@@ -1,6 +1,6 @@
-"""A study as its attributes tell of it, nothing of it decoded: what commands that only look on need, without torch.
+"""Stored studies as plain values, not decoded, for commands that only show them.
 
-Model families, losses and whole runs are torch's; reading them takes seconds, which a list of studies does not need.
+Decoding a study imports the model families and so torch, which takes seconds.
 """
 
 import json
@@ -18,7 +18,7 @@ from search.trials import FAMILY, FINGERPRINT, SPEC
 
 
 class StudyLike(Protocol):
-    """What a search.study.study.Study and a StudyRecord both tell."""
+    """What search.study.study.Study and StudyRecord have in common. hours: limit of the budget; None: no limit."""
 
     @property
     def optuna(self) -> OptunaStudy: ...
@@ -41,7 +41,7 @@ class StudyLike(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyRecord:
-    """One family's study: Optuna's handle and its study file as plain values."""
+    """A stored study of one family. document: its study file as plain values. fingerprint: of its recordings."""
 
     optuna: OptunaStudy
     document: Mapping[str, Any]
@@ -67,7 +67,7 @@ class StudyRecord:
 
 
 def load_record(name: str, storage: BaseStorage) -> StudyRecord:
-    """The study `name` as it was created. Raises StudyError, naming the near one, where there is none."""
+    """Load the record of the study `name`. Raises StudyError, with the nearest name, where there is none."""
     names = optuna.get_all_study_names(storage)
     if name not in names:
         known = (
@@ -79,14 +79,15 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
     study = optuna.load_study(study_name=name, storage=storage)
     attributes = study.user_attrs
     if SPEC not in attributes:
-        raise StudyError(f"study {name!r} was not made by Drivebeat: it has no study file; make it: drivebeat create")
+        raise StudyError(f"study {name!r} was not created by Drivebeat: it has no study file; run: drivebeat create")
     return StudyRecord(study, json.loads(attributes[SPEC]), attributes[FAMILY], attributes[FINGERPRINT])
 
 
 def load_records(storage: BaseStorage, name: str | None = None) -> list[StudyRecord]:
-    """The study `name`, or all families of the study file of that name; None: every study that Drivebeat made.
+    """Load the records of a study, or of all families of a study file.
 
-    Raises StudyError where there is neither.
+    name: of a study or of a study file; None: all studies that Drivebeat created. Raises StudyError where there is
+    neither a study nor a study file of that name.
     """
     if name is None:
         return [load_record(study, storage) for study, _ in _ours(storage)]
@@ -98,6 +99,6 @@ def load_records(storage: BaseStorage, name: str | None = None) -> list[StudyRec
 
 
 def _ours(storage: BaseStorage) -> list[tuple[str, str]]:
-    """(study, name in its study file) of every study that Drivebeat made, by name."""
+    """Return (study, name in its study file) of each study that Drivebeat created, sorted by name."""
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
     return sorted((s.study_name, json.loads(s.user_attrs[SPEC])["name"]) for s in summaries if SPEC in s.user_attrs)

@@ -1,4 +1,4 @@
-"""What can be searched: ranges are read off the config classes, a study fixes or narrows them, a trial samples them."""
+"""Search spaces: the config classes declare ranges, a study fixes or narrows them, and a trial samples from them."""
 
 import dataclasses
 import itertools
@@ -29,14 +29,14 @@ from training.schedule import OptimiserConfig, ScheduleConfig
 
 Scalar = bool | int | float | str | None
 
-WITNESSES = 50
+N_EXAMPLES = 50
 AUGMENT = "augment"
-"""The section whose place is within a run's data. What it says of training data is searched only where it is named."""
+"""The section of a run's data. Its parameters are searched only where a study names them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One hyperparameter: where it lives, what it is by default and where a search looks (None: nowhere)."""
+    """A hyperparameter. section: of the config. distribution: its declared range; None: it has none."""
 
     name: str
     section: str
@@ -47,8 +47,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class RangeSpec:
-    """A range in a study file: `low` and `high` (with `log` or `step`), or `choices`. Scale and step not given are
-    the declared range's own; a step makes the scale linear."""
+    """A range in a study file: `low` and `high` (with `log` or `step`), or `choices`.
+
+    `log` and `step` default to those of the declared range; a step makes the scale linear.
+    """
 
     low: float | None = None
     high: float | None = None
@@ -65,12 +67,12 @@ class RangeSpec:
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"low {self.low} is above high {self.high}")
         if self.choices is not None and len(set(map(repr, self.choices))) != len(self.choices):
-            raise ValueError(f"choices are {list(self.choices)}; each is to stand once")
+            raise ValueError(f"choices are {list(self.choices)}; each may be given once")
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A study's parameters: those it samples (name -> distribution) and those it fixes (name -> value)."""
+    """The search space of a family. sampled: name -> distribution. fixed: name -> value."""
 
     model: type[DenoiserConfig]
     loss: type[LossConfig]
@@ -79,11 +81,11 @@ class Space:
 
 
 def parameters(model: type[DenoiserConfig], loss: type[LossConfig]) -> dict[str, Parameter]:
-    """Every hyperparameter of a run of `model` under `loss`, by name."""
+    """Return the hyperparameters of a run of `model` with `loss`, by name."""
     found: dict[str, Parameter] = {}
     for section, cls in _sections(model, loss).items():
         for name, parameter in _ranges(section, cls).items():
-            assert name not in found, f"{name} stands in {found[name].section} and in {section}"
+            assert name not in found, f"{name} is a parameter of {found[name].section} and of {section}"
             found[name] = parameter
     return found
 
@@ -123,11 +125,13 @@ def build_space(
     where: str = "study",
     check: bool = True,
 ) -> Space:
-    """The space of one family. search: names to sample besides those under ranges; None takes all that have a range,
-    augmentation aside.
+    """Build the search space of a family.
 
-    A range may be narrowed, or given to a parameter that has none; a name may not be invented. check: whether a model
-    exists for any point of it. Raises ConfigError.
+    search: names of the parameters to sample, besides those in `ranges`; None: all with a declared range, except
+    augmentation. fixed: name -> value. ranges: name -> a part of the declared range, or a range for a parameter without
+    one. where: the file, for errors. check: require that the space has a point for which a model exists.
+
+    Raises ConfigError.
     """
     known = parameters(model, loss)
     check_names((*(search or ()), *fixed, *ranges), known, where, f"model {model.name} with loss {loss.name}")
@@ -136,8 +140,8 @@ def build_space(
         raise ConfigError(f"{where}: {both[0]!r} is both fixed and searched; keep one")
     sampled: dict[str, BaseDistribution] = {}
     for name, parameter in known.items():
-        of_itself = parameter.distribution is not None and parameter.section != AUGMENT
-        wanted = name in ranges or (of_itself if search is None else name in search)
+        by_default = parameter.distribution is not None and parameter.section != AUGMENT
+        wanted = name in ranges or (by_default if search is None else name in search)
         if not wanted or name in fixed:
             continue
         if name in ranges:
@@ -145,7 +149,7 @@ def build_space(
         elif parameter.distribution is not None:
             sampled[name] = parameter.distribution
         else:
-            raise ConfigError(f"{where}: search: {name!r} has no range of its own; give one under ranges.{name}")
+            raise ConfigError(f"{where}: search: {name!r} has no declared range; give one under ranges.{name}")
     space = Space(model, loss, MappingProxyType(sampled), MappingProxyType(dict(fixed)))
     if check:
         feasible_example(space, where)
@@ -153,9 +157,9 @@ def build_space(
 
 
 def feasible_example(space: Space, where: str) -> dict[str, Any]:
-    """Params for which a run exists: the defaults where they will do, else a point of the space.
+    """Return params for which a run exists: the defaults if possible, else one of N_EXAMPLES points of the space.
 
-    Raises ConfigError where no such point is found: what is said of the defaults.
+    Raises the ConfigError of the first candidate where there is none.
     """
     defaults = {
         name: parameter.default
@@ -163,7 +167,7 @@ def feasible_example(space: Space, where: str) -> dict[str, Any]:
         if name in space.sampled and contains(space.sampled[name], parameter.default)
     }
     refused: ConfigError | None = None
-    others = (defaults | point for point in some_points(space.sampled, WITNESSES))
+    others = (defaults | point for point in some_points(space.sampled, N_EXAMPLES))
     for params in itertools.chain([defaults], others):
         try:
             sections(space, params, where)
@@ -176,7 +180,7 @@ def feasible_example(space: Space, where: str) -> dict[str, Any]:
 
 
 def check_names(names: Iterable[str], known: Collection[str], where: str, owner: str) -> None:
-    """Refuse the first of `names` that is not `known`, suggesting the near one. Raises ConfigError."""
+    """Raise ConfigError, with the nearest name, for the first of `names` that is not in `known`."""
     for name in names:
         if name not in known:
             raise ConfigError(
@@ -185,26 +189,26 @@ def check_names(names: Iterable[str], known: Collection[str], where: str, owner:
 
 
 def sample(trial: optuna.trial.BaseTrial, space: Space) -> dict[str, Any]:
-    """One value for each sampled parameter, drawn through `trial`."""
+    """Sample a value for each parameter with `trial`; return name -> value."""
     return {name: _suggest(trial, name, distribution) for name, distribution in space.sampled.items()}
 
 
 def sections(space: Space, params: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The config sections (model, loss, optimiser, schedule, fit, front) that `params` and the fixed values make;
-    augment as far as they name it, a table.
+    """Return the config sections (model, loss, optimiser, schedule, fit, front) of `params` and the fixed values.
 
-    Raises ConfigError where a value is of the wrong type or cannot exist.
+    augment: a dict of only the parameters that are sampled or fixed. Raises ConfigError for a value of the wrong type
+    or a combination that is not allowed.
     """
     known = parameters(space.model, space.loss)
     values: dict[str, dict[str, Any]] = {section: {} for section in _sections(space.model, space.loss)}
     for name, value in {**space.fixed, **params}.items():
         values[known[name].section][name] = value
-    made: dict[str, Any] = {
+    configs: dict[str, Any] = {
         section: decode(cls, values[section], f"{where}: {section}")
         for section, cls in _sections(space.model, space.loss).items()
     }
-    made[AUGMENT] = {name: getattr(made[AUGMENT], name) for name in values[AUGMENT]}
-    return made
+    configs[AUGMENT] = {name: getattr(configs[AUGMENT], name) for name in values[AUGMENT]}
+    return configs
 
 
 def _suggest(trial: optuna.trial.BaseTrial, name: str, distribution: BaseDistribution) -> Any:
@@ -219,12 +223,13 @@ def _suggest(trial: optuna.trial.BaseTrial, name: str, distribution: BaseDistrib
             )
         case CategoricalDistribution():
             return trial.suggest_categorical(name, distribution.choices)
-    raise AssertionError(f"{name}: no way to sample {distribution}")
+    raise AssertionError(f"{name}: cannot sample {distribution}")
 
 
 def _narrow(
     parameter: Parameter, spec: RangeSpec, model: type[DenoiserConfig], loss: type[LossConfig], where: str
 ) -> BaseDistribution:
+    """Return the distribution of a range in a study file. Raises ConfigError where it leaves the declared range."""
     declared = parameter.distribution
     if isinstance(declared, CategoricalDistribution) and spec.choices is None:
         raise ConfigError(f"{where}: low and high do not fit {describe(declared)}; give choices")
@@ -232,12 +237,12 @@ def _narrow(
     for value in ends:
         if declared is not None and not contains(declared, value):
             raise ConfigError(f"{where}: {value!r} lies outside the declared range, {describe(declared)}")
-        if declared is None:  # the config itself says what can be
+        if declared is None:  # the config class checks the value
             decode(_sections(model, loss)[parameter.section], {parameter.name: value}, where)
     if spec.choices is not None:
         return CategoricalDistribution(spec.choices)
     assert spec.low is not None and spec.high is not None
-    # even steps and a log scale do not go together, so that steps asked for take a declared log scale away
+    # Optuna allows a step on a linear scale only, so a step in the study file overrides a declared log scale.
     log = spec.log if spec.log is not None else spec.step is None and bool(getattr(declared, "log", False))
     try:
         if isinstance(declared, IntDistribution) or (declared is None and parameter.type in (int, int | None)):
@@ -270,7 +275,7 @@ def _check_steps(where: str, low: float, high: float, step: float) -> None:
 
 
 def contains(distribution: BaseDistribution, value: object) -> bool:
-    """Whether `value` can be drawn from `distribution`: of its type, within its bounds, on its steps."""
+    """Return whether `value` can be drawn from `distribution`: right type, within the bounds, on a step."""
     if isinstance(distribution, CategoricalDistribution):
         return any(type(value) is type(choice) and value == choice for choice in distribution.choices)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -281,7 +286,7 @@ def contains(distribution: BaseDistribution, value: object) -> bool:
 
 
 def describe(distribution: BaseDistribution | None) -> str:
-    """A range in words that tell it from any other: "2 .. 8 step 2", "0.0001 .. 0.01 log", "one of 2, 4, 8"."""
+    """Return an unambiguous text for a range: "2 .. 8 step 2", "0.0001 .. 0.01 log", "one of 2, 4, 8"."""
     match distribution:
         case CategoricalDistribution():
             return "one of " + ", ".join(str(choice) for choice in distribution.choices)

@@ -1,4 +1,4 @@
-"""StudySpec: the TOML file in which a user says what to search."""
+"""StudySpec: the study file (TOML), in which a user describes a search."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -32,9 +32,12 @@ from training.evaluation.scores import SCORES
 
 @dataclass(frozen=True, slots=True)
 class BudgetSpec:
-    """trials: finished ones (complete, pruned or infeasible), per family. hours: no trial starts later than this after
-    the first one; None: no end. trial_minutes: a trial that trains longer is failed. A search ends before its budget
-    where every point of a finite space was tried."""
+    """The budget of each family.
+
+    trials: number of finished trials (complete, pruned or infeasible). hours: no trial starts later than this after the
+    first one; None: no limit. trial_minutes: a trial that trains longer fails; None: no limit. A study with a finite
+    space also ends when every point has been tried.
+    """
 
     trials: int = 50
     hours: float | None = None
@@ -51,10 +54,11 @@ class BudgetSpec:
 
 @dataclass(frozen=True, slots=True)
 class ConstraintSpec:
-    """What a model may cost; a trial over it is infeasible: it counts as finished, is not trained, never exported.
+    """Limits on the cost of a model.
 
-    memory: a trial that runs out of memory, on the device or the host, fails ("fail"), so that the budget has its part
-    back; or it is infeasible too ("learn"), a constraint from which the sampler learns what fits.
+    A trial over a limit is infeasible: it counts as finished, and is neither trained nor exported. memory: what happens
+    to a trial that runs out of memory, on the device or the host. "fail": it fails, and does not count towards the
+    budget. "learn": it is infeasible, and the sampler learns from this constraint which models fit.
     """
 
     max_parameters: int | None = None
@@ -70,7 +74,7 @@ class ConstraintSpec:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactSpec:
-    """Whose figures, sounds and configs are kept: those of so many of the best trials, and of the latest ones."""
+    """Retention of figures, sounds and configs: how many of the best and of the latest trials keep theirs."""
 
     best: int = 10
     last: int = 20
@@ -83,13 +87,13 @@ class ArtifactSpec:
 
 @dataclass(frozen=True, slots=True)
 class StudySpec:
-    """A search: one study for each of `models`.
+    """A study file: one study for each of `models`.
 
-    search: names of the parameters to sample, besides those under ranges; empty takes all that have a range,
-    augmentation aside. fixed, ranges: see search.study.space. enqueue: known good points, tried first. A name that only
-    some of the families have concerns those. The rest of a run (batch_size, steps_per_epoch ...) goes under fixed.
-    deterministic: equal trials and an equal export whatever the number of workers, in generations of `generation`
-    trials; see search.worker.generations.
+    search: names of the parameters to sample, besides those in `ranges`; empty: all with a declared range, except
+    augmentation. fixed: name -> value, also for parameters without a range (batch_size, steps_per_epoch). ranges: see
+    search.study.space.RangeSpec. enqueue: points to try first. A name that only some of the families have applies to
+    those. deterministic: run trials in generations of `generation`, so that trials and export do not depend on the
+    number of workers; see search.worker.generations.
     """
 
     name: str
@@ -115,7 +119,7 @@ class StudySpec:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
             raise ValueError(f"name is {self.name!r}; a text without '/' is needed")
-        if len(self.name) > 150:  # the database's columns hold 200, the family's name included
+        if len(self.name) > 150:  # the database's columns hold 200, including the family's name
             raise ValueError(f"name is {len(self.name)} characters long; at most 150 are allowed")
         if self.epochs < 1:
             raise ValueError(f"epochs is {self.epochs}; at least 1 is needed")
@@ -131,9 +135,9 @@ class StudySpec:
 
 
 def read_spec(path: Path, *, deterministic: bool = False) -> StudySpec:
-    """The study file at `path`, checked whole: names, ranges, samplers, enqueued points. Raises ConfigError.
+    """Read and check the study file at `path`. Raises ConfigError.
 
-    deterministic: makes the study so, whatever its file says.
+    deterministic: True overrides the file's setting.
     """
     document = read_document(path)
     if deterministic and isinstance(document, dict):
@@ -142,17 +146,20 @@ def read_spec(path: Path, *, deterministic: bool = False) -> StudySpec:
 
 
 def check(spec: StudySpec, where: str) -> StudySpec:
-    """`spec` itself, or a ConfigError about what in it does not fit together."""
+    """Check names, ranges, sampler and enqueued points of `spec`, and return it. Raises ConfigError.
+
+    where: the file, for errors.
+    """
     score = pick(SCORES, spec.metric, f"{where}: metric", "metric")
     if spec.direction not in (None, score.direction):
         raise ConfigError(f"{where}: direction is {spec.direction!r}, but {spec.metric} is to {score.direction}")
     if score.silence_wins:
-        honest = ", ".join(name for name, known in SCORES.items() if not known.silence_wins)
-        raise ConfigError(f"{where}: metric {spec.metric!r} is won by silence; choose one of {honest}")
+        allowed = ", ".join(name for name, other in SCORES.items() if not other.silence_wins)
+        raise ConfigError(f"{where}: metric {spec.metric!r} is best for silence; choose one of {allowed}")
     owned = {"epochs": "epochs", "seed": "seed", "score": "metric"}
     for name in _named(spec):
         if name in owned:
-            raise ConfigError(f"{where}: {name!r} is the study's own; say {owned[name]} = ... at the top")
+            raise ConfigError(f"{where}: {name!r} is a setting of the study; write {owned[name]} = ... at the top")
     known = {name for model in spec.models for name in _parameters_of(spec, model, where)}
     families = f"model{'s' if len(spec.models) > 1 else ''} {', '.join(spec.models)} with loss {spec.loss}"
     check_names(_named(spec), known, where, families)
@@ -167,6 +174,7 @@ def check(spec: StudySpec, where: str) -> StudySpec:
 
 
 def _named(spec: StudySpec) -> list[str]:
+    """Return all names of parameters in `spec`."""
     return [*spec.search, *spec.fixed, *spec.ranges, *(name for point in spec.enqueue for name in point)]
 
 
@@ -177,6 +185,7 @@ def _parameters_of(spec: StudySpec, model: str, where: str) -> dict[str, Paramet
 
 
 def _check_point(spec: StudySpec, space: Space, point: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError where a point is outside the space, or no run exists for it."""
     family = parameters(space.model, space.loss)
     for name, value in point.items():
         if name not in family:
@@ -185,17 +194,17 @@ def _check_point(spec: StudySpec, space: Space, point: Mapping[str, Any], where:
             raise ConfigError(f"{where}: {name!r} is not searched; searched: {', '.join(sorted(space.sampled))}")
         if not contains(space.sampled[name], value):
             raise ConfigError(f"{where}: {name} = {value!r} lies outside its range, {describe(space.sampled[name])}")
-    if point.keys() >= space.sampled.keys():  # of a partial one the rest is sampled, to fit
+    if point.keys() >= space.sampled.keys():  # for a partial point the sampler chooses the rest so that a run exists
         run_of(spec, space, part_of(point, space), where)
 
 
 def part_of(point: Mapping[str, Any], space: Space) -> dict[str, Any]:
-    """The part of an enqueued point that concerns the family of `space`."""
+    """Return the parameters of an enqueued point that the family of `space` samples."""
     return {name: value for name, value in point.items() if name in space.sampled}
 
 
 def space_of(spec: StudySpec, model: str, where: str = "study", *, check: bool = True) -> Space:
-    """The search space of one family of `spec`. check: whether a model exists for any point of it."""
+    """Build the search space of the family `model`. check: require that a model exists for some point."""
     own = _parameters_of(spec, model, where)
     return build_space(
         DENOISERS[model],
@@ -209,22 +218,22 @@ def space_of(spec: StudySpec, model: str, where: str = "study", *, check: bool =
 
 
 def run_of(spec: StudySpec, space: Space, params: Mapping[str, Any], where: str = "trial") -> RunConfig:
-    """The whole run that `params` stand for. Raises ConfigError for a pair that cannot exist."""
+    """Build the run of a trial with `params`. Raises ConfigError for a combination that is not allowed."""
     own = {"epochs": spec.epochs, "seed": spec.seed, "score": spec.metric}
-    known = Space(space.model, space.loss, space.sampled, {**space.fixed, **own})
-    made = sections(known, params, where)
-    augment = dataclasses.replace(spec.data.augment, **made.pop(AUGMENT))
-    return RunConfig(data=dataclasses.replace(spec.data, augment=augment), **made)
+    with_own = Space(space.model, space.loss, space.sampled, {**space.fixed, **own})
+    configs = sections(with_own, params, where)
+    augment = dataclasses.replace(spec.data.augment, **configs.pop(AUGMENT))
+    return RunConfig(data=dataclasses.replace(spec.data, augment=augment), **configs)
 
 
 def study_names(spec: StudySpec) -> dict[str, str]:
-    """Family -> the name of its study: the spec's own where there is one family, name-family where there are more."""
+    """Return family -> name of its study: the spec's name for a single family, else NAME-FAMILY."""
     if len(spec.models) == 1:
         return {spec.models[0]: spec.name}
     return {model: f"{spec.name}-{model}" for model in spec.models}
 
 
 def spec_document(spec: StudySpec) -> dict[str, Any]:
-    """`spec` as plain values; decode(StudySpec, ...) gives it back."""
+    """Return `spec` as plain values, the inverse of decode(StudySpec, ...)."""
     document: dict[str, Any] = encode(spec)
     return document

@@ -1,4 +1,4 @@
-"""How far a search is, as one frozen value; it is drawn in search.terminal.status."""
+"""A snapshot of a study's progress, which search.terminal.status shows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from search.study.record import StudyLike
 from search.trials import FINISHED, REASON, Fate, best_trial, count_fates, fate_of
 
 RECENT = 5
-PACE_TRIALS = 20  # as many of the last trials tell how long one takes
+PACE_TRIALS = 20  # number of the latest trials from which the duration of a trial is estimated
 HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class RunningTrial:
-    """A trial under way. worker, device: "" where it waits for a worker to take it on. epoch: those finished."""
+    """A running trial. worker, device: "" while no worker has it. epoch: number of finished epochs."""
 
     number: int
     worker: str
@@ -35,7 +35,7 @@ class RunningTrial:
 
 @dataclass(frozen=True, slots=True)
 class EndedTrial:
-    """A trial that ended, with its last score and why."""
+    """A trial that has ended. score: the last one. reason: of its fate."""
 
     number: int
     fate: Fate
@@ -55,11 +55,11 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One study at one moment.
+    """The state of a study at one moment.
 
-    eta_s: seconds until the budget is spent at the pace of the last trials and with the workers of now; None where no
-    trial ended yet or nobody works. last_hour: trials that ended in it. n_workers: at work on the study now.
-    stop_reason: why no trial starts any more, else "".
+    recent: the trials that ended last. n_workers: number of workers on the study. last_hour: number of trials that
+    ended in the last hour. eta_s: estimated seconds until the budget is spent; None without ended trials or workers.
+    stop_reason: why no further trial will start, else "".
     """
 
     name: str
@@ -84,13 +84,13 @@ class Snapshot:
 
     @property
     def best(self) -> str:
-        """The best score in words."""
+        """The best score and its trial as text."""
         found = self.best_trial
         return f"{found.score:+.3f} (trial {found.number})" if found else "none yet"
 
 
 def snapshot(study: StudyLike, engine: Engine) -> Snapshot:
-    """Read the study once."""
+    """Read the state of the study."""
     trials = study.optuna.get_trials(deepcopy=False)
     counts = count_fates(trials)
     now = datetime.now()
@@ -129,14 +129,17 @@ def _ended_s_ago(trial: FrozenTrial, now: datetime) -> float | None:
 
 
 def _at_work(engine: Engine, study: str) -> dict[int, WorkerRow]:
-    """Trial -> the worker that holds it now and lives; the roster alone knows it only from beat to beat."""
-    roster = {row.process.name: row for row in workers(engine) if row.status.state in ("working", "waiting")}
+    """Return trial -> the living worker that has claimed its slot.
+
+    Slots are current, while the trial in a worker's status is only as new as its last heartbeat.
+    """
+    living = {row.process.name: row for row in workers(engine) if row.status.state in ("working", "waiting")}
     held = select(SLOTS.c.trial, SLOTS.c.worker).where(
         SLOTS.c.study == study, SLOTS.c.state.in_(HELD), SLOTS.c.trial.is_not(None)
     )
     with engine.begin() as connection:
         rows = connection.execute(held).all()
-    return {row.trial: roster[row.worker] for row in rows if row.worker in roster}
+    return {row.trial: living[row.worker] for row in rows if row.worker in living}
 
 
 def _running(
@@ -147,7 +150,7 @@ def _running(
     score = trial.intermediate_values.get(reported)
     status = row.status if row is not None else WorkerStatus()
     if status.trial == trial.number and status.study == study and status.epoch is not None and status.epoch > reported:
-        reported, score = status.epoch, status.score  # its reports are kept until the database takes them
+        reported, score = status.epoch, status.score  # epochs whose reports are still pending
     began = trial.datetime_start
     return RunningTrial(
         number=trial.number,
@@ -171,26 +174,27 @@ def _ended(trial: FrozenTrial, now: datetime) -> EndedTrial:
 def _eta_s(
     n_left: int, ended: Sequence[FrozenTrial], running: Sequence[RunningTrial], hours_left_s: float | None
 ) -> float | None:
-    """What is left of the budget, less what the running trials have done of it, by the mean length of the last ones.
+    """Estimate the seconds until `n_left` trials have ended, from the mean duration of the trials `ended`.
 
-    By length and not by how many ended lately: a search that stood still for a night is not slower for it.
+    Durations are used, and not the number of trials in the last hour: a study that was paused is not slower after it.
+    The part of the running trials that is done is subtracted.
     """
-    lengths_s = [
+    durations_s = [
         (t.datetime_complete - t.datetime_start).total_seconds()
         for t in ended
         if t.datetime_complete and t.datetime_start
     ]
     with_worker = [trial for trial in running if trial.worker]
-    if not lengths_s or not with_worker:
+    if not durations_s or not with_worker:
         return None
-    mean_s = sum(lengths_s) / len(lengths_s)
+    mean_s = sum(durations_s) / len(durations_s)
     done = sum(min(1.0, (trial.seconds or 0.0) / mean_s) for trial in with_worker) if mean_s > 0 else 0.0
     eta_s = max(0.0, n_left - done) * mean_s / len(with_worker)
     return eta_s if hours_left_s is None else min(eta_s, hours_left_s)
 
 
 def _hours_left_s(study: StudyLike, engine: Engine) -> float | None:
-    """Seconds until the study's hours are over; None where it has no such limit, or has not begun."""
+    """Return the seconds until the study's hours have passed; None without such a limit, or before its first trial."""
     with engine.begin() as connection:
         row = connection.execute(select(STUDIES).where(STUDIES.c.study == study.name)).one()
         if row.hours is None or row.started_at is None:

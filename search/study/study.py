@@ -1,4 +1,4 @@
-"""A study file becomes studies in the database, and a study in the database gives its file back."""
+"""Create studies from a study file, and load them from the database."""
 
 import json
 import warnings
@@ -30,7 +30,7 @@ CHANGEABLE = {"budget", "enqueue", "artifacts"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """One family's study: Optuna's handle and what the study file says of it."""
+    """The study of one family. optuna: its Optuna study. spec: its study file. fingerprint: of its recordings."""
 
     optuna: OptunaStudy
     spec: StudySpec
@@ -59,12 +59,14 @@ class Study:
 
 
 def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: str | None = None) -> list[Study]:
-    """The studies of `spec`, one per family, made where they are missing; an equal one is left as it is, but for
-    its budget, its enqueued points and how many artifacts it keeps, which may change.
+    """Create the studies of `spec`, one for each family.
 
-    The data are read once, here or by who knows their fingerprint, so that a study cannot be made on recordings that do
-    not work. All families are checked before the first one is made. Raises StudyError where a study of that name has
-    another space or other data, saying what differs.
+    An existing study with the same settings is kept; only its budget, enqueued points and retention change. All
+    families are checked before the first study is created.
+
+    fingerprint: of the recordings; None: load them, which fails for recordings that cannot be read.
+
+    Raises StudyError, with the differences, where a study of that name has other settings or recordings.
     """
     fingerprint = fingerprint or load(spec.data).fingerprint
     spaces = {name: space_of(spec, family) for family, name in study_names(spec).items()}
@@ -96,62 +98,65 @@ def _make(
     study.set_user_attr(FINGERPRINT, fingerprint)
     enqueue(study, [part_of(point, space) for point in spec.enqueue])
     set_budget(engine, name, spec.budget.trials, spec.budget.hours)
-    # last, for it makes the study one of ours: one that was broken off before this line is made again
+    # Last: only a study with SPEC is complete, and one without it is created again after an interruption.
     study.set_user_attr(SPEC, json.dumps(spec_document(spec)))
     return study
 
 
 def enqueue(study: optuna.Study, points: Sequence[Mapping[str, bool | int | float | str]]) -> int:
-    """Enqueue each point that the study does not hold yet, whether it ran or waits; how many these were."""
-    # Optuna's own skip_if_exists takes numbers within 1e-5 of each other for equal, and loses points of a fine series;
+    """Enqueue each point for which the study has no trial yet; return their number."""
+    # Optuna's skip_if_exists takes numbers within 1e-5 of each other as equal, which skips points of a fine series,
     # and it reads all trials again for every point.
     trials = study.get_trials(deepcopy=False)
     n_new = 0
-    held = {frozenset(trial.system_attrs.get("fixed_params", trial.params).items()) for trial in trials}
+    existing = {frozenset(trial.system_attrs.get("fixed_params", trial.params).items()) for trial in trials}
     for point in points:
-        if point and frozenset(point.items()) not in held:
+        if point and frozenset(point.items()) not in existing:
             study.enqueue_trial(dict(point))
-            held.add(frozenset(point.items()))
+            existing.add(frozenset(point.items()))
             n_new += 1
     return n_new
 
 
 def decode_study(record: StudyLike) -> Study:
-    """`record` with its spec and its space, itself where it has them. Raises ConfigError for a spec that is not one."""
+    """Decode the spec and the space of a stored study; return a Study as it is. Raises ConfigError."""
     if isinstance(record, Study):
         return record
     assert isinstance(record, StudyRecord)
     spec = decode(StudySpec, record.document, f"study {record.name}")
     record.optuna.pruner = build_pruner(spec.pruner, spec.epochs)
-    # checked when the study was made
+    # the space was checked when the study was created
     return Study(record.optuna, spec, space_of(spec, record.family, check=False), record.fingerprint)
 
 
 def load_study(name: str, storage: BaseStorage) -> Study:
-    """The study `name` as it was created. Raises StudyError, naming the near one, where there is none."""
+    """Load the study `name`. Raises StudyError, with the nearest name, where there is none."""
     return decode_study(load_record(name, storage))
 
 
 def load_studies(name: str, storage: BaseStorage) -> list[Study]:
-    """The study `name`, or all families of the study file of that name. Raises StudyError where there is neither."""
+    """Load the study `name`, or all families of the study file `name`. Raises StudyError where there is neither."""
     return [decode_study(record) for record in load_records(storage, name)]
 
 
 def all_studies(storage: BaseStorage) -> list[Study]:
-    """Every study in the database that Drivebeat made, by name."""
+    """Load all studies that Drivebeat created, sorted by name."""
     return [decode_study(record) for record in load_records(storage)]
 
 
 def untried(study: Study, trials: Sequence[FrozenTrial]) -> Accept:
-    """The test that a new point must pass: none of `trials` has it, and a model exists for it."""
-    used = taken(trials, study.space.sampled)
+    """Return the test of a new point: none of `trials` has it, and a run exists for it.
+
+    trials: all trials of the study.
+    """
+    tried = taken(trials, study.space.sampled)
 
     def accept(point: Mapping[str, Any]) -> bool:
-        if key_of(point, study.space.sampled) in used:
+        if key_of(point, study.space.sampled) in tried:
             return False
         try:
             run_of(study.spec, study.space, point)
-        except ConfigError:  # values in range that do not go together
+        except ConfigError:  # each value is in its range, but the combination is not allowed
             return False
         return True
 
@@ -159,12 +164,12 @@ def untried(study: Study, trials: Sequence[FrozenTrial]) -> Accept:
 
 
 def is_exhausted(study: Study, trials: Sequence[FrozenTrial]) -> bool:
-    """Whether every point of the study's space was tried by one of `trials`, its own."""
+    """Return whether no untried point is left in the study's space. trials: all trials of the study."""
     return not any_left(study.space.sampled, untried(study, trials))
 
 
 def _space_lines(space: Space) -> dict[str, str]:
-    """name -> range or value, in words: what a difference is told by."""
+    """Return name -> range or value as text, which is stored with the study and compared later."""
     lines = {name: describe(distribution) for name, distribution in space.sampled.items()}
     return lines | {
         name: f"= {float(value) if isinstance(value, int) and not isinstance(value, bool) else value}"
@@ -173,23 +178,24 @@ def _space_lines(space: Space) -> dict[str, str]:
 
 
 def _refuse_differences(name: str, spec: StudySpec, space: Space, fingerprint: str, storage: BaseStorage) -> None:
+    """Raise StudyError where the stored study `name` has other settings or recordings."""
     study = optuna.load_study(study_name=name, storage=storage)
     attributes = study.user_attrs
     if SPEC not in attributes:
         if all(trial.state == TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
-            return  # empty: somebody's making of it was broken off
-        raise StudyError(f"study {name!r} exists and was not made by Drivebeat; choose another name")
+            return  # its creation was interrupted
+        raise StudyError(f"study {name!r} exists and was not created by Drivebeat; choose another name")
     differences = _differences(attributes[SPACE], _space_lines(space))
     if attributes[FAMILY] != space.model.name:
         differences.insert(0, f"model ({attributes[FAMILY]}, now {space.model.name})")
     if attributes[FINGERPRINT] != fingerprint:
         differences.append(f"the recordings (fingerprint {attributes[FINGERPRINT]}, now {fingerprint})")
-    # decoded: a key that came after the study was made has its default there
+    # decoded, so that keys which were added to StudySpec later have their defaults
     old = _flat(spec_document(decode(StudySpec, json.loads(attributes[SPEC]), f"study {name}")))
     new = _flat(spec_document(spec))
-    told = {"fixed", "ranges", "search", "models"}  # the space's own lines have said these
+    compared = {"fixed", "ranges", "search", "models"}  # in SPACE and FAMILY
     for key in sorted(old.keys() | new.keys()):
-        if key.split(".")[0] not in CHANGEABLE | told and old.get(key) != new.get(key):
+        if key.split(".")[0] not in CHANGEABLE | compared and old.get(key) != new.get(key):
             differences.append(f"{key} ({old.get(key)!r}, now {new.get(key)!r})")
     if differences:
         raise StudyError(
@@ -207,6 +213,7 @@ def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, with keys such as "budget.trials"."""
     if not isinstance(values, Mapping):
         return {prefix: values}
     flat: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A new study that begins where earlier work ended: known good runs become its first points."""
+"""Warm start: enqueue the best runs of earlier studies as the first points of a new one."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,9 +17,9 @@ from training.errors import ConfigError
 
 
 def runs_from(source: str, storage: BaseStorage, n_best: int) -> list[RunConfig]:
-    """The runs that `source` stands for: a config file, or the `n_best` best trials of an earlier study, best first.
+    """Return the run in the config file `source`, or the `n_best` best trials' of the study `source`, best first.
 
-    Raises ConfigError for a file that is no run and for a study that is not there or has no complete trial.
+    Raises ConfigError for a file that is not a run, and StudyError for a missing study or one without a complete trial.
     """
     if Path(source).suffix in (*ENDINGS, ".toml"):
         return [read_run(Path(source))]
@@ -28,9 +28,10 @@ def runs_from(source: str, storage: BaseStorage, n_best: int) -> list[RunConfig]
 
 
 def warm_points(spec: StudySpec, runs: Sequence[RunConfig], source: str) -> dict[str, list[dict[str, Any]]]:
-    """What `runs` come to in each study of `spec`: study -> its points, those that cannot exist left out.
+    """Return study -> the points nearest to `runs`, for each study of `spec`. Points without a run are left out.
 
-    Raises ConfigError where no run is of a family that the spec searches, and where none of the points can exist.
+    source: where the runs are from, for errors. Raises ConfigError where no run is of a family of `spec`, and where no
+    point remains.
     """
     families = {run.model.name for run in runs}
     if not families & set(spec.models):
@@ -41,7 +42,7 @@ def warm_points(spec: StudySpec, runs: Sequence[RunConfig], source: str) -> dict
     points = {name: _points(spec, space_of(spec, family), runs) for family, name in study_names(spec).items()}
     if not any(points.values()):
         raise ConfigError(
-            f"--warm-start {source}: brought into the ranges of {spec.name}, its values do not go together; "
+            f"--warm-start {source}: moved into the ranges of {spec.name}, its values are not a valid combination; "
             "widen the ranges or leave it out"
         )
     return points
@@ -49,13 +50,13 @@ def warm_points(spec: StudySpec, runs: Sequence[RunConfig], source: str) -> dict
 
 def _points(spec: StudySpec, space: Space, runs: Sequence[RunConfig]) -> list[dict[str, Any]]:
     points = [point for run in runs if (point := point_like(run, space))]
-    return [point for point in points if _can_exist(spec, space, point)]
+    return [point for point in points if _has_run(spec, space, point)]
 
 
-def _can_exist(spec: StudySpec, space: Space, point: Mapping[str, Any]) -> bool:
-    """Whether the values of a whole point go together, each of them being within its range."""
+def _has_run(spec: StudySpec, space: Space, point: Mapping[str, Any]) -> bool:
+    """Return whether a run exists for a point; True for a partial one."""
     if point.keys() < space.sampled.keys():
-        return True  # the rest is sampled, to fit
+        return True  # the sampler chooses the rest so that a run exists
     try:
         run_of(spec, space, point)
     except ConfigError:
@@ -64,10 +65,10 @@ def _can_exist(spec: StudySpec, space: Space, point: Mapping[str, Any]) -> bool:
 
 
 def point_like(run: RunConfig, space: Space) -> dict[str, Any]:
-    """The point of `space` nearest to `run`, parameter by parameter; empty where the run is of another family.
+    """Return the point of `space` nearest to `run`; empty where the run is of another family.
 
-    A number outside its range goes to the nearest end, one between two steps to the nearer one. What has no place in
-    the range (a choice that is not among them, a loss's own parameter under another loss) is left to the sampler.
+    A number is clipped to its range and rounded to a step. A parameter whose value has no counterpart (a choice that
+    is not offered, a parameter of another loss) is left to the sampler.
     """
     if type(run.model) is not space.model:
         return {}
@@ -82,7 +83,7 @@ def point_like(run: RunConfig, space: Space) -> dict[str, Any]:
 
 
 def _nearest(distribution: BaseDistribution, value: Any) -> Any:
-    """What `distribution` has nearest to `value`; None where it has nothing like it."""
+    """Return the value of `distribution` nearest to `value`; None where none is comparable."""
     if contains(distribution, value):
         return value
     number = isinstance(value, int | float) and not isinstance(value, bool)

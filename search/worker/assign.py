@@ -1,4 +1,4 @@
-"""Claim a slot and assign it a trial, and give back the slots of workers that are gone."""
+"""Claim a slot, assign a trial to it, and recover the slots of workers that are gone."""
 
 import time
 from collections.abc import Sequence
@@ -32,10 +32,12 @@ MAX_DEATHS = 3
 
 
 def claim_slot(context: WorkerContext, trials: Sequence[FrozenTrial]) -> Claim | None:
-    """Claim the next slot of the study; None where the budget is spent or claimed, or no point is left.
+    """Claim the next slot of the study.
 
-    Slots that lost their worker come first. A new one is claimed only where `trials`, all of the study's, leave a point
-    to try, and in a deterministic study once the generation before has ended.
+    trials: all trials of the study. Open slots, whose worker stopped or died, come first. A new slot is claimed only if
+    an untried point is left and, in a deterministic study, if all earlier generations have finished.
+
+    Returns None where no slot can be claimed now.
     """
     study, engine = context.study, context.engine
     new = any(trial.state == TrialState.WAITING for trial in trials)
@@ -46,26 +48,27 @@ def claim_slot(context: WorkerContext, trials: Sequence[FrozenTrial]) -> Claim |
 
 
 def assign(context: WorkerContext, claimed: Claim, trials: Sequence[FrozenTrial]) -> Assignment | None:
-    """The trial of a claimed slot: the one that was begun in it, else one that was enqueued, else a new point.
+    """Assign a trial to a claimed slot: the trial that was started in it, else an enqueued trial, else a new one.
 
-    No point is given twice, and none that cannot exist. None where this worker was stopped for so long in between that
-    another one has its slot or its trial.
+    trials: all trials of the study. A new trial gets an untried point for which a model exists.
+
+    Returns None where this process was suspended for so long that another worker has taken its slot or its trial.
     """
     study, engine = context.study, context.engine
     distributions, spec = study.space.sampled, study.spec
     handle = visible_study(study, engine, claimed.slot) if spec.deterministic else study.optuna
-    assert handle is not None, "a slot is claimed only after the generation before has ended"
+    assert handle is not None, "a slot is claimed only after all earlier generations have finished"
     handle.pruner = quick(handle.pruner)
     accept = untried(study, trials)
     handle.sampler = build_sampler(spec.sampler, distributions, spec.seed, claimed.slot, accept=accept)
     number = claimed.trial
-    if number is None and claimed.token > 1:  # the worker before may have died between asking Optuna and recording
+    if number is None and claimed.token > 1:  # the previous worker may have died between study.ask and record_trial
         number = _unrecorded_trial(engine, study.name, trials)
     earlier = next((trial for trial in trials if trial.number == number), None)
-    # an earlier trial is continued: its values and reports stay, and its checkpoint is found by its number
+    # An earlier trial is continued: it keeps its parameters and reports, and its checkpoint is found by its number.
     trial = handle.ask() if earlier is None else optuna.Trial(handle, earlier._trial_id)
     if claimed.trial is None and not record_trial(engine, claimed, trial.number):
-        return None  # a new trial is then found as an unrecorded one
+        return None  # a new trial stays unrecorded, and the next worker of the slot finds it
     if earlier is not None and earlier.state.is_finished():
         return Assignment(claimed, trial, {})
     with batch(trial.storage, trial._trial_id):
@@ -77,26 +80,29 @@ def assign(context: WorkerContext, claimed: Claim, trials: Sequence[FrozenTrial]
 
 
 def _unrecorded_trial(engine: Engine, study: str, trials: Sequence[FrozenTrial]) -> int | None:
-    """A running trial that no slot records: its worker died between asking Optuna for it and recording it.
+    """Return the first running trial that no slot records; None where there is none.
 
-    Call it only while holding the assignment's lock, so that no worker alive is in between.
+    Its worker died between study.ask and record_trial. Call this only while holding the lock of the assignment: no
+    living worker is then between the two.
     """
     running = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
-    known = recorded_trials(engine, study) if running else set()
-    return min((number for number in running if number not in known), default=None)
+    recorded = recorded_trials(engine, study) if running else set()
+    return min((number for number in running if number not in recorded), default=None)
 
 
 def recover(study: Study, engine: Engine, detector: OrphanDetector) -> list[int]:
-    """Reopen the slots of workers that are gone, so that the next worker continues their trials; the trials' numbers.
+    """Reopen the slots of workers that are gone, so that the next worker continues their trials.
 
-    A trial that cost MAX_DEATHS workers their lives without an epoch in between is to be failed by the next worker.
+    A trial whose last MAX_DEATHS workers died without finishing an epoch gets a failure as its result.
+
+    Returns the numbers of the trials.
     """
     recovered = []
     for orphan in detector.find(engine, study.name, time.monotonic()):
         last_epoch = None if orphan.trial is None else _last_epoch(study, orphan.trial)
         deaths = consecutive_deaths(orphan, last_epoch)
         hopeless = orphan.trial is not None and deaths >= MAX_DEATHS and not orphan.has_result
-        reason = f"it took {deaths} workers with it and no epoch was finished in between, the last {orphan.worker}"
+        reason = f"{deaths} workers in a row died in it without finishing an epoch, the last was {orphan.worker}"
         result = TrialResult(Fate.FAILED, None, 0, reason).encode() if hopeless else None
         if reopen(engine, orphan, last_epoch=last_epoch, result=result) and orphan.trial is not None:
             recovered.append(orphan.trial)
@@ -104,7 +110,7 @@ def recover(study: Study, engine: Engine, detector: OrphanDetector) -> list[int]
 
 
 def _last_epoch(study: Study, number: int) -> int | None:
-    """The newest epoch that a trial has reported."""
+    """Return the last epoch that a trial has reported, from 0; None before its first report."""
     storage = study.optuna._storage
     trial_id = storage.get_trial_id_from_study_id_trial_number(study.optuna._study_id, number)
     return storage.get_trial(trial_id).last_step

@@ -1,4 +1,4 @@
-"""Build what a trial trains: its run, its model and the validation mixture, each once."""
+"""Build a trial's run, its model and the validation mixture."""
 
 import dataclasses
 import json
@@ -21,13 +21,16 @@ from training.device import arithmetic, resolve_device
 
 
 class Infeasible(Exception):
-    """The trial's parameters make no model, or one over the study's limits; the message says why."""
+    """The trial's parameters give no model, or a model over a limit of the study. The message says why."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BuiltTrial:
-    """model: with its initial weights, on the CPU. validation: the mixture that scores it. continued: another worker
-    began it."""
+    """What a trial trains.
+
+    model: on the CPU, with its initial weights. validation: the mixture that the metric is computed on. continued:
+    whether another worker started the trial.
+    """
 
     run: RunConfig
     model: nn.Module
@@ -37,18 +40,21 @@ class BuiltTrial:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """attributes: shown with the trial. over: by how much each limit is exceeded (feasible <= 0). broken: the first
-    limit that is, in words."""
+    """The cost of a model.
+
+    attributes: user attributes for the trial. excess: constraint -> cost minus its limit (feasible <= 0). reason: which
+    limit is exceeded; "" where none is.
+    """
 
     attributes: Mapping[str, float]
-    over: Mapping[str, float]
-    broken: str
+    excess: Mapping[str, float]
+    reason: str
 
 
 def build(context: WorkerContext, assignment: Assignment) -> BuiltTrial:
-    """Build the trial's model and mixture, and store its whole run, so that another worker can continue it.
+    """Build the trial's model and mixture, and store its run, so that another worker can continue it.
 
-    A trial that another worker began keeps the run that was stored then. Raises Infeasible.
+    A trial that another worker started keeps the run that was stored then. Raises Infeasible.
     """
     trial = assignment.trial
     stored = context.retry(lambda: trial.user_attrs.get(RUN))
@@ -59,35 +65,35 @@ def build(context: WorkerContext, assignment: Assignment) -> BuiltTrial:
 
     def store() -> None:
         with batch(trial.storage, trial._trial_id):
-            for name, value in cost.over.items():
+            for name, value in cost.excess.items():
                 trial.set_constraint(name, value)
-            whole = {RUN: json.dumps(to_document(run)), DEVICE: str(resolve_device(run.fit.device))}
-            set_user_attributes(trial.storage, trial._trial_id, {**whole, **cost.attributes})
+            attributes = {RUN: json.dumps(to_document(run)), DEVICE: str(resolve_device(run.fit.device))}
+            set_user_attributes(trial.storage, trial._trial_id, {**attributes, **cost.attributes})
 
     context.retry(store)
-    if cost.broken:
-        raise Infeasible(cost.broken)
+    if cost.reason:
+        raise Infeasible(cost.reason)
     mixture = held_out(context.corpus.splits["validation"], run.data, run.data.validation)
     return BuiltTrial(run, model, mixture, continued=stored is not None)
 
 
 def with_threads(run: RunConfig, threads: int | None) -> RunConfig:
-    """`run` with the worker's share of CPU threads, unless the study fixes it."""
+    """Return `run` with `threads` CPU threads; `run` itself where its config has a number, or `threads` is None."""
     if run.fit.threads is not None or threads is None:
         return run
     return dataclasses.replace(run, fit=dataclasses.replace(run.fit, threads=threads))
 
 
 def _run_of(context: WorkerContext, assignment: Assignment, stored: str | None) -> RunConfig:
-    """The run that was stored with the trial, else the one that its parameters stand for. Raises Infeasible."""
+    """Return the run that was stored with the trial, else the run of its parameters. Raises Infeasible."""
     spec, where = context.study.spec, f"trial {assignment.trial.number}"
     try:
         if stored is not None:
             return from_document(json.loads(stored), where)
         run = run_of(spec, context.study.space, assignment.params, where)
-    except ConfigError as error:  # every value is in its range, but no model exists for all of them
+    except ConfigError as error:  # every value is in its range, but no model exists for the combination
         raise Infeasible(str(error)) from error
-    # equal results need equal threads, so a deterministic study takes one wherever it runs
+    # Equal results need the same number of threads on every machine, so a deterministic study uses one.
     run = with_threads(run, 1 if spec.deterministic else context.threads)
     if context.tracking.switches.only_first_batch:
         run = dataclasses.replace(run, fit=dataclasses.replace(run.fit, steps_per_epoch=1))
@@ -95,18 +101,19 @@ def _run_of(context: WorkerContext, assignment: Assignment, stored: str | None) 
 
 
 def _measure(run: RunConfig, model: nn.Module, limits: ConstraintSpec, corpus: Corpus) -> _Cost:
+    """Count the model's parameters, measure its latency if that is limited, and compare both with `limits`."""
     size = n_parameters(model)
     attributes: dict[str, float] = {N_PARAMETERS: size}
-    over: dict[str, float] = {}
-    broken = ""
+    excess: dict[str, float] = {}
+    reason = ""
     if limits.max_parameters is not None:
-        over[N_PARAMETERS] = size - limits.max_parameters
+        excess[N_PARAMETERS] = size - limits.max_parameters
         if size > limits.max_parameters:
-            broken = f"{size:,} parameters, {limits.max_parameters:,} allowed"
+            reason = f"{size:,} parameters, {limits.max_parameters:,} allowed"
     if limits.max_latency_ms is not None:
         latency = latency_ms(model, corpus.n_channels, run.data.window_samples)
         attributes[LATENCY_MS] = round(latency, 2)
-        over[LATENCY_MS] = latency - limits.max_latency_ms
+        excess[LATENCY_MS] = latency - limits.max_latency_ms
         if latency > limits.max_latency_ms:
-            broken = broken or f"{latency:.1f} ms a window, {limits.max_latency_ms:g} ms allowed"
-    return _Cost(attributes, over, broken)
+            reason = reason or f"{latency:.1f} ms a window, {limits.max_latency_ms:g} ms allowed"
+    return _Cost(attributes, excess, reason)

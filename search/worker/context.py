@@ -1,4 +1,4 @@
-"""What a worker knows while it runs trials of a study, and the trial that it is assigned."""
+"""The state of a worker while it runs trials of a study, and the trial that it is assigned."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -20,22 +20,23 @@ T = TypeVar("T")
 
 
 class Retry(Protocol):
-    """A call of search.storage.retry with a worker's log and its check for a stop."""
+    """search.storage.retry.retry with a worker's log and its check for a stop."""
 
     def __call__(self, call: Callable[[], T], /) -> T: ...
 
 
 class Stopped(Exception):
-    """The worker was asked to stop."""
+    """The worker must stop: its stop event is set."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorkerContext:
-    """A worker at one study.
+    """What a worker needs to run trials of one study.
 
-    store: artifacts and checkpoints. threads: its share of the CPU threads, None for torch's own choice. stop: set when
-    the worker is to stop. log: takes a line; never raises, never shows a secret. retry: gives the result of a call,
-    tried again while the database is away; raises Stopped. check_stop: raises Stopped where the worker is to stop.
+    lease_s: duration of its lease on a slot. store: artifacts and checkpoints. threads: CPU threads a trial may use;
+    None: torch's default. stop: set when the worker must stop. log: writes a line; never raises. retry: calls a
+    function again while the database is unavailable, and returns its result; raises Stopped. check_stop: raises Stopped
+    if `stop` is set.
     """
 
     study: Study
@@ -56,9 +57,9 @@ class WorkerContext:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assignment:
-    """A trial to run: the claim on its slot, Optuna's handle and its parameters.
+    """A trial to run: the claim on its slot, Optuna's trial object and its parameters.
 
-    A trial that another worker began has claim.trial; one whose result that worker recorded has claim.result.
+    claim.trial is set if another worker started the trial, claim.result if that worker recorded its result.
     """
 
     claim: Claim

@@ -1,9 +1,9 @@
-"""Deterministic studies: what a trial may know does not depend on how many workers there are or how fast they run.
+"""Deterministic studies: which trials a sampler and a pruner see does not depend on the workers' number or speed.
 
-Slots form generations of equal size. A generation begins when the one before has ended, and its trials know, when
-they are sampled and when they are judged by the pruner, the trials of earlier generations and no others. With equal
-threads the same study file then gives the same trials on one worker or many, killed or not. It costs the time that
-workers wait for a generation's last trial, and advice that is up to a generation old.
+Slots form generations of equal size. A generation starts when all earlier ones have finished. The sampler and the
+pruner of a trial see the trials of earlier generations and no others. With one CPU thread a trial, the same study file
+then gives the same trials with one worker or several, and also if workers are killed. The price: workers wait for the
+last trial of each generation, and samplers and pruners do not see the trials of the current one.
 """
 
 import copy
@@ -19,31 +19,31 @@ from search.study.study import Study
 
 
 class VisibleStudy(optuna.Study):
-    """A study that shows only the trials whose numbers are in `known`, and the one under way."""
+    """A study of which samplers and pruners see only the trials whose numbers are in `visible`."""
 
     def __init__(
-        self, name: str, storage: BaseStorage, pruner: optuna.pruners.BasePruner, known: frozenset[int]
+        self, name: str, storage: BaseStorage, pruner: optuna.pruners.BasePruner, visible: frozenset[int]
     ) -> None:
         super().__init__(name, storage, pruner=pruner)
-        self._known = known
+        self._visible = visible
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
         trials = self._storage.get_all_trials(self._study_id, deepcopy=False, states=states)
-        shown = [trial for trial in trials if trial.number in self._known]
-        return copy.deepcopy(shown) if deepcopy else shown
+        visible = [trial for trial in trials if trial.number in self._visible]
+        return copy.deepcopy(visible) if deepcopy else visible
 
 
 def visible_study(study: Study, engine: Engine, slot: int) -> VisibleStudy | None:
-    """The study as the trial in `slot` may know it; None while an earlier generation is under way."""
+    """Return the study with the trials that are visible to `slot`; None while an earlier generation is running."""
     size = study.spec.generation
-    begins = slot // size * size
+    n_earlier = slot // size * size
     with engine.begin() as connection:
         earlier = connection.execute(
-            select(SLOTS.c.trial, SLOTS.c.state).where(SLOTS.c.study == study.name, SLOTS.c.slot < begins)
+            select(SLOTS.c.trial, SLOTS.c.state).where(SLOTS.c.study == study.name, SLOTS.c.slot < n_earlier)
         ).all()
-    if len(earlier) < begins or any(row.state not in ("finished", "failed") for row in earlier):
+    if len(earlier) < n_earlier or any(row.state not in ("finished", "failed") for row in earlier):
         return None
-    known = frozenset(row.trial for row in earlier if row.trial is not None)
-    return VisibleStudy(study.name, study.optuna._storage, study.optuna.pruner, known)
+    visible = frozenset(row.trial for row in earlier if row.trial is not None)
+    return VisibleStudy(study.name, study.optuna._storage, study.optuna.pruner, visible)

@@ -1,4 +1,4 @@
-"""A trial's result, kept in its slot until Optuna has it, and told to Optuna once, whichever worker comes to it."""
+"""A trial's result: recorded in its slot first, then told to Optuna once, by this worker or the next."""
 
 import dataclasses
 import errno
@@ -15,7 +15,7 @@ from search.storage.fast.storage import batch
 from search.study.study import Study
 from search.trials import FATE, REASON, Fate
 
-MEMORY = "memory"  # the constraint's name; feasible <= 0
+MEMORY = "memory"  # name of a constraint; feasible <= 0
 ON_DEVICE = (
     "cuda out of memory",
     "cuda error: out of memory",
@@ -29,8 +29,9 @@ ON_HOST = ("can't allocate memory", "cannot allocate memory", "std::bad_alloc")
 class TrialResult:
     """How a trial ended.
 
-    fate: RUNNING where another worker goes on with it. value: the study's metric, of a complete trial. An infeasible
-    trial costs too much, and was not trained, or not to its end. recorded_before: by an earlier worker.
+    fate: RUNNING where another worker continues it. value: the study's metric, of a complete trial. n_epochs: epochs
+    trained. reason: why it has this fate; "" where that needs no reason. out_of_memory: whether it failed for that.
+    recorded_before: whether an earlier worker recorded it.
     """
 
     fate: Fate
@@ -42,53 +43,53 @@ class TrialResult:
 
     @property
     def fits(self) -> bool | None:
-        """Whether it had memory enough; None where it ended before that could show."""
+        """Whether it fits into memory; None where it ended before that is known."""
         return False if self.out_of_memory else True if self.fate in (Fate.COMPLETE, Fate.PRUNED) else None
 
     def encode(self) -> str:
-        """As text; `decode` is the inverse."""
+        """Return the result as JSON, the inverse of `decode`."""
         values = dataclasses.asdict(self)
         del values["recorded_before"]
         return json.dumps({"state": values.pop("fate"), **values})
 
     @staticmethod
     def decode(text: str) -> "TrialResult":
-        """The result that `encode` wrote."""
+        """Return the result that `encode` wrote."""
         values = json.loads(text)
         return TrialResult(Fate(values.pop("state")), **values)
 
     @staticmethod
     def recorded(claim: Claim) -> "TrialResult | None":
-        """The result that an earlier worker recorded in the slot; None where there is none."""
+        """Return the result that an earlier worker recorded in the slot; None where there is none."""
         if claim.result is None:
             return None
         return dataclasses.replace(TrialResult.decode(claim.result), recorded_before=True)
 
 
 def failure(error: BaseException) -> TrialResult:
-    """The result of a trial that `error` ended, its reason in one line."""
-    words = " ".join(str(error).split())[:300]
+    """Return the result of a trial that raised `error`, with a reason of one line."""
+    message = " ".join(str(error).split())[:300]
     place = _short_of_memory(error)
-    reason = f"out of memory on the {place}: {words}" if place else f"{type(error).__name__}: {words}"
+    reason = f"out of memory on the {place}: {message}" if place else f"{type(error).__name__}: {message}"
     return TrialResult(Fate.FAILED, None, 0, reason, out_of_memory=bool(place))
 
 
 def _short_of_memory(error: BaseException) -> str:
-    """Whose memory was too small, "device" or "host"; "" where the error is another one."""
-    words = str(error).lower()
-    torch = sys.modules.get("torch")  # only where it is imported can it have raised this
+    """Return whose memory was exhausted, "device" or "host"; "" for any other error."""
+    message = str(error).lower()
+    torch = sys.modules.get("torch")  # not imported here: only if something else did can it have raised the error
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return "device"
-    # libraries below torch say it in a RuntimeError of their own words
-    if isinstance(error, RuntimeError) and any(said in words for said in ON_DEVICE):
+    # CUDA's libraries raise a RuntimeError with a message of their own
+    if isinstance(error, RuntimeError) and any(part in message for part in ON_DEVICE):
         return "device"
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return "host"
-    return "host" if isinstance(error, RuntimeError) and any(said in words for said in ON_HOST) else ""
+    return "host" if isinstance(error, RuntimeError) and any(part in message for part in ON_HOST) else ""
 
 
-def as_judged(study: Study, result: TrialResult) -> TrialResult:
-    """`result`; infeasible instead of failed where memory was short and the study is to learn from that."""
+def memory_as_constraint(study: Study, result: TrialResult) -> TrialResult:
+    """Return `result`, with INFEASIBLE in place of FAILED for a lack of memory if the study learns from that."""
     if result.out_of_memory and _learns_memory(study):
         return dataclasses.replace(result, fate=Fate.INFEASIBLE)
     return result
@@ -99,11 +100,13 @@ def _learns_memory(study: Study) -> bool:
 
 
 def tell(study: Study, trial: optuna.Trial, result: TrialResult) -> None:
-    """Tell Optuna the result, unless it was told before, with its fate, its reason and whether it fitted into memory,
-    where the study is to learn that."""
+    """Tell Optuna the result, and store its fate, its reason and the memory constraint with the trial.
+
+    Does nothing where Optuna has the result already.
+    """
     storage, trial_id = study.optuna._storage, trial._trial_id
     if storage.get_trial(trial_id).state.is_finished():
-        return  # told before its worker died or lost the connection
+        return  # an earlier call succeeded, and then its worker died or lost the connection
     states = {Fate.COMPLETE: TrialState.COMPLETE, Fate.FAILED: TrialState.FAIL}
     state = states.get(result.fate, TrialState.PRUNED)
     try:
@@ -115,13 +118,13 @@ def tell(study: Study, trial: optuna.Trial, result: TrialResult) -> None:
                 storage.set_trial_user_attr(trial_id, REASON, result.reason)
         study.optuna.tell(trial, result.value if state == TrialState.COMPLETE else None, state=state)
     except (ValueError, UpdateFinishedTrialError):
-        # this worker slept past its lease after it recorded the result, and another one told it
+        # this process was suspended after record_result for longer than its lease, and another worker told the result
         if not storage.get_trial(trial_id).state.is_finished():
             raise
 
 
 def summary(number: int, result: TrialResult) -> str:
-    """One line for the log."""
+    """Return the result of trial `number` as a line for the log."""
     value = f" {result.value:+.3f}" if result.value is not None else ""
     reason = f": {result.reason}" if result.reason else ""
     return f"trial {number} {result.fate}{value} ({result.n_epochs} epochs){reason}"

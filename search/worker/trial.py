@@ -1,4 +1,4 @@
-"""A trial's life on one page: claim, assign, build, train, report, prune, tell, show."""
+"""Run one trial: claim, assign, build, train, report, prune, tell, write its pages."""
 
 import contextlib
 import gc
@@ -26,30 +26,31 @@ from search.trials import COLLAPSED, SECONDS, Fate
 from search.worker.assign import assign, claim_slot
 from search.worker.build import BuiltTrial, Infeasible, build
 from search.worker.context import Assignment, Stopped, WorkerContext
-from search.worker.result import TrialResult, as_judged, failure, summary, tell
+from search.worker.result import TrialResult, failure, memory_as_constraint, summary, tell
 from training.report import EpochReport
 from training.trackers.base import Trackers, kept_files
 from training.trainer import train
 
-# An assignment takes seconds at most. A worker that holds its lock for longer was stopped, and loses it to the others.
+# An assignment takes seconds at most. A worker that holds the lock for longer is suspended, and loses the lock.
 ASSIGN_S = 60.0
 HUNG_GRACE_S = 60.0
 HUNG_EXIT = 75  # EX_TEMPFAIL of sysexits.h: the launcher starts another worker
 
 
 class LeaseLost(Exception):
-    """Another worker has the trial."""
+    """Another worker has taken over the trial."""
 
 
 class OutOfTime(Exception):
-    """The trial ran longer than a trial may."""
+    """The trial exceeded the study's trial_minutes."""
 
 
 def run_trial(context: WorkerContext) -> TrialResult | None:
-    """Run the next trial of the study; its result, None where there is none to run.
+    """Run the next trial of the study, and return its result; None where there is no trial to run now.
 
-    A trial that another worker began is continued from its newest checkpoint; one whose result that worker recorded is
-    only told. A trial that fails, or that another worker took over, has a result too.
+    A trial that another worker started is continued from its newest checkpoint. If that worker recorded a result,
+    nothing is trained, and Optuna gets the result. A trial that fails, or that another worker takes over, has a result
+    too. Raises Stopped.
     """
     study, engine = context.study, context.engine
     assignment = context.retry(partial(_claim_and_assign, context))
@@ -62,7 +63,7 @@ def run_trial(context: WorkerContext) -> TrialResult | None:
         try:
             with _renewed(context, assignment) as check:
                 built = build(context, assignment)
-                with _reports(context, assignment, built, check) as run:
+                with _training(context, assignment, built, check) as run:
                     for report in run.epochs:
                         run.publish(report)
                         if report.collapsed or run.should_prune(report):
@@ -77,7 +78,7 @@ def run_trial(context: WorkerContext) -> TrialResult | None:
         except (LeaseLost, UpdateFinishedTrialError):
             return _refused(context, assignment)
         except (RuntimeError, ValueError, OSError, MemoryError, OutOfTime) as error:
-            result = as_judged(study, failure(error))
+            result = memory_as_constraint(study, failure(error))
         del built, run
         _free_memory()
     if not context.retry(partial(record_result, engine, assignment.claim, result.encode())):
@@ -100,10 +101,11 @@ def _claim_and_assign(context: WorkerContext) -> Assignment | None:
 
 @dataclass(slots=True, eq=False)
 class _Run:
-    """A training under way: its epochs, and the reports that Optuna does not have yet.
+    """A running training: its epochs, and the reports that Optuna does not have yet.
 
-    check: raises to end it. n_restored: epochs of the checkpoint that it continues. told: epochs that Optuna has from
-    before.
+    check: raises to end the training. n_restored: number of epochs in the checkpoint that it continues. reported:
+    epochs that an earlier worker reported to Optuna. pending: reports still to be sent. began: monotonic time in
+    seconds.
     """
 
     context: WorkerContext
@@ -113,26 +115,29 @@ class _Run:
     trackers: Trackers
     epochs: Generator[EpochReport, None, None]
     n_restored: int
-    told: frozenset[int]
+    reported: frozenset[int]
     pending: list[EpochReport] = field(default_factory=list)
     last: EpochReport | None = None
     pruned: bool = False
     began: float = field(default_factory=time.monotonic)
 
     def publish(self, report: EpochReport) -> None:
-        """Keep the epoch's checkpoint and show its report to the heartbeat and the trackers."""
+        """Keep the epoch's checkpoint, and pass its report to the heartbeat and the trackers."""
         self.last = report
         if report.epoch >= self.n_restored:
             self.checkpoints.rotate(report.epoch + 1)
         self.context.heartbeat.epoch(report.epoch, report.score)
         self.trackers.report(report)
-        if report.epoch not in self.told:
+        if report.epoch not in self.reported:
             self.pending.append(report)
 
     def should_prune(self, report: EpochReport) -> bool:
-        """Report to Optuna and ask its pruner. While the database is away reports are kept and nothing is pruned."""
-        if report.epoch in self.told and report.epoch < max(self.told):
-            return False  # judged before the trial changed hands
+        """Report to Optuna, and return whether its pruner ends the trial.
+
+        While the database is unavailable, reports are kept and the answer is False.
+        """
+        if report.epoch in self.reported and report.epoch < max(self.reported):
+            return False  # the pruner was asked about this epoch by an earlier worker
         trial = self.assignment.trial
         self.check()
         try:
@@ -146,7 +151,7 @@ class _Run:
         return self.pruned
 
     def flush(self) -> None:
-        """Report to Optuna the epochs that are pending."""
+        """Send the pending reports to Optuna."""
         while self.pending:
             self.assignment.trial.report(self.pending[0].score, self.pending[0].epoch)
             self.pending.pop(0)
@@ -154,7 +159,10 @@ class _Run:
 
 @contextlib.contextmanager
 def _renewed(context: WorkerContext, assignment: Assignment) -> Iterator[Callable[[], None]]:
-    """Renew the lease in the block; gives the check that ends a training: asked to stop, lease lost, out of time."""
+    """Renew the lease while the block runs.
+
+    Yields a check that raises Stopped, LeaseLost or OutOfTime where the training must end.
+    """
     minutes = context.study.spec.budget.trial_minutes
     limit_s = math.inf if minutes is None else 60 * minutes
     reason = f"over the limit of {limit_s / 60:g} minutes a trial"
@@ -168,7 +176,7 @@ def _renewed(context: WorkerContext, assignment: Assignment) -> Iterator[Callabl
             raise OutOfTime(reason)
 
     def abandon() -> None:
-        # called by the heartbeat's thread: only the end of the process frees a step that hangs
+        # called by the heartbeat's thread: only the end of the process ends a training step that hangs
         result = TrialResult(Fate.FAILED, None, 0, f"hung: {reason}")
         if context.retry(partial(record_result, context.engine, assignment.claim, result.encode())):
             context.retry(partial(tell, context.study, assignment.trial, result))
@@ -183,14 +191,14 @@ def _renewed(context: WorkerContext, assignment: Assignment) -> Iterator[Callabl
 
 
 @contextlib.contextmanager
-def _reports(
+def _training(
     context: WorkerContext, assignment: Assignment, built: BuiltTrial, check: Callable[[], None]
 ) -> Iterator[_Run]:
-    """Start the training, or continue it from its checkpoint; leaving the block frees its device."""
+    """Start the training, or continue it from its checkpoint. The end of the block frees its device."""
     trial, name = assignment.trial, context.study.name
-    told = frozenset(context.retry(partial(trial.storage.get_trial, trial._trial_id)).intermediate_values)
+    reported = frozenset(context.retry(partial(trial.storage.get_trial, trial._trial_id)).intermediate_values)
     checkpoints = context.store.checkpoints(name, trial.number, context.log)
-    if not built.continued:  # what lies there is of an earlier study of this name
+    if not built.continued:  # any files are left from a deleted study of this name
         checkpoints.delete()
     make_folder(checkpoints.folder)
     n_restored = checkpoints.restore()
@@ -204,7 +212,7 @@ def _reports(
         validation=built.validation,
         check_stop=check,
     )
-    run = _Run(context, assignment, check, checkpoints, trackers, epochs, n_restored, told)
+    run = _Run(context, assignment, check, checkpoints, trackers, epochs, n_restored, reported)
     try:
         with contextlib.closing(epochs):
             yield run
@@ -215,7 +223,7 @@ def _reports(
 
 
 def _score(context: WorkerContext, assignment: Assignment, built: BuiltTrial, run: _Run) -> TrialResult:
-    """Store what the best weights reach, and judge the trial. Raises TrainingFailed for a score that is no number."""
+    """Store scores and artifacts of the best weights, and return the result. Raises TrainingFailed for a NaN score."""
     trial, last, score = assignment.trial, run.last, built.run.fit.score
     assert last is not None, "a run has at least one epoch"
     context.retry(partial(trial.set_user_attr, SECONDS, round(time.monotonic() - run.began, 1)))
@@ -226,7 +234,7 @@ def _score(context: WorkerContext, assignment: Assignment, built: BuiltTrial, ru
                 store_results, trial, built.run, built.model, built.validation, folder, context.store.artifacts, last
             )
         )
-    except OSError as error:  # a full disk costs the pictures, not the result
+    except OSError as error:  # a full disk must not cost the result
         note = f"artifacts are missing: {error}"
     run.trackers.files(kept_files(folder))
     end = "collapsed" if last.collapsed else "pruned" if run.pruned else last.stopped or "finished"
@@ -251,21 +259,21 @@ def _free_memory() -> None:
 
 
 def _close(context: WorkerContext, assignment: Assignment, result: TrialResult) -> None:
-    """Close the slot of a trial that was told, and say so. Each step may be done again by another worker."""
+    """Close the slot of a trial whose result Optuna has, log it and send messages. Another worker may repeat this."""
     study, engine, switches = context.study, context.engine, context.tracking.switches
-    # before the slot is closed: no worker comes after
+    # before the slot is closed: no worker returns to a closed slot
     context.store.checkpoints(study.name, assignment.trial.number, context.log).delete()
     state = "failed" if result.fate == Fate.FAILED else "finished"
     context.retry(partial(close, engine, assignment.claim, state))
     context.log(summary(assignment.trial.number, result))
-    if assignment.claim.result is not None and result.fate == Fate.FAILED:  # its workers died
+    if assignment.claim.result is not None and result.fate == Fate.FAILED:  # recover() gave it up: its workers died
         worker_failed(study.name, result.reason, assignment.trial.number, switches, context.log)
     if context.tracking.messages:
         context.retry(partial(after_trial, study, engine, switches, context.log))
 
 
 def _show(context: WorkerContext, assignment: Assignment) -> None:
-    """Write the trial's note, and the study's page if it is due."""
+    """Write the trial's note, and the study page if it is due."""
     artifacts, trial_id = context.store.artifacts, assignment.trial._trial_id
     context.retry(
         partial(update_pages, context.study, context.engine, trial_id, artifacts, context.corpus, context.log)
@@ -273,5 +281,5 @@ def _show(context: WorkerContext, assignment: Assignment) -> None:
 
 
 def _refused(context: WorkerContext, assignment: Assignment) -> TrialResult:
-    context.log(f"trial {assignment.trial.number} belongs to another worker by now; its result here is refused")
+    context.log(f"trial {assignment.trial.number} was taken over by another worker; its result here is refused")
     return TrialResult(Fate.RUNNING, None, 0)

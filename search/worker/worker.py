@@ -1,4 +1,4 @@
-"""A worker: run trials of its studies, one after the other, until every budget is spent."""
+"""A worker: a process that runs trials of its studies until their budgets are spent."""
 
 import contextlib
 import re
@@ -44,12 +44,18 @@ def work(
     tracking: Tracking | None = None,
     stop: threading.Event | None = None,
 ) -> int:
-    """Run trials of the studies `names`, one study after the other, until their budgets are spent; the number run.
+    """Run trials of studies, one study after the other, until their budgets are spent.
 
-    While other workers finish the last trials it waits, to continue the trials of those that die. Setting `stop` stops
-    it within a training step or two: the checkpoint of its trial stays, its slot is opened for the next worker. It
-    waits for a database that is away, or not there yet. Raises WorkerError after three failures in a row for one
-    reason, or ten for any, and StorageError where the database stays away.
+    names: studies, or study files with several families. url: of the database. artifacts: a folder or s3:// URL.
+    threads: CPU threads a trial may use; None: torch's default. lease_s: duration of a lease. log: takes a line.
+    tracking: trackers and messages. stop: setting it stops the worker within a training step or two; the trial's
+    checkpoint stays, and the next worker continues the trial.
+
+    At the end of a study the worker waits until the other workers have finished their trials, and continues those of
+    workers that die. It waits for a database that is unavailable or still starting.
+
+    Returns the number of trials run. Raises WorkerError after MAX_SAME_FAILURES failures in a row for the same reason,
+    or MAX_FAILURES for any, and StorageError where the database stays unavailable.
     """
     stop = stop or threading.Event()
     tracking = tracking or Tracking()
@@ -111,10 +117,12 @@ def connect(
     log: Callable[[str], None],
     check: Callable[[], None],
 ) -> tuple[Engine, list[Study]]:
-    """Open the database at `url`, load the studies (or families) called `names`, each once, and register the worker.
+    """Open the database at `url`, load the studies, each once, and register the worker.
 
-    Waits for a database that is starting, refuses connections or has no room for one: a worker may be started in just
-    that moment. A wrong URL is an error at once. Raises StorageError, StudyError, and whatever `check` raises.
+    names: studies, or study files with several families. check: called before each new attempt.
+
+    Waits for a database that is starting, refuses connections or has no free connection. A wrong URL raises at once.
+    Raises StorageError, StudyError, and what `check` raises.
     """
 
     def attempt() -> tuple[Engine, list[Study]]:
@@ -127,17 +135,21 @@ def connect(
 
 
 def _check_recordings(study: Study, corpus: Corpus) -> None:
+    """Raise WorkerError where the recordings here are not those that the study was created on."""
     if corpus.fingerprint != study.fingerprint:
         raise WorkerError(
-            f"study {study.name} was made on other recordings (fingerprint {study.fingerprint}, here "
+            f"study {study.name} was created on other recordings (fingerprint {study.fingerprint}, here "
             f"{corpus.fingerprint}); put them back or create a study of another name"
         )
 
 
 def _run_trials(context: WorkerContext) -> int:
-    """Run trials of one study until none is left, or the worker is stopped; the number run. Raises WorkerError."""
+    """Run trials of one study until it is finished or the worker is stopped; return their number.
+
+    Raises WorkerError.
+    """
     n_trials = 0
-    reasons: list[str] = []  # of the failures since the last trial that ended well
+    reasons: list[str] = []  # of the failures since the last trial that did not fail
     with contextlib.suppress(Stopped):
         while True:
             context.check_stop()
@@ -164,7 +176,7 @@ def _check_failures(context: WorkerContext, reasons: Sequence[str]) -> None:
 
 
 def _kind(reason: str) -> str:
-    """A failure's reason without its numbers: "epoch 3, by step 25" and "epoch 1, by step 0" are one kind."""
+    """Return a failure's reason with # for its numbers: "epoch 3, by step 25" and "epoch 1, by step 0" are equal."""
     return re.sub(r"\d[\d.,e+-]*", "#", reason)
 
 
@@ -173,7 +185,7 @@ def _is_spent(study: Study, engine: Engine, log: Callable[[str], None]) -> bool:
 
 
 def _log_stop_reason(context: WorkerContext) -> None:
-    """Say why the study ended, unless the worker was stopped."""
+    """Log why the study is finished, unless the worker was stopped."""
     if context.stop.is_set():
         return
     reason = retry(partial(stop_reason, context.study, context.engine), context.log)
@@ -187,7 +199,7 @@ def _is_finished(context: WorkerContext) -> bool:
 
 
 def _safe(log: Callable[[str], None]) -> Callable[[str], None]:
-    """`log` without its errors: a full disk under the log must not cost a result."""
+    """Return `log` with OSError suppressed: a full disk under the log must not cost a result."""
 
     def safely(line: str) -> None:
         with contextlib.suppress(OSError):
@@ -197,7 +209,7 @@ def _safe(log: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _unregister(engine: Engine, process: Process) -> None:
-    """Record that the worker stopped by itself; one that cannot be reached will be taken for dead."""
+    """Record that the worker has stopped. If the database is unavailable, the worker is shown as died later."""
     try:
         with engine.begin() as connection:
             update_status(connection, process, WorkerStatus("stopped"))

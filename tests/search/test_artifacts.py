@@ -49,7 +49,7 @@ def test_a_damaged_checkpoint_costs_one_epoch(tmp_path: Path) -> None:
     assert epoch_of(tmp_path) == 1
     assert len(said) == 1
     assert "damaged" in said[0]
-    assert "going on without it" in said[0]
+    assert "continuing without it" in said[0]
 
 
 def test_two_are_kept_also_after_a_trial_changed_hands(tmp_path: Path) -> None:

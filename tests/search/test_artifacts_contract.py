@@ -97,7 +97,7 @@ def test_the_newest_checkpoint_comes_back_on_another_machine_with_its_weights(ki
     assert other.restore() == 4
     assert epochs_in(other.folder / CHECKPOINT) == 4
     assert (other.folder / WEIGHTS).read_bytes() == b"weights of 4"
-    assert all("taken on after 4 epochs" in line for line in said)
+    assert all("continued after 4 epochs" in line for line in said)
 
 
 def test_a_trial_without_checkpoints_starts_anew(kind: Kind) -> None:
@@ -114,7 +114,7 @@ def test_a_damaged_newest_one_is_said_and_the_one_before_taken(kind: Kind) -> No
     assert other.restore() == 3
     assert epochs_in(other.folder / CHECKPOINT) == 3
     assert "damaged" in said[0]
-    assert "going on without it" in said[0]
+    assert "continuing without it" in said[0]
     train_epochs(other, 4, first=3)  # the damaged one is replaced
     assert kind.open("three").checkpoints("tiny", 0, said.append).restore() == 4
 

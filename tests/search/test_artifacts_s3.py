@@ -62,9 +62,9 @@ def test_a_service_that_goes_away_is_said_once_and_costs_no_epoch(
     server.stop()
     train_epochs(mine, 4, first=1)
     assert len(said) == 1
-    assert "the checkpoints stay on this machine for now" in said[0]
+    assert "checkpoints are kept on this machine only for now" in said[0]
     assert mine.restore() == 4  # this machine goes on alone
-    assert "going on with what is here, 4 epochs" in said[1]
+    assert "continuing with this machine's, 4 epochs" in said[1]
     own_server()
     train_epochs(mine, 5, first=4)
     assert "answers again" in said[2]
@@ -84,7 +84,7 @@ def test_removing_and_writing_while_the_service_is_away_raise_nothing_that_a_tri
     (tmp_path / "picture").write_bytes(b"picture")
     server.stop()
     mine.delete()
-    assert "left there" in said[0]
+    assert "are not deleted" in said[0]
     with pytest.raises(OSError, match=r"Could not connect|connect"), (tmp_path / "picture").open("rb") as picture:
         store.artifacts.write("0f", picture)
     own_server()
@@ -140,7 +140,9 @@ def test_artifacts_that_a_service_that_is_away_still_holds_are_removed_after_a_l
     server.stop()
     said: list[str] = []
     assert remove_artifacts(study, study.optuna.get_trials(), bench.engine, store.artifacts, said.append) == 0
-    assert [line.startswith("artifacts of trial 1 stay for now: ") and "\n" not in line for line in said] == [True]
+    assert [line.startswith("artifacts of trial 1 are not removed yet: ") and "\n" not in line for line in said] == [
+        True
+    ]
     own_server()
     assert remove_artifacts(study, study.optuna.get_trials(), bench.engine, store.artifacts, said.append) == 1
     kept = {row.key.rpartition("/")[2] for row in boto3.resource("s3").Bucket(s3_url.split("/")[2]).objects.all()}
@@ -259,7 +261,7 @@ def test_a_killed_workers_trial_goes_on_elsewhere_from_the_bucket(
     second = start("two", "work", "tiny", "calm", "--threads", "1")
     words, _ = second.communicate(timeout=100)
     assert second.returncode == 0, words
-    assert f"{n_at_kill:06d}.pt: taken on after {n_at_kill} epochs" in words
+    assert f"{n_at_kill:06d}.pt: continued after {n_at_kill} epochs" in words
     assert progress(bench.engine, "tiny").finished == 1
     killed, calm = (trials_of(bench, name)[0] for name in ("tiny", "calm"))
     assert killed.user_attrs[RESUMED] == 1

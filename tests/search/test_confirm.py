@@ -90,7 +90,7 @@ def test_a_finalist_that_fails_under_a_seed_is_left_out_and_said(
     monkeypatch.setattr("search.study.confirm.train_to_folder", fails)
     assert numbers(confirm([tiny], 2, tmp_path, said.append)) == [4]
     assert "trial 3 of tiny fails with seed 7: loss is not finite" in said
-    with pytest.raises(StudyError, match="study tiny: no finalist trains under other seeds"):
+    with pytest.raises(StudyError, match="study tiny: no finalist trains with new seeds"):
         confirm([tiny], 1, tmp_path, said.append)
 
 
@@ -98,7 +98,7 @@ def test_what_somebody_else_trains_is_waited_for_after_all_else(
     tiny: Study, trained: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The other's training ends when this one has nothing else left to do."""
-    monkeypatch.setattr("search.study.confirm.LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("search.study.confirm.POLL_S", 0.01)
     folder = tmp_path / "tiny"
     folder.mkdir()
     lock = FileLock(folder / "trial-3-seed-6.lock", thread_local=False)

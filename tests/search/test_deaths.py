@@ -59,7 +59,7 @@ def test_deaths_at_one_and_the_same_epoch_fail_it_though_it_had_got_so_far(study
     assert last.claim.result is not None
     result = TrialResult.decode(last.claim.result)
     assert result.fate == Fate.FAILED
-    assert f"took {MAX_DEATHS} workers with it and no epoch was finished in between" in result.reason
+    assert f"{MAX_DEATHS} workers in a row died in it without finishing an epoch" in result.reason
 
 
 def test_an_epoch_ends_the_row(study: Study, bench_of_each: Bench) -> None:

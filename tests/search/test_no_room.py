@@ -17,7 +17,7 @@ from search.study.study import Study
 from search.trials import Fate, best_trial
 from search.worker.build import BuiltTrial, build
 from search.worker.context import Assignment, WorkerContext
-from search.worker.result import MEMORY, TrialResult, as_judged, failure, tell
+from search.worker.result import MEMORY, TrialResult, failure, memory_as_constraint, tell
 from search.worker.worker import work
 from tests.support.worker import next_assignment_of
 
@@ -118,7 +118,7 @@ def n_wide(study: Study, engine: Any, n_trials: int) -> int:
         assert assignment is not None
         wide.append(assignment.params["width"] == 16)
         error = RuntimeError("CUDA out of memory")
-        result = as_judged(study, failure(error)) if wide[-1] else TrialResult(Fate.COMPLETE, 1.0, 1)
+        result = memory_as_constraint(study, failure(error)) if wide[-1] else TrialResult(Fate.COMPLETE, 1.0, 1)
         tell(study, assignment.trial, result)
         close(engine, assignment.claim, "failed" if result.fate == Fate.FAILED else "finished")
     return sum(wide[n_trials // 2 :])

@@ -191,7 +191,7 @@ def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
 
     trials = study.optuna.get_trials()
     assert [trial.state for trial in trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
-    assert "took 3 workers with it" in trials[0].user_attrs[REASON]
+    assert "3 workers in a row died in it" in trials[0].user_attrs[REASON]
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["before the tell", "after the tell"])

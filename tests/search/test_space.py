@@ -68,7 +68,7 @@ def test_a_range_is_narrowed_and_keeps_scale_and_steps() -> None:
         ({"search": ("widht",)}, r"no parameter 'widht' \(did you mean 'width'\?\)"),
         ({"fixed": {"levls": 2}}, r"no parameter 'levls' \(did you mean 'levels'\?\)"),
         ({"fixed": {"width": 8}, "search": ("width",)}, "'width' is both fixed and searched"),
-        ({"search": ("batch_size",)}, "'batch_size' has no range of its own; give one under ranges.batch_size"),
+        ({"search": ("batch_size",)}, "'batch_size' has no declared range; give one under ranges.batch_size"),
         ({"fixed": {"levels": "two"}}, "levels"),
         ({"fixed": {"levels": 0}}, "levels"),
         ({"ranges": {"kernel": RangeSpec(low=3, high=9)}}, "ranges.kernel: low and high do not fit one of 3, 5, 9, 15"),
@@ -133,7 +133,7 @@ def test_params_run_document_and_back_are_equal_for_every_model(
         params = sample(trial, space)
         try:
             run = run_of(spec, space, params)
-        except ConfigError:  # values that do not go together; a search does not run them
+        except ConfigError:  # a combination that is not allowed; a study does not run them
             continue
         seen.add(run)
         write_run(run, tmp_path / "run.yaml", {"study": "tiny"})

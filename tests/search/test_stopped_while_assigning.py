@@ -20,8 +20,8 @@ from tests.support.worker import next_assignment_of
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits looks often, and gives up after 2 s."""
-    monkeypatch.setattr("search.storage.locks.LOOK_EVERY_S", 0.5)
-    monkeypatch.setattr("search.storage.locks.PATIENCE_S", 2.0)
+    monkeypatch.setattr("search.storage.locks.POLL_S", 0.5)
+    monkeypatch.setattr("search.storage.locks.LOCK_TIMEOUT_S", 2.0)
 
 
 def test_the_lock_of_a_stopped_process_is_taken_and_its_waking_harms_nobody(

@@ -85,9 +85,9 @@ def test_making_that_was_broken_off_is_done_again(bench: Any, make_spec: Any) ->
 def test_a_study_of_somebody_else_is_neither_taken_nor_loaded(bench: Any, make_spec: Any) -> None:
     foreign = optuna.create_study(storage=bench.storage, study_name="tiny", direction="maximize")
     foreign.tell(foreign.ask(), 1.0)
-    with pytest.raises(StudyError, match="exists and was not made by Drivebeat; choose another name"):
+    with pytest.raises(StudyError, match="exists and was not created by Drivebeat; choose another name"):
         bench.create(make_spec())
-    with pytest.raises(StudyError, match="was not made by Drivebeat"):
+    with pytest.raises(StudyError, match="was not created by Drivebeat"):
         load_study("tiny", bench.storage)
     assert all_studies(bench.storage) == []
 

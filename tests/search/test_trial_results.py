@@ -128,7 +128,7 @@ def test_a_store_that_does_not_answer_costs_nothing_but_is_said(bench: Any, make
         end(study, value)
     said: list[str] = []
     assert remove_artifacts(study, study.optuna.get_trials(), bench.engine, Away(), said.append) == 0  # type: ignore[arg-type]
-    assert said == ["artifacts of trial 1 stay for now: no route to host"]
+    assert said == ["artifacts of trial 1 are not removed yet: no route to host"]
 
 
 def test_how_many_are_kept_may_change_and_must_be_one_at_least(bench: Any, make_spec: Any) -> None:
@@ -147,7 +147,7 @@ def test_the_studys_page_has_a_note_and_plots_and_is_drawn_once_a_minute(
     update_pages(study, bench.engine, trial._trial_id, artifacts, corpus, print)
     note = get_note(study.optuna)
     assert "**maximize si_sdr_db** of autoencoder" in note
-    assert "**Best so far: +2.500, trial 2**. Take it: `drivebeat export tiny -o best.yaml`" in note
+    assert "**Best so far: +2.500, trial 2**. Export and train it: `drivebeat export tiny -o best.yaml`" in note
     assert study.fingerprint in note
     assert "| width | one of 8, 16 |" in note
     plots = get_plotly_graph_objects(bench.storage.get_study_system_attrs(study.optuna._study_id))

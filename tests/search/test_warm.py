@@ -137,5 +137,5 @@ def test_a_run_whose_values_do_not_go_together_here_is_said_to_be_so(make_spec: 
     run = run_of(wide, space_of(wide, "wave_unet_transformer"), {"levels": 5, "nhead": 8, "learning_rate": 0.002})
     ranges = {"levels": {"choices": [4, 5]}, "nhead": {"choices": [4, 8]}}
     narrow = make_spec(**(family | {"ranges": ranges}), fixed={"width": 6})
-    with pytest.raises(ConfigError, match="its values do not go together"):
+    with pytest.raises(ConfigError, match="its values are not a valid combination"):
         warm_points(narrow, [run], "best.yaml")

@@ -106,7 +106,7 @@ def test_recordings_that_changed_end_a_worker_before_its_first_trial(
     moved.write_bytes(Path(noise["files"][0]).read_bytes())
     study = bench.create(make_spec(data={**data_section, "noise": [{"files": [str(moved)]}]}))
     moved.write_bytes(Path(noise["files"][0].replace("60km", "idle")).read_bytes())
-    with pytest.raises(WorkerError, match=r"was made on other recordings \(fingerprint .*\); put them back or"):
+    with pytest.raises(WorkerError, match=r"was created on other recordings \(fingerprint .*\); put them back or"):
         work_here("tiny")
     assert study.optuna.get_trials() == []
 

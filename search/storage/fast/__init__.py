@@ -1,4 +1,4 @@
-"""An Optuna storage of few statements on Optuna's own tables. Imported by storage/open.py and by pruners.
+"""The fast storage: an Optuna storage on Optuna's tables with few statements. Imported by storage/open.py and pruners.
 
-storage.py has the methods, cache.py what it remembers, reads.py and writes.py its statements.
+storage.py has the storage's methods, batch.py pending writes, cache.py its cache, reads.py and writes.py the SQL.
 """

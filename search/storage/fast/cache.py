@@ -1,5 +1,4 @@
-"""What the lean storage remembers of a study: its finished trials, which never change, and how far it has read the
-others."""
+"""The cache of the fast storage: finished trials, which do not change, and the rows read so far of the others."""
 
 import copy
 import json
@@ -17,13 +16,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.fast.reads import HEAD, NO_MARKS, Marks
 
-MANY = 64  # so many new values are sorted together rather than put in one by one
+MANY = 64  # more new values than this are sorted together, fewer are inserted one by one
 
 
 @dataclass(slots=True, eq=False)
 class Rungs:
-    """Of a study's complete trials: how many there are, and their reports by step. Not to be shared by threads without
-    a lock.
+    """The reports of a study's complete trials, sorted for each step. Needs a lock if threads share it.
+
+    trials: the trial_ids.
     """
 
     trials: set[int] = field(default_factory=set)
@@ -32,8 +32,9 @@ class Rungs:
     _new: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, trial_ids: Iterable[int], reports: Iterable[tuple[int, int, float]]) -> None:
-        """Take in complete trials with all their reports (trial_id, step, value). Trials that are known stay as they
-        are, for what is complete does not change.
+        """Add complete trials with all their reports (trial_id, step, value).
+
+        Trials that were added before are skipped, for complete trials do not change.
         """
         new = set(trial_ids) - self.trials
         for trial_id, step, value in reports:
@@ -44,11 +45,11 @@ class Rungs:
         self.trials |= new
 
     def n_at(self, step: int) -> int:
-        """Trials that reported at `step`; NaN counts."""
+        """Return the number of trials with a report at `step`, NaN included."""
         return self._n_at.get(step, 0)
 
     def percentile(self, step: int, percent: float) -> float:
-        """numpy.nanpercentile of the step's values, to the bit; NaN where there is none that is a number."""
+        """Return numpy.nanpercentile of the values at `step`, exactly; NaN where all are NaN."""
         values = self._values(step)
         n = len(values)
         if n == 0:
@@ -56,11 +57,11 @@ class Rungs:
         at = (n - 1) * (percent / 100)
         low, high = (n - 1, n - 1) if at >= n - 1 else (math.floor(at), math.floor(at) + 1)
         a, b = values[low], values[high]
-        if not (math.isfinite(a) and math.isfinite(b)):  # what infinities come to is numpy's to say
+        if not (math.isfinite(a) and math.isfinite(b)):  # numpy has rules of its own for infinities
             with np.errstate(invalid="ignore"):
                 return float(np.nanpercentile(np.array(values), percent))
-        weight, apart = at - low, b - a
-        return a + apart * weight if weight < 0.5 else b - apart * (1 - weight)
+        weight, difference = at - low, b - a
+        return a + difference * weight if weight < 0.5 else b - difference * (1 - weight)
 
     def _values(self, step: int) -> list[float]:
         values, new = self._sorted[step], self._new.pop(step, [])
@@ -74,7 +75,7 @@ class Rungs:
 
 
 class Head(NamedTuple):
-    """A trial without its rows; times are the database's, naive UTC."""
+    """The row of a trial in the table of trials. Times are naive UTC, as in the database."""
 
     number: int
     state: TrialState
@@ -84,7 +85,10 @@ class Head(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Rows:
-    """The rows read of one trial."""
+    """The rows of a trial in other tables, decoded except for params (row_id, name, number, distribution as JSON).
+
+    values: by objective. reports: by step. marks: the highest row_id of each table.
+    """
 
     marks: list[int] = field(default_factory=lambda: list(NO_MARKS))
     params: list[tuple[int, str, float, str]] = field(default_factory=list)
@@ -96,67 +100,67 @@ class _Rows:
 
 @dataclass(slots=True, eq=False)
 class Decoder:
-    """Reads rows; a distribution's JSON, which thousands of rows repeat, is decoded once."""
+    """Decodes rows. The JSON of a distribution is the same in thousands of rows, and is decoded once."""
 
     known: dict[str, BaseDistribution] = field(default_factory=dict)
 
     def distribution(self, text: str) -> BaseDistribution:
-        """The distribution that `text` stands for."""
+        """Decode the JSON of a distribution."""
         found = self.known.get(text)
         if found is None:
             found = self.known[text] = json_to_distribution(text)
         return found
 
-    def gathered(self, rows: Iterable[Any]) -> dict[int, _Rows]:
-        """The rows (see rows_after) by trial."""
-        found: dict[int, _Rows] = defaultdict(_Rows)
-        for kind, row_id, trial_id, n, name, number, word in rows:
-            of = found[trial_id]
-            if row_id > of.marks[kind]:
-                of.marks[kind] = row_id
+    def group(self, rows: Iterable[Any]) -> dict[int, _Rows]:
+        """Group rows (see reads.rows_after) by trial_id."""
+        groups: dict[int, _Rows] = defaultdict(_Rows)
+        for kind, row_id, trial_id, n, name, number, text in rows:
+            group = groups[trial_id]
+            if row_id > group.marks[kind]:
+                group.marks[kind] = row_id
             if kind == 2:
-                of.reports[n] = number_of(number, word)
+                group.reports[n] = number_of(number, text)
             elif kind == 0:
-                of.params.append((row_id, name, number, word))
+                group.params.append((row_id, name, number, text))
             elif kind == 3:
-                of.user[name] = json.loads(word)
+                group.user[name] = json.loads(text)
             elif kind == 4:
-                of.system[name] = json.loads(word)
+                group.system[name] = json.loads(text)
             else:
-                of.values[n] = number_of(number, word)
-        return found
+                group.values[n] = number_of(number, text)
+        return groups
 
-    def grown(self, trial: FrozenTrial, rows: _Rows) -> FrozenTrial:
-        """`trial` with `rows` added; a new one, for what was handed out must not change."""
-        made = copy.copy(trial)
+    def with_rows(self, trial: FrozenTrial, rows: _Rows) -> FrozenTrial:
+        """Return a copy of `trial` with `rows` added. A copy, for callers may hold `trial`."""
+        new = copy.copy(trial)
         if rows.params:
-            made._params, made._distributions = dict(trial._params), dict(trial._distributions)
-            for _, name, number, word in sorted(rows.params):  # in the order they were set
-                distribution = self.distribution(word)
-                made._params[name] = distribution.to_external_repr(number)
-                made._distributions[name] = distribution
+            new._params, new._distributions = dict(trial._params), dict(trial._distributions)
+            for _, name, number, text in sorted(rows.params):  # in the order they were set
+                distribution = self.distribution(text)
+                new._params[name] = distribution.to_external_repr(number)
+                new._distributions[name] = distribution
         if rows.values:
-            known = dict(enumerate(trial._values or ())) | rows.values
-            made._values = [known[objective] for objective in sorted(known)]
+            values = dict(enumerate(trial._values or ())) | rows.values
+            new._values = [values[objective] for objective in sorted(values)]
         if rows.reports:
-            made.intermediate_values = {**trial.intermediate_values, **rows.reports}
+            new.intermediate_values = {**trial.intermediate_values, **rows.reports}
         if rows.user:
-            made._user_attrs = {**trial._user_attrs, **rows.user}
+            new._user_attrs = {**trial._user_attrs, **rows.user}
         if rows.system:
-            made._system_attrs = {**trial._system_attrs, **rows.system}
-        return made
+            new._system_attrs = {**trial._system_attrs, **rows.system}
+        return new
 
-    def whole(self, rows: Sequence[Any]) -> tuple[int, FrozenTrial]:
-        """(study_id, trial) from the rows of one trial (see rows_of)."""
+    def trial(self, rows: Sequence[Any]) -> tuple[int, FrozenTrial]:
+        """Return (study_id, trial) from all rows of a trial (see reads.rows_of)."""
         (row,) = (row for row in rows if row[0] == HEAD)
         head = Head(row[3], TrialState[row[4]], row[7], row[8])
-        gathered = self.gathered(row[:7] for row in rows if row[0] != HEAD)
-        trial = bare(row[2], head)
-        return row[1], self.grown(trial, gathered[row[2]]) if row[2] in gathered else trial
+        groups = self.group(row[:7] for row in rows if row[0] != HEAD)
+        trial = trial_of(row[2], head)
+        return row[1], self.with_rows(trial, groups[row[2]]) if row[2] in groups else trial
 
 
-def bare(trial_id: int, head: Head) -> FrozenTrial:
-    """A trial without rows."""
+def trial_of(trial_id: int, head: Head) -> FrozenTrial:
+    """Return a trial without params, values, reports and attributes."""
     return FrozenTrial(
         number=head.number,
         state=head.state,
@@ -174,10 +178,12 @@ def bare(trial_id: int, head: Head) -> FrozenTrial:
 
 @dataclass(slots=True, eq=False)
 class StudyCache:
-    """What is known of one study. heads: of all its trials up to `newest`, by trial_id, in order. trials: those whose
-    rows were read, whole where they are finished, up to their `marks` where they are not. unread: finished ones
-    whose rows were not asked for yet. rungs: what complete trials reported, once somebody has asked for that. pruned: a
-    pruner asks after each report.
+    """The cache of one study; trials are identified by trial_id.
+
+    newest: the highest trial_id read. heads: of all trials up to it, in order. running, waiting: trials in these
+    states. unread: finished trials whose rows have not been read. trials: those whose rows have been read, of an
+    unfinished one up to its `marks`. distributions: by name of the param. rungs: None until a pruner needs them.
+    has_pruner: a pruner has read the study, and will do so after each report.
     """
 
     name: str
@@ -190,15 +196,15 @@ class StudyCache:
     marks: dict[int, Marks] = field(default_factory=dict)
     distributions: dict[str, BaseDistribution] = field(default_factory=dict)
     rungs: Rungs | None = None
-    pruned: bool = False
-    _listed: dict[tuple[TrialState, ...], list[FrozenTrial]] = field(default_factory=dict)
+    has_pruner: bool = False
+    _by_states: dict[tuple[TrialState, ...], list[FrozenTrial]] = field(default_factory=dict)
 
     def complete(self) -> list[int]:
-        """The trial_ids of complete trials."""
+        """Return the trial_ids of complete trials."""
         return [trial_id for trial_id, head in self.heads.items() if head.state == TrialState.COMPLETE]
 
-    def learn(self, changed: Iterable[Any]) -> None:
-        """Take in what changed_trials found; one that has finished is to be read whole, once."""
+    def update(self, changed: Iterable[Any]) -> None:
+        """Add the rows of reads.changed_trials. Trials that have finished since are marked as unread."""
         done: set[int] = set()
         reports: list[tuple[int, int, float]] = []
         last = None
@@ -214,33 +220,33 @@ class StudyCache:
             self.newest = max(self.newest, trial_id)
             self.running.discard(trial_id)
             self.waiting.discard(trial_id)
-            known = self.trials.get(trial_id)
+            cached = self.trials.get(trial_id)
             if state.is_finished():
                 self.marks.pop(trial_id, None)
-                if known is None or not known.state.is_finished():
+                if cached is None or not cached.state.is_finished():
                     self.trials.pop(trial_id, None)
                     self.unread.add(trial_id)
             else:
                 (self.running if state == TrialState.RUNNING else self.waiting).add(trial_id)
-                if known is not None:
-                    known = self.trials[trial_id] = copy.copy(known)
-                    known.state, known.datetime_start = state, to_local(began)
+                if cached is not None:
+                    cached = self.trials[trial_id] = copy.copy(cached)
+                    cached.state, cached.datetime_start = state, to_local(began)
         if last is not None:
-            self._listed.clear()
+            self._by_states.clear()
         if self.rungs is not None:
             self.rungs.add(done, reports)
 
-    def keep(self, trial: FrozenTrial) -> None:
-        """Take in a finished trial that was read whole, so that it is not read again."""
-        known = self.trials.get(trial._trial_id)
-        if known is None or not known.state.is_finished():
+    def add_finished(self, trial: FrozenTrial) -> None:
+        """Add a finished trial that was read with all its rows, so that it is not read again."""
+        cached = self.trials.get(trial._trial_id)
+        if cached is None or not cached.state.is_finished():
             self.trials[trial._trial_id] = trial
             self.unread.discard(trial._trial_id)
             for name, distribution in trial._distributions.items():
                 self.distributions.setdefault(name, distribution)
 
     def to_read(self, states: tuple[TrialState, ...]) -> dict[int, Marks]:
-        """Trials in `states` whose rows are missing, or may have grown, with the marks to read from."""
+        """Return trial_id -> marks to read from, for trials in `states` that are unread or may have new rows."""
         wanted: dict[int, Marks] = {}
         if any(state.is_finished() for state in states):
             wanted = {trial_id: NO_MARKS for trial_id in self.unread if self.heads[trial_id].state in states}
@@ -249,39 +255,39 @@ class StudyCache:
                 wanted |= {trial_id: self.marks.get(trial_id, NO_MARKS) for trial_id in ids}
         return wanted
 
-    def grow(self, asked: Iterable[int], rows: Iterable[Any], decoder: Decoder) -> None:
-        """Take in what rows_after found for the trials `asked`."""
-        gathered = decoder.gathered(rows)
-        for trial_id in asked:
-            head, before = self.heads[trial_id], self.trials.get(trial_id)
-            found = gathered.get(trial_id)
-            if before is None or found is not None:
-                self._listed.clear()
-                trial = before or bare(trial_id, head)
-                self.trials[trial_id] = trial if found is None else decoder.grown(trial, found)
+    def add_rows(self, trial_ids: Iterable[int], rows: Iterable[Any], decoder: Decoder) -> None:
+        """Add the result of reads.rows_after for `trial_ids`."""
+        groups = decoder.group(rows)
+        for trial_id in trial_ids:
+            head, cached = self.heads[trial_id], self.trials.get(trial_id)
+            new_rows = groups.get(trial_id)
+            if cached is None or new_rows is not None:
+                self._by_states.clear()
+                trial = cached or trial_of(trial_id, head)
+                self.trials[trial_id] = trial if new_rows is None else decoder.with_rows(trial, new_rows)
                 for name, distribution in self.trials[trial_id]._distributions.items():
                     self.distributions.setdefault(name, distribution)
             if head.state.is_finished():
                 self.unread.discard(trial_id)
             else:
                 old = self.marks.get(trial_id, NO_MARKS)
-                new = NO_MARKS if found is None else found.marks
+                new = NO_MARKS if new_rows is None else new_rows.marks
                 a, b, c, d, e = map(max, old, new)
                 self.marks[trial_id] = (a, b, c, d, e)
 
-    def listed(self, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
-        """The trials in `states`, by number; a list of the caller's own."""
-        found = self._listed.get(states)
+    def trials_in(self, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
+        """Return a new list of the trials in `states`, by number."""
+        found = self._by_states.get(states)
         if found is None:
-            found = self._listed[states] = list(self._in(states))
+            found = self._by_states[states] = list(self._in(states))
         return list(found)
 
     def _in(self, states: tuple[TrialState, ...]) -> Iterator[FrozenTrial]:
         if any(state.is_finished() for state in states):
             yield from (self.trials[trial_id] for trial_id, head in self.heads.items() if head.state in states)
-        else:  # few among thousands
-            known = ((TrialState.RUNNING, self.running), (TrialState.WAITING, self.waiting))
-            ids = (trial_id for state, its in known if state in states for trial_id in its)
+        else:  # few trials, found without a loop over all
+            unfinished = ((TrialState.RUNNING, self.running), (TrialState.WAITING, self.waiting))
+            ids = (trial_id for state, trial_ids in unfinished if state in states for trial_id in trial_ids)
             yield from (self.trials[trial_id] for trial_id in sorted(ids))
 
 
@@ -289,7 +295,7 @@ _SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan
 
 
 def number_of(stored: float | None, kind: str) -> float:
-    """The number that a column of values and its column of kinds stand for."""
+    """Return the number that Optuna stores as a value and its kind."""
     if kind != "FINITE":
         return _SPECIAL[kind]
     assert stored is not None
@@ -297,11 +303,11 @@ def number_of(stored: float | None, kind: str) -> float:
 
 
 def to_local(stored: datetime | None) -> datetime | None:
-    """The inverse of to_utc."""
+    """Convert naive UTC, as stored, to naive local time, as Optuna returns it; the inverse of writes.to_utc."""
     return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
 def numbers_of(reports: Iterable[Any]) -> Iterator[tuple[int, int, float]]:
-    """(trial_id, step, value) of rows of reports_of."""
+    """Yield (trial_id, step, value) for the rows of reads.reports_of."""
     for trial_id, step, value, kind in reports:
         yield trial_id, step, number_of(value, kind)

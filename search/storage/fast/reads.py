@@ -1,4 +1,4 @@
-"""What the lean storage reads: one statement for what changed of a study's trials, one for their rows."""
+"""The SELECT statements of the fast storage: one for the changed trials of a study, one for their new rows."""
 
 import json
 from collections import defaultdict
@@ -47,60 +47,64 @@ from search.storage.fast.tables import (
     USER,
     VALUES,
 )
-from search.storage.fast.writes import putting_report
+from search.storage.fast.writes import upsert_report
 from search.storage.optuna_private import FrozenStudy, models
 from search.trials import REMOVED
 
-Marks = tuple[int, int, int, int, int]  # the newest row known of a trial in each of OF_A_TRIAL
+Marks = tuple[int, int, int, int, int]  # the highest row_id read of a trial in each table of OF_A_TRIAL
 NO_MARKS: Marks = (0, 0, 0, 0, 0)
-HEAD = -1  # the kind of a row that holds the trial itself; others are places in OF_A_TRIAL
-LAST_ID = "2147483647"  # of an INTEGER key
+HEAD = -1  # kind of the row of the trial itself; other kinds are indices into OF_A_TRIAL
+LAST_ID = "2147483647"  # the largest INTEGER
 _MARKS = ("params", "values", "reports", "user", "system")
 
 
 class Since(NamedTuple):
-    """What is known of a study: its trials up to `newest`, of which these run and wait. judged: whether the reports of
-    trials that have become complete are wanted with them.
+    """What the cache has of a study: trials up to the trial_id `newest`, of which these are running and waiting.
+
+    with_reports: also read the reports of trials that are complete now.
     """
 
     newest: int
     running: Collection[int]
     waiting: Collection[int]
-    judged: bool
+    with_reports: bool
 
 
 def changed_trials(connection: Connection, study_id: int, since: Since) -> Sequence[Any]:
-    """(study_name, trial_id, number, state, datetime_start, datetime_complete, step, value, kind) of the study's trials
-    after `newest`, and of those that ran and waited and do so no more, by trial_id; one row with trial_id None where
-    there are none, and no row where there is no such study. One statement.
+    """Return the trials of a study that are new, or whose state has changed, in one statement.
 
-    step, value, kind: with `judged`, a row for each report of a trial that is complete; else None.
+    The rows are (study_name, trial_id, number, state, datetime_start, datetime_complete, step, value, kind), sorted by
+    trial_id: one row with trial_id None where nothing has changed, and no row where there is no such study.
+    with_reports: a complete trial has a row for each of its reports; otherwise step, value and kind are None.
     """
     dialect = connection.dialect.name
-    return connection.execute(_changed(dialect), _asked(dialect, study_id, since)).all()
+    return connection.execute(_changed(dialect), _since_parameters(dialect, study_id, since)).all()
 
 
 def report_and_changed(
     connection: Connection, report: Mapping[str, Any], study_id: int, since: Since
 ) -> tuple[bool, Sequence[Any]]:
-    """Set an intermediate value (see lean_writes.report_row) and read changed_trials as they were just before, in one
-    statement, which only PostgreSQL has; whether it was set, and those rows.
+    """Set an intermediate value (see writes.report_row) and read changed_trials in one statement. PostgreSQL only.
+
+    Returns whether the value was set, and the rows as they were before.
     """
-    rows = connection.execute(_changed_beside_report(), {**report, **_asked("postgresql", study_id, since)}).all()
+    parameters = {**report, **_since_parameters("postgresql", study_id, since)}
+    rows = connection.execute(_report_and_changed(), parameters).all()
     return bool(rows) and rows[0][-1] == 1, rows
 
 
 def reports_of(connection: Connection, trial_ids: Collection[int]) -> Sequence[Any]:
-    """(trial_id, step, value, kind) of every report of these trials. One statement."""
+    """Return (trial_id, step, value, kind) of all reports of these trials, in one statement."""
     dialect = connection.dialect.name
     return connection.execute(_reports(dialect), {"trials": _list(dialect, trial_ids)}).all()
 
 
 def rows_after(connection: Connection, marks: Mapping[int, Marks]) -> Sequence[Any]:
-    """Rows (kind, row_id, trial_id, n, name, number, word) that came after each trial's marks. One statement.
+    """Return the rows of trials that are newer than their marks, in one statement.
 
-    kind: 0 a param (name, number, its distribution as JSON); 1 a value of objective n and 2 a report of step n, both
-    with number and its kind; 3 a user and 4 a system attribute (name, JSON).
+    The rows are (kind, row_id, trial_id, n, name, number, text). kind 0: a param (name, number, distribution as JSON);
+    1: a value of objective n, and 2: a report at step n (number, its kind as text); 3: a user attribute, and 4: a
+    system attribute (name, JSON).
     """
     dialect = connection.dialect.name
     table = [(trial_id, *mark) for trial_id, mark in marks.items()]
@@ -111,38 +115,40 @@ def rows_after(connection: Connection, marks: Mapping[int, Marks]) -> Sequence[A
 
 
 def rows_of(connection: Connection, trial_id: int) -> Sequence[Any]:
-    """The same for one whole trial, with study_id as row_id, number as n, state as name, start and end in a row of
-    kind HEAD. No row where there is no such trial. One statement.
+    """Return all rows of a trial, in one statement; none where there is no such trial.
+
+    The rows are those of rows_after with the columns began and ended, and one of kind HEAD with study_id as row_id,
+    number as n, state as name, and the times of start and end.
     """
-    return connection.execute(_whole(), {"trial": trial_id}).all()
+    return connection.execute(_trial(), {"trial": trial_id}).all()
 
 
 def first_distribution(connection: Connection, study_id: int, name: str) -> str | None:
-    """The distribution, as JSON, of any trial of the study that has the param."""
+    """Return the distribution, as JSON, of the param in any trial of the study; None where no trial has it."""
     found: str | None = connection.execute(_first_distribution(), {"study": study_id, "name": name}).scalar()
     return found
 
 
 def study_id_of(connection: Connection, name: str) -> int | None:
-    """The id of the study called `name`."""
+    """Return the id of the study `name`; None where there is none."""
     found: int | None = connection.execute(select(STUDIES.c.study_id).where(STUDIES.c.study_name == name)).scalar()
     return found
 
 
 def study_name_of(connection: Connection, study_id: int) -> str | None:
-    """The name of a study."""
+    """Return the name of a study; None where there is none."""
     found: str | None = connection.execute(select(STUDIES.c.study_name).where(STUDIES.c.study_id == study_id)).scalar()
     return found
 
 
 def directions_of(connection: Connection, study_id: int) -> list[StudyDirection]:
-    """The directions of a study; none where there is no such study."""
+    """Return the directions of a study; an empty list where there is no such study."""
     c = DIRECTIONS.c
     return list(connection.execute(select(c.direction).where(c.study_id == study_id).order_by(c.objective)).scalars())
 
 
 def study_attributes(connection: Connection, table: Table, study_id: int) -> dict[str, Any] | None:
-    """A study's attributes in `table`; None where there is no such study. One statement."""
+    """Return a study's attributes in `table`, in one statement; None where there is no such study."""
     c = table.c
     rows = connection.execute(
         select(STUDIES.c.study_id, c.key, c.value_json)
@@ -153,7 +159,7 @@ def study_attributes(connection: Connection, table: Table, study_id: int) -> dic
 
 
 def all_studies(connection: Connection) -> list[FrozenStudy]:
-    """Every study with its directions and attributes. Four statements."""
+    """Return all studies with their directions and attributes, in four statements."""
     attributes: dict[Table, dict[int, dict[str, Any]]] = {}
     directions: dict[int, list[StudyDirection]] = defaultdict(list)
     c = DIRECTIONS.c
@@ -171,9 +177,9 @@ def all_studies(connection: Connection) -> list[FrozenStudy]:
 @cache
 def _changed(dialect: str) -> Select[Any]:
     c = TRIALS.c
-    # SQLite would walk through all trials of the study by their index, though few come after the newest one known
+    # `+ 0` keeps SQLite from the index by study: few trials are newer than `newest`, and the primary key finds them
     study = c.study_id + 0 if dialect == "sqlite" else c.study_id
-    # a range with two ends, of which PostgreSQL expects few rows without knowing them: its plan is made once and kept
+    # With both bounds, PostgreSQL's generic plan, which does not know the parameters, estimates few rows.
     newer = and_(c.trial_id > bindparam("newest", type_=Integer), c.trial_id <= literal_column(LAST_ID))
     new = and_(newer, study == bindparam("study", type_=Integer))
     ran = and_(_among(c.trial_id, "running", dialect), c.state != TrialState.RUNNING)
@@ -181,39 +187,39 @@ def _changed(dialect: str) -> Select[Any]:
     columns = (c.trial_id, c.number, c.state, c.datetime_start, c.datetime_complete)
     news = union_all(*(select(*columns).where(which) for which in (new, ran, waited))).subquery("news")
     r = REPORTS.c
-    judged = and_(
+    with_reports = and_(
         r.trial_id == news.c.trial_id,
         news.c.state == TrialState.COMPLETE,
-        bindparam("judged", type_=Integer) == 1,
+        bindparam("with_reports", type_=Integer) == 1,
     )
     return (
         select(STUDIES.c.study_name, *news.c, r.step, r.intermediate_value, cast(r.intermediate_value_type, String))
-        .select_from(STUDIES.outerjoin(news, true()).outerjoin(REPORTS, judged))
+        .select_from(STUDIES.outerjoin(news, true()).outerjoin(REPORTS, with_reports))
         .where(STUDIES.c.study_id == bindparam("study", type_=Integer))
         .order_by(news.c.trial_id)
     )
 
 
 @cache
-def _changed_beside_report() -> Select[Any]:
-    put = putting_report("postgresql").returning(REPORTS.c.trial_id).cte("put")
+def _report_and_changed() -> Select[Any]:
+    put = upsert_report("postgresql").returning(REPORTS.c.trial_id).cte("put")
     return _changed("postgresql").add_columns(select(func.count()).select_from(put).scalar_subquery())
 
 
 @cache
 def _reports(dialect: str) -> Select[Any]:
     c = REPORTS.c
-    asked = _among(c.trial_id, "trials", dialect)
-    return select(c.trial_id, c.step, c.intermediate_value, cast(c.intermediate_value_type, String)).where(asked)
+    wanted = _among(c.trial_id, "trials", dialect)
+    return select(c.trial_id, c.step, c.intermediate_value, cast(c.intermediate_value_type, String)).where(wanted)
 
 
-def _asked(dialect: str, study_id: int, since: Since) -> dict[str, Any]:
+def _since_parameters(dialect: str, study_id: int, since: Since) -> dict[str, Any]:
     return {
         "study": study_id,
         "newest": since.newest,
         "running": _list(dialect, since.running),
         "waiting": _list(dialect, since.waiting),
-        "judged": int(since.judged),
+        "with_reports": int(since.with_reports),
     }
 
 
@@ -229,7 +235,7 @@ def _rows(dialect: str) -> Any:
 
 
 @cache
-def _whole() -> Any:
+def _trial() -> Any:
     trial = bindparam("trial", type_=Integer)
     c = TRIALS.c
     head = [
@@ -239,7 +245,7 @@ def _whole() -> Any:
         c.number.label("n"),
         cast(c.state, String).label("name"),
         cast(null(), Float(53)).label("number"),
-        cast(null(), String).label("word"),
+        cast(null(), String).label("text"),
         c.datetime_start.label("began"),
         c.datetime_complete.label("ended"),
     ]
@@ -275,7 +281,7 @@ def _columns(kind: int, key: ColumnElement[int]) -> list[ColumnElement[Any]]:
         USER: lambda: (no_n, c.key, cast(null(), Float(53)), c.value_json),
         SYSTEM: lambda: (no_n, c.key, cast(null(), Float(53)), c.value_json),
     }
-    n, name, number, word = columns[table]()
+    n, name, number, text = columns[table]()
     return [
         literal(kind).label("kind"),
         key.label("row_id"),
@@ -283,12 +289,12 @@ def _columns(kind: int, key: ColumnElement[int]) -> list[ColumnElement[Any]]:
         n.label("n"),
         name.label("name"),
         number.label("number"),
-        word.label("word"),
+        text.label("text"),
     ]
 
 
 def _marks_of(dialect: str) -> CTE:
-    """The marks given with the statement, as a table: arrays on PostgreSQL, a JSON text on SQLite."""
+    """Return the marks in the statement's parameters as a table: arrays on PostgreSQL, JSON on SQLite."""
     names = ("trial", *_MARKS)
     if dialect == "sqlite":
         given = func.json_each(bindparam("marks", type_=String)).table_valued("value", name="given")
@@ -300,13 +306,14 @@ def _marks_of(dialect: str) -> CTE:
 
 
 def _among(key: ColumnElement[int], name: str, dialect: str) -> ColumnElement[bool]:
-    """Whether `key` is in the list given as `name`: one parameter, however long it is."""
+    """Return the condition that `key` is in the list that the parameter `name` holds (see _list)."""
     if dialect == "sqlite":
         return key.in_(select(func.json_each(bindparam(name, type_=String)).table_valued("value").c.value))
     return key == any_(cast(bindparam(name, type_=String), ARRAY(Integer)))
 
 
 def _list(dialect: str, ids: Collection[int]) -> str:
+    """Return a list as one parameter: a JSON array on SQLite, an array literal on PostgreSQL."""
     inner = ",".join(map(str, ids))
     return f"[{inner}]" if dialect == "sqlite" else f"{{{inner}}}"
 
@@ -320,7 +327,7 @@ _STUDY = models.StudySystemAttributeModel.study_id
 
 
 def system_attributes(engine: Engine, study_id: int, *patterns: str) -> dict[str, Any]:
-    """A study's system attributes whose key is like one of `patterns` (SQL's LIKE), and no others are read."""
+    """Read only the system attributes of a study whose keys match one of `patterns` (SQL's LIKE)."""
     wanted: ColumnElement[bool] = _KEY.like(patterns[0])
     for pattern in patterns[1:]:
         wanted = wanted | _KEY.like(pattern)
@@ -330,12 +337,12 @@ def system_attributes(engine: Engine, study_id: int, *patterns: str) -> dict[str
 
 
 def trial_of_key(key: str) -> int:
-    """The trial's id in the key of a trial's note, or of its removed artifacts."""
+    """Return the trial_id in the key of a trial's note, or of its removed artifacts."""
     return int(key.removeprefix(REMOVED)) if key.startswith(REMOVED) else int(key.split(":")[1])
 
 
 def notes_by_trial(attributes: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """Trial's id -> the attributes that make up its note."""
+    """Return trial_id -> the attributes of its note."""
     notes: dict[int, dict[str, Any]] = defaultdict(dict)
     for key, value in attributes.items():
         notes[trial_of_key(key)][key] = value

@@ -1,7 +1,7 @@
-"""An Optuna storage on Optuna's own tables that needs few statements: it reads increments, and each write is one.
+"""An Optuna storage on Optuna's tables with few statements: it reads only changes, and writes in one statement a call.
 
-Stock Optuna, its CLI and its dashboard may use the same database at the same time. What stands apart from Optuna's
-RDBStorage, and why, is in docs/design.md. PostgreSQL and SQLite; no heartbeats, for search.queue.slots has leases.
+Other programs may use the same database through Optuna at the same time. docs/design.md has the differences to Optuna's
+RDBStorage. PostgreSQL and SQLite only. It has no heartbeats, for search.queue.slots has leases.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
@@ -23,39 +22,19 @@ from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.exc import IntegrityError
 
 from search.storage.fast import reads, writes
+from search.storage.fast.batch import Batch, ThreadState
 from search.storage.fast.cache import Decoder, Rungs, StudyCache, numbers_of
 from search.storage.fast.tables import STUDY_SYSTEM, STUDY_USER, SYSTEM, USER
 from search.storage.optuna_private import FrozenStudy
 
-FRESH_S = 1.0  # for so long a pruner takes for current what the last report read
+FRESH_S = 1.0  # a pruner does not read again what the last report has read within this time
 DEFAULT_STUDY_NAME_PREFIX = "no-name-"  # as Optuna names a study without a name
 
 
-@dataclass(slots=True, eq=False)
-class Batch:
-    """What a block of `batch` has set of one trial and not written yet."""
-
-    params: dict[str, writes.Param] = field(default_factory=dict)
-    user: dict[str, Any] = field(default_factory=dict)
-    system: dict[str, Any] = field(default_factory=dict)
-
-
-class ThreadState(threading.local):
-    """What one thread keeps between its calls.
-
-    created: the trial that its last call created. refreshed: the study whose changes its last call read, and when
-    (time.monotonic). batches: the batches that are open, by trial_id.
-    """
-
-    created: FrozenTrial | None = None
-    refreshed: tuple[int, float] | None = None
-    batches: dict[int, Batch] | None = None
-
-
 class FastStorage(BaseStorage):
-    """Optuna's storage over `connect()`, which makes an engine on a database that has Optuna's tables.
+    """An Optuna storage on the engine that `connect()` returns, of a database that has Optuna's tables.
 
-    Errors of the database come as SQLAlchemy's own. May be shared by threads, pickled and carried over a fork.
+    Database errors are SQLAlchemy's. May be shared by threads, pickled, and used after a fork.
     """
 
     def __init__(self, connect: Callable[[], Engine]) -> None:
@@ -63,7 +42,7 @@ class FastStorage(BaseStorage):
         self._start()
 
     def _start(self) -> None:
-        """Start with an empty cache: when made, unpickled, or found in a forked process."""
+        """Initialise with an empty cache: in a new or unpickled object, or after a fork."""
         self.engine = self._connect()
         self._pid = os.getpid()
         self._lock = threading.RLock()
@@ -85,8 +64,8 @@ class FastStorage(BaseStorage):
 
     @contextlib.contextmanager
     def _connection(self, *, transaction: bool = False) -> Iterator[Connection]:
-        """A connection for one statement, or for a transaction."""
-        if os.getpid() != self._pid:  # forked: the parent's connections are not ours to use, nor to close
+        """Yield a connection for one statement, or for a transaction."""
+        if os.getpid() != self._pid:  # after a fork the connections belong to the parent, and must not be closed here
             self.engine.dispose(close=False)
             self._start()
         self._thread.created = self._thread.refreshed = None
@@ -98,12 +77,12 @@ class FastStorage(BaseStorage):
             if not sqlite:
                 connection = connection.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
-                if sqlite:  # a lock from the start: two that read first and write then would refuse each other
+                if sqlite:  # lock at once: two transactions that first read and then write would block each other
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                 yield connection
 
     def _forget(self, study_id: int) -> None:
-        """Drop what is cached of a study."""
+        """Remove a study from the cache."""
         with self._lock:
             self._directions.pop(study_id, None)
             self._studies.pop(study_id, None)
@@ -119,14 +98,14 @@ class FastStorage(BaseStorage):
                 study_id = writes.add_study(connection, name, directions)
         except IntegrityError as error:
             raise DuplicatedStudyError(f"a study {name!r} exists already") from error
-        self._forget(study_id)  # SQLite gives the id of a deleted study again
+        self._forget(study_id)  # SQLite reuses the id of a deleted study
         return study_id
 
     def delete_study(self, study_id: int) -> None:
         with self._connection(transaction=True) as connection:
-            there = writes.remove_study(connection, study_id)
+            removed = writes.remove_study(connection, study_id)
         self._forget(study_id)
-        if not there:
+        if not removed:
             raise KeyError(f"no study has the id {study_id}")
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
@@ -155,14 +134,14 @@ class FastStorage(BaseStorage):
         return name
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        known = self._directions.get(study_id)
-        if known is None:
+        directions = self._directions.get(study_id)
+        if directions is None:
             with self._connection() as connection:
-                known = reads.directions_of(connection, study_id)
-            if not known:
+                directions = reads.directions_of(connection, study_id)
+            if not directions:
                 raise KeyError(f"no study has the id {study_id}")
-            self._directions[study_id] = known
-        return list(known)
+            self._directions[study_id] = directions
+        return list(directions)
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         return self._study_attrs(STUDY_USER, study_id)
@@ -185,10 +164,10 @@ class FastStorage(BaseStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         with self._lock:
-            known = self._studies.get(study_id)
-            newest, n_known = (known.newest, len(known.heads)) if known else (0, 0)
+            cache = self._studies.get(study_id)
+            newest, n_cached = (cache.newest, len(cache.heads)) if cache else (0, 0)
         with self._connection(transaction=template_trial is not None) as connection:
-            added = writes.add_trial(connection, study_id, newest, n_known, template_trial)
+            added = writes.add_trial(connection, study_id, newest, n_cached, template_trial)
         if added is None:
             raise KeyError(f"no study has the id {study_id}")
         trial_id, number, began = added
@@ -205,31 +184,31 @@ class FastStorage(BaseStorage):
         study_id = self._study_of_trial(trial_id)
         with self._lock:
             cache = self._studies.get(study_id)
-            before = None if cache is None else cache.distributions.get(param_name)
-        if before is None:
+            earlier = None if cache is None else cache.distributions.get(param_name)
+        if earlier is None:
             with self._connection() as connection:
                 text = reads.first_distribution(connection, study_id, param_name)
-            before = distribution if text is None else self._decoder.distribution(text)
+            earlier = distribution if text is None else self._decoder.distribution(text)
         try:
-            check_distribution_compatibility(before, distribution)
+            check_distribution_compatibility(earlier, distribution)
         except ValueError:
             self._refuse_finished(trial_id)
             raise
         with self._lock:
             if (cache := self._studies.get(study_id)) is not None:
-                cache.distributions.setdefault(param_name, before)
+                cache.distributions.setdefault(param_name, earlier)
         param = (param_name, param_value_internal, distribution)
-        if (pending := self._batch_of(trial_id)) is not None:
-            pending.params.setdefault(param_name, param)
+        if (batch := self._batch_of(trial_id)) is not None:
+            batch.params.setdefault(param_name, param)
         else:
             self._write(trial_id, lambda connection: writes.put_params(connection, trial_id, [param]))
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         self._flush(trial_id)
         cache = self._studies.get(self._study_of.get(trial_id, -1))
-        if cache is None or not cache.pruned or self.engine.dialect.name == "sqlite":
+        if cache is None or not cache.has_pruner or self.engine.dialect.name == "sqlite":
             self._write(trial_id, lambda connection: writes.put_report(connection, trial_id, step, intermediate_value))
-        else:  # a pruner will ask next what has changed
+        else:  # the pruner will read the changes next
             self._report_and_refresh(self._study_of[trial_id], writes.report_row(trial_id, step, intermediate_value))
 
     def _report_and_refresh(self, study_id: int, row: dict[str, Any]) -> None:
@@ -238,7 +217,7 @@ class FastStorage(BaseStorage):
             with self._connection() as connection:
                 written, rows = reads.report_and_changed(connection, row, study_id, _since(cache))
             if rows and rows[0][0] == cache.name:
-                self._learn(study_id, cache, rows)
+                self._update(study_id, cache, rows)
                 self._thread.refreshed = study_id, time.monotonic()
         if not written:
             self._refuse_finished(row["trial"])
@@ -250,8 +229,8 @@ class FastStorage(BaseStorage):
         self._set_trial_attr(SYSTEM, trial_id, key, value)
 
     def _set_trial_attr(self, table: Table, trial_id: int, key: str, value: Any) -> None:
-        if (pending := self._batch_of(trial_id)) is not None:
-            (pending.user if table is USER else pending.system)[key] = value
+        if (batch := self._batch_of(trial_id)) is not None:
+            batch.set_attribute(table, key, value)
         else:
             self._write(trial_id, lambda connection: writes.put_attributes(connection, table, trial_id, {key: value}))
 
@@ -274,7 +253,7 @@ class FastStorage(BaseStorage):
             self._refuse_finished(trial_id)
 
     def _refuse_finished(self, trial_id: int) -> None:
-        """Say why nothing was written, as Optuna does. Raises KeyError, UpdateFinishedTrialError."""
+        """Raise the error of a write to a finished or missing trial: UpdateFinishedTrialError or KeyError."""
         trial = self._read(trial_id)
         if trial.state.is_finished():
             raise UpdateFinishedTrialError(f"trial {trial.number} has finished and cannot be changed")
@@ -283,9 +262,9 @@ class FastStorage(BaseStorage):
 
     @contextlib.contextmanager
     def batch(self, trial_id: int) -> Iterator[None]:
-        """Keep what the block sets of the trial in this thread, and write it when the block ends."""
+        """Collect what this thread sets of the trial in the block, and write it at the end of the block."""
         thread = self._thread
-        if thread.batches is not None and trial_id in thread.batches:  # the outer block writes it
+        if thread.batches is not None and trial_id in thread.batches:  # the outer block writes
             yield
             return
         thread.batches = {**(thread.batches or {}), trial_id: Batch()}
@@ -301,41 +280,40 @@ class FastStorage(BaseStorage):
         return None if self._thread.batches is None else self._thread.batches.get(trial_id)
 
     def _flush(self, trial_id: int) -> None:
-        pending = self._batch_of(trial_id)
-        if pending is None or not (pending.params or pending.user or pending.system):
+        """Write the open batch of the trial, if there is one."""
+        batch = self._batch_of(trial_id)
+        if batch is None or batch.n_statements == 0:
             return
-        n_tables = sum(map(bool, (pending.params, pending.user, pending.system)))
-        with self._connection(transaction=n_tables > 1 or self.engine.dialect.name == "sqlite") as connection:
-            done = [writes.put_params(connection, trial_id, list(pending.params.values()))] if pending.params else []
-            for table, values in ((USER, pending.user), (SYSTEM, pending.system)):
-                done += [writes.put_attributes(connection, table, trial_id, values)] if values else []
-        pending.params, pending.user, pending.system = {}, {}, {}
-        if not all(done):
+        transaction = batch.n_statements > 1 or self.engine.dialect.name == "sqlite"
+        with self._connection(transaction=transaction) as connection:
+            written = batch.write(connection, trial_id)
+        batch.clear()
+        if not written:
             self._refuse_finished(trial_id)
 
     # trials: reading
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         created = self._thread.created
-        if created is not None and created._trial_id == trial_id:  # by the call before this one
+        if created is not None and created._trial_id == trial_id:  # created by this thread's previous call
             self._thread.created = None
             return created
         self._flush(trial_id)
         with self._lock:
             cache = self._studies.get(self._study_of.get(trial_id, -1))
-            known = None if cache is None else cache.trials.get(trial_id)
-        return known if known is not None and known.state.is_finished() else self._read(trial_id)
+            cached = None if cache is None else cache.trials.get(trial_id)
+        return cached if cached is not None and cached.state.is_finished() else self._read(trial_id)
 
     def _read(self, trial_id: int) -> FrozenTrial:
         with self._connection() as connection:
             rows = reads.rows_of(connection, trial_id)
         if not rows:
             raise KeyError(f"no trial has the id {trial_id}")
-        study_id, trial = self._decoder.whole(rows)
+        study_id, trial = self._decoder.trial(rows)
         self._study_of[trial_id] = study_id
         with self._lock:
             if trial.state.is_finished() and (cache := self._studies.get(study_id)) is not None:
-                cache.keep(trial)
+                cache.add_finished(trial)
         return trial
 
     def _study_of_trial(self, trial_id: int) -> int:
@@ -348,21 +326,24 @@ class FastStorage(BaseStorage):
     ) -> list[FrozenTrial]:
         wanted = tuple(state for state in TrialState if states is None or state in states)
         with self._lock:
-            trials = self._listed(self._refreshed(study_id), wanted)
+            trials = self._trials_in(self._refreshed(study_id), wanted)
         return copy.deepcopy(trials) if deepcopy else trials
 
     def complete_trials(self, study_id: int) -> list[FrozenTrial]:
-        """The study's complete trials for one pruner's decision, as new as `rungs` has them. Raises KeyError."""
-        with self._lock:
-            return self._listed(self._recent(study_id), (TrialState.COMPLETE,))
+        """Return the study's complete trials for a pruner's decision; they may be FRESH_S seconds old.
 
-    def _listed(self, cache: StudyCache, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
-        """What `cache` holds in `states`, rows that are missing read first. Call with the lock held."""
-        if asked := cache.to_read(states):
+        Raises KeyError.
+        """
+        with self._lock:
+            return self._trials_in(self._recent(study_id), (TrialState.COMPLETE,))
+
+    def _trials_in(self, cache: StudyCache, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
+        """Return the trials in `states`, after reading their missing rows. Call with the lock held."""
+        if marks := cache.to_read(states):
             with self._connection() as connection:
-                rows = reads.rows_after(connection, asked)
-            cache.grow(asked, rows, self._decoder)
-        return cache.listed(states)
+                rows = reads.rows_after(connection, marks)
+            cache.add_rows(marks, rows, self._decoder)
+        return cache.trials_in(states)
 
     def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
         states = tuple(TrialState) if state is None else (state,) if isinstance(state, TrialState) else state
@@ -370,7 +351,7 @@ class FastStorage(BaseStorage):
             return sum(head.state in states for head in self._refreshed(study_id).heads.values())
 
     def _refreshed(self, study_id: int) -> StudyCache:
-        """The study's cache with the newest states of its trials. Raises KeyError. Call with the lock held."""
+        """Return the study's cache with the current states of its trials. Raises KeyError. Call with the lock held."""
         for trial_id in self._thread.batches or {}:
             self._flush(trial_id)
         while True:
@@ -380,39 +361,43 @@ class FastStorage(BaseStorage):
             name = rows[0][0] if rows else None
             if cache.name == name or study_id not in self._studies:
                 break
-            self._forget(study_id)  # deleted, and on SQLite perhaps another one made of the same id
+            self._forget(study_id)  # deleted; on SQLite a new study may have the same id
         if name is None:
             raise KeyError(f"no study has the id {study_id}")
         cache.name = name
-        self._learn(study_id, cache, rows)
+        self._update(study_id, cache, rows)
         return cache
 
-    def _learn(self, study_id: int, cache: StudyCache, rows: Sequence[Any]) -> None:
+    def _update(self, study_id: int, cache: StudyCache, rows: Sequence[Any]) -> None:
         self._studies[study_id] = cache
-        cache.learn(rows)
+        cache.update(rows)
         self._study_of |= {row[1]: study_id for row in rows if row[1] is not None}
 
     @contextlib.contextmanager
     def rungs(self, study_id: int) -> Iterator[Rungs]:
-        """What the study's complete trials reported, for one pruner's decision; nobody else looks in the block.
-        Raises KeyError."""
+        """Yield the reports of the study's complete trials for a pruner's decision, locked during the block.
+
+        They may be FRESH_S seconds old. Raises KeyError.
+        """
         with self._lock:
             cache = self._recent(study_id)
             if cache.rungs is None:
-                rungs, done = Rungs(), cache.complete()
+                rungs, complete = Rungs(), cache.complete()
                 with self._connection() as connection:
-                    rungs.add(done, numbers_of(reads.reports_of(connection, done)))
+                    rungs.add(complete, numbers_of(reads.reports_of(connection, complete)))
                 cache.rungs = rungs
             yield cache.rungs
 
     def _recent(self, study_id: int) -> StudyCache:
-        """The study's cache for a pruner: as it is now, or as it was when this thread's last call told a report, if
-        that was within FRESH_S. Raises KeyError. Call with the lock held."""
+        """Return the study's cache for a pruner: as this thread's last report has read it, if that was within FRESH_S.
+
+        Otherwise it is read again. Raises KeyError. Call with the lock held.
+        """
         refreshed, cache = self._thread.refreshed, self._studies.get(study_id)
         self._thread.refreshed = None
         if cache is None or refreshed is None or refreshed[0] != study_id or time.monotonic() - refreshed[1] > FRESH_S:
             cache = self._refreshed(study_id)
-        cache.pruned = True
+        cache.has_pruner = True
         return cache
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
@@ -425,10 +410,10 @@ class FastStorage(BaseStorage):
 
 @contextlib.contextmanager
 def batch(storage: BaseStorage, trial_id: int) -> Iterator[None]:
-    """Write what the block sets of the trial (params, attributes) when it ends, in one round trip a table.
+    """Write the params and attributes that the block sets of a trial at its end, in one statement a table.
 
-    Reading trials in the block writes it first. On other storages each is written at once, as ever. Raises, at the
-    block's end, what the writes would have raised.
+    A read of trials in the block writes them first. On storages other than FastStorage each is written at once. Errors
+    of the writes are raised at the end of the block.
     """
     if isinstance(storage, FastStorage):
         with storage.batch(trial_id):
@@ -438,12 +423,12 @@ def batch(storage: BaseStorage, trial_id: int) -> Iterator[None]:
 
 
 def set_user_attributes(storage: BaseStorage, trial_id: int, attributes: Mapping[str, Any]) -> None:
-    """Set several user attributes of a trial, in one statement on a FastStorage."""
+    """Set user attributes of a trial, on a FastStorage in one statement."""
     with batch(storage, trial_id):
         for key, value in attributes.items():
             storage.set_trial_user_attr(trial_id, key, value)
 
 
 def _since(cache: StudyCache) -> reads.Since:
-    """Where changed_trials is to go on from."""
+    """Return what the cache has, from which reads.changed_trials continues."""
     return reads.Since(cache.newest, cache.running, cache.waiting, cache.rungs is not None)

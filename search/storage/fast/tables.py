@@ -1,4 +1,4 @@
-"""Optuna's own tables as SQLAlchemy Core sees them, and what their rows hold as Python knows it."""
+"""Optuna's tables for SQLAlchemy Core."""
 
 from sqlalchemy import Table
 
@@ -16,4 +16,4 @@ USER: Table = models.TrialUserAttributeModel.__table__
 SYSTEM: Table = models.TrialSystemAttributeModel.__table__
 HEARTBEATS: Table = models.TrialHeartbeatModel.__table__
 
-OF_A_TRIAL = (PARAMS, VALUES, REPORTS, USER, SYSTEM)  # in the order of a trial's marks (search.storage.fast.cache)
+OF_A_TRIAL = (PARAMS, VALUES, REPORTS, USER, SYSTEM)  # in the order of Marks (search.storage.fast.reads)
