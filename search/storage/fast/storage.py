@@ -230,7 +230,7 @@ class FastStorage(BaseStorage):
 
     def _set_trial_attr(self, table: Table, trial_id: int, key: str, value: Any) -> None:
         if (batch := self._batch_of(trial_id)) is not None:
-            batch.set_attribute(table, key, value)
+            (batch.user if table is USER else batch.system)[key] = value
         else:
             self._write(trial_id, lambda connection: writes.put_attributes(connection, table, trial_id, {key: value}))
 
@@ -282,13 +282,16 @@ class FastStorage(BaseStorage):
     def _flush(self, trial_id: int) -> None:
         """Write the open batch of the trial, if there is one."""
         batch = self._batch_of(trial_id)
-        if batch is None or batch.n_statements == 0:
+        n_tables = 0 if batch is None else sum(map(bool, (batch.params, batch.user, batch.system)))
+        if batch is None or n_tables == 0:
             return
-        transaction = batch.n_statements > 1 or self.engine.dialect.name == "sqlite"
+        transaction = n_tables > 1 or self.engine.dialect.name == "sqlite"
         with self._connection(transaction=transaction) as connection:
-            written = batch.write(connection, trial_id)
-        batch.clear()
-        if not written:
+            written = [writes.put_params(connection, trial_id, list(batch.params.values()))] if batch.params else []
+            for table, values in ((USER, batch.user), (SYSTEM, batch.system)):
+                written += [writes.put_attributes(connection, table, trial_id, values)] if values else []
+        batch.params, batch.user, batch.system = {}, {}, {}
+        if not all(written):
             self._refuse_finished(trial_id)
 
     # trials: reading
