@@ -8,7 +8,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL = $(if $(UV),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check) -c constraints.txt
 
-.PHONY: help env mlflow browser test test-slow check lint types layers demo best-known screenshots compose-check format clean
+.PHONY: help env mlflow browser mariadb test test-slow check lint types layers demo best-known screenshots compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,6 +30,12 @@ browser: ## Chromium for the browser's test and the pictures: found, or Debian's
 		[ -z "$$DRIVEBEAT_CHROMIUM" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; \
 	python3 scripts/chromium.py
+
+mariadb: ## MariaDB's server for its slow tests, which start and stop it: found, or Debian's installed (root)
+	@PATH="$$PATH:/usr/sbin:/usr/local/sbin"; command -v mariadbd >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mariadb-server-core mariadb-client-core >/dev/null; }; \
+	command -v mariadbd || { echo "no mariadbd; install MariaDB's server" >&2; exit 1; }
 
 test: env ## the test suite, but for the slow tests
 	$(BIN)/python -m pytest -q -m "not slow"
