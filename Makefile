@@ -8,7 +8,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL = $(if $(UV),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check) -c constraints.txt
 
-.PHONY: help env mlflow browser mariadb test test-slow check lint types layers demo best-known screenshots compose-check format clean
+.PHONY: help env mlflow browser mariadb test test-slow check lint types types-newest layers demo best-known screenshots compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -50,10 +50,13 @@ lint: env ## ruff: format and lint
 types: env ## mypy, strict
 	$(BIN)/mypy
 
+types-newest: env ## mypy, strict, for the newest Python
+	$(BIN)/mypy --python-version 3.14
+
 layers: env ## import-linter: search -> training -> models | data | objectives
 	$(BIN)/lint-imports
 
-check: lint types layers test test-slow ## everything that must hold before a commit
+check: lint types types-newest layers test test-slow ## everything that must hold before a commit
 
 format: env ## let ruff mend what it can
 	$(BIN)/ruff format .
