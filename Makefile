@@ -7,6 +7,7 @@ PYTHON ?= python3
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL = $(if $(UV),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check) -c constraints.txt
+LINES_COVERED := --cov --cov-report=term:skip-covered
 
 .PHONY: help env mlflow browser mariadb test test-slow check lint types types-newest layers demo best-known screenshots compose-check format clean
 
@@ -37,8 +38,8 @@ mariadb: ## MariaDB's server for its slow tests, which start and stop it: found,
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mariadb-server-core mariadb-client-core >/dev/null; }; \
 	command -v mariadbd || { echo "no mariadbd; install MariaDB's server" >&2; exit 1; }
 
-test: env ## the test suite, but for the slow tests
-	$(BIN)/python -m pytest -q -m "not slow"
+test: env ## the test suite, but for the slow tests; COVERAGE=1 prints the lines covered
+	$(BIN)/python -m pytest -q -m "not slow" $(if $(filter-out 0,$(COVERAGE)),$(LINES_COVERED))
 
 test-slow: env ## the slow tests: a browser, worker processes killed, clusters, outages, whole recordings
 	$(BIN)/python -m pytest -q -m slow
@@ -84,4 +85,4 @@ compose-check: env ## the containers for real (root; Debian's docker.io, docker-
 	scripts/compose_check.sh
 
 clean: ## remove the environment and caches, never studies or recordings
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
