@@ -6,9 +6,15 @@ PYTHON ?= python3
 # uv does not read pip's find-links; this makes both agree where pip is set up with one.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 UV := $(shell command -v uv 2>/dev/null)
-INSTALL = $(if $(UV),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check) -c constraints.txt
+INSTALL_IN = $(if $(UV),uv pip install --quiet --python $(1)/bin/python,$(1)/bin/python -m pip install --quiet --disable-pip-version-check)
+INSTALL = $(call INSTALL_IN,$(VENV)) -c constraints.txt
+VENV_IN = $(if $(UV),uv venv --quiet --python $(PYTHON) $(1),$(PYTHON) -m venv $(1))
+LINES_COVERED := --cov --cov-report=term:skip-covered
+LOWEST := .venv-lowest
+# The lowest versions call functions that newer indirect dependencies deprecate: these warnings are no errors here.
+LOWEST_WARNINGS := -W default::DeprecationWarning
 
-.PHONY: help env mlflow browser test test-slow check lint types layers demo best-known screenshots compose-check format clean
+.PHONY: help env mlflow browser mariadb test test-slow lowest check lint types types-newest layers demo best-known screenshots compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -18,7 +24,7 @@ env: $(VENV)/.stamp ## make the environment
 $(VENV)/.stamp: pyproject.toml constraints.txt
 	@echo "making the environment in $(VENV): 2.5 GB, some minutes"
 	@rm -rf $(VENV)
-	@$(if $(UV),uv venv --quiet --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+	@$(call VENV_IN,$(VENV))
 	@$(INSTALL) -e '.[dev]'
 	@touch $@
 
@@ -31,11 +37,28 @@ browser: ## Chromium for the browser's test and the pictures: found, or Debian's
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; \
 	python3 scripts/chromium.py
 
-test: env ## the test suite, but for the slow tests
-	$(BIN)/python -m pytest -q -m "not slow"
+mariadb: ## MariaDB's server for its slow tests, which start and stop it: found, or Debian's installed (root)
+	@PATH="$$PATH:/usr/sbin:/usr/local/sbin"; command -v mariadbd >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mariadb-server-core mariadb-client-core >/dev/null; }; \
+	command -v mariadbd || { echo "no mariadbd; install MariaDB's server" >&2; exit 1; }
+
+test: env ## the test suite, but for the slow tests; COVERAGE=1 prints the lines covered
+	$(BIN)/python -m pytest -q -m "not slow" $(if $(filter-out 0,$(COVERAGE)),$(LINES_COVERED))
 
 test-slow: env ## the slow tests: a browser, worker processes killed, clusters, outages, whole recordings
 	$(BIN)/python -m pytest -q -m slow
+
+$(LOWEST)/.stamp: $(VENV)/.stamp scripts/lowest.py
+	@echo "making the environment in $(LOWEST): 2.5 GB, some minutes"
+	@rm -rf $(LOWEST)
+	@$(call VENV_IN,$(LOWEST))
+	@$(BIN)/python -m scripts.lowest > $(LOWEST)/constraints.txt
+	@$(call INSTALL_IN,$(LOWEST)) -c $(LOWEST)/constraints.txt -e '.[test]'
+	@touch $@
+
+lowest: $(LOWEST)/.stamp ## make test with the lowest versions that pyproject.toml allows (Python 3.11)
+	$(LOWEST)/bin/python -m pytest -q -m "not slow" $(LOWEST_WARNINGS)
 
 lint: env ## ruff: format and lint
 	$(BIN)/ruff format --check .
@@ -44,10 +67,13 @@ lint: env ## ruff: format and lint
 types: env ## mypy, strict
 	$(BIN)/mypy
 
+types-newest: env ## mypy, strict, for the newest Python
+	$(BIN)/mypy --python-version 3.14
+
 layers: env ## import-linter: search -> training -> models | data | objectives
 	$(BIN)/lint-imports
 
-check: lint types layers test test-slow ## everything that must hold before a commit
+check: lint types types-newest layers test test-slow ## everything that must hold before a commit
 
 format: env ## let ruff mend what it can
 	$(BIN)/ruff format .
@@ -75,4 +101,4 @@ compose-check: env ## the containers for real (root; Debian's docker.io, docker-
 	scripts/compose_check.sh
 
 clean: ## remove the environment and caches, never studies or recordings
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
