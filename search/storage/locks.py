@@ -204,4 +204,4 @@ def _wait(what: str, acquire: Callable[[], bool], end_holder: Callable[[float], 
         if expires_s is not None:
             end_holder(expires_s)
         if time.monotonic() > deadline:
-            raise sqlalchemy.exc.TimeoutError(f"the lock {what!r} was not acquired within {LOCK_TIMEOUT_S:.0f} s")
+            raise sqlalchemy.exc.TimeoutError(f"the lock {what!r} could not be acquired within {LOCK_TIMEOUT_S:.0f} s")
