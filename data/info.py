@@ -127,11 +127,8 @@ def draw(recording: Recording, path: Path) -> None:
     # A dollar sign would begin a formula.
     title = f"{recording.source.name}: {recording.duration_s:.1f} s at {rate_hz:g} Hz{heart}"
     figure.suptitle(title.replace("$", r"\$"), fontsize=11)
-    try:
-        with atomic(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=100)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); name another place") from error
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
 
 
 def _measured(name: str, row: Signal, rate_hz: float) -> ChannelInfo:

@@ -225,9 +225,6 @@ CLASSICAL: dict[str, Callable[[ClassicalInput], NDArray[np.float32]]] = {
     "oracle": oracle,
 }
 
-ORACLES = frozenset({"oracle"})
-"""Rows that see the answer: bounds, never candidates for the best row."""
-
 
 def classical_estimates(
     noisy: NDArray[np.float32],

@@ -187,7 +187,7 @@ def _show(value: object) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader of YAML 1.1 with two changes: 1e-4 is a number, as in YAML 1.2, and repeated keys are an error."""
+    """The safe loader of YAML 1.1, changed so that 1e-4 is a number, as in YAML 1.2, and repeated keys are an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]

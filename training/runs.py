@@ -27,7 +27,7 @@ from training.decode import changed, decode, read_document
 from training.device import arithmetic, check_precision, memory_errors, resolve_device
 from training.errors import ConfigError
 from training.evaluation.estimate import estimate_mixture
-from training.evaluation.scores import COLUMNS, SCORES, Row, classical_rows, score_rows
+from training.evaluation.scores import SCORES, TABLE_SCORES, Row, classical_rows, score_rows
 from training.evaluation.showcase import write_score_figure, write_showcase, write_table
 from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
 from training.numbers import finite
@@ -209,7 +209,9 @@ def evaluate_folder(
         write_showcase(mixture, model_estimates, name, output)
     for score in SHOWN_SCORES:
         console.print(score_table(rows, score, name))
-    console.print(f"{output}: table.csv ({', '.join(COLUMNS)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav")
+    console.print(
+        f"{output}: table.csv ({', '.join(TABLE_SCORES)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav"
+    )
     return rows
 
 

@@ -64,11 +64,8 @@ def write_npz(recording: Recording, path: Path) -> None:
         held |= {"ecg": recording.ecg, "ecg_rate_hz": np.float64(recording.ecg_rate_hz or 0.0)}
     if recording.r_peaks_s is not None:
         held["r_peaks_s"] = recording.r_peaks_s
-    try:
-        with atomic(path) as temporary:
-            np.savez(temporary, **held)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); name another place") from error
+    with atomic(path) as temporary:
+        np.savez(temporary, **held)
 
 
 @dataclass(frozen=True, slots=True)

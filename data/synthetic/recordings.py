@@ -32,8 +32,6 @@ _HEART_RMS = 0.003
 class SynthConfig:
     """What to generate. Each recording lasts `minutes`; a session is one driver, sensor and car.
 
-    v73 writes the 240219 layout as MATLAB v7.3 (HDF5) instead of v5.
-
     Raises DataError naming the value that is not allowed.
     """
 
@@ -42,7 +40,6 @@ class SynthConfig:
     speeds_kmh: tuple[int, ...] = (30, 50, 60, 100)
     layout: str = "wav"
     sessions: int = 1
-    v73: bool = False
 
     def __post_init__(self) -> None:
         if self.layout not in SYNTH_LAYOUTS:
@@ -57,8 +54,6 @@ class SynthConfig:
             _check("speed in km/h", speed_kmh, SPEEDS_ALLOWED_KMH)
         if len(set(self.speeds_kmh)) != len(self.speeds_kmh):
             raise DataError(f"speeds_kmh is {self.speeds_kmh}; give each speed once")
-        if self.v73 and self.layout != "240219":
-            raise DataError(f"v73 goes with layout 240219 only; layout is {self.layout}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,16 +84,6 @@ class _Session:
     floor_gain: Samples
     clean_snr_db: float
     noise_offset_db: float
-
-
-def standing(config: SynthConfig, session: int = 1) -> Recording:
-    """The car standing with its engine off: [6 channels] and an ECG at 1 kHz (32 kHz in layout 240219)."""
-    return simulate(config, None, session)[0]
-
-
-def driving(config: SynthConfig, speed_kmh: int, session: int = 1) -> Recording:
-    """The car at a speed, or idling at 0 km/h; the driver's own heart is in it. Shape and rate as `standing`."""
-    return simulate(config, speed_kmh, session)[0]
 
 
 def simulate(config: SynthConfig, speed_kmh: int | None, session: int = 1) -> tuple[Recording, Truth]:
@@ -147,15 +132,12 @@ def synthesise(config: SynthConfig, out: Path, *, progress: Callable[[str], None
     Raises DataError where `out` cannot be written.
     """
     written: list[Path] = []
-    try:
-        for session in range(1, config.sessions + 1):
-            folder = out if config.sessions == 1 else out / f"s{session:02d}"
-            for path in _write_session(config, session, folder):
-                written.append(path)
-                if progress is not None:
-                    progress(str(path))
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error}); choose another folder") from error
+    for session in range(1, config.sessions + 1):
+        folder = out if config.sessions == 1 else out / f"s{session:02d}"
+        for path in _write_session(config, session, folder):
+            written.append(path)
+            if progress is not None:
+                progress(str(path))
     return tuple(written)
 
 
@@ -167,9 +149,9 @@ def _write_session(config: SynthConfig, session: int, folder: Path) -> Iterator[
         if config.layout == "240517" and speed_kmh is not None:
             joined.append(recording)
             continue
-        yield from write_run(folder, config.layout, speed_kmh, [recording], config.v73)
+        yield from write_run(folder, config.layout, speed_kmh, [recording])
     if joined:
-        yield from write_run(folder, config.layout, config.speeds_kmh[0], joined, config.v73)
+        yield from write_run(folder, config.layout, config.speeds_kmh[0], joined)
     arrays = {
         f"{name}_{field}": np.asarray(getattr(truth, field))
         for name, truth in known.items()

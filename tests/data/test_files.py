@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import FileError
 from data.files import atomic
 
 
@@ -38,7 +39,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path
 def test_a_writer_that_writes_nothing_is_told_so(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(FileNotFoundError), atomic(path):
+    with pytest.raises(FileError, match="No such file"), atomic(path):
         pass
     assert path.read_text() == "old"
 
