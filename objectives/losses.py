@@ -116,8 +116,8 @@ class AntiCollapseConfig(LossConfig):
 
     The loss penalises the two outputs that models collapse to. Silence: L1 shrinks an estimate that is mostly wrong,
     and SI-SDR does not depend on the scale; the gradient of the level term grows as the level falls, and the term
-    reaches ln 1000 = 6.9 level_weight at silence. A copy of the input: it has the level of clean signal and noise together, and
-    the SI-SDR of the input, far above the minimum.
+    reaches ln 1000 = 6.9 level_weight at silence. A copy of the input: it has the level of clean signal and noise
+    together, and the SI-SDR of the input, far above the minimum.
     """
 
     name: ClassVar[str] = "anti_collapse"
