@@ -129,5 +129,5 @@ def test_nothing_but_the_files_stays_and_each_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(FileError, match=r"cannot be made \(Not a directory\); check the path"):
+    with pytest.raises(FileError, match=r"cannot be made \(File exists\); check the path"):
         synthesise(config("wav"), tmp_path / "file")
