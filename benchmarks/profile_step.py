@@ -1,4 +1,4 @@
-"""A training step of one run, built as the trainer builds it, and timed part by part."""
+"""Build a training step as the trainer does, and time its parts."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""Synthetic recordings as files, in the lab's own layouts; equal recordings give equal bytes."""
+"""Write synthetic recordings in the lab's layouts; equal recordings give equal bytes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,19 +20,19 @@ WAV_ECG_HZ = 500
 SYNTH_LAYOUTS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {"240219": (0,), "240517": (), "240826": (), "wav": (0,)}
 )
-# MATLAB and scipy write the date here; a fixed text keeps equal data equal to the byte.
+# MATLAB and scipy write the date here; a fixed text makes equal data give equal bytes.
 _MAT5_TEXT = b"MATLAB 5.0 MAT-file, written by drivebeat".ljust(116)
 
 
 def run_name(speed_kmh: int | None) -> str:
-    """stop, idle, 30km ..."""
+    """Return the name of a run: stop, idle, 30km ..."""
     if speed_kmh is None:
         return "stop"
     return "idle" if speed_kmh == 0 else f"{speed_kmh}km"
 
 
 def write_run(folder: Path, layout: str, speed_kmh: int | None, recordings: Sequence[Recording]) -> tuple[Path, ...]:
-    """Write one run (several recordings only in layout 240517, which joins them); the files written come back.
+    """Write a run and return its files. Several recordings are allowed in layout 240517 only, which joins them.
 
     - 240219: Stop.mat, Idling.mat, 100km.mat: data [samples x 8] = Time, ECG, ch1z ... ch6z.
     - 240517: HS_data_serial.mat, Noise_data_serial.mat: HS_data, Noise_data [samples x 1] = ch1z.
