@@ -1,4 +1,6 @@
-"""The promises of the search, held under fire: `python -m benchmarks.chaos [--quick] [--only NAME] [--database ...]`.
+"""Test the guarantees of the search under failures.
+
+    python -m benchmarks.chaos [--quick] [--only NAME] [--database ...]
 
 Real worker processes train tiny models, and are killed, stopped, starved of memory and disk, and cut off from their
 database. One row a promise is printed; the exit code is 1 if any was broken.

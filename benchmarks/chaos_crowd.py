@@ -1,4 +1,4 @@
-"""The part of chaos.py in which many come at once: to an empty database, and to a queue of points."""
+"""Scenarios of chaos.py with many processes at once: on an empty database, and on a queue of points."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""The part of chaos.py in which the machine is too small: its memory, its disk."""
+"""Scenarios of chaos.py with too little memory or disk."""
 
 import resource
 import subprocess

@@ -1,4 +1,4 @@
-"""Where chaos.py does its work: a database, a tiny study that trains, worker processes, and what came of them."""
+"""The environment of chaos.py: a database, a tiny study that trains, worker processes and their results."""
 
 import contextlib
 import signal

@@ -1,4 +1,4 @@
-"""What chaos.py does to the search, done to plain `study.optimize`: `python -m benchmarks.chaos_plain [--quick]`.
+"""Run the scenarios of chaos.py on plain `study.optimize`: `python -m benchmarks.chaos_plain [--quick]`.
 
 Optuna's own means are switched on: the heartbeat, RetryHeartbeatStaleTrialCallback and MaxTrialsCallback. The
 objective takes as long as chaos.py's trials, and reports as often. A row a scenario is printed.

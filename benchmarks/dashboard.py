@@ -1,4 +1,4 @@
-"""The dashboard beside the stock one: `python -m benchmarks.dashboard [--quick] [--postgres]`.
+"""Compare the dashboard with optuna-dashboard: `python -m benchmarks.dashboard [--quick] [--postgres]`.
 
 A study of 10,000 trials of 10 reports in SQLite, or on a PostgreSQL server of its own, served by `optuna-dashboard URL`
 and by `drivebeat dashboard`, each in a process of its own, asked for what a browser asks for: the study's page when it

@@ -1,4 +1,4 @@
-"""Windows per second of data.mixing.mixture against a per-item DataLoader of the usual kind, in one run.
+"""Compare the windows per second of data.mixing.mixture and of a common per-item DataLoader.
 
     python benchmarks/data_path.py [--quick] [--threads N]
 

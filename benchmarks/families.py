@@ -1,4 +1,4 @@
-"""Denoisers side by side: the same recordings, the same seconds of one CPU thread, several seeds.
+"""Compare denoisers on the same recordings, with the same seconds of one CPU thread and several seeds.
 
     python -m benchmarks.families RUN.yaml ... [--families a,b | all] [--seconds 90] [--seeds 3] [--processes 2] -o OUT
 

@@ -1,4 +1,4 @@
-"""What might make a training step quicker, each against the same model's plain step in the same run."""
+"""Measure changes that may speed up a training step, each against the unchanged step of the same model."""
 
 import dataclasses
 import statistics

@@ -1,4 +1,4 @@
-"""A training step of one run, built as the trainer builds it, and timed part by part."""
+"""Build a training step as the trainer does, and time its parts."""
 
 import contextlib
 import dataclasses
@@ -118,7 +118,7 @@ def build_stage(run: RunConfig, device: torch.device) -> Stage:
     """Freshly drawn weights and an endless supply of batches for `run`."""
     threads = run.fit.threads or torch.get_num_threads()
     with arithmetic(0, device, threads, run.fit.precision):
-        learner = build_learner(run, run.build_model(len(CHANNELS)), device, begins=True)
+        learner = build_learner(run, run.build_model(len(CHANNELS)), device, starts_anew=True)
         learner.model.train()
         mixture = Mixture(_split(), run.data, device)
     return Stage(run, learner, run.loss.build().to(device), batches_of(run, mixture), device, threads)

@@ -1,4 +1,4 @@
-"""Where a training step's time goes in each model family, how near that is to the machine's peak, and what might help.
+"""Profile a training step of each model family, and compare it with the machine's peak performance.
 
     python -m benchmarks.profile_training [--families A,B] [--levers A,B] [--threads 1] [--steps N] [--quick]
 

@@ -1,4 +1,4 @@
-"""What a found model is worth: beside the lab's models trained in the lab's way, and beside the classical rows.
+"""Compare a found model with the lab's models, trained in the lab's way, and with the classical methods.
 
     python -m benchmarks.quality [--run RUN.yaml] [--minutes 10] [--seed 0] [--processes 2] [--quick] -o OUT
 

@@ -1,4 +1,4 @@
-"""Every benchmark in a reduced form, one after another, on one page: `python -m benchmarks.run_all [-o FOLDER]`.
+"""Run every benchmark in a reduced form and write one page: `python -m benchmarks.run_all [-o FOLDER]`.
 
 Each is the benchmark's own script in a process of its own, with fewer seeds, rounds or trials than docs/ was measured
 with: ratios still say something, absolute figures are this machine's and this moment's. All together take less than a

@@ -1,4 +1,4 @@
-"""What a search costs its database as it grows: `python -m benchmarks.scaling [--quick] [--database ...]`.
+"""Measure the load of a growing search on its database: `python -m benchmarks.scaling [--quick] [--database ...]`.
 
 Workers that train nothing run trials through the same calls as real ones. Counts (statements, connections, bytes) are
 exact; times are to be read by their ratios, for machines differ. docs/measurements/storage.md has the results and what

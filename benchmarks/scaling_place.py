@@ -1,4 +1,4 @@
-"""What scaling.py measures with: a study that trains nothing, trials of the past by the thousand, and a meter."""
+"""The environment of scaling.py: a study without training, thousands of earlier trials, and counters."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""Ways to search side by side: each replayed over tables of real learning curves, in simulated time.
+"""Compare search methods by replaying them over tables of real learning curves, in simulated time.
 
     python -m benchmarks.search [TABLE.toml ...] [--workers 1,4,16] [--seeds 30] [--methods "A;B"]
                                 [-o FOLDER] [--png FILE]

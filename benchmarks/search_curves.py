@@ -1,4 +1,4 @@
-"""Learning curves of a whole grid, as benchmarks/search_table.py stored them."""
+"""Read the learning curves of a whole grid that benchmarks/search_table.py stored."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The ways to search that benchmarks/search.py compares."""
+"""The search methods that benchmarks/search.py compares."""
 
 import math
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The curves of benchmarks.search: how far the best value so far is from the best known one, against compute."""
+"""Plot the results of benchmarks.search: distance of the best value so far from the best known, against compute."""
 
 from collections.abc import Mapping
 from pathlib import Path

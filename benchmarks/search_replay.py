@@ -1,4 +1,4 @@
-"""A search replayed over a table of learning curves, in simulated time, with asynchronous workers.
+"""Replay a search over a table of learning curves, in simulated time, with asynchronous workers.
 
 What samples and what prunes are real Optuna studies in memory; only the training is looked up.
 """

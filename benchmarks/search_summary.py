@@ -1,4 +1,4 @@
-"""What many replays of one method come to: medians over seeds with bootstrap intervals, as lines of a table."""
+"""Summarise the replays of a method: medians over seeds with bootstrap intervals, as lines of a table."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping

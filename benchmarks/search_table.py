@@ -1,4 +1,4 @@
-"""The table that benchmarks/search.py replays: every point of a study's grid trained to its end, its curve kept.
+"""Make the table that benchmarks/search.py replays: train every point of a study's grid and store its curve.
 
     python -m benchmarks.search_table benchmarks/tables/NAME.toml [--limit N]
 

@@ -1,4 +1,4 @@
-"""What happens before the first training step: commands' start, recordings loaded, a worker made ready.
+"""Measure the time before the first training step: start of commands, loading of recordings, start of a worker.
 
     python -m benchmarks.startup [--files N] [--rounds N] [--quick]
 

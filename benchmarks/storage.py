@@ -1,4 +1,6 @@
-"""What a storage costs a trial: `python -m benchmarks.storage [--quick] [--only TABLE] [--database ...] [--minutes M]`.
+"""Measure the cost of a storage per trial.
+
+    python -m benchmarks.storage [--quick] [--only TABLE] [--database ...] [--minutes M]
 
 Ours (search.storage.fast.storage) against Optuna's: RDBStorage behind its cache as create_study makes it, the gRPC
 proxy in front of that, and a journal file. A trial has 6 params and 10 reports and trains nothing. Counts are exact;

@@ -1,4 +1,4 @@
-"""Where benchmarks.storage measures: each kind of storage with so and so many trials in it, and a statement counter."""
+"""The environment of benchmarks.storage: each kind of storage, filled with trials, and a statement counter."""
 
 import contextlib
 import importlib.util

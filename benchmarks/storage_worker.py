@@ -1,4 +1,4 @@
-"""One worker of benchmarks.storage, in a process of its own: it opens a storage and runs trials that train nothing."""
+"""A worker process of benchmarks.storage: it opens a storage and runs trials without training."""
 
 import random
 import time

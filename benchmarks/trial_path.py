@@ -1,4 +1,4 @@
-"""How many of our files one trial enters, and how often its path moves from one file to another.
+"""Count the files that one trial enters, and how often its calls change from one file to another.
 
     python -m benchmarks.trial_path [--edges N]
 

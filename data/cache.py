@@ -1,12 +1,16 @@
-"""Prepared recordings kept on this machine: made once, mapped into memory by every process that needs them.
+"""A cache of prepared recordings on disk, which each process maps into memory.
 
-DRIVEBEAT_CACHE moves the folder (`$XDG_CACHE_HOME/drivebeat`, else `~/.cache/drivebeat`) or, empty, does without.
-DRIVEBEAT_CACHE_GB bounds its size (10). What is found is what would be made: an entry's name is a digest of the
-recording's bytes, the settings and the code that prepares; its content is checked against a digest of its own.
-Nothing here fails a run: a folder that cannot be written or a full disk costs one line of warning.
+The folder is DRIVEBEAT_CACHE, else `$XDG_CACHE_HOME/drivebeat`, else `~/.cache/drivebeat`; an empty DRIVEBEAT_CACHE
+switches the cache off. DRIVEBEAT_CACHE_GB limits its size (10 GB by default); the entries not used for longest are
+removed.
+
+A cached recording equals a newly prepared one. The key of an entry is a digest of the recording's files, the settings
+and the source code that prepares it, and its content is checked against a checksum. To find the digest of a large file
+without reading it again, the cache remembers the digests of files together with their size, times and inode.
+
+The cache never makes a run fail: a folder that cannot be written or a full disk is logged as one warning.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -15,31 +19,137 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from data.errors import DataError
 from data.files import atomic
 from data.recording import Signal
 
-# The coarsest clock of a common file system ticks every 2 s (FAT). A file changed less than that before it was read
-# may change again within the same tick and look the same, so what it held is not remembered.
+LOGGER = logging.getLogger("drivebeat.cache")
+DEFAULT_LIMIT_GB = 10.0
+# Longest wait for another process that prepares the same recording. Afterwards it is prepared here too.
+LOCK_TIMEOUT_S = 120.0
+ABANDONED_S = 3600.0  # a temporary file of this age belongs to a process that died
+# The coarsest clock of a common file system ticks every 2 s (FAT). A file that changed less than this before it was
+# read may change again within the same tick without a new time, so its digest is not remembered.
 SETTLED_S = 3.0
+LIBRARIES = ("numpy", "scipy", "h5py", "soundfile", "wfdb")
 WFDB_SUFFIXES = (".hea", ".dat")
 BEAT_SUFFIXES = (".qrs", ".atr")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A recording prepared for a run, with digests that identify it.
+
+    signals: read-only float32[channel, time], see data.corpus.Segment.
+    in_band: read-only float32[time], channel 0 in the heart's band.
+    r_peaks_s: seconds of the R peaks; None if they are unknown.
+    duration_s: of the recording as read.
+    digest: SHA-256 of the recording as read: rate, all channels and R peaks.
+    channel_digest: SHA-256 of its rate and first channel.
+    """
+
+    signals: Signal
+    in_band: Signal
+    r_peaks_s: NDArray[np.float64] | None
+    duration_s: float
+    digest: str
+    channel_digest: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cache:
+    """A folder of prepared recordings, open while a corpus is loaded.
+
+    code: digest of the source code that prepares recordings.
+    used: keys of the entries that were read or written.
+    written: keys of the entries that were written.
+    problems: errors of the folder; after the first one, nothing more is written.
+    """
+
+    folder: Path
+    limit_bytes: float
+    code: str
+    used: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def open_cache(environment: Mapping[str, str] = os.environ) -> Iterator[Cache | None]:
+    """Open the cache that the variables in `environment` name; yield None if it is switched off or cannot be used.
+
+    On leaving, the entries not used for longest are removed until the size is within the limit.
+
+    Raises DataError if DRIVEBEAT_CACHE_GB is not a positive number.
+    """
+    cache = _cache_of(environment)
+    try:
+        yield cache
+    finally:
+        if cache is not None:
+            _tidy(cache)
+        if cache is not None and cache.problems:
+            LOGGER.warning(
+                "%s: prepared recordings are not kept (%s); have DRIVEBEAT_CACHE name a folder with room, or be empty",
+                cache.folder,
+                cache.problems[0],
+            )
+
+
+def store(
+    cache: Cache | None, path: Path, ecg: Path | None, settings: Mapping[str, object], make: Callable[[], Prepared]
+) -> Prepared:
+    """Return the prepared recording at `path` from the cache; if it is not there, call `make` and store the result.
+
+    cache: None always calls `make`.
+    ecg: file of the recording's ECG, if it is another one.
+    settings: plain values; everything that `make` depends on besides the content of the files.
+
+    Raises only what `make` raises. If a file cannot be read, `make` is called for its error message.
+    """
+    if cache is None:
+        return make()
+    memory = cache.folder / "files"
+    try:
+        parts = [digested(part, memory) for part in parts_of(path, ecg)]
+    except OSError:
+        return make()
+    facts = [cache.code, path.suffix.lower(), settings, [(part.path.suffix.lower(), part.digest) for part in parts]]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
+    found = _found(cache, key)
+    if found is not None:
+        return found
+    with _exclusive(cache, key):
+        found = _found(cache, key)  # another process may have stored it in the meantime
+        if found is not None:
+            return found
+        made = make()
+        try:
+            # If a file changed while it was read, the result does not belong to this key.
+            if [digested(part.path, None) for part in parts] != parts:
+                return made
+        except OSError:
+            return made
+        _put(cache, key, made)
+    return _found(cache, key) or made  # the stored array is mapped, so processes share its memory
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of a recording as it was at some moment: its size, times and inode, and the SHA-256 of its bytes.
+    """A file of a recording and its content when it was read.
 
-    A program can set a file's modification time back, but not the time of its last change (ctime).
+    stamp: size, modification time, change time (ctime) and inode. A program can set back the modification time of a
+        file, but not its change time.
+    digest: SHA-256 of the bytes, in hexadecimal.
     """
 
     path: Path
@@ -48,7 +158,7 @@ class Part:
 
 
 def parts_of(path: Path, ecg: Path | None = None) -> tuple[Path, ...]:
-    """The files that `read(path, ecg=ecg)` reads; a WFDB record's signal and annotation files are among them."""
+    """Return the files that `read(path, ecg=ecg)` reads, for a WFDB record with its signal and annotation files."""
     found: list[Path] = []
     for file in (path, *(() if ecg is None else (ecg,))):
         if file.suffix.lower() in WFDB_SUFFIXES:
@@ -58,13 +168,35 @@ def parts_of(path: Path, ecg: Path | None = None) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def digested(path: Path, memory: Path | None) -> Part:
+    """Return the file `path` with its digest.
+
+    The file is not read if its digest is remembered in the folder `memory` and its stamp has not changed. A digest
+    that cannot be written there is not remembered.
+
+    Raises OSError if the file cannot be read.
+    """
+    stamp = _stamp(path)
+    entry = None if memory is None else memory / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.json"
+    if entry is not None and (digest := _remembered(entry, stamp)):
+        return Part(path, stamp, digest)
+    start_s = time.time()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    is_settled = max(stamp[1], stamp[2]) / 1e9 <= start_s - SETTLED_S
+    if entry is not None and is_settled and _stamp(path) == stamp:
+        _remember(entry, stamp, digest)
+    return Part(path, stamp, digest)
+
+
 def _add_record(path: Path, found: list[Path]) -> None:
+    """Add the files of a WFDB record and of its segments to `found`."""
     header = path.with_suffix(".hea")
     if header in found:
         return
     found.append(header)
     found.extend(beats for suffix in BEAT_SUFFIXES if (beats := path.with_suffix(suffix)).is_file())
-    # Each line begins with the record's name, with a signal file, or with the record that is a segment.
+    # A line begins with the name of the record, of a signal file, or of a record that is a segment.
     for line in header.read_text(encoding="utf-8", errors="replace").splitlines():
         name = line.split()[0] if line.split() and not line.startswith("#") else ""
         if name and (path.parent / name).is_file():
@@ -73,140 +205,32 @@ def _add_record(path: Path, found: list[Path]) -> None:
             _add_record(path.parent / f"{name}.hea", found)
 
 
-def look(path: Path, memory: Path | None) -> Part:
-    """What `path` holds now; read again unless a note in the folder `memory` was taken of the file as it is.
-
-    Raises OSError where the file cannot be read. A note that cannot be written is left out.
-    """
-    stamp = _stamp(path)
-    note = None if memory is None else memory / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.json"
-    if note is not None and (digest := _noted(note, stamp)):
-        return Part(path, stamp, digest)
-    began_s = time.time()
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    settled = max(stamp[1], stamp[2]) / 1e9 <= began_s - SETTLED_S
-    if note is not None and settled and _stamp(path) == stamp:
-        _take(note, stamp, digest)
-    return Part(path, stamp, digest)
-
-
 def _stamp(path: Path) -> tuple[int, ...]:
-    now = path.stat()
-    return (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
+    """Return size, modification time, change time and inode of a file."""
+    status = path.stat()
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def _noted(note: Path, stamp: tuple[int, ...]) -> str:
+def _remembered(entry: Path, stamp: tuple[int, ...]) -> str:
+    """Return the remembered digest of a file with this stamp; "" if there is none."""
     try:
-        held = json.loads(note.read_text(encoding="utf-8"))
-        return str(held["sha256"]) if tuple(held["stamp"]) == stamp else ""
-    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: the file is read again
+        found = json.loads(entry.read_text(encoding="utf-8"))
+        return str(found["sha256"]) if tuple(found["stamp"]) == stamp else ""
+    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: the file is read again
         return ""
 
 
-def _take(note: Path, stamp: tuple[int, ...], digest: str) -> None:
+def _remember(entry: Path, stamp: tuple[int, ...], digest: str) -> None:
+    """Write the digest of a file with this stamp; errors are ignored."""
     try:
-        with atomic(note) as temporary:
+        with atomic(entry) as temporary:
             temporary.write_text(json.dumps({"stamp": stamp, "sha256": digest}), encoding="utf-8")
     except OSError:
-        return  # the next one reads the file again
-
-
-LOGGER = logging.getLogger("drivebeat.cache")
-LIMIT_GB = 10.0
-PATIENCE_S = 120.0  # for another process that prepares the same recording; then it is made twice, to the same bytes
-LEFT_OVER_S = 3600.0  # a temporary file so old belongs to a process that died
-LIBRARIES = ("numpy", "scipy", "h5py", "soundfile", "wfdb")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """A recording as a run uses it, with what tells it from others.
-
-    signals: read-only float32[channel, time]. in_band: read-only float32[time].
-    digest, heard: of the recording as read: whole, and its first channel alone.
-    """
-
-    signals: Signal
-    in_band: Signal
-    r_peaks_s: NDArray[np.float64] | None
-    duration_s: float
-    digest: str
-    heard: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cache:
-    """A folder of prepared recordings, open for one load.
-
-    used: keys of the entries that were read or written. made: those written. troubles: why the folder could not be
-    used as it should.
-    """
-
-    folder: Path
-    limit_bytes: float
-    code: str
-    used: set[str] = field(default_factory=set)
-    made: set[str] = field(default_factory=set)
-    troubles: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def open_cache(environment: Mapping[str, str] = os.environ) -> Iterator[Cache | None]:
-    """The cache that `environment` names, or None; on leaving, the oldest entries beyond its limit are removed.
-
-    Raises DataError where DRIVEBEAT_CACHE_GB is no number.
-    """
-    cache = _cache_of(environment)
-    try:
-        yield cache
-    finally:
-        if cache is not None:
-            _tidy(cache)
-        if cache is not None and cache.troubles:
-            LOGGER.warning(
-                "%s: prepared recordings are not kept (%s); have DRIVEBEAT_CACHE name a folder with room, or be empty",
-                cache.folder,
-                cache.troubles[0],
-            )
-
-
-def keep(
-    cache: Cache | None, path: Path, ecg: Path | None, settings: Mapping[str, object], make: Callable[[], Prepared]
-) -> Prepared:
-    """What `make` gives for the recording at `path`, from the cache where it is there, else made and put there.
-
-    settings: all that `make` depends on besides the files' bytes; plain values. Raises what `make` raises, and is
-    silent about a file that cannot be read: `make` says it better.
-    """
-    if cache is None:
-        return make()
-    memory = cache.folder / "files"
-    try:
-        parts = [look(part, memory) for part in parts_of(path, ecg)]
-    except OSError:
-        return make()
-    told = [cache.code, path.suffix.lower(), settings, [(part.path.suffix.lower(), part.digest) for part in parts]]
-    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:40]
-    found = _found(cache, key)
-    if found is not None:
-        return found
-    with _alone(cache, key):
-        found = _found(cache, key)  # by now another process may have made it
-        if found is not None:
-            return found
-        made = make()
-        try:
-            # A file that changed while it was read must not stand for what it held before.
-            if [look(part.path, None) for part in parts] != parts:
-                return made
-        except OSError:
-            return made
-        _put(cache, key, made)
-    return _found(cache, key) or made  # mapped, so that the memory is shared
+        return
 
 
 def _cache_of(environment: Mapping[str, str]) -> Cache | None:
+    """Return the cache that the variables name; None if it is switched off or has no folder."""
     limit_bytes = 1e9 * _limit_gb(environment.get("DRIVEBEAT_CACHE_GB", ""))
     named = environment.get("DRIVEBEAT_CACHE")
     if named == "":
@@ -214,14 +238,15 @@ def _cache_of(environment: Mapping[str, str]) -> Cache | None:
     base = environment.get("XDG_CACHE_HOME") or "~/.cache"
     try:
         return Cache(Path(named or f"{base}/drivebeat").expanduser().absolute(), limit_bytes, _code())
-    except (OSError, RuntimeError) as error:  # no home, or no source code to tell versions by
+    except (OSError, RuntimeError) as error:  # no home folder, or source code that cannot be read
         LOGGER.warning("prepared recordings are not kept (%s); have DRIVEBEAT_CACHE name a folder, or be empty", error)
         return None
 
 
 def _limit_gb(text: str) -> float:
+    """Return the limit that DRIVEBEAT_CACHE_GB sets. Raises DataError."""
     try:
-        limit = float(text or LIMIT_GB)
+        limit = float(text or DEFAULT_LIMIT_GB)
     except ValueError:
         limit = -1.0
     if not limit > 0:
@@ -232,7 +257,7 @@ def _limit_gb(text: str) -> float:
 
 
 def _code(folder: Path = Path(__file__).parent) -> str:
-    """A digest of the source code in `folder`, readers among it, and of the versions of what it calls."""
+    """Return a digest of the source code in `folder` and below, and of the versions of the libraries that it uses."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {platform.machine()}".encode())
     for name in LIBRARIES:
         try:
@@ -244,13 +269,14 @@ def _code(folder: Path = Path(__file__).parent) -> str:
     return digest.hexdigest()
 
 
-def _places(cache: Cache, key: str) -> tuple[Path, Path]:
+def _files_of(cache: Cache, key: str) -> tuple[Path, Path]:
+    """Return the two files of an entry: facts and array."""
     return cache.folder / "prepared" / f"{key}.json", cache.folder / "prepared" / f"{key}.npy"
 
 
 def _found(cache: Cache, key: str) -> Prepared | None:
-    """The entry `key`, its array mapped read-only; None where there is none or it is damaged."""
-    facts_file, rows_file = _places(cache, key)
+    """Return the entry `key` with its array mapped read-only; None if it is missing or damaged."""
+    facts_file, rows_file = _files_of(cache, key)
     try:
         outer = json.loads(facts_file.read_text(encoding="utf-8"))
         facts = json.loads(outer["facts"])
@@ -267,7 +293,7 @@ def _found(cache: Cache, key: str) -> Prepared | None:
             r_peaks_s=peaks,
             duration_s=float(facts["duration_s"]),
             digest=str(facts["digest"]),
-            heard=str(facts["heard"]),
+            channel_digest=str(facts["heard"]),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
@@ -276,7 +302,8 @@ def _found(cache: Cache, key: str) -> Prepared | None:
 
 
 def _put(cache: Cache, key: str, made: Prepared) -> None:
-    if cache.troubles:
+    """Write an entry. An error is recorded in the cache's problems."""
+    if cache.problems:
         return
     own_row = not np.array_equal(made.in_band, made.signals[0])
     rows = np.concatenate([made.signals, made.in_band[None]]) if own_row else made.signals
@@ -286,91 +313,78 @@ def _put(cache: Cache, key: str, made: Prepared) -> None:
             "r_peaks_s": None if made.r_peaks_s is None else made.r_peaks_s.tolist(),
             "duration_s": made.duration_s,
             "digest": made.digest,
-            "heard": made.heard,
+            "heard": made.channel_digest,
         }
     )
-    facts_file, rows_file = _places(cache, key)
+    facts_file, rows_file = _files_of(cache, key)
     try:
         with atomic(rows_file) as temporary, temporary.open("wb") as file:
             np.save(file, rows, allow_pickle=False)
         with atomic(facts_file) as temporary:
             temporary.write_text(json.dumps({"facts": facts, "sum": _sum(key, facts, rows)}), encoding="utf-8")
     except OSError as error:
-        cache.troubles.append(error.strerror or str(error))
+        cache.problems.append(error.strerror or str(error))
         return
-    cache.made.add(key)
+    cache.written.add(key)
 
 
 def _sum(key: str, facts: str, rows: Signal) -> str:
+    """Return the checksum of an entry."""
     digest = hashlib.sha256(f"{key} {rows.shape} {rows.dtype.str} {facts}".encode())
     digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()
 
 
 @contextmanager
-def _alone(cache: Cache, key: str) -> Iterator[None]:
-    """Hold the lock of `key`, so that processes that start together prepare each recording once.
+def _exclusive(cache: Cache, key: str) -> Iterator[None]:
+    """Hold the lock of `key` during the block, so that processes that start together prepare a recording once.
 
-    It saves work and no more: without it all would write the same bytes. So where the file system has no locks, or
-    the holder takes too long, the block runs all the same.
+    The lock only saves work: without it, all would write the same bytes. If the file system has no locks, or the
+    holder takes longer than LOCK_TIMEOUT_S, the block runs without it.
     """
-    handle = _lock_file(cache, key)
+    path = cache.folder / "locks" / key[:2]  # at most 256 files
+    lock = FileLock(path, timeout=LOCK_TIMEOUT_S, mode=0o666)
     try:
-        over_at = time.monotonic() + (0 if handle is None else PATIENCE_S)
-        while handle is not None and time.monotonic() < over_at:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.02)
-            except OSError:
-                break
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(poll_interval=0.02)
+    except (Timeout, NotImplementedError):  # a slow holder; a file system without locks
+        pass
+    except OSError as error:
+        if not path.exists():
+            cache.problems.append(error.strerror or str(error))
+    try:
         yield
     finally:
-        if handle is not None:
-            os.close(handle)
-
-
-def _lock_file(cache: Cache, key: str) -> int | None:
-    place = cache.folder / "locks" / key[:2]  # 256 of them, never removed
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        cache.troubles.append(error.strerror or str(error))
-        return None
+        lock.release()
 
 
 def _tidy(cache: Cache) -> None:
-    """Note which entries were used, and remove the files not used for longest beyond the limit."""
+    """Update the times of the used entries, and remove the files not used for longest beyond the limit."""
     now_s = time.time()
     for key in cache.used:
-        for place in _places(cache, key):
-            _careful(partial(os.utime, place, (now_s, now_s)))
-    if not cache.made:
+        for path in _files_of(cache, key):
+            with suppress(OSError):
+                os.utime(path, (now_s, now_s))
+    if not cache.written:
         return
-    held: list[tuple[int, str, int, Path]] = []
+    entries: list[tuple[int, str, int, Path]] = []
     for name in ("prepared", "files"):
-        for place in (cache.folder / name).glob("*"):
+        for path in (cache.folder / name).glob("*"):
             try:
-                facts = place.stat()
+                status = path.stat()
             except OSError:
                 continue  # another process removed it
-            if place.name.startswith(".") and facts.st_mtime < now_s - LEFT_OVER_S:
-                _careful(place.unlink)
-            elif not place.name.startswith("."):
-                held.append((facts.st_mtime_ns, place.name, facts.st_blocks * 512, place))
-    total = sum(size for _, _, size, _ in held)
-    # Those used by one load have one time, so that of a corpus beyond the limit the same part stays each time.
-    for _, _, size, place in sorted(held):
+            if path.name.startswith(".") and status.st_mtime < now_s - ABANDONED_S:
+                with suppress(OSError):
+                    path.unlink()
+            elif not path.name.startswith("."):
+                entries.append((status.st_mtime_ns, path.name, status.st_blocks * 512, path))
+    total = sum(size for _, _, size, _ in entries)
+    # The entries of one load have equal times and are removed by name, so that of a corpus larger than the limit the
+    # same part stays cached each time.
+    for _, _, size, path in sorted(entries):
         if total <= cache.limit_bytes:
             break
-        _careful(place.unlink)  # who has it mapped keeps it until its process ends
+        with suppress(OSError):
+            path.unlink()  # a process that has it mapped can read it until it ends
         total -= size
-
-
-def _careful(step: Callable[[], object]) -> None:
-    try:
-        step()
-    except OSError:
-        return

@@ -1,4 +1,7 @@
-"""What a run learns from and is scored on: recordings, how they are cut, split and mixed."""
+"""The config section `data` of a run: its recordings, and how they are cut, split, mixed and varied.
+
+DataConfig is the section itself; Source, SplitConfig, HeldOutConfig and AugmentConfig are its parts.
+"""
 
 import math
 from collections.abc import Mapping
@@ -8,8 +11,14 @@ from typing import Annotated, Literal, get_args
 
 from optuna.distributions import FloatDistribution
 
-# What can exist, which is more than where a search looks.
-MOST: Mapping[str, float] = MappingProxyType(
+Use = Literal["split", "train", "validation", "test"]
+Randomiser = Literal["none", "sample_shuffle", "phase_shuffle", "half_phase_shuffle", "phase_random"]
+
+# Scores of the heart's band and of its envelope need at least this.
+MIN_RATE_HZ = 200.0
+MIN_WINDOW_SAMPLES = 16
+# Largest allowed values of AugmentConfig, which are wider than the ranges that a search samples.
+MAX_AUGMENT: Mapping[str, float] = MappingProxyType(
     {
         "clean_tilt_db_per_octave": 24.0,
         "noise_tilt_db_per_octave": 24.0,
@@ -30,67 +39,8 @@ MOST: Mapping[str, float] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class AugmentConfig:
-    """Random changes of training windows; 0 leaves one out, and by default all are left out.
-
-    Drawn anew for each window, from 0 (or minus the value) to the value unless said otherwise. A window keeps the
-    in-band power that it had, so gain and SNR mean what they mean without augmentation.
-
-    clean_tilt_db_per_octave, noise_tilt_db_per_octave: slope of the sensor's response about the band's centre, one
-    for all channels of the window. reference_tilt_db_per_octave: a further one for each reference channel alone.
-    clean_resonance_db, noise_resonance_db: gain of one resonance somewhere in the band, Q from 1 to 6.
-    tempo: largest relative change of the beat's speed, 0.15 being 0.85 to 1.15 times as fast. Pitch goes with it, as
-    when a tape is played faster.
-    polarity: probability that the clean window, and independently the noise window, is turned upside down.
-    noise_mix: probability that the noise is the sum of two noise windows, their levels within 6 dB.
-    noise_swell_db: standard deviation of the noise's level, which wanders from second to second.
-    noise_flutter_db: the same of a level that wanders from tenth to tenth of a second: joints of rails, paving, which a
-    randomiser of phases smears over the window.
-    engine_lines_db: by how much up to three harmonic lines, each wandering by 1 to 3 %, raise the noise's power.
-    bumps_per_minute: mean number of bumps, each a pair of ringing bursts 200 to 400 ms apart as of two axles.
-    reference_dropout: probability that a reference channel is silent throughout the window.
-    reference_foreign: largest share of the references' power that comes from another window, and so tells nothing of
-    channel 0: sensors on other parts of the body, or a road that shakes each wheel by itself.
-    """
-
-    clean_tilt_db_per_octave: Annotated[float, FloatDistribution(0.0, 18.0)] = 0.0
-    noise_tilt_db_per_octave: Annotated[float, FloatDistribution(0.0, 12.0)] = 0.0
-    reference_tilt_db_per_octave: Annotated[float, FloatDistribution(0.0, 6.0)] = 0.0
-    clean_resonance_db: Annotated[float, FloatDistribution(0.0, 18.0)] = 0.0
-    noise_resonance_db: Annotated[float, FloatDistribution(0.0, 18.0)] = 0.0
-    tempo: Annotated[float, FloatDistribution(0.0, 0.25)] = 0.0
-    polarity: Annotated[float, FloatDistribution(0.0, 0.5)] = 0.0
-    noise_mix: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.0
-    noise_swell_db: Annotated[float, FloatDistribution(0.0, 8.0)] = 0.0
-    noise_flutter_db: Annotated[float, FloatDistribution(0.0, 8.0)] = 0.0
-    engine_lines_db: Annotated[float, FloatDistribution(0.0, 15.0)] = 0.0
-    bumps_per_minute: Annotated[float, FloatDistribution(0.0, 20.0)] = 0.0
-    reference_dropout: Annotated[float, FloatDistribution(0.0, 0.5)] = 0.0
-    reference_foreign: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.0
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if not 0 <= value <= MOST[item.name]:
-                raise ValueError(f"{item.name} is {value}; 0 (off) to {MOST[item.name]:g} is allowed")
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is varied at all."""
-        return any(getattr(self, item.name) > 0 for item in fields(self))
-
-
-Use = Literal["split", "train", "validation", "test"]
-Randomiser = Literal["none", "sample_shuffle", "phase_shuffle", "half_phase_shuffle", "phase_random"]
-
-# Below this the heart's band and its envelope cannot be scored.
-MIN_RATE_HZ = 200.0
-MIN_WINDOW_SAMPLES = 16
-
-
-@dataclass(frozen=True, slots=True)
 class EcgRule:
-    """Where a recording's ECG lies when it is a file of its own: its name with `replace` turned into `by`."""
+    """How to find a recording's ECG in a separate file: replace the text `replace` in the file's name by `by`."""
 
     replace: str
     by: str
@@ -102,15 +52,18 @@ class EcgRule:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Some recordings that are read alike.
+    """Recordings that are read in the same way.
 
     files: paths or globs, relative to the working directory.
-    channels: names, the one to clean first, references after it; empty takes the file's first channel.
-    variable, rate_hz, layout: passed to the reader where a file does not say them itself.
-    ecg: the file that holds the ECG, if it is another one.
-    use: "split" lets the split decide; "train", "validation" or "test" pins all of them.
-    weight: how often training draws a second of these recordings, beside a second of the others: 5 lets an hour of real
-    ones count as much as five of generated ones. Validation and test windows do not heed it.
+    channels: names of the channels: the one to denoise, then its reference channels. Empty takes the first channel of
+        each file.
+    variable, rate_hz, layout: passed to the reader, for files that do not state them.
+    ecg: how to find the ECG, if it is in a separate file.
+    use: "split" divides the recordings among the splits; "train", "validation" or "test" puts all into one split.
+    weight: relative frequency at which training draws windows of these recordings, per second of recording. With 5, one
+        hour of real recordings counts as much as five hours of generated ones. Validation and test do not use it.
+
+    Raises ValueError for a value that is not allowed.
     """
 
     files: tuple[str, ...]
@@ -136,7 +89,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class SplitConfig:
-    """Shares of the recordings (of the time, within a role that has fewer than three) and the seed that deals them."""
+    """Shares of train, validation and test, and the seed of the random division.
+
+    The shares are of the recordings; for a role with fewer than three recordings, of the time of each.
+
+    Raises ValueError unless the shares are positive and sum to 1.
+    """
 
     train: float = 0.6
     validation: float = 0.2
@@ -152,7 +110,10 @@ class SplitConfig:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutConfig:
-    """A fixed mixture: `n_windows` pairs of clean and noise windows, each mixed at every one of `snrs_db`."""
+    """A fixed mixture: `n_windows` pairs of clean and noise windows, each mixed at every SNR of `snrs_db`.
+
+    Raises ValueError for a value that is not allowed.
+    """
 
     n_windows: int = 32
     snrs_db: tuple[float, ...] = (-10.0, -5.0, 0.0, 5.0)
@@ -169,22 +130,83 @@ class HeldOutConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class DataConfig:
-    """Recordings in, mixtures out.
+class AugmentConfig:
+    """Random variations of training windows. A value of 0, the default of all, leaves a variation out.
 
-    rate_hz: everything is resampled to it. band_hz: zero-phase band-pass of clean and noise; None leaves it out.
-    window_samples, stride_samples: at `rate_hz`.
-    randomiser: a kind of data.mixing.noise.RANDOMISERS, for training noise only; what sample_shuffle spreads over all
-    frequencies is brought back into band_hz.
-    randomise_per: "window" draws anew for each window; "epoch" draws one surrogate of each noise recording per
-    epoch and cuts windows from it, which costs a fraction.
-    pairing: "random" pairs any clean window with any noise window; "index" pairs them by time (the lab's old way).
-    level: "unit" brings each recording's first channel to an RMS of 1 in band, so that gain 1 means 0 dB on
-    average whatever the sensors' units; "raw" keeps amplitudes as recorded.
-    augment: how training windows are varied; validation and test windows never are.
-    batch_offsets, offset_samples: a training batch is made of groups of batch_offsets clean windows of one recording,
-    each offset_samples after the one before; the batch size is rounded down to whole groups, at least one. Each
-    window has a noise window of its own. 1 takes windows one by one; the lab took 6 windows 500 samples apart at 1 kHz.
+    Unless stated otherwise, a variation is drawn for each window uniformly from 0 (or minus the value) to the value. A
+    window keeps its in-band power, so gain and SNR are the same with and without augmentation.
+
+    clean_tilt_db_per_octave, noise_tilt_db_per_octave: slope of the sensor's response around the band's centre, equal
+        for all channels of the window.
+    reference_tilt_db_per_octave: a further slope, drawn for each reference channel separately.
+    clean_resonance_db, noise_resonance_db: gain of one resonance in or near the band, with Q from 1 to 6.
+    tempo: largest relative change of the playback speed; 0.15 is 0.85 to 1.15 times as fast. The pitch changes with it.
+    polarity: probability that the clean window, and independently the noise window, is inverted.
+    noise_mix: probability that the noise is the sum of two noise windows, with levels within 6 dB.
+    noise_swell_db: standard deviation of the noise's level, which changes from second to second.
+    noise_flutter_db: standard deviation of a level that changes from tenth to tenth of a second, as on rail joints and
+        paving. Randomising phases spreads such changes over the whole window.
+    engine_lines_db: by how much up to three harmonic lines raise the noise's power. Each line's frequency varies by 1
+        to 3 %.
+    bumps_per_minute: mean number of bumps, each a pair of ringing bursts 200 to 400 ms apart, as of two axles.
+    reference_dropout: probability that a reference channel is silent throughout the window.
+    reference_foreign: largest share of the references' power that comes from another window and is independent of
+        channel 0, as with sensors elsewhere on the body, or a road that shakes each wheel separately.
+
+    Raises ValueError for a value out of range.
+    """
+
+    clean_tilt_db_per_octave: Annotated[float, FloatDistribution(0.0, 18.0)] = 0.0
+    noise_tilt_db_per_octave: Annotated[float, FloatDistribution(0.0, 12.0)] = 0.0
+    reference_tilt_db_per_octave: Annotated[float, FloatDistribution(0.0, 6.0)] = 0.0
+    clean_resonance_db: Annotated[float, FloatDistribution(0.0, 18.0)] = 0.0
+    noise_resonance_db: Annotated[float, FloatDistribution(0.0, 18.0)] = 0.0
+    tempo: Annotated[float, FloatDistribution(0.0, 0.25)] = 0.0
+    polarity: Annotated[float, FloatDistribution(0.0, 0.5)] = 0.0
+    noise_mix: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.0
+    noise_swell_db: Annotated[float, FloatDistribution(0.0, 8.0)] = 0.0
+    noise_flutter_db: Annotated[float, FloatDistribution(0.0, 8.0)] = 0.0
+    engine_lines_db: Annotated[float, FloatDistribution(0.0, 15.0)] = 0.0
+    bumps_per_minute: Annotated[float, FloatDistribution(0.0, 20.0)] = 0.0
+    reference_dropout: Annotated[float, FloatDistribution(0.0, 0.5)] = 0.0
+    reference_foreign: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not 0 <= value <= MAX_AUGMENT[item.name]:
+                raise ValueError(f"{item.name} is {value}; 0 (off) to {MAX_AUGMENT[item.name]:g} is allowed")
+
+    @property
+    def active(self) -> bool:
+        """Return whether any variation is switched on."""
+        return any(getattr(self, item.name) > 0 for item in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """The section `data` of a run.
+
+    clean, noise: the sources of the recordings.
+    rate_hz: all recordings are resampled to this rate.
+    band_hz: edges of the zero-phase band-pass for clean and noise; None does not filter.
+    window_samples, stride_samples: length and stride of windows, at `rate_hz`.
+    randomiser: how training noise is randomised, a name in data.mixing.noise.RANDOMISERS. The noise is band-passed
+        again afterwards if the randomiser spreads it over all frequencies (sample_shuffle).
+    randomise_per: "window" randomises each window; "epoch" randomises each noise recording once per epoch and cuts
+        windows from the result, which costs much less.
+    pairing: "random" pairs any clean window with any noise window; "index" pairs them by time, as the lab did.
+    level: "unit" scales each recording so that its first channel has an in-band RMS of 1. A gain of 1 then means 0 dB
+        on average, whatever the units of the sensors. "raw" keeps the amplitudes as recorded.
+    split: how recordings are divided among train, validation and test.
+    validation, test: the held-out mixtures.
+    augment: variations of training windows; validation and test windows are never varied.
+    batch_offsets, offset_samples: a training batch consists of groups of batch_offsets clean windows of one recording,
+        each offset_samples after the one before. The batch size is rounded down to whole groups, at least one. Each
+        window has its own noise window. With 1, windows are drawn one by one; the lab used 6 windows 500 samples apart
+        at 1 kHz.
+
+    Raises ValueError for a value that is not allowed.
     """
 
     clean: tuple[Source, ...]
@@ -235,24 +257,26 @@ class DataConfig:
 
     @property
     def n_channels(self) -> int:
-        """What a model of these data takes: the channel to clean and the most references that a source names."""
+        """Return the number of channels of a model: the channel to denoise and the most references of any source."""
         return max(max(len(source.channels), 1) for source in (*self.clean, *self.noise))
 
     @property
     def group_samples(self) -> int:
-        """From the first to the last sample of a group of training windows."""
+        """Return the samples from the first to the last of a group of training windows."""
         return self.window_samples + (self.batch_offsets - 1) * self.offset_samples
 
     def batch_windows(self, batch_size: int) -> int:
-        """Windows in a training batch of `batch_size`: rounded down to whole groups, but at least one group."""
+        """Return the windows in a training batch: `batch_size` rounded down to whole groups, at least one group."""
         return max(batch_size // self.batch_offsets, 1) * self.batch_offsets
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of `known`."""
     if value not in known:
         raise ValueError(f"{name} is {value!r}; one of {', '.join(known)} is needed")
 
 
 def _check_seed(seed: int) -> None:
+    """Raise ValueError for a negative seed."""
     if seed < 0:
         raise ValueError(f"seed is {seed}; a whole number from 0 up is needed")

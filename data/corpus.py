@@ -1,4 +1,4 @@
-"""Recordings read, resampled, band-passed and dealt into train, validation and test."""
+"""The corpus of a run: recordings read, resampled, band-passed and divided into train, validation and test."""
 
 import glob
 import hashlib
@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from data.cache import Cache, Prepared, keep, open_cache
+from data.cache import Cache, Prepared, open_cache, store
 from data.config import DataConfig, Source, SplitConfig
 from data.ecg import beats
 from data.errors import DataError
@@ -24,12 +24,13 @@ HEART_BAND_HZ = (25.0, 55.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """A stretch of one recording, ready to be cut into windows.
+    """A part of one recording in time, or all of it, prepared for cutting windows.
 
-    signals: read-only float32[channel, time] at the config's rate; channel 0 is the one to clean.
-    in_band: read-only float32[time], channel 0 in the heart's band: what SNRs are measured on.
-    r_peaks_s: seconds from the stretch's start; None where the recording has neither annotation nor ECG.
-    weight: how often training draws a second of it, see data.config.Source.
+    signals: read-only float32[channel, time] at the config's rate; channel 0 is to be denoised.
+    in_band: read-only float32[time], channel 0 in the heart's band, in which SNRs are measured.
+    source: the recording's file.
+    r_peaks_s: seconds from the start of the segment; None if the recording has neither annotations nor an ECG.
+    weight: how often training draws windows from it, see data.config.Source.
     """
 
     signals: Signal
@@ -45,16 +46,22 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
+    """The clean and the noise recordings of train, validation or test."""
+
     clean: tuple[Segment, ...]
     noise: tuple[Segment, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Corpus:
-    """All a run needs of its data: the three splits, the channel count and the fingerprint of what was read.
+    """The data of a run.
 
-    Splits, their order and the fingerprint follow from what the recordings hold and the config's seed: the same
-    recordings under other names, in another folder or listed in another order give the same.
+    splits: train, validation and test.
+    n_channels: of all signals.
+    fingerprint: identifies the recordings and their roles.
+
+    Splits, their order and the fingerprint depend on the content of the recordings and the config's seed only. They do
+    not change if files are renamed, moved or listed in another order.
     """
 
     config: DataConfig
@@ -64,26 +71,29 @@ class Corpus:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """A recording as listed: its role and use, what it held (`digest`; `heard`: of its first channel alone)."""
+class _Listed:
+    """A recording as a source lists it, prepared.
+
+    role: "clean" or "noise". digest, channel_digest: see data.cache.Prepared.
+    """
 
     role: str
     source: Source
     path: Path
     digest: str
-    heard: str
+    channel_digest: str
     segment: Segment
 
 
 def load(config: DataConfig) -> Corpus:
-    """Read and prepare all recordings of `config`, or map what data.cache keeps of them: the result is the same.
+    """Read and prepare all recordings of `config`, or map them into memory from the cache with the same result.
 
-    Raises DataError for anything that cannot be used: no file for a glob, a reader's complaint, a window longer
-    than a recording, a recording in two roles or two splits, a split without recordings.
+    Raises DataError if a glob matches no file, a file cannot be read, a recording is shorter than a window or is listed
+    in two roles or splits, or a split has no recordings.
     """
     with open_cache() as cache:
         found = [
-            _find_out(path, source, config, role, cache)
+            _prepared(path, source, config, role, cache)
             for role, sources in (("clean", config.clean), ("noise", config.noise))
             for source in sources
             for path in find(source)
@@ -105,6 +115,7 @@ def load(config: DataConfig) -> Corpus:
 
 
 def _check_groups(train: Split, config: DataConfig) -> None:
+    """Raise DataError if a clean recording for training is shorter than a group of windows."""
     for segment in train.clean:
         if segment.n_samples < config.group_samples:
             raise DataError(
@@ -115,7 +126,7 @@ def _check_groups(train: Split, config: DataConfig) -> None:
 
 
 def find(source: Source) -> list[Path]:
-    """The files of `source`, sorted, each once. Raises DataError where a glob finds nothing."""
+    """Return the files of `source`, sorted, each once. Raises DataError if a glob matches nothing."""
     found: set[Path] = set()
     for pattern in source.files:
         plain = Path(pattern).expanduser()
@@ -126,9 +137,10 @@ def find(source: Source) -> list[Path]:
     return sorted(found)
 
 
-def _find_out(path: Path, source: Source, config: DataConfig, role: str, cache: Cache | None) -> _Found:
+def _prepared(path: Path, source: Source, config: DataConfig, role: str, cache: Cache | None) -> _Listed:
+    """Return the prepared recording at `path`, from the cache if it is there. Raises DataError."""
     ecg = _ecg_of(path, source)
-    # All that `_make` depends on, besides what the files hold.
+    # Everything that `_make` depends on besides the content of the files.
     settings = {
         "variable": source.variable,
         "stated_hz": source.rate_hz,
@@ -140,13 +152,15 @@ def _find_out(path: Path, source: Source, config: DataConfig, role: str, cache: 
         "n_channels": config.n_channels,
         "role": role,
     }
-    made = keep(cache, path, ecg, settings, lambda: _make(path, ecg, source, config, role))
-    _check_length(path, made.duration_s, config)  # once more: a kept one was made for another window, maybe
-    segment = Segment(made.signals, made.in_band, path, made.r_peaks_s, source.weight)
-    return _Found(role, source, path, made.digest, made.heard, segment)
+    prepared = store(cache, path, ecg, settings, lambda: _make(path, ecg, source, config, role))
+    # Checked again, because a cached recording may have been prepared for shorter windows.
+    _check_length(path, prepared.duration_s, config)
+    segment = Segment(prepared.signals, prepared.in_band, path, prepared.r_peaks_s, source.weight)
+    return _Listed(role, source, path, prepared.digest, prepared.channel_digest, segment)
 
 
 def _make(path: Path, ecg: Path | None, source: Source, config: DataConfig, role: str) -> Prepared:
+    """Read and prepare the recording at `path`. Raises DataError."""
     recording = _read(path, ecg, source)
     _check_length(path, recording.duration_s, config)
     segment = _prepare(recording, config, role)
@@ -158,7 +172,7 @@ def _make(path: Path, ecg: Path | None, source: Source, config: DataConfig, role
         r_peaks_s=segment.r_peaks_s,
         duration_s=recording.duration_s,
         digest=_sha256(rate, *(row.data for row in recording.signals), peaks),
-        heard=_sha256(rate, recording.signals[0].data),
+        channel_digest=_sha256(rate, recording.signals[0].data),
     )
 
 
@@ -169,17 +183,17 @@ def _sha256(*parts: bytes | memoryview) -> str:
     return digest.hexdigest()
 
 
-def _refuse_repeats(found: Sequence[_Found]) -> None:
-    """A recording has one role and lies in one split, whatever its file is called and however it is listed.
+def _refuse_repeats(found: Sequence[_Listed]) -> None:
+    """Raise DataError if a recording is listed twice, by its file or by its content.
 
-    Several channels of one file may be listed apart as long as all are pinned to the same split.
+    Different channels of one file may be listed separately if all are pinned to the same split.
     """
-    seen: dict[object, _Found] = {}
+    seen: dict[object, _Listed] = {}
     for f in found:
-        for key in ((f.path.resolve(), f.source.variable), f.heard):
+        for key in ((f.path.resolve(), f.source.variable), f.channel_digest):
             other = seen.setdefault(key, f)
             together = other.role == f.role and other.source.use == f.source.use != "split"
-            if other is not f and (other.heard == f.heard or not together):
+            if other is not f and (other.channel_digest == f.channel_digest or not together):
                 raise DataError(
                     f"{f.path}: listed as {f.role} (use {f.source.use}), and the same recording as {other.role} "
                     f"(use {other.source.use}) in {other.path}; list it once, or it is scored on what it learnt"
@@ -187,6 +201,7 @@ def _refuse_repeats(found: Sequence[_Found]) -> None:
 
 
 def _ecg_of(path: Path, source: Source) -> Path | None:
+    """Return the separate ECG file of a recording; None if the source names none. Raises DataError."""
     if source.ecg is None:
         return None
     ecg = path.with_name(path.name.replace(source.ecg.replace, source.ecg.by))
@@ -196,6 +211,7 @@ def _ecg_of(path: Path, source: Source) -> Path | None:
 
 
 def _read(path: Path, ecg: Path | None, source: Source) -> Recording:
+    """Read the channels that `source` names, or the first channel. Raises DataError."""
     recording = read(
         path,
         variable=source.variable,
@@ -210,7 +226,10 @@ def _read(path: Path, ecg: Path | None, source: Source) -> Recording:
 
 
 def condition(recording: Recording, config: DataConfig) -> Signal:
-    """Resampled and, where the config says so, band-passed: float32[channel, time] at the config's rate."""
+    """Resample a recording to the config's rate and band-pass it if the config has a band: float32[channel, time].
+
+    Raises DataError as data.filters does.
+    """
     signals = resample(recording.signals, recording.rate_hz, config.rate_hz)
     if config.band_hz is None:
         return signals
@@ -218,6 +237,7 @@ def condition(recording: Recording, config: DataConfig) -> Signal:
 
 
 def _check_length(path: Path, duration_s: float, config: DataConfig) -> None:
+    """Raise DataError if a recording is shorter than a window."""
     if round(duration_s * config.rate_hz) < config.window_samples:
         raise DataError(
             f"{path}: {duration_s:.2f} s is shorter than one window of {config.window_samples} samples "
@@ -227,6 +247,7 @@ def _check_length(path: Path, duration_s: float, config: DataConfig) -> None:
 
 
 def _prepare(recording: Recording, config: DataConfig, role: str) -> Segment:
+    """Condition a recording, set its level, and add silent reference channels to a clean one. Raises DataError."""
     signals = condition(recording, config)
     in_band = signals[0] if config.band_hz is not None else bandpass(signals[0], config.rate_hz, *HEART_BAND_HZ)
     if config.level == "unit":
@@ -240,20 +261,24 @@ def _prepare(recording: Recording, config: DataConfig, role: str) -> Segment:
             f"{recording.source}: {signals.shape[0]} channels where {config.n_channels} are asked for; "
             "noise must carry every reference channel, so list them under its channels"
         )
-    if missing:  # a reference that hears no heart: what a seat channel of another place would give
+    if missing:  # silent reference channels, as from a sensor too far away to record the heart
         signals = np.concatenate([signals, np.zeros((missing, signals.shape[1]), np.float32)])
     peaks = beats(recording) if role == "clean" else None
     return Segment(frozen(signals), frozen(in_band), recording.source, peaks)
 
 
-def _deal_role(found: Sequence[_Found], config: DataConfig) -> dict[str, list[Segment]]:
-    """Split name -> its recordings of one role: those pinned to it, then its share of the others."""
+def _deal_role(found: Sequence[_Listed], config: DataConfig) -> dict[str, list[Segment]]:
+    """Return the recordings of one role for each split: those pinned to it, then its share of the others."""
     parts = _deal([f.segment for f in found if f.source.use == "split"], config)
     return {use: [f.segment for f in found if f.source.use == use] + parts[use] for use in SPLITS}
 
 
 def _deal(segments: list[Segment], config: DataConfig) -> dict[str, list[Segment]]:
-    """By recording where there are at least three; else each one in time, with a guard gap between the parts."""
+    """Divide segments among the splits.
+
+    Three or more are divided as a whole, in seeded random order. Fewer are each divided in time, with a gap of a window
+    between the parts.
+    """
     if len(segments) < len(SPLITS):
         parts = [_cut(segment, config) for segment in segments]
         return {use: [part[use] for part in parts] for use in SPLITS}
@@ -265,11 +290,13 @@ def _deal(segments: list[Segment], config: DataConfig) -> dict[str, list[Segment
 
 
 def _counts(n: int, split: SplitConfig) -> tuple[int, int]:
+    """Return how many of n recordings validation and test get; each split gets at least one."""
     n_validation = max(1, min(n - 2, round(n * split.validation)))
     return n_validation, max(1, min(n - n_validation - 1, round(n * split.test)))
 
 
 def _cut(segment: Segment, config: DataConfig) -> dict[str, Segment]:
+    """Divide a segment in time among the splits, with gaps. Raises DataError if it is too short."""
     guard = config.window_samples
     usable = segment.n_samples - 2 * guard
     shares = {"train": config.split.train, "validation": config.split.validation, "test": config.split.test}
@@ -289,10 +316,11 @@ def _cut(segment: Segment, config: DataConfig) -> dict[str, Segment]:
 
 
 def _slice(segment: Segment, start: int, stop: int, rate_hz: float) -> Segment:
+    """Return the samples from `start` to before `stop` as a segment."""
     peaks = segment.r_peaks_s
     if peaks is not None:
         peaks = peaks[(peaks >= start / rate_hz) & (peaks < stop / rate_hz)] - start / rate_hz
-    # views: prepared recordings are mapped into memory, and are read-only
+    # Views, not copies: prepared recordings are read-only and may be mapped into memory.
     return replace(
         segment, signals=segment.signals[:, start:stop], in_band=segment.in_band[start:stop], r_peaks_s=peaks
     )

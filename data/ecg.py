@@ -1,4 +1,4 @@
-"""R peaks and heart rate from an ECG."""
+"""Find R peaks in an ECG, and compute the heart rate from R peaks."""
 
 import io
 import warnings
@@ -11,40 +11,43 @@ from numpy.typing import NDArray
 from data.filters import resample
 from data.recording import Recording, Signal
 
-WORK_RATE_HZ = 250.0  # QRS energy lies below 40 Hz; the detector was tuned at 250 and 360 Hz
+DETECTION_RATE_HZ = 250.0  # QRS energy lies below 40 Hz; the detector was tuned at 250 and 360 Hz
 SEARCH_S = 0.06  # a QRS complex is about 100 ms wide
-MIN_S = 2.0
+MIN_DURATION_S = 2.0
 
 
 def r_peaks(ecg: Signal, rate_hz: float) -> NDArray[np.float64]:
-    """Seconds of the R peaks, float64[beat], rising.
+    """Return the times of the R peaks in seconds, float64[beat], ascending.
 
     The detector is XQRS of the wfdb package (Pan-Tompkins-like: band-pass, moving wave integration, adaptive
-    thresholds), run at 250 Hz on an ECG turned upright, in units of its own height; each peak is then refined
-    to the largest sample within 60 ms and a parabola through it. A flat ECG or one shorter than 2 s has none.
+    thresholds). It runs at 250 Hz on the ECG with its R peaks made positive and scaled to its height. Each peak is then
+    moved to the largest sample within 60 ms and refined by a parabola. A flat ECG, or one shorter than 2 s, has no
+    peaks.
+
+    ecg: float32[time].
     """
-    if ecg.size < MIN_S * rate_hz or not np.isfinite(ecg).all():
+    if ecg.size < MIN_DURATION_S * rate_hz or not np.isfinite(ecg).all():
         return np.empty(0)
-    samples = resample(ecg - np.median(ecg), rate_hz, WORK_RATE_HZ).astype(np.float64)
+    samples = resample(ecg - np.median(ecg), rate_hz, DETECTION_RATE_HZ).astype(np.float64)
     upright = scipy.signal.sosfiltfilt(
-        scipy.signal.butter(2, (5.0, 40.0), "bandpass", fs=WORK_RATE_HZ, output="sos"), samples
+        scipy.signal.butter(2, (5.0, 40.0), "bandpass", fs=DETECTION_RATE_HZ, output="sos"), samples
     )
     height = float(np.percentile(np.abs(upright), 99))
     if height <= 1e-9 * float(np.abs(ecg).max(initial=1e-30)):
         return np.empty(0)
     upright *= np.sign(float(np.mean(upright**3)) or 1.0) / height
-    return _refined(_xqrs(upright, WORK_RATE_HZ), upright) / WORK_RATE_HZ
+    return _refined(_xqrs(upright, DETECTION_RATE_HZ), upright) / DETECTION_RATE_HZ
 
 
 def heart_rate_bpm(r_peaks_s: NDArray[np.float64]) -> float:
-    """Beats per minute from the median interval between R peaks in seconds; NaN below three beats."""
+    """Return the heart rate in beats per minute, from the median interval of the R peaks; NaN for fewer than three."""
     if r_peaks_s.size < 3:
         return float("nan")
     return float(60.0 / np.median(np.diff(np.sort(r_peaks_s))))
 
 
 def beats(recording: Recording) -> NDArray[np.float64] | None:
-    """Seconds of the R peaks: the annotated ones, else those found in the ECG, else None."""
+    """Return the times of the R peaks in seconds: the annotated peaks, else those found in the ECG, else None."""
     if recording.r_peaks_s is not None:
         return recording.r_peaks_s
     if recording.ecg is None or recording.ecg_rate_hz is None:
@@ -53,24 +56,21 @@ def beats(recording: Recording) -> NDArray[np.float64] | None:
 
 
 def _xqrs(ecg: NDArray[np.float64], rate_hz: float) -> NDArray[np.int64]:
+    """Return the sample indices of the R peaks that XQRS finds."""
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         from wfdb import processing  # slow to import, and it warns about pandas
 
         try:
             found = processing.xqrs_detect(ecg, rate_hz, verbose=False)
-        except (
-            ValueError,
-            IndexError,
-            ZeroDivisionError,
-        ):  # what it raises where it finds no peak to learn from
+        except (ValueError, IndexError, ZeroDivisionError):  # raised if it finds no peak to learn from
             found = []
     return np.asarray(found, np.int64)
 
 
 def _refined(peaks: NDArray[np.int64], ecg: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sample positions of the maxima near `peaks`, between samples by a parabola; no doubles."""
-    reach = round(SEARCH_S * WORK_RATE_HZ)
+    """Return the positions of the maxima near `peaks` in samples, refined by a parabola, each once."""
+    reach = round(SEARCH_S * DETECTION_RATE_HZ)
     tops = []
     for peak in peaks:
         start = max(int(peak) - reach, 0)

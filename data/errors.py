@@ -1,6 +1,7 @@
-"""Errors that tell the user what to mend, and the near miss that their messages name.
+"""Errors that the user can fix, and suggestions for misspelt names in their messages.
 
-search.errors draws the whole tree; a command turns nothing else into one line.
+The docstring of search.errors shows the whole tree. A command prints these errors as one line; any other error is
+shown with its traceback.
 """
 
 import errno
@@ -18,19 +19,22 @@ _HINTS: dict[int | None, str] = {
 
 
 class UserError(ValueError):
-    """Something the user can mend; the message says what is wrong and what to do, in one line."""
+    """An error that the user can fix; the message says in one line what is wrong and what to do."""
 
 
 class DataError(UserError):
-    """A recording that cannot be used as asked."""
+    """A recording that cannot be used as requested."""
 
 
 class FileError(UserError, OSError):
-    """A file or folder that cannot be written or read: no space, no permission, not there."""
+    """A file or folder that cannot be written or read: no space, no permission, or it does not exist."""
 
     @classmethod
     def of(cls, path: Path, error: OSError, verb: str = "written") -> "FileError":
-        """The error about `path` that `error` stands for, with its errno. verb: what was tried, as a participle."""
+        """Return the FileError about `path` for an OSError, with its errno.
+
+        verb: what was tried, as a participle ("written").
+        """
         found = cls(
             f"{path}: cannot be {verb} ({error.strerror or error}); {_HINTS.get(error.errno, 'check the path')}"
         )
@@ -42,7 +46,7 @@ class FileError(UserError, OSError):
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """ " (did you mean 'x'?)" for the nearest of `known`, whatever its case; "" where none is near."""
+    """Return " (did you mean 'x'?)" for the most similar of `known`, ignoring case; "" if none is similar."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     match = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f" (did you mean {by_lower[match[0]]!r}?)" if match else ""

@@ -1,4 +1,4 @@
-"""Write files that are either whole or not there, and say which file an error is about."""
+"""Write files atomically, and raise errors that name the file."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ from data.errors import FileError
 
 @contextmanager
 def file_errors(path: Path, verb: str = "written") -> Iterator[None]:
-    """Raise FileError about `path` for any OSError in the block."""
+    """Raise FileError about `path` for any OSError in the block. verb: see FileError.of."""
     try:
         yield
     except FileError:
@@ -21,25 +21,28 @@ def file_errors(path: Path, verb: str = "written") -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder and those above it, where they are missing. Raises FileError."""
+    """Create the folder and its parents if they do not exist. Raises FileError."""
     with file_errors(path, "made"):
         path.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` (same ending); on success it takes its place, on failure it goes.
+    """Yield a temporary path next to `path`, with the same suffix; the block writes to it.
 
-    The folder is made where it is missing. Raises FileError where it cannot be written.
+    After the block, the temporary file replaces `path`; if the block raises, it is removed. The folder is created if
+    it does not exist.
+
+    Raises FileError if the file cannot be written.
     """
     make_folder(path.parent)
-    # Named here and made by the writer, so that it gets the permissions of any new file.
+    # Only named here and created by the writer, so that it gets the permissions of any new file.
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}{path.suffix}")
     with file_errors(path):
         try:
             yield temporary
             assert temporary.exists(), f"nothing was written for {path}"
-            # On the disk before it takes the name: after a power cut the name must not stand for an empty file.
+            # Flushed to the disk before it is renamed, so that a power failure does not leave an empty file.
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)

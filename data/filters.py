@@ -1,4 +1,4 @@
-"""Resampling and zero-phase band-pass, on float32[..., time]."""
+"""Resampling and zero-phase band-pass filtering of float32[..., time]."""
 
 from fractions import Fraction
 
@@ -9,20 +9,19 @@ from scipy.signal import butter, resample_poly, sosfiltfilt
 from data.errors import DataError
 from data.recording import Signal
 
-# The polyphase filter has 20 taps per term of the ratio; this keeps it to 2 million.
+# The polyphase filter has 20 taps per term of the ratio, so at most 2 million.
 MAX_RATIO_TERM = 100_000
 MAX_RATIO = 2000
 
 
 def resample(signal: NDArray[np.floating], from_hz: float, to_hz: float) -> Signal:
-    """Change the rate of float[..., time] by polyphase filtering.
+    """Change the rate of float[..., time] by polyphase filtering; return round(time * to_hz / from_hz) samples.
 
-    round(time * to_hz / from_hz) samples come out. The ratio is taken as up / down with both at most
-    100,000, so the rate is exact for all usual rates and within 5e-6 for odd ones. The line between the first
-    and the last sample continues beyond the ends, so an offset makes no step there. Equal rates return the
-    input (as float32).
+    The ratio is up / down with both at most 100,000, which is exact for all usual rates and within 5e-6 for others.
+    Beyond its ends the signal is continued along the line from its first to its last sample, so that an offset makes no
+    step there. Equal rates return the input as float32.
 
-    Raises DataError for a rate that is not positive, a ratio beyond 1:2000, or a signal that ends up empty.
+    Raises DataError for a rate that is not positive, a ratio beyond 1:2000, or a result without samples.
     """
     for name, rate_hz in (("from_hz", from_hz), ("to_hz", to_hz)):
         if not (np.isfinite(rate_hz) and rate_hz > 0):
@@ -44,13 +43,12 @@ def resample(signal: NDArray[np.floating], from_hz: float, to_hz: float) -> Sign
 
 
 def bandpass(signal: NDArray[np.floating], rate_hz: float, low_hz: float, high_hz: float, order: int = 4) -> Signal:
-    """Zero-phase Butterworth band-pass of float[..., time].
+    """Filter float[..., time] by a zero-phase Butterworth band-pass.
 
-    The filter has `order` poles per edge and runs forwards and backwards, so it is down 6 dB at both edges.
-    The ends are continued by odd reflection over three times the filter's response time, 1 / bandwidth.
+    The filter has `order` poles per edge and runs forwards and backwards, so its gain is -6 dB at both edges. The ends
+    are continued by odd reflection over three times the filter's response time, 1 / bandwidth.
 
-    Raises DataError where the band is not 0 < low_hz < high_hz < rate_hz / 2, or the signal is shorter than
-    that continuation.
+    Raises DataError unless 0 < low_hz < high_hz < rate_hz / 2 and the signal is longer than that continuation.
     """
     if not 0 < low_hz < high_hz:
         raise DataError(f"bandpass: band is {low_hz:g} to {high_hz:g} Hz; 0 < low_hz < high_hz is needed")
@@ -70,13 +68,14 @@ def bandpass(signal: NDArray[np.floating], rate_hz: float, low_hz: float, high_h
         )
     sos = butter(order, (low_hz, high_hz), btype="bandpass", fs=rate_hz, output="sos")
     out = np.empty_like(samples)
-    # One row at a time: scipy works in float64 on an extended copy, which for long recordings is large.
+    # One row at a time, because scipy works on an extended float64 copy, which is large for long recordings.
     for index in np.ndindex(samples.shape[:-1]):
         out[index] = sosfiltfilt(sos, samples[index], padlen=n_pad)
     return out
 
 
 def _ratio(from_hz: float, to_hz: float) -> tuple[int, int]:
+    """Return to_hz / from_hz as a fraction (up, down) of integers up to MAX_RATIO_TERM. Raises DataError."""
     exact = Fraction(to_hz) / Fraction(from_hz)
     if not Fraction(1, MAX_RATIO) <= exact <= MAX_RATIO:
         raise DataError(

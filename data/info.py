@@ -1,4 +1,4 @@
-"""What a file holds: the numbers of each channel, and a picture of them."""
+"""Describe the recording in a file: numbers for each channel, and a figure."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,11 @@ SPECTRUM_TO_HZ = 100.0
 
 @dataclass(frozen=True, slots=True)
 class ChannelInfo:
-    """One channel.
+    """The numbers of a channel.
 
-    rms: about the mean, in the file's units.
-    band_db: power in 25-55 Hz relative to all power above 0 Hz, in dB; NaN where the rate is too low.
-    kurtosis: fourth moment over the squared variance; 3 for Gaussian noise.
+    rms: around the mean, in the file's units.
+    band_db: power in 25-55 Hz relative to all power above 0 Hz, in dB; NaN if the rate is too low.
+    kurtosis: fourth central moment over the squared variance; 3 for Gaussian noise.
     """
 
     name: str
@@ -39,7 +39,8 @@ class ChannelInfo:
 class Info:
     """A file and the recording read from it.
 
-    heart_rate_bpm: median, of annotated R peaks or the ECG's; None without either, NaN below three beats.
+    heart_rate_bpm: from the median interval of the annotated R peaks or those in the ECG; None without either, NaN for
+        fewer than three beats.
     """
 
     path: Path
@@ -53,10 +54,7 @@ class Info:
 
 
 def describe(path: Path, recording: Recording) -> Info:
-    """Measure a recording that was read from `path`.
-
-    Raises DataError where the file cannot be listed.
-    """
+    """Measure a recording that was read from `path`. Raises DataError if the file's variables cannot be listed."""
     r_peaks_s = beats(recording)
     return Info(
         path=path,
@@ -74,29 +72,29 @@ def describe(path: Path, recording: Recording) -> Info:
 
 
 def draw(recording: Recording, path: Path) -> None:
-    """Write a PNG: each channel's first 10 s in 25-55 Hz with R peaks marked, and its spectrum to 100 Hz.
+    """Write a PNG, atomically: the first 10 s of each channel in 25-55 Hz with R peaks, and its spectrum to 100 Hz.
 
-    The spectrum is Welch's (2 s Hann windows, half overlapping), of the signal as recorded, the band shaded.
-    The file appears all at once or not at all.
+    The spectrum is that of the signal as recorded, by Welch's method (2 s Hann windows that overlap by half), with the
+    band shaded.
 
-    Raises DataError where the rate is too low for the band, the recording too short to filter, or `path` is
-    no .png or cannot be written.
+    Raises DataError if the rate is too low for the band, the recording is too short to filter, or `path` is not a .png;
+    FileError if it cannot be written.
     """
-    # Slow to import, and only those who draw need it. Figure alone, without pyplot, keeps no global state.
+    # Imported here because matplotlib is slow to import. Figure without pyplot keeps no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     if path.suffix.lower() != ".png":
         raise DataError(f"{path}: pictures are written as .png; name a file that ends so")
     n_channels = len(recording.channels)
-    # One panel's height each, and never a picture too tall to open.
+    # Equal height for each channel, but limited, so that the figure can be opened.
     figure = Figure(figsize=(13, min(1.2 + 1.6 * n_channels, 40.0)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(n_channels, 2, squeeze=False, sharex="col", width_ratios=(3, 1))
     r_peaks_s = beats(recording)
     rate_hz = recording.rate_hz
     n_shown = min(recording.signals.shape[1], round(TRACE_S * rate_hz))
-    # Filtering a little more than is shown keeps the filter's end out of the picture.
+    # More is filtered than shown, so that the end effects of the filter do not show.
     n_used = min(recording.signals.shape[1], n_shown + round(rate_hz))
     time_s = np.arange(n_shown) / rate_hz
     for i, (name, row) in enumerate(zip(recording.channels, recording.signals, strict=True)):
@@ -109,7 +107,7 @@ def draw(recording: Recording, path: Path) -> None:
         trace.set_xlim(0, time_s[-1])
         frequencies_hz, power = _spectrum(row, rate_hz)
         shown = (frequencies_hz > 0) & (frequencies_hz <= SPECTRUM_TO_HZ)
-        # A filtered recording may hold no power at all at some frequencies.
+        # A filtered recording may have no power at some frequencies.
         level_db = 10 * np.log10(np.maximum(power[shown], np.finfo(np.float64).tiny))
         spectrum.axvspan(*BAND_HZ, color="#f5b041", alpha=0.25, linewidth=0)
         spectrum.plot(frequencies_hz[shown], level_db, color="#1f4e79", linewidth=0.8)
@@ -127,11 +125,8 @@ def draw(recording: Recording, path: Path) -> None:
     # A dollar sign would begin a formula.
     title = f"{recording.source.name}: {recording.duration_s:.1f} s at {rate_hz:g} Hz{heart}"
     figure.suptitle(title.replace("$", r"\$"), fontsize=11)
-    try:
-        with atomic(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=100)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); name another place") from error
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
 
 
 def _measured(name: str, row: Signal, rate_hz: float) -> ChannelInfo:

@@ -1,4 +1,4 @@
-"""A recording: what every reader returns and everything after it works on."""
+"""Recording: the signals of a measurement, as every reader returns them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ D = TypeVar("D", bound=np.generic)
 
 
 def frozen(values: NDArray[np.generic], dtype: type[D] = np.float32) -> NDArray[D]:  # type: ignore[assignment]
-    """A C-contiguous, read-only copy of `values` as `dtype` (no copy where it already is all that)."""
+    """Return `values` as a C-contiguous, read-only array of `dtype`; copied unless it already is one."""
     if values.dtype == dtype and values.flags.c_contiguous and not values.flags.writeable:
         return cast(NDArray[D], values)
     copy = np.array(values, dtype=dtype, order="C", copy=True)
@@ -24,16 +24,16 @@ def frozen(values: NDArray[np.generic], dtype: type[D] = np.float32) -> NDArray[
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """Signals of one measurement.
+    """The signals of one measurement.
 
-    signals: read-only float32[channel, time]; finite, none of the channels constant, at least two samples.
+    signals: read-only float32[channel, time]; finite, at least two samples, no channel constant.
     rate_hz: samples per second.
     channels: one name per row of `signals`.
-    source: the file it came from.
-    ecg: read-only float32[time] at `ecg_rate_hz`, on the same clock as the signals; None where there is none.
-    r_peaks_s: read-only float64[beat], seconds of annotated R peaks; None where the file has no annotation.
+    source: the file it was read from.
+    ecg: read-only float32[time] at `ecg_rate_hz`, starting with the signals; None if there is none.
+    r_peaks_s: read-only float64[beat], times of annotated R peaks in seconds; None if there are no annotations.
 
-    Raises DataError, naming the source and the channel, where any of this does not hold.
+    Raises DataError, naming the source and the channel, if any of this does not hold.
     """
 
     signals: Signal
@@ -70,11 +70,12 @@ class Recording:
 
     @property
     def duration_s(self) -> float:
+        """Return the duration of the signals in seconds."""
         return float(self.signals.shape[1] / self.rate_hz)
 
 
 def check_samples(samples: NDArray[np.generic], what: str) -> None:
-    """Refuse samples that are not finite or all the same."""
+    """Raise DataError for samples that are not finite or all equal. what: named in the message."""
     n_bad = int(np.size(samples) - np.count_nonzero(np.isfinite(samples)))
     if n_bad:
         first = int(np.flatnonzero(~np.isfinite(samples))[0])

@@ -1,4 +1,7 @@
-"""Denoisers: [batch, channel, time] in, [batch, 1, time] out. One file each; importing the package finds all."""
+"""Denoisers, which map noisy [batch, channel, time] to an estimate [batch, 1, time].
+
+Each model family is a file; importing the package registers all of them in DENOISERS.
+"""
 
 import importlib
 import pkgutil

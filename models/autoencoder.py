@@ -40,22 +40,22 @@ class Autoencoder(nn.Module):
         self.out = nn.Sequential(UpConv(widths[0], 1, c.kernel, stride=2), OUTPUTS[c.output]())
         self.skip = c.skip
         self.multiple = 2**c.levels
-        # Up-sampled features alternate, so repeating their end sample breaks the pattern, as far in as the
-        # kernels of all levels reach together: less than this many of the coarsest steps.
+        # Up-sampled features alternate, so repeating their end sample disturbs the pattern. The disturbance reaches as
+        # far as the kernels of all levels together: less than this many of the coarsest steps.
         self.n_margin = c.kernel // 2
 
     def forward(self, noisy: Tensor) -> Tensor:
         return run_padded(self.denoise, noisy, self.multiple, self.n_margin * self.multiple)
 
     def denoise(self, x: Tensor) -> Tensor:
-        """The net on a length that is a multiple of ``2 ** levels``."""
+        """Return the estimate of windows whose length is a multiple of ``2 ** levels``."""
         passed: list[Tensor] = []
         for block in self.down:
             x = block(x)
             passed.append(x)
         passed.pop()
         for block in self.up:
-            # Adding needs no parameters, so the skip changes no count.
+            # The skip connection is added, which needs no parameters.
             x = block(x) + passed.pop() if self.skip else block(x)
         estimate: Tensor = self.out(x)
         return estimate

@@ -1,4 +1,4 @@
-"""The contract of a denoiser: a frozen config that builds it, and the table of all of them.
+"""The interface of a denoiser: a frozen config class that builds it, and the table of all config classes.
 
 A model is one file in this folder:
 
@@ -9,8 +9,8 @@ A model is one file in this folder:
 
         def build(self, n_channels: int = 1) -> nn.Module: ...
 
-The range says where a search looks; `__post_init__` says what can exist, so that a saved config outlives a
-narrowed range. A field without a distribution is never sampled.
+The range is what a search samples from. `__post_init__` checks what is possible, which is wider, so that a saved config
+stays valid if the range is narrowed. A field without a distribution is never sampled.
 """
 
 from collections.abc import Callable
@@ -22,20 +22,20 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class DenoiserConfig:
-    """What every denoiser's config is: a frozen value that knows its name and builds its module."""
+    """The base class of the configs of all denoisers."""
 
     name: ClassVar[str]
 
     def build(self, n_channels: int = 1) -> nn.Module:
-        """Make the module, with freshly initialised weights drawn from torch's global generator.
+        """Build the module, with initial weights drawn from torch's global generator.
 
-        The module maps noisy ``float32[batch, n_channels, time]`` to the estimate ``float32[batch, 1, time]``
-        for any ``time >= 1``; channel 0 is the one to clean, further channels are references. It normalises
-        nothing: amplitudes arrive scaled such that the clean signal lies within (-1, 1).
+        The module maps noisy ``float32[batch, n_channels, time]`` to the estimate ``float32[batch, 1, time]`` for any
+        ``time >= 1``. Channel 0 is the channel to denoise, the others are reference channels. The module does not
+        normalise: its input is scaled so that the clean signal lies within (-1, 1).
 
-        A module whose training is not a loss between its estimate and the clean signal has a method
-        ``training_loss(noisy, clean) -> float[]``, which a trainer minimises instead; the estimate of ``module(noisy)``
-        stays differentiable and is what validation sees.
+        A module that is not trained by a loss between its estimate and the clean signal has a method
+        ``training_loss(noisy, clean) -> float[]``, which the trainer minimises instead. Its ``module(noisy)`` is
+        differentiable too and is used in validation.
         """
         raise NotImplementedError(f"{type(self).__name__} must define build()")
 
@@ -46,12 +46,12 @@ C = TypeVar("C", bound=DenoiserConfig)
 
 
 def register(name: str) -> Callable[[type[C]], type[C]]:
-    """Enter a config class into DENOISERS under `name`; stands above ``@dataclass``."""
+    """Return a class decorator that adds a config class to DENOISERS as `name`; use it above ``@dataclass``."""
 
-    def enter(cls: type[C]) -> type[C]:
+    def add(cls: type[C]) -> type[C]:
         assert name not in DENOISERS, f"two denoisers are called {name!r}"
         cls.name = name
         DENOISERS[name] = cls
         return cls
 
-    return enter
+    return add

@@ -1,9 +1,9 @@
 """Learned noise cancelling: least-squares filters from the references, then a mask network on what is left.
 
 The filters are the Wiener solution on each window (adaptive noise cancelling: Widrow et al. 1975, Proc. IEEE 63:1692).
-Heart sounds in channel 0 disturb it, so a network looks at what a first solution leaves and weighs the samples of a
-second one: iteratively reweighted least squares with learned weights. The mask network is that of tcn_mask (Luo &
-Mesgarani 2019, arXiv:1809.07454).
+Heart sounds in channel 0 disturb this solution. Therefore a network computes weights of the samples from the residual
+of a first solution, and the filters are solved again with these weights: iteratively reweighted least squares with
+learned weights. The mask network is that of tcn_mask (Luo & Mesgarani 2019, arXiv:1809.07454).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from models.parts.least_squares import cancelled, check_filters, delayed
 from models.tcn_mask import separable_tcn
 
 WEIGHT_FLOOR = 0.02
-"""Least weight of a sample: the filter stays defined where the network would trust none."""
+"""Smallest weight of a sample, so that the filter is defined even if the network trusts no sample."""
 
 
 class Canceller(nn.Module):
@@ -41,12 +41,12 @@ class Canceller(nn.Module):
         return run_padded(self.denoise, noisy, 1)
 
     def denoise(self, noisy: Tensor) -> Tensor:
-        """The net on two samples or more."""
+        """Return the estimate of windows of two or more samples."""
         estimate: Tensor = self.masker(torch.cat((*self.left(noisy), noisy), dim=1))
         return estimate
 
     def left(self, noisy: Tensor) -> list[Tensor]:
-        """What the plain and the reweighted filter leave of channel 0, each [batch, 1, time]; best first."""
+        """Return the residuals of channel 0 after the reweighted and the plain filter, each [batch, 1, time]."""
         if not self.n_references:
             return []
         # Solving needs single precision at least.
@@ -72,9 +72,9 @@ def _tcn(c: "CancellerConfig", n_inputs: int, mask: Mask) -> EncodedDenoiser:
 @register("canceller")
 @dataclass(frozen=True, slots=True)
 class CancellerConfig(DenoiserConfig):
-    """Filters of `taps` taps, `spacing` samples apart, from every reference; then mask networks as in tcn_mask.
+    """Filters of `taps` taps, `spacing` samples apart, from each reference channel; then mask networks as in tcn_mask.
 
-    +-64 ms take taps 17 with spacing 2 at 250 Hz and 8 at 1 kHz. `refined` adds the second, reweighted solution.
+    +-64 ms take 17 taps with spacing 2 at 250 Hz and 8 at 1 kHz. `refined` adds the second, reweighted solution.
     """
 
     taps: Annotated[int, CategoricalDistribution((9, 17, 33))] = 17

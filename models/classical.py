@@ -1,6 +1,7 @@
-"""Denoisers without learning: the rows that stand in every table beside a trained model.
+"""Classical denoisers, without learning, which every table compares with the trained models.
 
-Each takes a ClassicalInput and returns the estimate, float32[window, time], in the units of its input.
+Each takes a ClassicalInput and returns the estimate float32[window, time] in the units of its input. CLASSICAL, near
+the end of the file, holds them by name.
 """
 
 import math
@@ -15,18 +16,29 @@ from scipy import signal
 FRAME_S = 0.256
 """Frame of the short-time spectra: 256 samples at 1 kHz."""
 
+NLMS_REACH_S = 0.064
+"""Half the span of the adaptive filter's taps."""
+
+NLMS_STEP = 0.02
+"""Normalised step: a larger one adapts faster and cancels more of the heart sound with the noise."""
+
+WIENER_FLOOR = 0.1
+"""Smallest gain, so that the gain of quiet cells does not fluctuate."""
+
+_TINY = 1e-20
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassicalInput:
-    """Mixtures, and what is known of them.
+    """Mixtures and their parts.
 
-    `noisy` is [window, channel, time]; channel 0 is to be cleaned, further ones are references. `rate_hz`
-    is the sampling rate, `band_hz` the (low, high) edges of the signal's band. `clean` and `noise`,
-    [window, time], are the parts of channel 0 as mixed: only "wiener" (noise) and "oracle" (both) look at
-    them.
+    noisy: float32[window, channel, time]; channel 0 is to be denoised, the others are reference channels.
+    rate_hz: the sampling rate.
+    band_hz: (low, high) edges of the signal's band.
+    clean, noise: float32[window, time], the parts of channel 0 as mixed. Only "wiener" (noise) and "oracle" (both) use
+        them.
 
-    Raises:
-        ValueError: where shapes do not fit one another or the band does not fit under half the rate.
+    Raises ValueError if shapes do not match or the band does not lie below half the rate.
     """
 
     noisy: NDArray[np.float32]
@@ -56,28 +68,28 @@ class ClassicalInput:
 
 
 def zeros(mixture: ClassicalInput) -> NDArray[np.float32]:
-    """Silence: what every score must rank low."""
+    """Return silence, which a good score must rank low."""
     return np.zeros_like(mixture.noisy[:, 0])
 
 
 def identity(mixture: ClassicalInput) -> NDArray[np.float32]:
-    """Channel 0 as it came."""
+    """Return channel 0 unchanged."""
     return mixture.noisy[:, 0].copy()
 
 
 def bandpass(mixture: ClassicalInput) -> NDArray[np.float32]:
-    """Channel 0 in its band, by a Butterworth filter of order 4 run both ways, so that nothing is delayed."""
+    """Return channel 0 in its band, by a zero-phase Butterworth filter of order 4."""
     return _in_band(mixture.noisy[:, 0], mixture).astype(np.float32)
 
 
 def wavelet(mixture: ClassicalInput) -> NDArray[np.float32]:
-    """Soft threshold of the band-passed signal's wavelet coefficients, each level by its own noise.
+    """Soft-threshold the wavelet coefficients of the band-passed signal, with a threshold for each level.
 
-    On a level of n coefficients d the threshold is sigma * (0.3936 + 0.1829 log2 n), or 0 for n <= 32, with
-    sigma = median |d| / 0.6745: the minimax threshold (Donoho & Johnstone 1994, Biometrika 81:425), per
-    level because the noise is coloured (Johnstone & Silverman 1997, J. R. Stat. Soc. B 59:319). The
-    universal threshold, sigma * sqrt(2 ln n), leaves next to nothing of a heart sound below 0 dB: 4 to 16 dB
-    less SI-SDR, measured at 0 to -10 dB. The level count leaves the approximation below the band.
+    The threshold of a level with n coefficients d is sigma * (0.3936 + 0.1829 log2 n), or 0 for n <= 32, with
+    sigma = median |d| / 0.6745. This is the minimax threshold (Donoho & Johnstone 1994, Biometrika 81:425), per level
+    because the noise is coloured (Johnstone & Silverman 1997, J. R. Stat. Soc. B 59:319). The universal threshold,
+    sigma * sqrt(2 ln n), removes most of a heart sound below 0 dB: its SI-SDR is 4 to 16 dB lower, measured at 0 to
+    -10 dB. There are as many levels as needed for the approximation to lie below the band.
     """
     n_samples = mixture.noisy.shape[-1]
     basis = pywt.Wavelet("sym8")
@@ -85,7 +97,7 @@ def wavelet(mixture: ClassicalInput) -> NDArray[np.float32]:
     n_levels = min(wanted, pywt.dwt_max_level(n_samples, basis.dec_len))
     if n_levels < 1:
         return bandpass(mixture)
-    # Below the band there is no signal, so what is left there is kept as it is.
+    # The approximation lies below the band and contains no signal, so it is not thresholded.
     approximation, *details = pywt.wavedec(_in_band(mixture.noisy[:, 0], mixture), basis, level=n_levels)
     kept = [_soft(d, _minimax(d.shape[-1]) * np.median(np.abs(d), axis=-1, keepdims=True) / 0.6745) for d in details]
     estimate = pywt.waverec([approximation, *kept], basis)
@@ -93,13 +105,12 @@ def wavelet(mixture: ClassicalInput) -> NDArray[np.float32]:
 
 
 def wiener(mixture: ClassicalInput) -> NDArray[np.float32]:
-    """Wiener filter per time-frequency cell, the noise's power spectrum in each window being known.
+    """Filter each time-frequency cell by a Wiener gain, given the power spectrum of the noise in each window.
 
-    Gain = max(1 - N / P, 0.1), P the cell's power, N the noise's mean power at its frequency (power
+    The gain is max(1 - N / P, 0.1), with P the power of the cell and N the mean noise power at its frequency (power
     subtraction with a floor: Lim & Oppenheim 1979, Proc. IEEE 67:1586; Berouti et al. 1979, ICASSP).
 
-    Raises:
-        ValueError: if `noise` is not given.
+    Raises ValueError if `noise` is not given.
     """
     if mixture.noise is None:
         raise ValueError("wiener: noise is None, it needs the noise as mixed in: pass noise= or leave it out")
@@ -110,12 +121,12 @@ def wiener(mixture: ClassicalInput) -> NDArray[np.float32]:
 
 
 def nlms(mixture: ClassicalInput) -> NDArray[np.float32]:
-    """Adaptive noise cancelling with the reference channels (Widrow et al. 1975, Proc. IEEE 63:1692).
+    """Cancel noise adaptively with the reference channels (Widrow et al. 1975, Proc. IEEE 63:1692).
 
-    A normalised LMS filter predicts the band-passed channel 0 from band-passed channels 1 and up; the
-    estimate is what it cannot predict. Taps span +-`NLMS_REACH_S` around each sample. Adaptation runs at
-    the lowest whole fraction of the rate that still holds the band, backward through the window to warm
-    up and then forward. Without references it is the band-pass.
+    A normalised LMS filter predicts the band-passed channel 0 from the band-passed reference channels; the estimate is
+    the prediction error. The taps span +-`NLMS_REACH_S` around each sample. The filter runs at the lowest whole
+    fraction of the rate that still contains the band, first backward through the window to warm up and then forward.
+    Without reference channels this is the band-pass.
     """
     in_band = _in_band(mixture.noisy, mixture)
     primary, references = in_band[:, 0], in_band[:, 1:]
@@ -123,7 +134,7 @@ def nlms(mixture: ClassicalInput) -> NDArray[np.float32]:
         return primary.astype(np.float32)
     every = max(1, int(mixture.rate_hz / (4 * mixture.band_hz[1])))
     reach = round(NLMS_REACH_S * mixture.rate_hz / every)
-    # In chunks, because the taps of a window take many times its own memory.
+    # In chunks, because the taps of a window take many times its memory.
     chunks = [slice(start, start + 64) for start in range(0, len(primary), 64)]
     noise = np.concatenate([_predict(primary[c, ::every], references[c, :, ::every], reach) for c in chunks])
     if every > 1:
@@ -132,10 +143,9 @@ def nlms(mixture: ClassicalInput) -> NDArray[np.float32]:
 
 
 def oracle(mixture: ClassicalInput) -> NDArray[np.float32]:
-    """Ideal ratio mask |C|^2 / (|C|^2 + |N|^2) on frames of `FRAME_S`: a bound, for it knows the answer.
+    """Apply the ideal ratio mask |C|^2 / (|C|^2 + |N|^2) on frames of `FRAME_S`. It knows the clean signal: a bound.
 
-    Raises:
-        ValueError: if `clean` or `noise` is not given.
+    Raises ValueError if `clean` or `noise` is not given.
     """
     if mixture.clean is None or mixture.noise is None:
         missing = "clean" if mixture.clean is None else "noise"
@@ -145,20 +155,8 @@ def oracle(mixture: ClassicalInput) -> NDArray[np.float32]:
     return _waveform(clean / (clean + noise + _TINY) * _spectrum(mixture.noisy[:, 0], mixture.rate_hz), mixture)
 
 
-NLMS_REACH_S = 0.064
-"""Half the span of the adaptive filter's taps."""
-
-NLMS_STEP = 0.02
-"""Normalised step: a larger one follows faster and cancels more of the heart sound with the noise."""
-
-WIENER_FLOOR = 0.1
-"""Least gain, which keeps quiet cells from flickering."""
-
-_TINY = 1e-20
-
-
 def _predict(primary: NDArray[np.float64], references: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
-    """Normalised LMS prediction of [window, time] from [window, channel, time], windows side by side."""
+    """Return the normalised LMS prediction of [window, time] from [window, channel, time], for all windows at once."""
     n_windows, n_references, n_samples = references.shape
     n_taps = 2 * reach + 1
     padded = np.pad(references, ((0, 0), (0, 0), (reach, reach)))
@@ -167,7 +165,7 @@ def _predict(primary: NDArray[np.float64], references: NDArray[np.float64], reac
     by_time = np.ascontiguousarray(taps.transpose(2, 0, 1, 3), dtype=np.float32)
     regressor = by_time.reshape(n_samples, n_windows, n_references * n_taps)
     power = np.einsum("twk,twk->tw", regressor, regressor)
-    # The window's mean power in the divisor keeps quiet moments from taking giant steps.
+    # The window's mean power in the divisor limits the step at quiet moments.
     step = NLMS_STEP / (power + power.mean(axis=0) + np.float32(_TINY))
     wanted = primary.T.astype(np.float32)
     weights = np.zeros((n_windows, n_references * n_taps), dtype=np.float32)
@@ -179,7 +177,7 @@ def _predict(primary: NDArray[np.float64], references: NDArray[np.float64], reac
 
 
 def _in_band(x: NDArray[np.float32], mixture: ClassicalInput) -> NDArray[np.float64]:
-    """Zero-phase band-pass along the last axis, of any length."""
+    """Filter the last axis, of any length, by a zero-phase band-pass."""
     sections = signal.butter(4, mixture.band_hz, "bandpass", fs=mixture.rate_hz, output="sos")
     n_lead = min(int(mixture.rate_hz / mixture.band_hz[0] * 4), x.shape[-1] - 1)
     return np.asarray(signal.sosfiltfilt(sections, x.astype(np.float64), axis=-1, padlen=n_lead))
@@ -190,7 +188,7 @@ def _soft(x: NDArray[np.float64], threshold: NDArray[np.float64]) -> NDArray[np.
 
 
 def _minimax(n: int) -> float:
-    """Minimax soft threshold for n coefficients of unit noise."""
+    """Return the minimax soft threshold for n coefficients of unit noise."""
     return 0.3936 + 0.1829 * math.log2(n) if n > 32 else 0.0
 
 
@@ -199,9 +197,9 @@ def _frame_samples(n_samples: int, rate_hz: float) -> int:
 
 
 def _spectrum(x: NDArray[np.float32], rate_hz: float) -> NDArray[np.complex128]:
-    """Short-time spectrum [window, frequency, frame] of [window, time]: Hann frames, 3/4 overlapping."""
+    """Return the spectrum [window, frequency, frame] of [window, time], in Hann frames that overlap by 3/4."""
     n_frame = _frame_samples(x.shape[-1], rate_hz)
-    # A frame needs four samples; a shorter window is filled up with silence, which `_waveform` cuts off.
+    # A frame needs four samples; a shorter window is padded with zeros, which `_waveform` cuts off.
     filled = np.pad(x.astype(np.float64), ((0, 0), (0, max(0, n_frame - x.shape[-1]))))
     _, _, spectrum = signal.stft(filled, rate_hz, "hann", n_frame, n_frame - n_frame // 4, axis=-1)
     return np.asarray(spectrum)
@@ -225,9 +223,6 @@ CLASSICAL: dict[str, Callable[[ClassicalInput], NDArray[np.float32]]] = {
     "oracle": oracle,
 }
 
-ORACLES = frozenset({"oracle"})
-"""Rows that see the answer: bounds, never candidates for the best row."""
-
 
 def classical_estimates(
     noisy: NDArray[np.float32],
@@ -236,7 +231,7 @@ def classical_estimates(
     rate_hz: float,
     band_hz: tuple[float, float],
 ) -> dict[str, NDArray[np.float32]]:
-    """Method -> its estimates float32[snr, window, time] of a mixture.
+    """Return the estimates float32[snr, window, time] of a mixture by every method, by name.
 
     noisy: float32[snr, window, channel, time]; clean: float32[window, time]; noise: float32[snr, window, time].
     """

@@ -1,9 +1,9 @@
 """Conformer over the short-time spectra of the heart's band.
 
-Blocks of attention, gated convolution and feed-forward (Gulati et al. 2020, arXiv:2005.08100, in the simple form of
-one feed-forward). Positions turn queries and keys (rotary: Su et al. 2021, arXiv:2104.09864), so attention sees how
-far apart two sounds are and not where in the window they lie: what beats are told by, at any window length. Bins
-outside the band are neither read nor written.
+Blocks of attention, gated convolution and feed-forward (Gulati et al. 2020, arXiv:2005.08100, with one feed-forward
+layer per block). Positions rotate queries and keys (rotary embedding: Su et al. 2021, arXiv:2104.09864), so attention
+depends on the distance of two sounds and not on their place in the window, which suits heartbeats at any window length.
+Bins outside the band are neither read nor written.
 """
 
 import math
@@ -22,11 +22,11 @@ from models.parts.spectrum import HOPS, check_frames, overlap_add, short_time, s
 
 _TINY = 1e-8
 _LONGEST_TURN = 1000.0  # tokens: minutes of signal
-_FIRST = 0.3  # of the first channel goes through at the begin: more than nothing, less than noisy windows hold of noise
+_FIRST = 0.3  # initial gain of channel 0: above zero, but low enough that noisy windows do not pass
 
 
 def rotate(x: Tensor) -> Tensor:
-    """Rotary positions on [batch, head, token, d]: pairs of numbers turned by angles in proportion to the token's."""
+    """Rotate pairs of numbers in [batch, head, token, d] by angles proportional to the token: rotary positions."""
     n_tokens, half = x.shape[-2], x.shape[-1] // 2
     rate = torch.exp(torch.arange(half, device=x.device) * (-math.log(_LONGEST_TURN) / half))
     angle = torch.arange(n_tokens, device=x.device)[:, None] * rate
@@ -36,8 +36,11 @@ def rotate(x: Tensor) -> Tensor:
 
 
 class RotaryAttention(nn.Module):
-    """Self-attention on [batch, token, width] with rotary positions; on CPUs in float32 whatever the precision, for
-    torch's attention takes 8 times as long backwards in bfloat16 there."""
+    """Self-attention on [batch, token, width] with rotary positions.
+
+    On CPUs it runs in float32 in any precision, because the backward pass of torch's attention takes 8 times as long
+    in bfloat16 there.
+    """
 
     def __init__(self, width: int, nhead: int, dropout: float) -> None:
         super().__init__()
@@ -49,7 +52,7 @@ class RotaryAttention(nn.Module):
         batch, n_tokens, width = x.shape
         heads = self.into(x).float().view(batch, n_tokens, 3, self.nhead, width // self.nhead)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
-        with torch.autocast("cpu", enabled=False):  # which would bring them down to bfloat16 again
+        with torch.autocast("cpu", enabled=False):  # autocast would convert to bfloat16 again
             attended = functional.scaled_dot_product_attention(
                 rotate(query), rotate(key), value, dropout_p=self.dropout if self.training else 0.0
             )
@@ -111,7 +114,7 @@ class Conformer(nn.Module):
         )
         self.norm = nn.LayerNorm(c.width)
         self.out = nn.Linear(c.width, 2 * self.n_bins * (self.n_channels + c.direct))
-        # Begins close to a plain mask on the first channel; from larger masks training takes longer to find its way.
+        # Small initial weights, so that training starts near a constant mask on channel 0; larger masks train slower.
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)
 
@@ -119,10 +122,10 @@ class Conformer(nn.Module):
         return run_padded(self.denoise, noisy, self.hop, (HOPS - 1) * self.hop)
 
     def denoise(self, noisy: Tensor) -> Tensor:
-        """The net on a length that is a multiple of the hop; three hops at either end are not complete."""
+        """Return the estimate of windows of whole hops; it is incomplete in the first and last three hops."""
         spectra = short_time(noisy, self.window_samples)
         in_band = spectra[..., self.bins]
-        # One level for all channels, so that what references have in proportion to channel 0 stays.
+        # One level for all channels, so that the proportion of the reference channels to channel 0 stays.
         power = in_band.real.square() + in_band.imag.square()
         level = power.mean(dim=(1, 2, 3), keepdim=True).add(_TINY).sqrt()
         tokens = self.into(spectral_features(in_band / level).transpose(1, 2).flatten(2))
@@ -132,7 +135,7 @@ class Conformer(nn.Module):
         return overlap_add(kept, self.window_samples).unsqueeze(1)
 
     def _estimate(self, in_band: Tensor, level: Tensor, values: Tensor) -> Tensor:
-        """complex[batch, frame, bin]: every channel through its mask, summed, and what is written outright."""
+        """Return complex[batch, frame, bin]: the sum of all channels times their masks, plus the direct output."""
         mask = torch.complex(*values.view(*values.shape[:2], 2, -1, self.n_bins).unbind(2)).transpose(1, 2)
         estimate = _FIRST * in_band[:, 0] + (mask[:, : self.n_channels] * in_band).sum(dim=1)
         return estimate + mask[:, -1] * level if self.direct else estimate
@@ -141,11 +144,12 @@ class Conformer(nn.Module):
 @register("conformer")
 @dataclass(frozen=True, slots=True)
 class ConformerConfig(DenoiserConfig):
-    """Windows of `window_samples`, a quarter of it apart: 256 ms take 64 at 250 Hz and 256 at 1 kHz.
+    """Windows of `window_samples` at hops of a quarter of it: 256 ms take 64 samples at 250 Hz and 256 at 1 kHz.
 
-    low, high: the frequencies that it reads and writes, as shares of the sampling rate: 20 and 62.5 Hz at 250 Hz;
-    0.02 and 0.0625 are the same at 1 kHz. `direct`: beside masks on the channels, which can only shape what they
-    hold, the net may write spectra outright, as a sound that it knows from other beats.
+    low, high: the band that is read and written, as shares of the sampling rate. The defaults are 20 and 62.5 Hz at
+        250 Hz; 0.02 and 0.0625 are the same at 1 kHz.
+    direct: whether the net also outputs spectra directly, for example of a sound that it knows from other beats. Masks
+        alone can only change what the channels contain.
     """
 
     window_samples: Annotated[int, CategoricalDistribution((32, 64, 128))] = 64
@@ -179,7 +183,7 @@ class ConformerConfig(DenoiserConfig):
 
     @property
     def bins(self) -> tuple[int, int]:
-        """First bin and the one after the last, the band's edges included."""
+        """Return the first bin of the band and the bin after its last, with both edges inside."""
         return math.floor(self.low * self.window_samples), math.ceil(self.high * self.window_samples) + 1
 
     def build(self, n_channels: int = 1) -> nn.Module:

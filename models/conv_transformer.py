@@ -1,8 +1,8 @@
 """Strided encoder, dilated convolutions, a Transformer, and a decoder.
 
-Dilated residual convolutions (WaveNet: van den Oord et al. 2016, arXiv:1609.03499) see single sounds, attention
-(Vaswani et al. 2017, arXiv:1706.03762) sees many beats. The signal lives far below the sampling rate, so both work
-at a reduced one.
+Dilated residual convolutions (WaveNet: van den Oord et al. 2016, arXiv:1609.03499) cover single heart sounds, attention
+(Vaswani et al. 2017, arXiv:1706.03762) covers many beats. The band of the signal lies far below the sampling rate, so
+both run at a reduced rate.
 """
 
 from dataclasses import dataclass
@@ -86,8 +86,8 @@ class ConvTransformerConfig(DenoiserConfig):
     def build(self, n_channels: int = 1) -> nn.Module:
         check_counts("conv_transformer", n_channels=n_channels)
         c = self
-        # No norm in encoder and decoder: it would cost the amplitude, and training the start of its way.
-        # Fewer channels where the rate is still high: half as many one halving up, but at least 8.
+        # No norm in encoder and decoder, because it would remove the amplitude and slow down the start of training.
+        # The number of channels doubles with each halving of the rate, from at least 8.
         widths = [max(8, c.width >> level) for level in range(c.halvings - 1, 0, -1)] + [c.width]
         encoder = nn.Sequential(
             *(
@@ -107,5 +107,5 @@ class ConvTransformerConfig(DenoiserConfig):
         for n_in, n_out in zip(widths[::-1], widths[-2::-1], strict=False):
             stages += [UpConv(n_in, n_out, c.kernel, 2), ACTIVATIONS[c.activation]()]
         decoder = nn.Sequential(*stages, UpConv(widths[0], 1, c.kernel, 2))
-        # The kernels of all stages reach together less than `kernel` of the coarsest steps.
+        # Together, the kernels of all stages reach less than `kernel` of the coarsest steps.
         return EncodedDenoiser(encoder, body, decoder, c.mask, c.output, 2**c.halvings, c.kernel // 2)

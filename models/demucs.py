@@ -1,8 +1,8 @@
 """U-Net with gated convolutions and a recurrent or attention bottleneck (Denoiser: Defossez, Synnaeve & Adi 2020,
 arXiv:2006.12847).
 
-Each level: strided convolution, activation, pointwise convolution, gated linear unit; mirrored on the way up, the
-skip added.
+A level is a strided convolution, an activation, a pointwise convolution and a gated linear unit. The decoder mirrors
+the levels; skip connections are added.
 """
 
 import math
@@ -33,7 +33,7 @@ Bottleneck = Literal["lstm", "attention", "none"]
 
 
 class TimeLstm(nn.Module):
-    """LSTM both ways through time beside a shortcut: [batch, width, steps] -> the same shape."""
+    """Bidirectional LSTM over time with a shortcut: [batch, width, steps] -> the same shape."""
 
     def __init__(self, width: int, n_layers: int, dropout: float) -> None:
         super().__init__()
@@ -84,14 +84,14 @@ class Demucs(nn.Module):
                 _keep_size(part)
         self.skip = c.skip
         self.multiple = c.stride**c.levels
-        # Half a kernel of steps holds what the transposed convolutions reach beyond a window's ends.
+        # The transposed convolutions reach half a kernel of steps beyond the ends of a window.
         self.n_margin = -(-(c.kernel // 2) // (c.stride - 1))
 
     def forward(self, noisy: Tensor) -> Tensor:
         return run_padded(self.denoise, noisy, self.multiple, self.n_margin * self.multiple)
 
     def denoise(self, x: Tensor) -> Tensor:
-        """The net on a length that is a multiple of ``stride ** levels``."""
+        """Return the estimate of windows whose length is a multiple of ``stride ** levels``."""
         passed: list[Tensor] = []
         for block in self.down:
             x = block(x)
@@ -103,10 +103,11 @@ class Demucs(nn.Module):
 
 
 def _keep_size(conv: nn.Conv1d | nn.ConvTranspose1d) -> None:
-    """Draw weights such that the signal keeps its size through rectifier or gate, in place.
+    """Draw weights, in place, so that the signal keeps its size through the rectifier or gate.
 
-    Half of a unit normal's variance is left by a rectifier, about 0.29 of it by a gated linear unit; with torch's own
-    draw the eight gates of four levels leave nothing to train on. The paper rescales its weights to the same end.
+    A rectifier leaves half of the variance of a unit normal, a gated linear unit about 0.29. With torch's own
+    initialisation, the signal vanishes after the eight gates of four levels. The paper rescales its weights for the
+    same reason.
     """
     gated = conv.kernel_size == (1,)
     n_summed = conv.in_channels * conv.kernel_size[0]
@@ -118,6 +119,7 @@ def _keep_size(conv: nn.Conv1d | nn.ConvTranspose1d) -> None:
 
 
 def _bottleneck(c: "DemucsConfig") -> nn.Module:
+    """Build the bottleneck that the config names."""
     n_deep = c.width * 2 ** (c.levels - 1)
     if c.bottleneck == "lstm":
         return TimeLstm(n_deep, c.bottleneck_layers, c.dropout)
@@ -129,7 +131,7 @@ def _bottleneck(c: "DemucsConfig") -> nn.Module:
 @register("demucs")
 @dataclass(frozen=True, slots=True)
 class DemucsConfig(DenoiserConfig):
-    """`width` channels after the first of `levels` levels, doubling at each; the rate falls by `stride` a level.
+    """`width` channels after the first of `levels` levels, doubling at each level, which divides the rate by `stride`.
 
     The paper's stride is 4 at 16 kHz; heart sounds sampled at 200 to 1000 Hz leave room for 2.
     """

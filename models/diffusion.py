@@ -33,7 +33,7 @@ N_TIME = 32
 """Width of the embedding of the diffusion time."""
 
 START_SEED = 0
-"""Seed of the one noise that every sampling starts from, so that an estimate is a function of its input."""
+"""Seed of the noise that every sampling starts from, so that an estimate is a function of its input."""
 
 
 class TimedBlock(nn.Module):
@@ -78,7 +78,7 @@ class TimedUNet(nn.Module):
         self.out = UpConv(c.width, 1, frame, c.stride)
 
     def forward(self, x: Tensor, times: Tensor) -> Tensor:
-        # The encoding is made for whole positions, so the unit interval is spread over a thousand.
+        # The encoding is for integer positions, so times from 0 to 1 are scaled to 0 ... 1000.
         positions = sinusoidal_encoding(1001, N_TIME).to(x.device)
         embedded = self.embed(positions[(1000 * times).round().long()])
         x = self.into(x)
@@ -95,7 +95,7 @@ class TimedUNet(nn.Module):
 
 
 class Diffusion(nn.Module):
-    """[batch, n_channels, time] -> [batch, 1, time], the same for the same input whatever torch's seed."""
+    """[batch, n_channels, time] -> [batch, 1, time]; the estimate does not depend on torch's seed."""
 
     def __init__(self, config: "DiffusionConfig", n_channels: int) -> None:
         super().__init__()
@@ -123,10 +123,12 @@ class Diffusion(nn.Module):
         return x * self.clean_rms
 
     def training_loss(self, noisy: Tensor, clean: Tensor) -> Tensor:
-        """Mean squared error of v, float[], at random diffusion times; noise and times from torch's generator.
+        """Return the mean squared error of v, float[], at random diffusion times.
 
-        noisy: [batch, n_channels, time]; clean: [batch, 1, time]. To be minimised instead of a loss between
-        ``module(noisy)`` and `clean`: one run of the network instead of `steps`.
+        Noise and times are drawn from torch's generator. This is minimised instead of a loss between ``module(noisy)``
+        and `clean`, and takes one run of the network instead of `steps`.
+
+        noisy: [batch, n_channels, time]. clean: [batch, 1, time].
         """
         times = torch.rand(len(noisy), device=noisy.device)
 
@@ -147,9 +149,11 @@ class Diffusion(nn.Module):
 class DiffusionConfig(DenoiserConfig):
     """A U-Net of `levels` levels, `width` channels doubling at each, on frames every `stride` samples.
 
-    `start` "noise" samples from pure noise, "noisy" from the noisy signal with as much noise as belongs to
-    `start_time`. `clean_rms` is the clean signal's usual RMS in the amplitudes that a model gets: diffusion is made
-    for signals of unit size. The lab's U-Net: width 64, levels 4, stride 1, steps 1000.
+    start: "noise" samples from pure noise, "noisy" from the noisy signal plus the noise of diffusion time `start_time`.
+    clean_rms: typical RMS of the clean signal in a model's input, which is divided by it, because diffusion assumes
+        signals of unit size.
+
+    The lab's U-Net has width 64, levels 4, stride 1 and steps 1000.
     """
 
     steps: Annotated[int, IntDistribution(1, 16)] = 4

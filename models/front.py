@@ -1,4 +1,4 @@
-"""What is solved before a denoiser sees a window: filters from the references, for any denoiser."""
+"""The front end before any denoiser: least-squares filters that cancel noise with the reference channels."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,11 +13,14 @@ from models.parts.least_squares import cancelled, check_filters, delayed
 
 @dataclass(frozen=True, slots=True)
 class FrontConfig:
-    """Filters of `filter_taps` taps, `filter_spacing` samples apart, from every reference; 0 taps is without.
+    """A filter from each reference channel to channel 0, solved on each window.
 
-    What they leave of channel 0 becomes a denoiser's first channel, and the window's own channels follow. +-64 ms take
-    taps 17 with spacing 2 at 250 Hz and 8 at 1 kHz. filter_ridge: see models.parts.least_squares.cancelled. A window
-    with no references is passed on as it is.
+    The residual of channel 0 becomes the first channel of the denoiser, followed by the channels of the window. A
+    window without reference channels is not changed.
+
+    filter_taps: taps of each filter; 0 leaves the front end out.
+    filter_spacing: samples between taps. +-64 ms take 17 taps with spacing 2 at 250 Hz and 8 at 1 kHz.
+    filter_ridge: see models.parts.least_squares.cancelled.
     """
 
     filter_taps: Annotated[int, CategoricalDistribution((0, 9, 17, 33))] = 0
@@ -29,7 +32,7 @@ class FrontConfig:
             check_filters("front", self.filter_taps, self.filter_spacing, self.filter_ridge)
 
     def build(self, denoiser: DenoiserConfig, n_channels: int) -> nn.Module:
-        """`denoiser` for windows of `n_channels`, behind the filters where there are any to solve."""
+        """Build `denoiser` for windows of `n_channels`, with the filters before it if there are any."""
         if not self.filter_taps or n_channels == 1:
             return denoiser.build(n_channels)
         net = denoiser.build(n_channels + 1)
@@ -37,7 +40,7 @@ class FrontConfig:
 
 
 class SolvedFirst(nn.Module):
-    """[batch, n_channels, time] -> [batch, 1, time] by a net that takes one channel more."""
+    """[batch, n_channels, time] -> [batch, 1, time], by a net with one channel more: the filters' residual."""
 
     def __init__(self, net: nn.Module, front: FrontConfig) -> None:
         super().__init__()
@@ -48,7 +51,7 @@ class SolvedFirst(nn.Module):
         return estimate
 
     def solved(self, noisy: Tensor) -> Tensor:
-        """[batch, 1 + channel, time]: what the references leave of channel 0, then the channels."""
+        """Return [batch, 1 + channel, time]: the residual of channel 0, then the channels of the window."""
         f = self.front
         # Solving needs single precision.
         with torch.autocast(noisy.device.type, enabled=False):
@@ -59,9 +62,9 @@ class SolvedFirst(nn.Module):
 
 
 class SolvedFirstWithLoss(SolvedFirst):
-    """The same for a net that brings its own loss (models.base)."""
+    """The same for a net with a training loss of its own (models.base)."""
 
     def training_loss(self, noisy: Tensor, clean: Tensor) -> Tensor:
-        """The net's own loss on the solved window."""
+        """Return the net's training loss on the filtered window."""
         loss: Tensor = self.net.training_loss(self.solved(noisy), clean)  # type: ignore[operator]
         return loss

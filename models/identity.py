@@ -1,4 +1,4 @@
-"""The floor that every denoiser must beat: the output is channel 0 as it came."""
+"""The baseline that every denoiser must beat: the estimate is channel 0, unchanged."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from models.base import DenoiserConfig, register
 
 
 class Identity(nn.Module):
-    """[batch, channel, time] -> its channel 0, [batch, 1, time]. No parameters: no step to train."""
+    """[batch, channel, time] -> its channel 0, [batch, 1, time]. There are no parameters to train."""
 
     def forward(self, noisy: Tensor) -> Tensor:
         return noisy[:, :1]
@@ -17,7 +17,7 @@ class Identity(nn.Module):
 @register("identity")
 @dataclass(frozen=True, slots=True)
 class IdentityConfig(DenoiserConfig):
-    """Nothing to choose."""
+    """The config of the baseline, without fields."""
 
     def build(self, n_channels: int = 1) -> nn.Module:
         return Identity()

@@ -1,6 +1,6 @@
-"""Pixel-shuffle autoencoder: the rate changes by moving samples between time and channels; none is dropped.
+"""Pixel-shuffle autoencoder, which changes the rate by moving samples between time and channels and drops none.
 
-One-dimensional form of sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158).
+This is the one-dimensional form of sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158).
 """
 
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from models.parts.layers import (
 
 
 def unshuffle(x: Tensor, factor: int) -> Tensor:
-    """[batch, channel, factor * time] -> [batch, channel * factor, time]."""
+    """Move samples from time to channels: [batch, channel, factor * time] -> [batch, channel * factor, time]."""
     n_batch, n_channels, n_samples = x.shape
     parts = x.reshape(n_batch, n_channels, n_samples // factor, factor)
     return parts.transpose(2, 3).reshape(n_batch, n_channels * factor, n_samples // factor)
 
 
 def shuffle(x: Tensor, factor: int) -> Tensor:
-    """[batch, channel * factor, time] -> [batch, channel, factor * time]; undoes `unshuffle`."""
+    """Reverse `unshuffle`: [batch, channel * factor, time] -> [batch, channel, factor * time]."""
     n_batch, n_channels, n_steps = x.shape
     parts = x.reshape(n_batch, n_channels // factor, factor, n_steps)
     return parts.transpose(2, 3).reshape(n_batch, n_channels // factor, n_steps * factor)
@@ -40,7 +40,7 @@ def shuffle(x: Tensor, factor: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class PixelShuffleShape:
-    """What a pixel-shuffle autoencoder is made of, around any bottleneck."""
+    """The shape of a pixel-shuffle autoencoder around its bottleneck."""
 
     levels: int
     width: int
@@ -54,12 +54,12 @@ class PixelShuffleShape:
 
     @property
     def n_deep(self) -> int:
-        """Channels at the bottleneck."""
+        """Return the number of channels at the bottleneck."""
         n_deep: int = self.factor * self.width * (2 * self.factor) ** (self.levels - 1)
         return n_deep
 
     def check(self, model: str) -> None:
-        """Raise ValueError in the name of `model` where this autoencoder cannot exist."""
+        """Raise ValueError, naming `model`, if this shape cannot exist."""
         check_counts(model, levels=self.levels, width=self.width)
         check_kernels(model, kernel=self.kernel)
         check_choices(model, self.norm, self.activation, self.output, self.dropout)
@@ -93,15 +93,15 @@ class PixelShuffleAutoencoder(nn.Module):
         self.out = nn.Sequential(SameConv(c.width // 2, 1, c.kernel), OUTPUTS[c.output]())
         self.factor, self.skip = c.factor, c.skip
         self.multiple = c.factor**c.levels
-        # Up-sampled features alternate, so repeating their end sample breaks the pattern, as far in as the
-        # kernels of all levels reach together: less than this many of the coarsest steps.
+        # Up-sampled features alternate, so repeating their end sample disturbs the pattern. The disturbance reaches as
+        # far as the kernels of all levels together: less than this many of the coarsest steps.
         self.n_margin = c.kernel // 2
 
     def forward(self, noisy: Tensor) -> Tensor:
         return run_padded(self.denoise, noisy, self.multiple, self.n_margin * self.multiple)
 
     def denoise(self, x: Tensor) -> Tensor:
-        """The net on a length that is a multiple of ``factor ** levels``."""
+        """Return the estimate of windows whose length is a multiple of ``factor ** levels``."""
         passed: list[Tensor] = []
         for block in self.down:
             x = unshuffle(block(x), self.factor)
@@ -139,7 +139,7 @@ class PixelShuffleConfig(DenoiserConfig):
         self.shape().check("pixel_shuffle")
 
     def shape(self) -> PixelShuffleShape:
-        """All there is of this model; nothing stands at its bottleneck."""
+        """Return the shape of the autoencoder, whose bottleneck is empty."""
         c = self
         return PixelShuffleShape(
             c.levels, c.width, c.kernel, c.norm, c.activation, c.output, c.skip, c.dropout, c.factor

@@ -15,7 +15,7 @@ from models.pixel_shuffle import PixelShuffleAutoencoder, PixelShuffleShape
 @register("pixel_shuffle_transformer")
 @dataclass(frozen=True, slots=True)
 class PixelShuffleTransformerConfig(DenoiserConfig):
-    """`encoder_layers` Transformer layers as wide as the last unshuffle leaves channels.
+    """`encoder_layers` Transformer layers, as wide as the number of channels after the last unshuffle.
 
     The lab's 33,577,193 parameters: width 16, levels 4, kernel 3, norm "none", which make d_model 2048, with
     nhead 8, feed_forward 2048 and one layer.
@@ -47,11 +47,11 @@ class PixelShuffleTransformerConfig(DenoiserConfig):
 
     @property
     def d_model(self) -> int:
-        """Channels at the bottleneck, where attention runs."""
+        """Return the number of channels at the bottleneck, which is the width of the Transformer."""
         return self.shape().n_deep
 
     def shape(self) -> PixelShuffleShape:
-        """The autoencoder around the Transformer."""
+        """Return the shape of the autoencoder around the Transformer."""
         c = self
         return PixelShuffleShape(
             c.levels, c.width, c.kernel, c.norm, c.activation, c.output, c.skip, c.dropout, c.factor

@@ -15,11 +15,11 @@ from models.parts.layers import Norm, Output, check_choices, check_counts, check
 StateInit = Literal["lin", "real"]
 
 DT_MIN, DT_MAX = 1e-3, 1e-1
-"""Range of the step sizes at the start, as in the paper: memories of 10 to 1000 steps."""
+"""Range of the initial step sizes, as in the paper: memories of 10 to 1000 steps."""
 
 
 class StateSpace(nn.Module):
-    """A linear state-space model per channel, run both ways through time: [batch, width, steps] kept.
+    """A linear state-space model per channel, run in both directions of time: [batch, width, steps] -> the same shape.
 
     x' = A x + B u, y = 2 Re(C x) with diagonal A and B = 1, discretised by zero-order hold. As a convolution its
     kernel is 2 Re(sum_n C_n (exp(dt A_n) - 1) / A_n * exp(dt A_n l)) (section 3 of the paper), applied by FFT.
@@ -41,7 +41,7 @@ class StateSpace(nn.Module):
         self.direct = nn.Parameter(torch.randn(width, 1))
 
     def kernels(self, n_steps: int) -> Tensor:
-        """Impulse responses float[direction, width, n_steps]."""
+        """Return the impulse responses float[direction, width, n_steps]."""
         a = torch.complex(-self.log_decay.exp(), self.frequency)
         step = a * self.log_dt.exp()
         weight = torch.view_as_complex(self.output) * ((step.exp() - 1) / a)
@@ -50,12 +50,12 @@ class StateSpace(nn.Module):
         return kernels
 
     def forward(self, u: Tensor) -> Tensor:
-        # Neither complex numbers nor FFTs have a half-precision form.
+        # Complex numbers and FFTs do not exist in half precision.
         with torch.autocast(u.device.type, enabled=False):
             x, n_steps = u.float(), u.shape[-1]
             n_fft = 2 * n_steps
             forth, back = torch.fft.rfft(self.kernels(n_steps), n_fft)
-            # The conjugate spectrum runs a kernel backwards in time; twice the length keeps the ends apart.
+            # The conjugate spectrum reverses a kernel in time; at twice the length the ends do not overlap.
             seen: Tensor = torch.fft.irfft(torch.fft.rfft(x, n_fft) * (forth + back.conj()), n_fft)
             return seen[..., :n_steps] + self.direct * x
 

@@ -1,7 +1,7 @@
 """Mask on a learned encoding from a temporal convolutional network (Conv-TasNet: Luo & Mesgarani 2019,
 arXiv:1809.07454).
 
-The encoder is linear and sees all channels, so that a filter can already hold one channel less a part of another.
+The encoder is linear and takes all channels, so that its filters can subtract a part of one channel from another.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def separable_tcn(
     activation: Activation,
     dropout: float,
 ) -> nn.Sequential:
-    """[batch, n_filters, steps] kept, through `repeats` rounds of `blocks` blocks of doubling dilation."""
+    """Build a network on [batch, n_filters, steps]: `repeats` times `blocks` blocks, with doubling dilation."""
     return nn.Sequential(
         make_norm(norm, n_filters),
         nn.Conv1d(n_filters, width, 1),

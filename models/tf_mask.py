@@ -1,8 +1,8 @@
 """Mask on the short-time spectra of all channels, from a Transformer over frames.
 
-A complex mask as in Williamson, Wang & Wang 2016 (IEEE/ACM Trans. ASLP 24:483). One for every channel, summed: a
-filter-and-sum that can cancel what references share with channel 0 (learned filter-and-sum: Luo et al. 2019,
-arXiv:1909.13387). Few frequencies matter, so a whole frame is one token and attention sees the beats.
+The mask is complex as in Williamson, Wang & Wang 2016 (IEEE/ACM Trans. ASLP 24:483). Each channel has a mask, and the
+masked spectra are summed: this filter-and-sum can cancel what the reference channels share with channel 0 (learned
+filter-and-sum: Luo et al. 2019, arXiv:1909.13387). As few frequencies matter, a whole frame is one token.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class TfMask(nn.Module):
         self.body = TimeTransformer(
             c.width, c.nhead, c.feed_forward, c.encoder_layers, c.attention_dropout, c.positional
         )
-        # A magnitude mask shapes channel 0 alone; a complex one filters every channel and sums.
+        # A magnitude mask is applied to channel 0 only; complex masks are applied to all channels and summed.
         self.n_masked = n_channels if c.mask == "complex" else 1
         n_values = 2 * n_channels if c.mask == "complex" else 1
         self.norm = nn.LayerNorm(c.width)
@@ -57,7 +57,7 @@ class TfMask(nn.Module):
         return run_padded(self.denoise, noisy, self.hop, (HOPS - 1) * self.hop)
 
     def denoise(self, noisy: Tensor) -> Tensor:
-        """The net on a length that is a multiple of the hop; three hops at either end are not complete."""
+        """Return the estimate of windows of whole hops; it is incomplete in the first and last three hops."""
         spectra = short_time(noisy, self.window_samples)
         seen = self.stem(spectral_features(spectra))
         tokens = self.body(self.into(seen.transpose(2, 3).flatten(1, 2)))
@@ -65,9 +65,9 @@ class TfMask(nn.Module):
         return overlap_add(self.masked(spectra, values), self.window_samples).unsqueeze(1)
 
     def masked(self, spectra: Tensor, values: Tensor) -> Tensor:
-        """complex[batch, frame, bin] of spectra [batch, channel, frame, bin] by values [batch, n * bin, frame].
+        """Return the masked spectra complex[batch, frame, bin]; values of zero leave channel 0 unchanged.
 
-        Values of zero leave channel 0 as it is.
+        spectra: complex[batch, channel, frame, bin]. values: [batch, n * bin, frame].
         """
         steps = values.reshape(len(values), -1, self.n_bins, values.shape[-1]).transpose(2, 3)
         if self.mask == "magnitude":
@@ -79,10 +79,9 @@ class TfMask(nn.Module):
 @register("tf_mask")
 @dataclass(frozen=True, slots=True)
 class TfMaskConfig(DenoiserConfig):
-    """Windows of `window_samples`, a quarter of it apart: 256 ms take 64 at 250 Hz and 256 at 1 kHz.
+    """Windows of `window_samples` at hops of a quarter of it: 256 ms take 64 samples at 250 Hz and 256 at 1 kHz.
 
-    `stem_layers` 2-D convolutions over frequency and time come first; 0 gives the spectra to the Transformer as
-    they are.
+    `stem_layers` 2-D convolutions over frequency and time come first; with 0, the Transformer gets the spectra.
     """
 
     window_samples: Annotated[int, CategoricalDistribution((32, 64, 128, 256))] = 64

@@ -1,8 +1,8 @@
 """Wave-U-Net with a two-stage Transformer at its bottleneck, after TSTNN (Wang, He & Zhu 2021, ICASSP, p. 7098;
-arXiv:2103.09963): attention along the channel axis, then along the time axis.
+arXiv:2103.09963).
 
-In the first stage a token is a time step with its channels, in the second a channel with its time steps. The second
-one's width is a number of steps, so it works on stretches of a fixed `time_steps`, as many as the window needs.
+In the first stage a token is a time step with its channels, in the second a channel with its time steps. The width of
+the second stage is a number of steps, so it works on stretches of `time_steps` steps, as many as the window needs.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from models.wave_unet_transformer import Entry
 class StretchTransformer(nn.Module):
     """Attention among channels, each a token of `time_steps` steps: [batch, channel, steps] -> the same shape.
 
-    Any number of steps is covered by the fewest stretches that do, evenly spread; where two overlap, their mean
-    counts. Fewer than `time_steps` steps are extended by repeating both end steps.
+    The steps are covered by the smallest number of evenly spread stretches; overlapping stretches are averaged. Fewer
+    than `time_steps` steps are extended by repeating both end steps.
     """
 
     def __init__(self, time_steps: int, nhead: int, feed_forward: int, dropout: float, norm_first: bool) -> None:
@@ -57,7 +57,7 @@ class StretchTransformer(nn.Module):
 class TwoStageTransformerConfig(UNetConfig):
     """`encoder_layers` pairs of a layer over channels (width ``levels * width``) and one over `time_steps` steps.
 
-    `entry` is what stands before them, where the plain Wave-U-Net has its bottleneck convolution: one more pair,
+    `entry` is the layer before them, in place of the bottleneck convolution of the plain Wave-U-Net: one more pair,
     that convolution, or nothing. The lab's 4,770,674 parameters: levels 7, width 24, kernels 15 and 5,
     encoder_layers 2, feed_forward 2048, time_steps 40 and entry "attention". Its 5120 samples are one stretch of 40
     steps; any other length runs on the same weights.

@@ -1,7 +1,7 @@
-"""Wave-U-Net (Stoller, Ewert & Dixon 2018, arXiv:1806.03185), with batch normalisation as the field uses it.
+"""Wave-U-Net (Stoller, Ewert & Dixon 2018, arXiv:1806.03185), with batch normalisation as is common.
 
-Down: convolve, keep every second sample. Up: interpolate linearly, join the skip, convolve. At the end the
-input is joined and a 1x1 convolution gives the estimate.
+Down: convolve, then take every second sample. Up: interpolate linearly, concatenate the skip connection, convolve. At
+the end the input is concatenated and a 1x1 convolution returns the estimate.
 """
 
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ from models.parts.layers import (
 )
 
 MARGIN_SAMPLES = 32
-"""Reflected signal at both ends. Interpolation and kernels of the fine levels spoil the last samples of what they
-get: without it the error at a window's very ends was 3 to 5 times the middle's, with it below 2."""
+"""Samples of reflected signal at both ends. Interpolation and kernels of the fine levels distort the last samples:
+without the margin, the error at the ends of a window was 3 to 5 times that in the middle, with it below 2 times."""
 
 
 @dataclass(frozen=True, slots=True)
 class UNetShape:
-    """What the U of a Wave-U-Net is made of, around any bottleneck."""
+    """The shape of a Wave-U-Net around its bottleneck."""
 
     levels: int
     width: int
@@ -45,7 +45,7 @@ class UNetShape:
     dropout: float
 
     def check(self, model: str) -> None:
-        """Raise ValueError in the name of `model` where this U cannot exist."""
+        """Raise ValueError, naming `model`, if this shape cannot exist."""
         check_counts(model, levels=self.levels, width=self.width)
         check_kernels(model, kernel_down=self.kernel_down, kernel_up=self.kernel_up)
         check_choices(model, self.norm, self.activation, self.output, self.dropout)
@@ -79,7 +79,7 @@ class WaveUNet(nn.Module):
         return run_padded(self.denoise, noisy, self.multiple, MARGIN_SAMPLES)
 
     def denoise(self, noisy: Tensor) -> Tensor:
-        """The net on a length that is a multiple of ``2 ** levels``."""
+        """Return the estimate of windows whose length is a multiple of ``2 ** levels``."""
         x, passed = noisy, []
         for block in self.down:
             x = block(x)
@@ -96,9 +96,9 @@ class WaveUNet(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class UNetConfig(DenoiserConfig):
-    """What every Wave-U-Net has, whatever stands at its bottleneck; not a model itself.
+    """The fields that every Wave-U-Net has, with any bottleneck; not a model itself.
 
-    `width` more channels at each of `levels` halvings of the rate.
+    Each of `levels` levels halves the rate and adds `width` channels.
     """
 
     levels: Annotated[int, IntDistribution(4, 10)] = 6
@@ -113,18 +113,18 @@ class UNetConfig(DenoiserConfig):
 
     @property
     def d_model(self) -> int:
-        """Channels at the bottleneck."""
+        """Return the number of channels at the bottleneck."""
         return self.levels * self.width
 
     def shape(self) -> UNetShape:
-        """The U around the bottleneck."""
+        """Return the shape around the bottleneck."""
         c = self
         return UNetShape(
             c.levels, c.width, c.kernel_down, c.kernel_up, c.norm, c.activation, c.output, c.skip, c.dropout
         )
 
     def middle(self) -> nn.Module:
-        """The bottleneck of a plain Wave-U-Net: one more convolution."""
+        """Build the bottleneck of a plain Wave-U-Net: one more convolution."""
         return conv_block(self.d_model, self.d_model, self.kernel_down, self.norm, self.activation, self.dropout)
 
 

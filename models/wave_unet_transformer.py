@@ -19,10 +19,10 @@ Entry = Literal["attention", "conv", "none"]
 class WaveUNetTransformerConfig(UNetConfig):
     """`encoder_layers` Transformer layers of width ``levels * width`` at the bottom of a Wave-U-Net.
 
-    `entry` is what stands before them, where the plain Wave-U-Net has its bottleneck convolution: one more
-    Transformer layer, that convolution, or nothing. The lab's 8,859,650 parameters (encoder_layers 2) and
-    11,294,946 (4) at levels 10, width 24, nhead 8, feed_forward 2048 are the Wave-U-Net less that convolution
-    plus encoder_layers + 1 layers: entry "attention". Here every one of these layers is at work.
+    `entry` is the layer before them, in place of the bottleneck convolution of the plain Wave-U-Net: one more
+    Transformer layer, that convolution, or nothing. The lab's models with 8,859,650 parameters (encoder_layers 2) and
+    11,294,946 (4) at levels 10, width 24, nhead 8, feed_forward 2048 are the Wave-U-Net without that convolution and
+    with encoder_layers + 1 layers: entry "attention". Here all of these layers are used.
     """
 
     encoder_layers: Annotated[int, IntDistribution(1, 6)] = 2

@@ -1,4 +1,4 @@
-"""What a denoiser costs: parameters, multiply-accumulates, latency. A search takes them as constraints."""
+"""Costs of a denoiser: parameters, multiply-accumulates, latency. A search can use them as constraints."""
 
 import statistics
 import time
@@ -13,13 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def n_parameters(module: nn.Module) -> int:
-    """Number of trainable parameters; a shared one counts once."""
+    """Return the number of trainable parameters; a shared parameter counts once."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 @contextmanager
-def _judged(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every submodule gets its own mode back."""
+def _evaluation(module: nn.Module) -> Iterator[None]:
+    """Set evaluation mode without gradients for the block; restore the mode of every submodule afterwards."""
     was_training = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -32,12 +32,12 @@ def _judged(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Only kernels that the counter can see into.
+    """Use only kernels whose operations torch can count.
 
-    The fused Transformer layer, fused attention and the recurrent layers of oneDNN and cuDNN are single
-    operators that count as nothing.
+    The fused Transformer layer, fused attention and the recurrent layers of oneDNN and cuDNN are single operators,
+    which count as no operations.
     """
-    # Typed Any: torch describes this switch to type checkers as something that takes no bool.
+    # Any: to type checkers, torch declares this switch as read-only.
     one_dnn: Any = torch.backends.mkldnn
     one_dnn_was = one_dnn.enabled
     fast_path = torch.backends.mha.get_fastpath_enabled()
@@ -52,7 +52,7 @@ def plain_kernels() -> Iterator[None]:
 
 
 def _window(module: nn.Module, n_channels: int, window_samples: int) -> Tensor:
-    """One window of noise, float[1, n_channels, window_samples], where the module lives."""
+    """Return a window of noise, float[1, n_channels, window_samples], on the module's device. Raises ValueError."""
     for name, count in (("n_channels", n_channels), ("window_samples", window_samples)):
         if count < 1:
             raise ValueError(f"{name} is {count}; at least 1 is needed")
@@ -63,32 +63,35 @@ def _window(module: nn.Module, n_channels: int, window_samples: int) -> Tensor:
 
 
 def macs_per_second(module: nn.Module, n_channels: int, window_samples: int, rate_hz: float) -> float:
-    """Multiply-accumulates per second of signal for windows [1, n_channels, window_samples] at `rate_hz`.
+    """Return the multiply-accumulates per second of signal, for windows [1, n_channels, window_samples] at `rate_hz`.
 
-    Half the floating-point operations that torch counts in convolutions, matrix products and attention;
-    activations, norms, interpolation and FFTs do not count. Windows are taken end to end: for overlapping
-    ones multiply by window / hop. Raises ValueError for a count below 1 or a rate that is not positive.
+    They are half the floating-point operations that torch counts in convolutions, matrix products and attention;
+    activations, norms, interpolation and FFTs are not counted. Windows do not overlap; for overlapping windows multiply
+    by window / hop.
+
+    Raises ValueError for a count below 1 or a rate that is not positive.
     """
     if not 0 < rate_hz < float("inf"):
         raise ValueError(f"rate_hz is {rate_hz}; a positive number is needed")
     noisy = _window(module, n_channels, window_samples)
     counter = FlopCounterMode(display=False)
-    with _judged(module), plain_kernels(), counter:
+    with _evaluation(module), plain_kernels(), counter:
         module(noisy)
     return counter.get_total_flops() / 2 * rate_hz / window_samples
 
 
 def latency_ms(module: nn.Module, n_channels: int, window_samples: int, repeats: int = 20) -> float:
-    """Median wall-clock time in ms for one window [1, n_channels, window_samples] on the module's device.
+    """Return the median time in ms for one window [1, n_channels, window_samples] on the module's device.
 
-    Three runs to warm up are not counted. On a GPU each run is waited for. Raises ValueError for a count
-    below 1.
+    repeats: timed runs, after three warm-up runs. On a GPU, each run is waited for.
+
+    Raises ValueError for a count below 1.
     """
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}; at least 1 is needed")
     noisy = _window(module, n_channels, window_samples)
     times_ms = []
-    with _judged(module):
+    with _evaluation(module):
         for _ in range(3 + repeats):
             _wait_for(noisy)
             start_s = time.perf_counter()

@@ -1,7 +1,8 @@
-"""What a training step minimises: (estimate, clean), both Tensor[batch, 1, time], to a scalar.
+"""Training losses: functions of estimate and clean signal, both Tensor[batch, 1, time], that return a scalar.
 
-Each loss is a frozen config with `build()`; the table LOSSES at the foot has them all. Losses are computed in
-float32 at least, whatever precision the model ran in.
+Each loss is a frozen config class whose `build()` makes the module; LOSSES holds them by name. Below it stand the
+terms that losses are made of, and the modules that compute them. Losses are computed in float32 or wider, whatever
+precision the model ran in.
 """
 
 from collections.abc import Callable
@@ -15,148 +16,31 @@ import torch.nn.functional as F
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor, nn
 
-from objectives.spectral import AUDIBLE_ENERGY, MultiResolutionStft
+from objectives.spectral import SILENT_ENERGY, MultiResolutionStft
 from objectives.wavelet import MorletL1, geometric_scales
 
-
-class Loss(nn.Module):
-    """A function of (estimate, clean) as a module; shapes must agree, as broadcasting hides mistakes."""
-
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, estimate: Tensor, clean: Tensor) -> Tensor:
-        """Scalar loss of two Tensor[batch, 1, time]; raises ValueError where the shapes differ."""
-        if estimate.shape != clean.shape:
-            raise ValueError(
-                f"estimate has shape {tuple(estimate.shape)} and clean {tuple(clean.shape)};"
-                " both must be the same [batch, 1, time]"
-            )
-        dtype = torch.promote_types(estimate.dtype, torch.float32)
-        return self.function(estimate.to(dtype), clean.to(dtype))
-
-
-class WeightedSum(nn.Module):
-    """Sum of weight times term; a term of weight 0 is left out, so that it costs no time."""
-
-    def __init__(self, *terms: tuple[float, Callable[[Tensor, Tensor], Tensor]]) -> None:
-        super().__init__()
-        self.terms = [(weight, term) for weight, term in terms if weight]
-        # Modules must be known as such, or their buffers would not follow `.to(device)`.
-        self.parts = nn.ModuleList(term for _, term in self.terms if isinstance(term, nn.Module))
-
-    def forward(self, estimate: Tensor, clean: Tensor) -> Tensor:
-        """Scalar of two Tensor[batch, 1, time]."""
-        return torch.stack([weight * term(estimate, clean) for weight, term in self.terms]).sum()
+# Limits the SI-SDR loss to -50 ... +50 dB: beyond 50 dB nothing can be gained on real recordings.
+SI_SDR_LIMIT = 1e-5
+# An estimate 80 dB below the clean signal counts as silence in the SI-SDR loss.
+SILENCE_ENERGY_SHARE = 1e-8
+# The level penalty stops growing 60 dB below the clean level, because its slope, 1 / level, is infinite at zero.
+LEVEL_FLOOR_SHARE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """What every loss's config is: a frozen value that knows its name and builds its module."""
+    """The base class of the configs of all losses."""
 
     name: ClassVar[str]
 
     def build(self) -> nn.Module:
-        """Make the module: (estimate, clean), both Tensor[batch, 1, time], to a scalar."""
+        """Build the module, which maps (estimate, clean), both Tensor[batch, 1, time], to a scalar."""
         raise NotImplementedError(f"{type(self).__name__} must define build()")
-
-
-def require(config: LossConfig, name: str, holds: bool, allowed: str) -> None:
-    """Raises ValueError naming the loss, its field `name`, the value got and what is `allowed`, unless `holds`."""
-    # A comparison with NaN is false, so NaN is refused wherever `holds` is a comparison.
-    if not holds:
-        raise ValueError(f"{config.name}: {name} is {getattr(config, name)}; {allowed} is needed")
-
-
-# Bounds the SI-SDR loss to -50 .. +50 dB: past 50 dB there is nothing left to gain on real recordings.
-SI_SDR_LIMIT = 1e-5
-# An estimate 80 dB below the clean signal counts as silence in the SI-SDR loss.
-SILENCE_ENERGY_SHARE = 1e-8
-# The level penalty stops growing 60 dB below the clean level: a slope of 1 / level has no place at zero.
-LEVEL_FLOOR_SHARE = 1e-6
-
-
-def peak_weighted_l1(estimate: Tensor, clean: Tensor, peak_weight: float) -> Tensor:
-    """mean(|e - c| * ((1 - w) + w * |c| / max|c|)) over Tensor[batch, 1, time]; w = peak_weight in [0, 1].
-
-    Plain L1 is won by silence, as most of a heart sound is a pause; this makes the beats count for more. The
-    maximum is taken per window: a loud window must not flatten a faint one's weights, and a window's loss
-    must not depend on which others share its batch. A silent clean window keeps the even weight 1 - w.
-    """
-    magnitude = clean.abs()
-    peak = magnitude.amax(dim=-1, keepdim=True)
-    shape = magnitude / torch.where(peak > 0, peak, 1.0)
-    return ((estimate - clean).abs() * ((1.0 - peak_weight) + peak_weight * shape)).mean()
-
-
-def negative_si_sdr(estimate: Tensor, clean: Tensor) -> Tensor:
-    """Mean negative SI-SDR in dB over the windows of Tensor[batch, 1, time], from -50 (perfect) to +50 dB.
-
-    SI-SDR is 10 log10(q / (1 - q)) with q = <e, c>^2 / (|e|^2 |c|^2), the squared cosine. Here q + 1e-5 and
-    1 - q + 1e-5 stand for the two, and |e|^2 + 1e-8 |c|^2 for |e|^2. So values and gradients are finite and
-    silence (q = 0) is the worst output, not a 0 dB one. A silent clean window has no SI-SDR and adds 0.
-    """
-    clean_energy = clean.square().sum(dim=-1)
-    audible = clean_energy > AUDIBLE_ENERGY
-    safe_energy = torch.where(audible, clean_energy, 1.0)
-    estimate_energy = estimate.square().sum(dim=-1) + SILENCE_ENERGY_SHARE * safe_energy
-    # One division by each energy in turn: their product can leave the range of float32.
-    product = (estimate * clean).sum(dim=-1)
-    q = ((product / safe_energy) * (product / estimate_energy)).clamp(max=1.0)
-    loss_db = 10 * torch.log10((1 - q + SI_SDR_LIMIT) / (q + SI_SDR_LIMIT))
-    return torch.where(audible, loss_db, 0.0).mean()
-
-
-def level_penalty(estimate: Tensor, clean: Tensor) -> Tensor:
-    """mean |ln(RMS of e / RMS of c)| over the windows of Tensor[batch, 1, time]: 0 at equal level, ln 1000 at silence.
-
-    |e|^2 + 1e-6 |c|^2 stands for |e|^2 (and so for |c|^2), which keeps value and gradient finite. A silent clean
-    window has no level to hold and adds 0.
-    """
-    clean_energy = clean.square().sum(dim=-1)
-    audible = clean_energy > AUDIBLE_ENERGY
-    safe_energy = torch.where(audible, clean_energy, 1.0)
-    ratio = (estimate.square().sum(dim=-1) / safe_energy + LEVEL_FLOOR_SHARE) / (1 + LEVEL_FLOOR_SHARE)
-    return torch.where(audible, 0.5 * ratio.log().abs(), 0.0).mean()
-
-
-def _check_l1(config: "NegSiSdrConfig | AntiCollapseConfig | MrStftConfig") -> None:
-    _check_peak_weight(config)
-    require(config, "l1_weight", 0.0 < config.l1_weight < inf, "a positive number")
-
-
-def _check_peak_weight(
-    config: "PeakL1Config | NegSiSdrConfig | AntiCollapseConfig | MrStftConfig | CombinedConfig",
-) -> None:
-    holds = 0.0 <= config.peak_weight <= 1.0
-    require(config, "peak_weight", holds, "a number from 0 (plain L1) to 1 (peaks only)")
-
-
-def _check_scales(config: "CwtConfig | CombinedConfig") -> None:
-    smallest, largest = config.smallest_scale, config.largest_scale
-    require(config, "smallest_scale", 1.0 <= smallest < inf, "a scale of 1 sample or more")
-    require(config, "largest_scale", smallest <= largest <= 4096, f"a scale from smallest_scale ({smallest}) to 4096")
-    require(config, "n_scales", 1 <= config.n_scales <= 1024, "a count from 1 to 1024")
-
-
-def _check_windows(config: "MrStftConfig | CombinedConfig") -> None:
-    n = config.shortest_stft_samples
-    require(config, "shortest_stft_samples", 4 <= n <= 4096 and n % 4 == 0, "a multiple of 4 from 4 to 4096")
-    require(config, "n_resolutions", 1 <= config.n_resolutions <= 8, "a count from 1 to 8")
-
-
-def _morlet(config: "CwtConfig | CombinedConfig") -> MorletL1:
-    return MorletL1(geometric_scales(config.smallest_scale, config.largest_scale, config.n_scales))
-
-
-def _stft(config: "MrStftConfig | CombinedConfig") -> MultiResolutionStft:
-    return MultiResolutionStft(tuple(config.shortest_stft_samples << k for k in range(config.n_resolutions)))
 
 
 @dataclass(frozen=True, slots=True)
 class L1Config(LossConfig):
-    """mean |e - c|. At low SNR its minimum is close to silence."""
+    """The mean of |e - c|. At low SNR its minimum is close to silence."""
 
     name: ClassVar[str] = "l1"
 
@@ -166,9 +50,10 @@ class L1Config(LossConfig):
 
 @dataclass(frozen=True, slots=True)
 class SmoothL1Config(LossConfig):
-    """L1 without the kink at zero error (Girshick, Fast R-CNN, 2015), d = e - c.
+    """L1 without the kink at zero error (Girshick, Fast R-CNN, 2015).
 
-    Mean of d^2 / (2 beta) where |d| < beta, of |d| - beta / 2 elsewhere; beta in the signals' unit.
+    The mean of d^2 / (2 beta) for |d| < beta and of |d| - beta / 2 elsewhere, with d = e - c; beta has the signals'
+    unit.
     """
 
     name: ClassVar[str] = "smooth_l1"
@@ -183,7 +68,7 @@ class SmoothL1Config(LossConfig):
 
 @dataclass(frozen=True, slots=True)
 class MseConfig(LossConfig):
-    """mean (e - c)^2."""
+    """The mean of (e - c)^2."""
 
     name: ClassVar[str] = "mse"
 
@@ -193,7 +78,7 @@ class MseConfig(LossConfig):
 
 @dataclass(frozen=True, slots=True)
 class PeakL1Config(LossConfig):
-    """L1 that weighs the beats more than the pauses: see `peak_weighted_l1`."""
+    """L1 in which the heart sounds weigh more than the pauses; see `peak_weighted_l1`."""
 
     name: ClassVar[str] = "peak_l1"
     peak_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.25
@@ -209,8 +94,8 @@ class PeakL1Config(LossConfig):
 class NegSiSdrConfig(LossConfig):
     """Negative SI-SDR in dB plus l1_weight times the peak-weighted L1; its minimum, at e = c, is -50.
 
-    SI-SDR asks for the shape and is free of scale; the L1 term holds the amplitude and pulls an estimate out
-    of exact silence, where SI-SDR has no slope.
+    SI-SDR depends on the shape of the estimate, not on its scale. The L1 term fixes the amplitude, and it has a
+    gradient at exact silence, where SI-SDR has none.
     """
 
     name: ClassVar[str] = "si_sdr"
@@ -229,10 +114,10 @@ class NegSiSdrConfig(LossConfig):
 class AntiCollapseConfig(LossConfig):
     """Negative SI-SDR + l1_weight times peak-weighted L1 + level_weight times |ln(RMS of e / RMS of c)|; -50 at e = c.
 
-    Two outputs come cheap to an unsure model. Silence: L1 shrinks an estimate that is mostly wrong to nothing, and
-    SI-SDR, free of scale, does not object until it is gone; the level term does, with a slope that grows as the level
-    falls. A copy of the input: it is as loud as clean and noise together, and has the input's own SI-SDR, far above the
-    minimum. The level term costs ln 1000 = 6.9 level_weight at silence.
+    The loss penalises the two outputs that models collapse to. Silence: L1 shrinks an estimate that is mostly wrong,
+    and SI-SDR does not depend on the scale; the gradient of the level term grows as the level falls, and the term
+    reaches ln 1000 = 6.9 level_weight at silence. A copy of the input: it has the level of clean signal and noise
+    together, and the SI-SDR of the input, far above the minimum.
     """
 
     name: ClassVar[str] = "anti_collapse"
@@ -251,11 +136,11 @@ class AntiCollapseConfig(LossConfig):
 
 @dataclass(frozen=True, slots=True)
 class CwtConfig(LossConfig):
-    """(1 - alpha) mean |e - c| + alpha mean |W(e) - W(c)|, W the real Morlet CWT (objectives.wavelet).
+    """(1 - alpha) mean |e - c| + alpha mean |W(e) - W(c)|, with W the real Morlet CWT (objectives.wavelet).
 
-    Scales are in samples, n_scales of them in equal ratios; scale s answers to about 0.8 rate_hz / s. The default
-    2.5 .. 80 covers 10-80 Hz at 250 Hz (scales 2.5 .. 20) and at 1 kHz (10 .. 80) alike; where the rate is known,
-    narrowing it puts all the scales to use. n_scales and the ends are not searched by default.
+    The n_scales scales are in samples and in equal ratios; scale s responds to frequencies around 0.8 rate_hz / s. The
+    default of 2.5 to 80 covers 10 to 80 Hz both at 250 Hz (scales 2.5 to 20) and at 1 kHz (10 to 80). For a known rate,
+    a narrower range uses all scales. The number and range of the scales are not searched by default.
     """
 
     name: ClassVar[str] = "cwt"
@@ -277,9 +162,9 @@ class CwtConfig(LossConfig):
 class MrStftConfig(LossConfig):
     """l1_weight times peak-weighted L1 plus the multi-resolution STFT loss (objectives.spectral).
 
-    Windows are shortest_stft_samples and its doublings, n_resolutions in all: 32 .. 256 samples are 0.13 .. 1 s at
-    250 Hz and 32 .. 256 ms at 1 kHz, around the 50 to 90 ms of a heart sound. Magnitudes know no polarity; the L1
-    term gives it, and a slope at silence, so it cannot be left out.
+    The n_resolutions STFT windows have shortest_stft_samples and its doublings: 32 to 256 samples are 0.13 to 1 s at
+    250 Hz and 32 to 256 ms at 1 kHz; a heart sound takes 50 to 90 ms. Magnitudes do not depend on polarity and have no
+    gradient at silence, so the L1 term is required.
     """
 
     name: ClassVar[str] = "mr_stft"
@@ -299,11 +184,11 @@ class MrStftConfig(LossConfig):
 
 @dataclass(frozen=True, slots=True)
 class CombinedConfig(LossConfig):
-    """Weighted sum of peak-weighted L1, negative SI-SDR, Morlet CWT L1 and multi-resolution STFT; a weight of 0 leaves
-    its term out. At e = c it is -50 si_sdr_weight.
+    """The weighted sum of peak-weighted L1, negative SI-SDR, Morlet CWT L1 and multi-resolution STFT.
 
-    Neither SI-SDR nor STFT knows polarity or has a slope at silence, and SI-SDR leaves the amplitude free: keep some L1
-    or CWT beside them. Scales and windows as in `CwtConfig` and `MrStftConfig`.
+    A weight of 0 leaves its term out. At e = c the loss is -50 si_sdr_weight. SI-SDR and STFT do not depend on polarity
+    and have no gradient at silence, and SI-SDR does not depend on the amplitude: combine them with L1 or CWT. Scales
+    and STFT windows are those of `CwtConfig` and `MrStftConfig`.
     """
 
     name: ClassVar[str] = "combined"
@@ -353,3 +238,121 @@ LOSSES: dict[str, type[LossConfig]] = {
         CombinedConfig,
     )
 }
+
+
+def peak_weighted_l1(estimate: Tensor, clean: Tensor, peak_weight: float) -> Tensor:
+    """Return mean(|e - c| * ((1 - w) + w * |c| / max|c|)) over Tensor[batch, 1, time]; w = peak_weight in [0, 1].
+
+    Silence has a small plain L1, because most of a heart-sound signal is pause; here the heart sounds weigh more. The
+    maximum is taken per window: a loud window must not flatten the weights of a faint one, and the loss of a window
+    must not depend on the other windows in its batch. A silent clean window has the constant weight 1 - w.
+    """
+    magnitude = clean.abs()
+    peak = magnitude.amax(dim=-1, keepdim=True)
+    shape = magnitude / torch.where(peak > 0, peak, 1.0)
+    return ((estimate - clean).abs() * ((1.0 - peak_weight) + peak_weight * shape)).mean()
+
+
+def negative_si_sdr(estimate: Tensor, clean: Tensor) -> Tensor:
+    """Return the mean negative SI-SDR in dB over the windows of Tensor[batch, 1, time], -50 (perfect) to +50 dB.
+
+    SI-SDR is 10 log10(q / (1 - q)) with q = <e, c>^2 / (|e|^2 |c|^2), the squared cosine. Here q and 1 - q are replaced
+    by q + 1e-5 and 1 - q + 1e-5, and |e|^2 by |e|^2 + 1e-8 |c|^2. Values and gradients are then finite, and silence
+    (q = 0) is the worst output instead of one at 0 dB. A silent clean window has no SI-SDR and contributes 0.
+    """
+    clean_energy = clean.square().sum(dim=-1)
+    has_signal = clean_energy > SILENT_ENERGY
+    safe_energy = torch.where(has_signal, clean_energy, 1.0)
+    estimate_energy = estimate.square().sum(dim=-1) + SILENCE_ENERGY_SHARE * safe_energy
+    # Divided by one energy at a time, because their product can exceed the range of float32.
+    product = (estimate * clean).sum(dim=-1)
+    q = ((product / safe_energy) * (product / estimate_energy)).clamp(max=1.0)
+    loss_db = 10 * torch.log10((1 - q + SI_SDR_LIMIT) / (q + SI_SDR_LIMIT))
+    return torch.where(has_signal, loss_db, 0.0).mean()
+
+
+def level_penalty(estimate: Tensor, clean: Tensor) -> Tensor:
+    """Return the mean of |ln(RMS of e / RMS of c)| over the windows of Tensor[batch, 1, time].
+
+    It is 0 at equal level and ln 1000 at silence. |e|^2 is replaced by |e|^2 + 1e-6 |c|^2, and |c|^2 likewise, which
+    keeps value and gradient finite. A silent clean window has no level and contributes 0.
+    """
+    clean_energy = clean.square().sum(dim=-1)
+    has_signal = clean_energy > SILENT_ENERGY
+    safe_energy = torch.where(has_signal, clean_energy, 1.0)
+    ratio = (estimate.square().sum(dim=-1) / safe_energy + LEVEL_FLOOR_SHARE) / (1 + LEVEL_FLOOR_SHARE)
+    return torch.where(has_signal, 0.5 * ratio.log().abs(), 0.0).mean()
+
+
+class Loss(nn.Module):
+    """A function of (estimate, clean) as a module. Other shapes than equal ones are refused, not broadcast."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, estimate: Tensor, clean: Tensor) -> Tensor:
+        """Return the scalar loss of two Tensor[batch, 1, time]. Raises ValueError if their shapes differ."""
+        if estimate.shape != clean.shape:
+            raise ValueError(
+                f"estimate has shape {tuple(estimate.shape)} and clean {tuple(clean.shape)};"
+                " both must be the same [batch, 1, time]"
+            )
+        dtype = torch.promote_types(estimate.dtype, torch.float32)
+        return self.function(estimate.to(dtype), clean.to(dtype))
+
+
+class WeightedSum(nn.Module):
+    """The sum of weight times term. Terms of weight 0 are not computed."""
+
+    def __init__(self, *terms: tuple[float, Callable[[Tensor, Tensor], Tensor]]) -> None:
+        super().__init__()
+        self.terms = [(weight, term) for weight, term in terms if weight]
+        # Registered as submodules, so that `.to(device)` moves their buffers.
+        self.parts = nn.ModuleList(term for _, term in self.terms if isinstance(term, nn.Module))
+
+    def forward(self, estimate: Tensor, clean: Tensor) -> Tensor:
+        """Return the scalar loss of two Tensor[batch, 1, time]."""
+        return torch.stack([weight * term(estimate, clean) for weight, term in self.terms]).sum()
+
+
+def require(config: LossConfig, name: str, holds: bool, allowed: str) -> None:
+    """Raise ValueError unless `holds`, naming the loss, the field `name`, its value and what is `allowed`."""
+    # Comparisons with NaN are false, so NaN is refused if `holds` is a comparison.
+    if not holds:
+        raise ValueError(f"{config.name}: {name} is {getattr(config, name)}; {allowed} is needed")
+
+
+def _check_l1(config: "NegSiSdrConfig | AntiCollapseConfig | MrStftConfig") -> None:
+    _check_peak_weight(config)
+    require(config, "l1_weight", 0.0 < config.l1_weight < inf, "a positive number")
+
+
+def _check_peak_weight(
+    config: "PeakL1Config | NegSiSdrConfig | AntiCollapseConfig | MrStftConfig | CombinedConfig",
+) -> None:
+    holds = 0.0 <= config.peak_weight <= 1.0
+    require(config, "peak_weight", holds, "a number from 0 (plain L1) to 1 (peaks only)")
+
+
+def _check_scales(config: "CwtConfig | CombinedConfig") -> None:
+    smallest, largest = config.smallest_scale, config.largest_scale
+    require(config, "smallest_scale", 1.0 <= smallest < inf, "a scale of 1 sample or more")
+    require(config, "largest_scale", smallest <= largest <= 4096, f"a scale from smallest_scale ({smallest}) to 4096")
+    require(config, "n_scales", 1 <= config.n_scales <= 1024, "a count from 1 to 1024")
+
+
+def _check_windows(config: "MrStftConfig | CombinedConfig") -> None:
+    n = config.shortest_stft_samples
+    require(config, "shortest_stft_samples", 4 <= n <= 4096 and n % 4 == 0, "a multiple of 4 from 4 to 4096")
+    require(config, "n_resolutions", 1 <= config.n_resolutions <= 8, "a count from 1 to 8")
+
+
+def _morlet(config: "CwtConfig | CombinedConfig") -> MorletL1:
+    """Build the CWT term."""
+    return MorletL1(geometric_scales(config.smallest_scale, config.largest_scale, config.n_scales))
+
+
+def _stft(config: "MrStftConfig | CombinedConfig") -> MultiResolutionStft:
+    """Build the STFT term."""
+    return MultiResolutionStft(tuple(config.shortest_stft_samples << k for k in range(config.n_resolutions)))

@@ -1,7 +1,7 @@
-"""What a trial is scored on, sample by sample: each metric maps [..., time] to [...], in float64.
+"""Metrics that compare estimate and clean signal sample by sample, mapping [..., time] to float64[...].
 
-The leading dimensions are windows; take the mean over them outside. A metric that an all-zero output can win
-says so: never choose a model by one of those.
+The leading dimensions are windows; the caller averages over them. The docstring of each metric says whether an all-zero
+output ("silence") wins, that is, scores better than a noisy input. Never choose a model by such a metric.
 """
 
 import math
@@ -19,7 +19,7 @@ SILENCE_ENERGY_SHARE = 1e-12
 
 
 def _float64(*signals: Tensor) -> list[Tensor]:
-    """The signals in float64; one clear line where their shapes differ, since broadcasting would hide it."""
+    """Return the signals in float64. Raises ValueError if their shapes differ, which broadcasting would hide."""
     if len({tuple(signal.shape) for signal in signals}) > 1 or signals[0].ndim == 0:
         shapes = ", ".join(str(tuple(signal.shape)) for signal in signals)
         raise ValueError(f"signals have shapes {shapes}; all must have one shape [..., time]")
@@ -31,7 +31,7 @@ def _energy(signal: Tensor) -> Tensor:
 
 
 def _decibels(wanted: Tensor, unwanted: Tensor, usable: Tensor) -> Tensor:
-    """10 log10(wanted / unwanted) within floor and ceiling; the floor where not usable."""
+    """Return 10 log10(wanted / unwanted), limited to floor and ceiling; the floor where `usable` is false."""
     ratio_db = 10 * torch.log10(wanted / unwanted)
     ratio_db = ratio_db.nan_to_num(SI_SDR_FLOOR_DB, SI_SDR_CEILING_DB, SI_SDR_FLOOR_DB)
     ratio_db = ratio_db.clamp(SI_SDR_FLOOR_DB, SI_SDR_CEILING_DB)
@@ -39,12 +39,14 @@ def _decibels(wanted: Tensor, unwanted: Tensor, usable: Tensor) -> Tensor:
 
 
 def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
-    """Scale-invariant signal-to-distortion ratio in dB of [..., time]: float64[...]. Silence loses.
+    """Return the scale-invariant signal-to-distortion ratio in dB of [..., time]: float64[...]. Silence loses.
 
-    a = <e, c> / <c, c>; 10 log10(|a c|^2 / |e - a c|^2) (Le Roux et al., "SDR - half-baked or well done?",
-    ICASSP 2019), no mean removed; clipped to [-60, 100]. An estimate that is zero, not finite or 120 dB below
-    the clean signal gets the floor of -60, and so does every estimate of an all-zero clean window. Blind to
-    polarity: -c scores like c. Raises ValueError where the shapes differ.
+    10 log10(|a c|^2 / |e - a c|^2) with a = <e, c> / <c, c> (Le Roux et al., "SDR - half-baked or well done?", ICASSP
+    2019), without removing the mean, clipped to [-60, 100]. The value is -60 for an estimate that is zero, not finite
+    or 120 dB below the clean signal, and for every estimate of an all-zero clean window. It does not depend on
+    polarity: -c scores like c.
+
+    Raises ValueError if the shapes differ.
     """
     e, c = _float64(estimate, clean)
     clean_energy = _energy(c)
@@ -55,10 +57,12 @@ def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
 
 
 def snr_db(estimate: Tensor, clean: Tensor) -> Tensor:
-    """Signal-to-noise ratio in dB of [..., time]: float64[...], 10 log10(|c|^2 / |e - c|^2). Silence wins.
+    """Return the signal-to-noise ratio in dB of [..., time]: float64[...], 10 log10(|c|^2 / |e - c|^2). Silence wins.
 
-    Clipped to [-60, 100]; an estimate that is not finite or a clean window of zeros gets -60. Zeros score
-    0 dB, better than any noisy input below 0 dB. Raises ValueError where the shapes differ.
+    Clipped to [-60, 100]; -60 for an estimate that is not finite or an all-zero clean window. An all-zero estimate
+    scores 0 dB, better than any noisy input below 0 dB.
+
+    Raises ValueError if the shapes differ.
     """
     e, c = _float64(estimate, clean)
     error_energy, clean_energy = _energy(e - c), _energy(c)
@@ -66,30 +70,34 @@ def snr_db(estimate: Tensor, clean: Tensor) -> Tensor:
 
 
 def snr_improvement_db(estimate: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
-    """snr_db(estimate, clean) - snr_db(noisy, clean) of [..., time]: float64[...]. Silence wins.
+    """Return snr_db(estimate, clean) - snr_db(noisy, clean) of [..., time]: float64[...]. Silence wins.
 
-    An all-zero estimate of a window at -10 dB "improves" it by 10 dB. Raises ValueError where shapes differ.
+    An all-zero estimate improves a window at -10 dB by 10 dB.
+
+    Raises ValueError if the shapes differ.
     """
     _float64(estimate, noisy, clean)
     return snr_db(estimate, clean) - snr_db(noisy, clean)
 
 
 def prd_percent(estimate: Tensor, clean: Tensor) -> Tensor:
-    """Percent root-mean-square difference of [..., time]: float64[...]. Silence wins.
+    """Return the percent root-mean-square difference of [..., time]: float64[...]. Silence wins.
 
-    100 sqrt(|e - c|^2 / |c|^2): it divides by the reference's energy. Zeros score 100 %, a noisy input at
-    -10 dB 316 %. Infinite where the estimate is not finite or the clean window is zero. Raises
-    ValueError where the shapes differ.
+    100 sqrt(|e - c|^2 / |c|^2). An all-zero estimate scores 100 %, a noisy input at -10 dB 316 %. The value is infinite
+    if the estimate is not finite or the clean window is all-zero.
+
+    Raises ValueError if the shapes differ.
     """
     e, c = _float64(estimate, clean)
     return (100 * torch.sqrt(_energy(e - c) / _energy(c))).nan_to_num(math.inf, math.inf)
 
 
 def cosine_similarity(estimate: Tensor, clean: Tensor) -> Tensor:
-    """<e, c> / (|e| |c|) of [..., time]: float64[...] in [-1, 1], 1 for a scaled copy. Silence loses.
+    """Return <e, c> / (|e| |c|) of [..., time]: float64[...] in [-1, 1], 1 for a scaled copy. Silence loses.
 
-    0, as for chance, where either side is zero; -1 where the estimate is not finite. Raises ValueError where
-    the shapes differ.
+    The value is 0 if either signal is all-zero, as for unrelated signals, and -1 if the estimate is not finite.
+
+    Raises ValueError if the shapes differ.
     """
     e, c = _float64(estimate, clean)
     norms = torch.linalg.vector_norm(e, dim=-1) * torch.linalg.vector_norm(c, dim=-1)
@@ -98,21 +106,25 @@ def cosine_similarity(estimate: Tensor, clean: Tensor) -> Tensor:
 
 
 def mad(estimate: Tensor, clean: Tensor) -> Tensor:
-    """Mean absolute deviation of [..., time]: float64[...], mean |e - c| in the signals' unit. Silence wins.
+    """Return the mean absolute deviation of [..., time]: float64[...], mean |e - c| in the signals' unit. Silence wins.
 
-    Zeros score mean |c|, less than a noisy input below about 0 dB. Infinite where the estimate is not finite.
-    Raises ValueError where the shapes differ.
+    An all-zero estimate scores mean |c|, less than a noisy input below about 0 dB. The value is infinite if the
+    estimate is not finite.
+
+    Raises ValueError if the shapes differ.
     """
     e, c = _float64(estimate, clean)
     return (e - c).abs().mean(dim=-1).nan_to_num(math.inf, math.inf)
 
 
 def rms_ratio_db(estimate: Tensor, clean: Tensor) -> Tensor:
-    """RMS of the estimate over RMS of the clean signal in dB, of [..., time]: float64[...].
+    """Return the RMS of the estimate over that of the clean signal in dB, of [..., time]: float64[...].
 
-    0 dB is right, below is too faint, above too loud: a diagnosis and not a score, so not among METRICS.
-    Silence shows as -60; clipped to [-60, 100], and 100 where the estimate is not finite or clean is zero.
-    Raises ValueError where the shapes differ.
+    It is 0 dB for an estimate of the right level. This is a diagnosis, not a score, so it is not among METRICS. The
+    value is clipped to [-60, 100]; it is -60 for silence, and 100 if the estimate is not finite or the clean window is
+    all-zero.
+
+    Raises ValueError if the shapes differ.
     """
     e, c = _float64(estimate, clean)
     energy = _energy(e)
@@ -122,10 +134,11 @@ def rms_ratio_db(estimate: Tensor, clean: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """How to call and to read a metric.
+    """A metric, its unit and its direction.
 
-    function: (estimate, noisy, clean), each [..., time] of one shape, to float64[...].
-    silence_wins: an all-zero output beats the noisy input at -10 dB, so the metric must not choose a model.
+    function: maps (estimate, noisy, clean), each [..., time] of one shape, to float64[...].
+    direction: whether larger or smaller values are better.
+    silence_wins: whether an all-zero output beats the noisy input at -10 dB. Do not choose a model by such a metric.
     """
 
     function: Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""Continuous wavelet transform by the real Morlet wavelet, batched by FFT on the signal's device, and its L1 loss."""
+"""Continuous wavelet transform with the real Morlet wavelet, computed by FFT, and its L1 loss."""
 
 import math
 
@@ -15,9 +15,9 @@ MORLET_REACH = 8.0
 
 
 def _integral(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Integral of psi from 0 to x.
+    """Return the integral of psi from 0 to x.
 
-    sqrt(pi / 2) exp(-w^2 / 2) Re erf((x - i w) / sqrt 2): complete the square in exp(-x^2 / 2 + i w x).
+    It is sqrt(pi / 2) exp(-w^2 / 2) Re erf((x - i w) / sqrt 2), by completing the square in exp(-x^2 / 2 + i w x).
     """
     turned = erf((x - 1j * MORLET_FREQUENCY) / math.sqrt(2.0))
     scale = math.sqrt(math.pi / 2) * math.exp(-(MORLET_FREQUENCY**2) / 2)
@@ -25,10 +25,11 @@ def _integral(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def geometric_scales(smallest: float, largest: float, n_scales: int) -> tuple[float, ...]:
-    """`n_scales` scales in samples from `smallest` to `largest`, each the same factor over the one before.
+    """Return `n_scales` scales in samples from `smallest` to `largest`, in equal ratios.
 
-    Scale s answers most to 5 rate_hz / (2 pi s), 0.8 cycles in s samples. Raises ValueError unless
-    1 <= smallest <= largest and n_scales >= 1.
+    Scale s responds most to the frequency 5 rate_hz / (2 pi s), which is 0.8 cycles in s samples.
+
+    Raises ValueError unless 1 <= smallest <= largest and n_scales >= 1.
     """
     if not (1.0 <= smallest <= largest < math.inf and n_scales >= 1):
         raise ValueError(
@@ -38,9 +39,9 @@ def geometric_scales(smallest: float, largest: float, n_scales: int) -> tuple[fl
 
 
 def _taps(scale: float) -> NDArray[np.float64]:
-    """The wavelet at `scale`, sqrt(scale) times its integral over each sample's cell: float64[floor(16 scale)].
+    """Return the wavelet at `scale`: sqrt(scale) times its integral over each sample's cell, float64[floor(16 scale)].
 
-    Integrals and not point values, as PyWavelets does: at small scales a cell is not narrow.
+    Like PyWavelets, this takes integrals instead of point values, because at small scales a cell is not narrow.
     """
     n_cells = math.floor(2 * MORLET_REACH * scale + 1e-9)
     edges = np.arange(n_cells + 1) / scale - MORLET_REACH
@@ -50,11 +51,10 @@ def _taps(scale: float) -> NDArray[np.float64]:
 class MorletTransform(nn.Module):
     """CWT of Tensor[..., time] to Tensor[..., scale, time], as `pywt.cwt(signal, scales, "morl")`.
 
-    Same normalisation (1 / sqrt(scale)), alignment and zeros beyond both ends. The wavelet's integral is exact
-    here; PyWavelets reads it off a table of 2^precision points, to the next point below. On white noise at scales
-    2.5 .. 80 the two agree to 1e-3 of the largest coefficient at its precision 20, and to 1e-2 at 16; at its
-    default of 12 the coarse table puts PyWavelets off by 10 to 16 %. The wavelets are a buffer, so they follow
-    `.to(device)`.
+    Normalisation (1 / sqrt(scale)), alignment and the zeros beyond both ends are those of PyWavelets. The integral of
+    the wavelet is exact here, whereas PyWavelets looks it up in a table of 2^precision points. On white noise at scales
+    2.5 to 80 the two agree within 1e-3 of the largest coefficient for precision 20 and within 1e-2 for 16; for the
+    default of 12, the error of PyWavelets is 10 to 16 %.
     """
 
     taps: Tensor
@@ -65,13 +65,13 @@ class MorletTransform(nn.Module):
         self.centre = max(len(row) // 2 for row in rows)
         taps = np.zeros((len(rows), 2 * self.centre + 1))
         for target, row in zip(taps, rows, strict=True):
-            # Turned round for the convolution; the middle of each row comes to stand at `centre`.
-            begin = self.centre - (len(row) - 1) // 2
-            target[begin : begin + len(row)] = row[::-1]
+            # Reversed for the convolution, with the middle of each row at `centre`.
+            start = self.centre - (len(row) - 1) // 2
+            target[start : start + len(row)] = row[::-1]
         self.register_buffer("taps", torch.from_numpy(taps.astype(np.float32)), persistent=False)
 
     def forward(self, signal: Tensor) -> Tensor:
-        """The real coefficients, with a gradient to the signal."""
+        """Return the real coefficients."""
         n_samples = signal.shape[-1]
         n_fft = next_fast_len(n_samples + self.taps.shape[-1] - 1, real=True)
         response = torch.fft.rfft(self.taps.to(signal.dtype), n_fft)
@@ -81,9 +81,9 @@ class MorletTransform(nn.Module):
 
 
 class MorletL1(nn.Module):
-    """mean |W(e) - W(c)| over batch, scale and time; W is the real Morlet CWT.
+    """The mean of |W(e) - W(c)| over batch, scale and time, with W the real Morlet CWT.
 
-    W is linear, so one transform of e - c does, at half the cost of two.
+    W is linear, so only e - c is transformed.
     """
 
     def __init__(self, scales: tuple[float, ...]) -> None:
@@ -91,6 +91,6 @@ class MorletL1(nn.Module):
         self.transform = MorletTransform(scales)
 
     def forward(self, estimate: Tensor, clean: Tensor) -> Tensor:
-        """Scalar of two Tensor[batch, 1, time]."""
+        """Return the scalar loss of two Tensor[batch, 1, time]."""
         coefficients: Tensor = self.transform(estimate - clean)
         return coefficients.abs().mean()

@@ -221,7 +221,7 @@ def _trackers(url: str) -> list[Check]:
     switches = read_switches()
     missing: list[str] = []
     tracking = tracking_of(switches, url, missing=missing.append)
-    checks = [_broken("trackers", ValueError(line.removesuffix("; going on without it"))) for line in missing]
+    checks = [_broken("trackers", ValueError(line.removesuffix("; continuing without it"))) for line in missing]
     if not missing:
         checks.append(Check("trackers", "ok", f"in use: {', '.join(tracking.names) or 'none'}"))
     where = f"to {len(switches.message_urls)} address(es)" if switches.message_urls else "to no address"

@@ -1,4 +1,7 @@
-"""A whole recording of any length and rate through a trained model: windows by overlap-add, in chunks."""
+"""Apply a trained model to a whole recording of any length and rate.
+
+The recording is cut into overlapping windows, estimated in batches, and joined by overlap-add.
+"""
 
 import math
 from collections.abc import Callable
@@ -33,15 +36,19 @@ def apply(
     window_s: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """The estimate of a recording: float32[time] at the recording's own rate and length, in its own amplitude.
+    """Return the estimate of a recording: float32[time] at the recording's own rate, length and amplitude.
 
-    The signal is conditioned as in training, cut into windows that overlap by a quarter, estimated `batch_size`
-    windows at a time and cross-faded; outside the cross-fades the output is exactly the window's estimate. window_s:
-    seconds of a window, those of training where None; a model whose attention knows distances only (conformer) gains
-    from more. progress: told after every batch how many windows are done, and of how many.
+    The signal is conditioned as in training, cut into windows that overlap by a quarter, and cross-faded. Outside the
+    cross-fades the output is exactly the estimate of one window.
 
-    Raises ConfigError for windows shorter than those of training or of no length, DataError for a recording too short
-    to be resampled or band-passed (about 0.1 s).
+    model: moved to `device` by the caller.
+    batch_size: windows estimated at a time.
+    window_s: length of a window in seconds; None takes that of training. A model whose attention depends on distances
+        only (conformer) gains from longer windows.
+    progress: called after each batch with the number of windows done and the number of all.
+
+    Raises ConfigError for windows shorter than those of training or of no finite length, DataError for a recording
+    too short to be resampled or band-passed (about 0.1 s).
     """
     window = data.window_samples
     if window_s is not None:
@@ -53,15 +60,15 @@ def apply(
     estimate = overlap_add(model, signals, window, device, batch_size, progress)
     n_samples = recording.signals.shape[1]
     back = resample(estimate[None], data.rate_hz, recording.rate_hz)[0]
-    # There and back rounds the length; up to half a sample of the lower rate is then missing at the end.
+    # Resampling twice rounds the length twice; up to half a sample of the lower rate may be missing at the end.
     back = np.pad(back, (0, max(0, n_samples - len(back))), mode="edge")
     return np.ascontiguousarray(back[:n_samples])
 
 
 def samples_of(window_s: float, data: DataConfig, least: int, needed: str) -> int:
-    """Samples of a window of `window_s` seconds at the data's rate.
+    """Return the number of samples in a window of `window_s` seconds at the rate of `data`.
 
-    Raises ConfigError, which ends in `needed`, for fewer than `least` and for what is no length.
+    Raises ConfigError for fewer samples than `least` and for a length that is not finite. `needed` ends the message.
     """
     exact = window_s * data.rate_hz
     if not math.isfinite(exact) or round(exact) < least:
@@ -77,10 +84,13 @@ def overlap_add(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Estimate float32[time] of signals float32[channel, time], at the rate the model was trained at."""
+    """Return the estimate float32[time] of signals float32[channel, time] at the model's rate.
+
+    window: samples of a window. progress: see `apply`.
+    """
     n_samples = signals.shape[1]
-    # A recording shorter than a window is a window of its own: a mirror image of it would have beats backwards and
-    # references that come after what they cause.
+    # A recording shorter than a window is estimated as one shorter window. Padding it by reflection would reverse the
+    # heart sounds, and references would come after the noise that they cause.
     window = min(window, n_samples)
     starts, fade = window_starts(n_samples, window)
     output = np.zeros(n_samples, dtype=np.float32)
@@ -95,7 +105,10 @@ def overlap_add(
 
 
 def window_starts(n_samples: int, window: int) -> tuple[list[int], int]:
-    """Where windows begin so that they cover n_samples, overlapping by a quarter at least; samples of a cross-fade."""
+    """Return the starts of windows that cover n_samples and overlap by a quarter or more, and the cross-fade's length.
+
+    Both are in samples.
+    """
     if n_samples <= window:
         return [0], 0
     overlap = int(window * OVERLAP)
@@ -105,10 +118,10 @@ def window_starts(n_samples: int, window: int) -> tuple[list[int], int]:
 
 
 def window_weights(i: int, starts: list[int], window: int, fade: int) -> NDArray[np.float32]:
-    """Weights float32[window] of window `i`: 1, but a cross-fade of `fade` samples towards each neighbour.
+    """Return the weights float32[window] of window `i`: 1, with a cross-fade of `fade` samples to each neighbour.
 
-    A cross-fade lies in the middle of what two windows share, as far from both their ends as can be. The weights of
-    all windows sum to 1 at every sample.
+    A cross-fade lies in the middle of the samples that two windows share, as far from both ends as possible. The
+    weights of all windows sum to 1 at every sample.
     """
     weights = np.ones(window, dtype=np.float32)
     if i > 0:
@@ -123,18 +136,19 @@ def window_weights(i: int, starts: list[int], window: int, fade: int) -> NDArray
 
 
 def _seam(left: int, right: int, window: int, fade: int) -> int:
-    """Where the cross-fade begins, counted from the right window's start."""
+    """Return where the cross-fade begins, in samples from the right window's start."""
     return (left + window - right - fade) // 2
 
 
 def _rise(n: int) -> NDArray[np.float32]:
+    """Return a line float32[n] from 0 to 1."""
     return ((np.arange(n) + 0.5) / n).astype(np.float32)
 
 
 def check_output(path: Path, recording: Recording) -> None:
-    """Refuse, before hours of work, a file that the estimate of `recording` cannot be written to.
+    """Check that the estimate of `recording` can be written to `path`, before hours of work.
 
-    Raises ConfigError for an unknown ending, the recording itself, or a rate that a .wav cannot hold.
+    Raises ConfigError for an unknown suffix, the recording's own file, or a rate that a .wav cannot hold.
     """
     if path.suffix not in FORMATS:
         raise ConfigError(
@@ -149,8 +163,9 @@ def check_output(path: Path, recording: Recording) -> None:
 
 
 def write_estimate(estimate: NDArray[np.float32], recording: Recording, path: Path) -> None:
-    """Write the estimate float32[time] as .wav (float), .mat or .npz that data.readers.read reads. Errors:
-    check_output.
+    """Write the estimate float32[time] as .wav (float samples), .mat or .npz; data.readers.read can read all of them.
+
+    Raises ConfigError as check_output does.
     """
     check_output(path, recording)
     with atomic(path) as temporary:

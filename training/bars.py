@@ -1,4 +1,4 @@
-"""Progress bars, which vanish where the output is not a terminal, and what a quiet command still says."""
+"""Progress bars, shown on a terminal only, and warnings, which a quiet command prints too."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,9 +11,11 @@ Advance = Callable[[int, str], None]
 
 @contextmanager
 def bar(console: Console, description: str, total: int | None) -> Iterator[Advance]:
-    """A bar that is gone after the block; what it yields takes how much is done and what is being done.
+    """Show a progress bar during the block. The yielded function takes the amount done and a description.
 
-    total: None where it is not known. Nothing is written where `console` is no terminal, or is quiet.
+    total: the amount of all work; None if it is not known.
+
+    Nothing is written if `console` is quiet or is not a terminal.
     """
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
     shown = console.is_terminal and not console.quiet
@@ -27,6 +29,6 @@ def bar(console: Console, description: str, total: int | None) -> Iterator[Advan
 
 
 def warn(console: Console, line: str) -> None:
-    """Say a warning: on the console, or, where that is quiet, on standard error."""
+    """Print a warning on the console, or on standard error if the console is quiet."""
     to = Console(stderr=True) if console.quiet else console
     to.print(f"warning: {line}", soft_wrap=True, highlight=False, markup=False)

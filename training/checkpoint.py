@@ -1,4 +1,4 @@
-"""Checkpoints and weights on disk: atomic, checksummed, loadable without running foreign code."""
+"""Write and read checkpoints and weights: atomically, with checksums, and without running code from the files."""
 
 import hashlib
 import io
@@ -20,9 +20,9 @@ MAGIC = b"drivebeat-checkpoint-1 "
 
 
 def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
-    """Write `state` (tensors, numbers, texts, dicts and lists of them) with its SHA-256 before it.
+    """Write `state` (tensors, numbers, strings, dicts and lists of them), preceded by its SHA-256.
 
-    Raises OSError where it cannot be written; a checkpoint that was there stays.
+    Raises OSError if it cannot be written; an earlier checkpoint at `path` is then left unchanged.
     """
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
@@ -32,7 +32,10 @@ def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """What save_checkpoint wrote. Raises CheckpointError where the file is missing, foreign or damaged."""
+    """Read the state that save_checkpoint wrote, with tensors on `device`.
+
+    Raises CheckpointError if the file is missing, damaged or not a checkpoint of this version.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -47,22 +50,23 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """The module's parameters and buffers as safetensors, or as a plain state_dict where `path` ends in .pth."""
-    # Cloned, as safetensors refuses tensors that share memory, which tied weights do.
+    """Write the module's parameters and buffers as safetensors, or as a plain state_dict if `path` ends in .pth."""
+    # Cloned because safetensors refuses tensors that share memory, as tied weights do.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}
     with atomic(path) as temporary:
         if path.suffix == ".pth":
             torch.save(tensors, temporary)
         else:
-            # Not save_file, which hides the file from everybody else on the machine.
+            # save_file would create a file that only its owner can read.
             temporary.write_bytes(save(tensors))
 
 
 def load_weights(module: nn.Module, path: Path, sha256: str = "") -> None:
     """Load safetensors, or a .pth that holds a plain state_dict, into `module`.
 
-    Raises CheckpointError naming the first tensor that does not fit the config the module was built from, or where
-    the file's SHA-256 is not `sha256`, if that is given.
+    sha256: of the file, in hexadecimal; "" accepts any file.
+
+    Raises CheckpointError for another SHA-256, and for tensors that do not fit the module; the first is named.
     """
     tensors = _read_weights(path, sha256)
     _check_fit(module.state_dict(), tensors, path)
@@ -70,9 +74,11 @@ def load_weights(module: nn.Module, path: Path, sha256: str = "") -> None:
 
 
 def load_fitting_weights(module: nn.Module, path: Path, sha256: str = "") -> tuple[int, int]:
-    """Load the tensors that fit by name and shape, leave the others: how many were loaded, how many `module` has.
+    """Load the tensors whose name and shape fit `module`, and leave its other tensors unchanged.
 
-    Raises CheckpointError as load_weights does, but for tensors that do not fit only where none does.
+    Return the number of tensors loaded and the number that `module` has.
+
+    Raises CheckpointError as load_weights does, but for tensors that do not fit only if none of them fits.
     """
     wanted = module.state_dict()
     fitting = {
@@ -87,16 +93,17 @@ def load_fitting_weights(module: nn.Module, path: Path, sha256: str = "") -> tup
 
 
 def weights_file(path: Path) -> Path:
-    """`path`, or the weights in it where it is a run's folder."""
+    """Return `path`, or the weights file in it if it is the folder of a run."""
     return path / WEIGHTS if path.is_dir() else path
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a weights file, in hexadecimal. Raises CheckpointError where it cannot be read."""
+    """Return the SHA-256 of a weights file in hexadecimal. Raises CheckpointError if it cannot be read."""
     return hashlib.sha256(_bytes_of(path)).hexdigest()
 
 
 def _bytes_of(path: Path) -> bytes:
+    """Read the bytes of a weights file. Raises CheckpointError."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -106,6 +113,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _read_weights(path: Path, sha256: str) -> Mapping[str, Tensor]:
+    """Read the tensors of a weights file by name. Raises CheckpointError for another SHA-256 or content."""
     content = _bytes_of(path)
     got = hashlib.sha256(content).hexdigest()
     if sha256 and got != sha256:
@@ -120,7 +128,7 @@ def _read_weights(path: Path, sha256: str) -> Mapping[str, Tensor]:
             tensors = load(content)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path}: weights cannot be read ({str(error).splitlines()[0]})") from error
-    except Exception as error:  # torch.load raises pickle's own zoo for a file that is not its own
+    except Exception as error:  # torch.load raises many kinds of error for a file that it did not write
         raise CheckpointError(f"{path}: not a weights file ({type(error).__name__})") from error
     if not isinstance(tensors, Mapping):
         raise CheckpointError(f"{path}: holds a {type(tensors).__name__}, not a table of tensors")
@@ -128,6 +136,7 @@ def _read_weights(path: Path, sha256: str) -> Mapping[str, Tensor]:
 
 
 def _check_fit(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError, naming the first tensor, unless `got` has the names and shapes of `wanted`."""
     for name, tensor in wanted.items():
         if name not in got:
             raise CheckpointError(f"{path}: does not fit the config: {name} is missing; is it another model's?")

@@ -1,4 +1,8 @@
-"""RunConfig: a whole run as one frozen value, and its way into a document and back."""
+"""The config of a run as one frozen value, and its document: a .yaml, .json or .toml file.
+
+RunConfig holds a section for each part of a run; the classes of the sections `init` and `fit` are here, the others
+stand with the code that they configure. `read_run` and `write_run` convert between a RunConfig and a file.
+"""
 
 import re
 from collections.abc import Mapping
@@ -19,13 +23,18 @@ from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 from training.schedule import OptimiserConfig, ScheduleConfig
 
+SCHEMA_VERSION = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """An earlier run of the chain, as far as its folder told.
+    """An earlier run in a chain of runs; fields that its folder does not record are empty.
 
-    config_sha256: of its run's document (training.lineage.config_sha256). data_fingerprint: of its recordings.
-    best_score: of the weights taken, by its `score`. weights_sha256: of the file they were read from.
+    weights_sha256: SHA-256 of the weights file that the next run started from.
+    config_sha256: of the run's document (training.lineage.config_sha256).
+    data_fingerprint: of its recordings.
+    score: name of the score that its weights were chosen by.
+    best_score: its value for these weights.
     """
 
     weights_sha256: str
@@ -37,11 +46,14 @@ class Ancestor:
 
 @dataclass(frozen=True, slots=True)
 class InitConfig:
-    """The weights a run starts from; by default those its seed draws.
+    """The weights that a run starts from; by default they are drawn at random from its seed.
 
-    weights: a weights file (.safetensors, .pth) or a run's folder. sha256: of that file; another file of the name
-    is then refused. partial: take the tensors that fit and leave the rest at random, instead of refusing. lineage:
-    the runs that led here, oldest first; the last one is the weights' own.
+    weights: a weights file (.safetensors, .pth) or the folder of a run.
+    sha256: of that file; any other file is refused. "" accepts any file.
+    partial: load the tensors that fit and leave the others at random, instead of refusing the file.
+    lineage: the earlier runs of the chain, oldest first; the last one made the weights.
+
+    Raises ValueError if the other fields are given without `weights`.
     """
 
     weights: str = ""
@@ -54,20 +66,23 @@ class InitConfig:
             raise ValueError("sha256, partial and lineage go with weights; name a weights file or a run's folder")
 
 
-SCHEMA_VERSION = 1
-
-
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """How long and where a run trains.
+    """How long, on which device and in which precision a run trains.
 
-    steps_per_epoch: None takes one pass over the clean windows. score: what best weights are chosen by, a name of
-    training.evaluation.scores.SCORES that silence cannot win, mean over the validation SNRs. threads: CPU threads, None
-    takes torch's own choice; results are equal to the bit only for equal threads. precision: "fp32"; "bf16" and "fp16"
-    run the forward pass under autocast, fp16 with a scaled loss and on CUDA only; "tf32" lets CUDA round what enters
-    products and convolutions to 10 bits of mantissa. ema_decay: weights are judged and kept as their moving average
-    (training.ema); 0 takes them as they are. patience: epochs without a better score, after the ramps' end, after
-    which the run ends; None goes through all epochs.
+    steps_per_epoch: None takes one pass over the clean windows.
+    seed: of the initial weights and of all random draws in training.
+    score: the best weights are chosen by this score, averaged over the validation SNRs. A name in
+        training.evaluation.scores.SCORES that an all-zero output cannot win.
+    device: "auto", "cpu", "cuda" or "cuda:N".
+    precision: "fp32"; "bf16" and "fp16" run the forward pass under autocast, fp16 with a scaled loss and on CUDA only;
+        "tf32" lets CUDA round the inputs of products and convolutions to 10 bits of mantissa.
+    threads: CPU threads; None takes torch's default. Results are bit-equal only for equal numbers of threads.
+    ema_decay: evaluate and save the moving average of the weights (training.ema); 0 uses the weights themselves.
+    patience: end the run after this many epochs without a better score, counted from the end of the ramps; None
+        trains for all epochs.
+
+    Raises ValueError for a value out of range, an unknown score and a score that an all-zero output wins.
     """
 
     epochs: int = 40
@@ -101,7 +116,7 @@ class FitConfig:
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """Everything that decides a run's result."""
+    """Everything that determines the result of a run."""
 
     data: DataConfig
     model: DenoiserConfig
@@ -113,10 +128,11 @@ class RunConfig:
     front: FrontConfig = field(default_factory=FrontConfig)
 
     def build_model(self, n_channels: int) -> nn.Module:
-        """The denoiser with what is solved before it, weights drawn from torch's global generator."""
+        """Build the denoiser and the front end before it. Weights are drawn from torch's global generator."""
         return self.front.build(self.model, n_channels)
 
 
+# The sections with a fixed class; `model` and `loss` name theirs.
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "optimiser": OptimiserConfig,
@@ -127,10 +143,29 @@ SECTIONS: dict[str, type] = {
 }
 
 
-def to_document(run: RunConfig) -> dict[str, Any]:
-    """`run` as plain values; from_document gives an equal RunConfig.
+def read_run(path: Path) -> RunConfig:
+    """Read a RunConfig from a .yaml, .json or .toml file. Raises ConfigError."""
+    return read_run_with_provenance(path)[0]
 
-    Without a section `init` where the weights are drawn at random, as in every document of before there was one.
+
+def read_run_with_provenance(path: Path) -> tuple[RunConfig, Mapping[str, Any]]:
+    """Read a RunConfig and its provenance from a file. Raises ConfigError."""
+    return _split_document(read_document(path), str(path))
+
+
+def write_run(run: RunConfig, path: Path, provenance: Mapping[str, Any] | None = None) -> None:
+    """Write `run`, with a section `provenance` if it is given, to a .yaml or .json file, atomically."""
+    document = to_document(run)
+    if provenance is not None:
+        document["provenance"] = dict(provenance)
+    write_document(document, path)
+
+
+def to_document(run: RunConfig) -> dict[str, Any]:
+    """Return `run` as plain values, from which from_document makes an equal RunConfig.
+
+    The sections `init` and `front` are left out if they have their defaults, so that documents of versions without
+    these sections stay equal.
     """
     document = {"schema_version": SCHEMA_VERSION, **encode(run)}
     for section, default in (("init", InitConfig()), ("front", FrontConfig())):
@@ -142,7 +177,10 @@ def to_document(run: RunConfig) -> dict[str, Any]:
 
 
 def from_document(values: object, where: str) -> RunConfig:
-    """The RunConfig of a document. A key `provenance` is let through: it tells, it does not decide.
+    """Return the RunConfig of a document. A section `provenance` is allowed and ignored: it does not affect the result.
+
+    values: the document as plain values.
+    where: its name in error messages.
 
     Raises ConfigError naming `where`, the section and the key.
     """
@@ -150,6 +188,7 @@ def from_document(values: object, where: str) -> RunConfig:
 
 
 def _split_document(values: object, where: str) -> tuple[RunConfig, Mapping[str, Any]]:
+    """Return the RunConfig of a document and its provenance. Raises ConfigError."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: a run is a table of sections, got {type(values).__name__}")
     version = values.get("schema_version")
@@ -168,30 +207,12 @@ def _split_document(values: object, where: str) -> tuple[RunConfig, Mapping[str,
     provenance = values.get("provenance", {})
     if not isinstance(provenance, Mapping):
         raise ConfigError(f"{where}: provenance: a table of keys is needed, got {type(provenance).__name__}")
-    plain: dict[str, Any] = {
+    sections: dict[str, Any] = {
         key: decode(cls, values[key], f"{where}: {key}") for key, cls in SECTIONS.items() if key in values
     }
     run = RunConfig(
         model=decode_named(DENOISERS, values["model"], f"{where}: model", "model"),
         loss=decode_named(LOSSES, values["loss"], f"{where}: loss", "loss"),
-        **plain,
+        **sections,
     )
     return run, provenance
-
-
-def read_run(path: Path) -> RunConfig:
-    """The RunConfig in a .yaml, .json or .toml file. Raises ConfigError."""
-    return read_run_with_provenance(path)[0]
-
-
-def read_run_with_provenance(path: Path) -> tuple[RunConfig, Mapping[str, Any]]:
-    """The run in a document and where it says it comes from. Raises ConfigError."""
-    return _split_document(read_document(path), str(path))
-
-
-def write_run(run: RunConfig, path: Path, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write `run` atomically as .yaml or .json, with `provenance` beside it."""
-    document = to_document(run)
-    if provenance is not None:
-        document["provenance"] = dict(provenance)
-    write_document(document, path)

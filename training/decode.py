@@ -1,6 +1,9 @@
-"""Plain values (from YAML, TOML or JSON) to frozen dataclasses, strictly: the one door every document passes."""
+"""Decode plain values into frozen dataclasses, encode them again, and read and write documents.
 
-import functools
+Every document (YAML, TOML, JSON) becomes a config through `decode`. It accepts no unknown keys, wrong types or NaN, and
+its errors name the document, the section and the key.
+"""
+
 import json
 import math
 import re
@@ -24,13 +27,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 D = TypeVar("D", bound="DataclassInstance")
-UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")  # pydantic's words for it
+UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")  # pydantic's error types for an unknown key
 
 
 def decode(cls: type[T], values: object, where: str) -> T:
-    """`values` as a `cls`; unknown keys, wrong types, NaN and impossible values are refused by name.
+    """Return `values` as an instance of the dataclass `cls`.
 
-    where: the document or the section, first thing in every message. Raises ConfigError.
+    where: the document or section; every error message begins with it.
+
+    Raises ConfigError for unknown keys, wrong types, NaN, infinities and values that `cls` refuses.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: a table of keys is needed, got {_show(values)}")
@@ -46,22 +51,11 @@ def decode(cls: type[T], values: object, where: str) -> T:
     return validated
 
 
-@functools.cache
-def _adapter(cls: Any) -> TypeAdapter[Any]:
-    """Kept, as building one takes longer than everything else that is done with a point of a search."""
-    return TypeAdapter(cls)
-
-
-def changed(config: D, where: str, **fields: Any) -> D:
-    """`config` with some fields replaced. Raises ConfigError for values that cannot be."""
-    try:
-        return replace(config, **fields)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
 def decode_named(table: Mapping[str, type[T]], values: object, where: str, what: str) -> T:
-    """A section whose key `name` picks the class from `table`, the rest being its fields."""
+    """Decode a section whose key `name` selects the class from `table`; the other keys are the fields of that class.
+
+    what: the kind of class ("model", "loss"), for error messages. Raises ConfigError.
+    """
     if not isinstance(values, Mapping) or "name" not in values:
         raise ConfigError(f"{where}: a table with a key 'name' is needed, one of {', '.join(sorted(table))}")
     rest = {key: value for key, value in values.items() if key != "name"}
@@ -70,19 +64,30 @@ def decode_named(table: Mapping[str, type[T]], values: object, where: str, what:
 
 
 def pick(table: Mapping[str, T], name: object, where: str, what: str) -> T:
-    """table[name], or a ConfigError that says what there is."""
+    """Return table[name]. Raises ConfigError that lists the known names for any other name.
+
+    what: the kind of entry, for the error message.
+    """
     if isinstance(name, str) and name in table:
         return table[name]
     raise ConfigError(f"{where}: unknown {what} {name!r}{near(str(name), table)}; known: {', '.join(sorted(table))}")
 
 
+def changed(config: D, where: str, **fields: Any) -> D:
+    """Return `config` with fields replaced. Raises ConfigError, beginning with `where`, for values that it refuses."""
+    try:
+        return replace(config, **fields)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
 def encode(value: object) -> Any:
-    """A config as plain dicts, lists and scalars; the inverse of decode."""
+    """Return a config as plain dicts, lists and scalars; the inverse of `decode`."""
     return json.loads(json.dumps(asdict(value)))  # type: ignore[call-overload]  # tuples become lists
 
 
 def refuse_nan(values: object, where: str) -> None:
-    """Raise ConfigError for a NaN or an infinity anywhere inside."""
+    """Raise ConfigError for a NaN or an infinity anywhere in `values`."""
     if isinstance(values, float) and not math.isfinite(values):
         raise ConfigError(f"{where}: {values} is not a number a config may hold")
     if isinstance(values, Mapping):
@@ -93,8 +98,50 @@ def refuse_nan(values: object, where: str) -> None:
             refuse_nan(value, f"{where}[{i}]")
 
 
+def read_document(path: Path) -> Any:
+    """Read the plain values in a .yaml, .yml, .toml or .json file. Raises ConfigError naming the file and the line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; check the path") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    try:
+        match path.suffix.lower():
+            case ".toml":
+                return tomllib.loads(text)
+            case ".yaml" | ".yml":
+                return yaml.load(text, Loader=_Loader)  # derived from SafeLoader
+            case ".json":
+                return json.loads(text, object_pairs_hook=_each_once)
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    raise ConfigError(f"{path}: unknown kind of document {path.suffix!r}; .toml, .yaml or .json is needed")
+
+
+def write_document(values: Any, path: Path) -> None:
+    """Write plain values to a .yaml or .json file, atomically and with keys in their order.
+
+    Raises ConfigError for any other suffix.
+    """
+    if path.suffix in (".yaml", ".yml"):
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    elif path.suffix == ".json":
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    else:
+        raise ConfigError(f"{path}: a config is written as .yaml or .json")
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    """Return the pydantic adapter of a class. Cached: building it takes longer than decoding a sampled point."""
+    return TypeAdapter(cls)
+
+
 def _explain(cls: type, error: ValidationError) -> str:
-    # A misspelt key that is needed counts as missing too; the key as it stands tells more.
+    """Return a one-line message for the first error that pydantic found in the fields of `cls`."""
+    # A misspelt required key is reported as unknown and as missing; the unknown key is the more helpful message.
     found = error.errors(include_url=False)
     first = next((e for e in found if e["type"] in UNKNOWN_KEY), found[0])
     path = [part for part in first["loc"] if not (isinstance(part, str) and ("[" in part or part.endswith(")")))]
@@ -108,36 +155,39 @@ def _explain(cls: type, error: ValidationError) -> str:
     if kind == "value_error":
         return f"{name + ': ' if name else ''}{first['ctx']['error']}"
     rule = first["msg"].replace("Input should be", "should be")
-    meant = (
+    suggestion = (
         near(got, re.findall(r"'([^']*)'", first["msg"])) if kind == "literal_error" and isinstance(got, str) else ""
     )
-    return f"{name!r}: {rule}, got {_show(got)}{meant}"
+    return f"{name!r}: {rule}, got {_show(got)}{suggestion}"
 
 
 def _field_names(cls: type, path: list[Any]) -> list[str]:
-    """Field names of the dataclass that `path` leads to, or of the last one on the way."""
-    here: Any = cls
+    """Return the field names of the dataclass at `path`, or of the last dataclass on the way to it."""
+    found: Any = cls
     for part in path:
         if isinstance(part, int):
             continue
-        hint = typing.get_type_hints(here).get(part)  # None: a key of a table, whose values are `here` already
-        here = next((c for c in _leaves(hint) if is_dataclass(c)), here)
-    return [f.name for f in fields(here) if f.init]
+        # No hint for a key of a mapping, whose values have the class found before.
+        hint = typing.get_type_hints(found).get(part)
+        found = next((c for c in _leaves(hint) if is_dataclass(c)), found)
+    return [f.name for f in fields(found) if f.init]
 
 
 def _leaves(hint: Any) -> list[Any]:
+    """Return the types inside the containers and unions of a type hint."""
     if typing.get_origin(hint) in (tuple, list, typing.Union, types.UnionType, Mapping):
         return [leaf for argument in typing.get_args(hint) for leaf in _leaves(argument)]
     return [hint]
 
 
 def _show(value: object) -> str:
+    """Return the repr of a value, shortened to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1's safe loader, but 1e-4 is a number, as in YAML 1.2, not a text, and a key may stand once."""
+    """The safe loader of YAML 1.1, changed so that 1e-4 is a number, as in YAML 1.2, and repeated keys are an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -155,42 +205,10 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_document(path: Path) -> Any:
-    """What a .yaml, .yml, .toml or .json file holds. Raises ConfigError, naming the file and the line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; check the path") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
-    try:
-        match path.suffix.lower():
-            case ".toml":
-                return tomllib.loads(text)
-            case ".yaml" | ".yml":
-                return yaml.load(text, Loader=_Loader)  # a SafeLoader
-            case ".json":
-                return json.loads(text, object_pairs_hook=_each_once)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
-    raise ConfigError(f"{path}: unknown kind of document {path.suffix!r}; .toml, .yaml or .json is needed")
-
-
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dict. Raises ValueError for a repeated key."""
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} stands twice")
     return values
-
-
-def write_document(values: Any, path: Path) -> None:
-    """Write .yaml or .json atomically, keys in the order given. Raises ConfigError for another ending."""
-    if path.suffix in (".yaml", ".yml"):
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    elif path.suffix == ".json":
-        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    else:
-        raise ConfigError(f"{path}: a config is written as .yaml or .json")
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

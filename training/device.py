@@ -1,4 +1,7 @@
-"""Where and how arithmetic runs: device, threads, determinism, precision; each undone on leaving."""
+"""Device, threads, determinism and precision of torch's arithmetic.
+
+`arithmetic` sets torch's global switches for a block and restores them after it.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +13,10 @@ from training.errors import ConfigError, OutOfMemory
 
 
 def resolve_device(name: str) -> torch.device:
-    """ "auto" is the first CUDA device where there is one, else the CPU. Raises ConfigError for one that is absent."""
+    """Return the torch device of a name: "auto", "cpu", "cuda" or "cuda:N".
+
+    "auto" is the first CUDA device if there is one, else the CPU. Raises ConfigError for a device that is not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda"):
@@ -23,7 +29,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def check_precision(device: torch.device, precision: str) -> None:
-    """Raise ConfigError where `device` cannot train in `precision`."""
+    """Raise ConfigError if `device` cannot train in `precision`."""
     if device.type != "cuda" and precision in ("fp16", "tf32"):
         raise ConfigError(
             f"precision is {precision!r}, which needs a CUDA device, but the run is on the {device.type}; "
@@ -32,24 +38,26 @@ def check_precision(device: torch.device, precision: str) -> None:
 
 
 def precision_on(device: torch.device, precision: str) -> str:
-    """The precision to estimate in: `precision` where `device` has it, else fp32, which is nearer the truth."""
+    """Return the precision to estimate in: `precision` if `device` has it, else fp32, which is more exact."""
     return precision if device.type == "cuda" or precision not in ("fp16", "tf32") else "fp32"
 
 
 @contextlib.contextmanager
 def arithmetic(seed: int, device: torch.device, threads: int | None, precision: str = "fp32") -> Iterator[None]:
-    """Seeded global generators, deterministic kernels on the CPU and a thread count, for the time of the block.
+    """Seed torch's global generators and set kernels, threads and TF32 for the block; restore all of it afterwards.
 
-    Memory is handed out as it is: torch would fill all of it with NaN first, to show reads of what was never written,
-    which costs up to a tenth of a step and changes no result.
+    On the CPU, kernels are deterministic. New memory is not filled with NaN, as torch's deterministic mode would do:
+    that costs up to a tenth of a step and changes no result. On CUDA, products and convolutions use TF32 for precision
+    "tf32" only; by default torch allows it in convolutions.
 
-    On CUDA, products and convolutions use TF32 for precision "tf32" only; torch would let convolutions have it always.
-    Not to be held across a `yield` to a caller, who would work under it.
+    threads: CPU threads; None leaves their number as it is.
+
+    Do not hold this context across a `yield` to a caller: the caller's code would run under it.
     """
     threads_before = torch.get_num_threads()
     deterministic_before = torch.are_deterministic_algorithms_enabled()
     warn_only_before = torch.is_deterministic_algorithms_warn_only_enabled()
-    memory: Any = torch.utils.deterministic  # its property is made behind the type checker's back
+    memory: Any = torch.utils.deterministic  # Any: type checkers do not see its property
     fill_before = memory.fill_uninitialized_memory
     tf32_before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     devices = [device] if device.type == "cuda" else []
@@ -79,7 +87,7 @@ def _allow_tf32(products: bool, convolutions: bool) -> None:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """Autocast for "bf16" and "fp16"; nothing for "fp32" and "tf32"."""
+    """Return the autocast context for "bf16" and "fp16", and a context that does nothing for "fp32" and "tf32"."""
     if precision in ("bf16", "fp16"):
         return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
     return contextlib.nullcontext()
@@ -87,7 +95,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 @contextlib.contextmanager
 def memory_errors() -> Iterator[None]:
-    """Raise OutOfMemory where the device or the host runs out of memory in the block."""
+    """Raise OutOfMemory if the device or the host runs out of memory in the block."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:

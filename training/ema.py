@@ -1,4 +1,4 @@
-"""An exponential moving average of a model's weights (Polyak & Juditsky 1992; Tarvainen & Valpola 2017)."""
+"""Exponential moving average of a model's weights (Polyak & Juditsky 1992; Tarvainen & Valpola 2017)."""
 
 import copy
 
@@ -7,35 +7,35 @@ from torch import nn
 
 
 def ema_decay_at(decay: float, step: int) -> float:
-    """The decay at optimiser step `step` (from 0): min(decay, (1 + step) / (10 + step)).
+    """Return the decay at optimiser step `step` (from 0): min(decay, (1 + step) / (10 + step)).
 
-    The warm-up, TensorFlow's ExponentialMovingAverage with num_updates, lets the average forget the random weights
-    it began with: after n steps they weigh at most 9! / n^9. A pure function, so a resumed run needs no state.
+    This warm-up is that of TensorFlow's ExponentialMovingAverage with num_updates. It lets the average forget the
+    random initial weights: after n steps they weigh at most 9! / n^9. The function has no state, so a resumed run
+    needs none either.
     """
     return min(decay, (1 + step) / (10 + step))
 
 
 def copy_of(model: nn.Module) -> nn.Module:
-    """A copy that is never trained, in evaluation mode: where the average lives."""
+    """Return a copy of `model` for the average: in evaluation mode and without gradients."""
     averaged = copy.deepcopy(model).eval()
     return averaged.requires_grad_(False)
 
 
 @torch.no_grad()
 def average_in(averaged: nn.Module, model: nn.Module, decay: float) -> None:
-    """averaged = decay x averaged + (1 - decay) x model, in place, parameters and buffers alike.
+    """Set averaged = decay x averaged + (1 - decay) x model in place, for parameters and buffers.
 
-    BatchNorm's running means and variances are averaged with the weights they belong to; whole numbers (its count
-    of batches) are copied.
+    BatchNorm's running means and variances are averaged like weights; integers (its count of batches) are copied.
     """
-    mine, theirs = _tensors(averaged), _tensors(model)
-    real = [i for i, tensor in enumerate(mine) if tensor.is_floating_point() or tensor.is_complex()]
-    if real:  # a few kernels for all of them
-        torch._foreach_lerp_([mine[i] for i in real], [theirs[i] for i in real], 1 - decay)
-    for i in set(range(len(mine))) - set(real):
-        mine[i].copy_(theirs[i])
+    averages, current = _tensors(averaged), _tensors(model)
+    real = [i for i, tensor in enumerate(averages) if tensor.is_floating_point() or tensor.is_complex()]
+    if real:  # the foreach form needs a few kernels for all tensors instead of one for each
+        torch._foreach_lerp_([averages[i] for i in real], [current[i] for i in real], 1 - decay)
+    for i in set(range(len(averages))) - set(real):
+        averages[i].copy_(current[i])
 
 
 def _tensors(module: nn.Module) -> list[torch.Tensor]:
-    """Every parameter and buffer once, in the order of definition."""
+    """Return every parameter and buffer once, in the order of definition."""
     return [*module.parameters(), *module.buffers()]

@@ -1,10 +1,10 @@
-"""Errors of one run; search.errors draws the whole tree."""
+"""Errors of a run. The docstring of search.errors shows the whole tree."""
 
 from data.errors import UserError
 
 
 class ConfigError(UserError):
-    """A document, an option or a variable that cannot become a config."""
+    """A document, an option or an environment variable that does not make a valid config."""
 
 
 class CheckpointError(ConfigError):
@@ -12,8 +12,8 @@ class CheckpointError(ConfigError):
 
 
 class TrainingFailed(UserError):
-    """A run that cannot go on; the message is the reason."""
+    """A run that cannot continue; the message says why."""
 
 
 class OutOfMemory(UserError):
-    """The device or the host has too little memory for what was asked."""
+    """The device or the host has too little memory for the run."""

@@ -1,4 +1,8 @@
-"""What learns: a model, its moving average, the optimiser and the loss scaler; one step; its state in and out."""
+"""The learner: a model, its moving average, its optimiser and its loss scaler, which change together in a step.
+
+Its whole state can be saved as a checkpoint and loaded again, so that a resumed run continues bit-equal. The functions
+below the class build a learner, compute the loss of a batch, and write and read checkpoints.
+"""
 
 import dataclasses
 import json
@@ -22,8 +26,13 @@ from training.schedule import learning_rate_at
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learner:
-    """averaged: None without fit.ema_decay. optimiser: None for a model that has nothing to train. scaler: of the
-    loss, so that fp16 gradients do not vanish (Micikevicius et al. 2018); it does nothing for other precisions."""
+    """A model in training.
+
+    averaged: the moving average of the model's weights; None without fit.ema_decay.
+    optimiser: None for a model without parameters to train.
+    scaler: scales the loss so that fp16 gradients do not vanish (Micikevicius et al. 2018); does nothing in other
+        precisions.
+    """
 
     model: nn.Module
     averaged: nn.Module | None
@@ -31,23 +40,26 @@ class Learner:
     scaler: torch.amp.GradScaler
 
     @property
-    def judged(self) -> nn.Module:
-        """The module that is validated and kept."""
+    def evaluated(self) -> nn.Module:
+        """Return the module that is validated and whose weights are saved: the average, if there is one."""
         return self.model if self.averaged is None else self.averaged
 
     def step(self, run: RunConfig, loss: torch.Tensor, step: int, n_steps: int) -> None:
-        """Descend along the gradient of `loss`; step (from 0) of `n_steps` in the whole run."""
+        """Take one optimiser step along the gradient of `loss`.
+
+        step, n_steps: the number of this step (from 0) and of all steps in the run.
+        """
         self.backward(loss)
         self.update(run, step, n_steps)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """The gradient of `loss`, in place of what was there; nothing for a model that has nothing to train."""
+        """Compute the gradient of `loss`, replacing an earlier one. Does nothing without parameters to train."""
         if self.optimiser is not None:
             self.optimiser.zero_grad(set_to_none=True)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def update(self, run: RunConfig, step: int, n_steps: int) -> None:
-        """Change the weights by the gradient that `backward` left, and their moving average."""
+        """Update the weights by the gradient that `backward` computed, and then their moving average."""
         if self.optimiser is None:
             return
         for group in self.optimiser.param_groups:
@@ -61,7 +73,7 @@ class Learner:
             average_in(self.averaged, self.model, ema_decay_at(run.fit.ema_decay, step))
 
     def state(self) -> dict[str, Any]:
-        """All of it, as tensors and numbers."""
+        """Return the whole state as tensors and numbers."""
         state: dict[str, Any] = {"model": self.model.state_dict(), "optimiser": {}}
         if self.optimiser is not None:
             state["optimiser"] = self.optimiser.state_dict()
@@ -72,7 +84,7 @@ class Learner:
         return state
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state` gave, of a learner of the same run."""
+        """Load a state that `state` returned for a learner of the same run."""
         self.model.load_state_dict(state["model"])
         if self.optimiser is not None:
             self.optimiser.load_state_dict(state["optimiser"])
@@ -83,8 +95,11 @@ class Learner:
 
 
 def loss_of(model: nn.Module, criterion: nn.Module, batch: Batch, precision: str) -> torch.Tensor:
-    """The loss float[] of `model` on `batch`: the model's own where it brings one (models.base), else the criterion's
-    on the estimate in float32; the forward pass runs in `precision`."""
+    """Return the loss float[] of `model` on `batch`.
+
+    A model with a training loss of its own (models.base) returns that; for others it is `criterion` of the estimate
+    in float32 and the clean signal. The forward pass runs in `precision`.
+    """
     own_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = getattr(model, "training_loss", None)
     with autocast(batch.noisy.device, precision):
         if own_loss is not None:
@@ -93,15 +108,17 @@ def loss_of(model: nn.Module, criterion: nn.Module, batch: Batch, precision: str
         return loss
 
 
-def build_learner(run: RunConfig, model: nn.Module, device: torch.device, *, begins: bool) -> Learner:
-    """The learner of `model`, made by `run`; one that begins takes the weights of run.init, a resumed one has its own.
+def build_learner(run: RunConfig, model: nn.Module, device: torch.device, *, starts_anew: bool) -> Learner:
+    """Build the learner of `model` as `run` says, on `device`.
 
-    Raises CheckpointError where those weights do not fit.
+    starts_anew: load the weights of run.init. False for a resumed run, whose checkpoint holds all weights.
+
+    Raises CheckpointError if the weights of run.init do not fit.
     """
-    if begins:
+    if starts_anew:
         initialise(model, run.init)
     model = model.to(device)
-    # Built from the model's parameters on its device; a model without any has nothing to step.
+    # After moving the model, so that the optimiser's state lies on the device. torch refuses an empty list.
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = run.optimiser.build(parameters) if parameters else None
     averaged = copy_of(model) if run.fit.ema_decay > 0 and parameters else None
@@ -109,7 +126,9 @@ def build_learner(run: RunConfig, model: nn.Module, device: torch.device, *, beg
 
 
 def initialise(model: nn.Module, init: InitConfig) -> tuple[int, int]:
-    """Load the weights that `init` names into `model`, on the CPU: how many tensors were loaded, how many it has.
+    """Load the weights that `init` names into `model`, on the CPU.
+
+    Return the number of tensors loaded and the number that `model` has.
 
     Raises CheckpointError for a file that is missing or changed, and for tensors that do not fit (training.checkpoint).
     """
@@ -126,8 +145,14 @@ def initialise(model: nn.Module, init: InitConfig) -> tuple[int, int]:
 def save_progress(
     run: RunConfig, fingerprint: str, reports: Sequence[EpochReport], learner: Learner, path: Path
 ) -> None:
-    """Write the checkpoint. `fingerprint`: of the recordings. Raises OSError where it cannot be written."""
-    # Learning rate, gain and random draws are functions of (run, epoch): the number of reports is their state.
+    """Write the checkpoint of a run after an epoch.
+
+    fingerprint: of the recordings.
+    reports: of all epochs so far.
+
+    Raises OSError if it cannot be written.
+    """
+    # Learning rate, gain and random draws are functions of the run and the epoch, so the reports are all their state.
     state = {
         "run": run_text(run),
         "data_fingerprint": fingerprint,
@@ -140,12 +165,12 @@ def save_progress(
 def load_progress(
     run: RunConfig, fingerprint: str, learner: Learner, path: Path, device: torch.device
 ) -> list[EpochReport]:
-    """The reports of the checkpoint at `path`, its state put into `learner`.
+    """Load the checkpoint at `path` into `learner` and return its reports.
 
-    Raises CheckpointError for one that is damaged, of another run or of other recordings.
+    Raises CheckpointError if it is damaged or belongs to another run or to other recordings.
     """
     state = load_checkpoint(path, device)
-    if not _is_of(run, state["run"]):
+    if not _describes(state["run"], run):
         raise CheckpointError(f"{path}: belongs to another run; choose another folder or remove it")
     if state["data_fingerprint"] != fingerprint:
         raise CheckpointError(
@@ -157,18 +182,18 @@ def load_progress(
 
 
 def read_progress(path: Path) -> tuple[str, list[EpochReport]]:
-    """The fingerprint of the recordings and the reports in a checkpoint. Raises CheckpointError."""
+    """Read the fingerprint of the recordings and the reports from a checkpoint. Raises CheckpointError."""
     state = load_checkpoint(path, torch.device("cpu"))
     return state["data_fingerprint"], _reports(state)
 
 
 def run_text(run: RunConfig) -> str:
-    """`run` as one line of JSON, equal for equal runs."""
+    """Return `run` as one line of JSON; equal runs give equal lines."""
     return json.dumps(to_document(run), sort_keys=True)
 
 
-def _is_of(run: RunConfig, text: str) -> bool:
-    """Whether `text` is of this run; one of an earlier version lacks the fields that had only a default then."""
+def _describes(text: str, run: RunConfig) -> bool:
+    """Return whether `text` is the JSON of `run`. In that of an earlier version, newer fields may be missing."""
     if text == run_text(run):
         return True
     try:
@@ -178,4 +203,5 @@ def _is_of(run: RunConfig, text: str) -> bool:
 
 
 def _reports(state: dict[str, Any]) -> list[EpochReport]:
+    """Return the reports in the state of a checkpoint."""
     return [EpochReport(**report) for report in json.loads(state["reports"])]

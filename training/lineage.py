@@ -1,4 +1,4 @@
-"""Chained runs: a run that starts from another one's weights, and the chain of runs that its config tells."""
+"""Chained runs: start a run from the weights of another, and record the chain of runs in its config."""
 
 import dataclasses
 import hashlib
@@ -15,18 +15,22 @@ RUN_FILE = "run.yaml"
 
 
 def start_from(run: RunConfig, source: Path, *, partial: bool) -> RunConfig:
-    """`run` with the weights of `source`, a run's folder or a weights file, to start from, and their lineage.
+    """Return `run` with its section `init` set to the weights of `source` and their lineage.
 
-    Raises CheckpointError where there are no such weights.
+    source: the folder of a run, or a weights file.
+    partial: see training.config.InitConfig.
+
+    Raises CheckpointError if the weights cannot be read.
     """
     return resolve_init(dataclasses.replace(run, init=InitConfig(str(source), partial=partial)))
 
 
 def resolve_init(run: RunConfig) -> RunConfig:
-    """`run` with the weights' file, SHA-256 and lineage written into its section `init`, where they are not yet.
+    """Return `run` with the weights' file, SHA-256 and lineage filled into its section `init`.
 
-    What stands there is left: the file is checked against it when the weights are loaded. Raises CheckpointError
-    where there are no such weights.
+    A section that has a SHA-256 already is left as it is; the file is checked against it when the weights are loaded.
+
+    Raises CheckpointError if the weights cannot be read.
     """
     init = run.init
     if not init.weights or init.sha256:
@@ -39,13 +43,17 @@ def resolve_init(run: RunConfig) -> RunConfig:
 
 
 def config_sha256(run: RunConfig) -> str:
-    """The SHA-256 of `run`'s document, in hexadecimal: equal for equal runs."""
+    """Return the SHA-256 of `run`'s document in hexadecimal; equal runs have equal digests."""
     return hashlib.sha256(run_text(run).encode()).hexdigest()
 
 
 def describe_start(run: RunConfig, n_channels: int) -> str:
-    """What `run` starts from, in one line; "" for weights drawn at random. Tries it, so that what cannot be loaded
-    shows before anything is written. Raises CheckpointError."""
+    """Return one line about the weights that `run` starts from; "" for weights drawn at random.
+
+    The weights are loaded into a model of `n_channels`, so that an error shows before anything is written.
+
+    Raises CheckpointError if they cannot be loaded.
+    """
     if not run.init.weights:
         return ""
     with arithmetic(run.fit.seed, resolve_device("cpu"), run.fit.threads):
@@ -55,7 +63,7 @@ def describe_start(run: RunConfig, n_channels: int) -> str:
 
 
 def _lineage(weights: Path, sha256: str) -> tuple[Ancestor, ...]:
-    """The runs behind a weights file, oldest first, as far as the folder it lies in tells."""
+    """Return the runs that led to a weights file, oldest first, as far as the file's folder records them."""
     folder = weights.parent
     if weights.name != WEIGHTS or not (folder / RUN_FILE).exists():
         return (Ancestor(sha256),)
@@ -65,7 +73,7 @@ def _lineage(weights: Path, sha256: str) -> tuple[Ancestor, ...]:
         try:
             fingerprint, reports = read_progress(folder / CHECKPOINT)
             best = reports[-1].best_score
-        except CheckpointError:  # a damaged one costs what it would have told, not the weights
+        except CheckpointError:  # a damaged checkpoint leaves fingerprint and score unknown; the weights are usable
             pass
     best = best if best is not None and math.isfinite(best) else None
     return (*run.init.lineage, Ancestor(sha256, config_sha256(run), fingerprint, run.fit.score, best))

@@ -1,4 +1,4 @@
-"""Numbers as people and programs read them."""
+"""Format numbers for people, and make plain values fit for JSON."""
 
 import math
 from collections.abc import Mapping
@@ -6,22 +6,22 @@ from typing import Any
 
 
 def short(value: object, digits: int = 4) -> str:
-    """A float to `digits` significant digits; anything else as it is."""
+    """Return a float with `digits` significant digits as text; any other value as `str` gives it."""
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def signed(value: float | None, decimals: int = 2) -> str:
-    """A score with its sign; "" for None."""
+    """Return a score with its sign as text; "" for None."""
     return "" if value is None else f"{value:+.{decimals}f}"
 
 
 def decimal(value: float | None, decimals: int) -> str:
-    """A number with so many decimals; "" for None."""
+    """Return a number with `decimals` decimals as text; "" for None."""
     return "" if value is None else f"{value:.{decimals}f}"
 
 
 def rounded(value: Any, digits: int) -> Any:
-    """Floats to `digits` significant digits, as numbers, in tables and lists too; anything else as it is."""
+    """Round floats to `digits` significant digits, also inside dicts and lists. Other values are left unchanged."""
     if isinstance(value, float):
         return float(f"{value:.{digits}g}")
     if isinstance(value, dict):
@@ -30,7 +30,7 @@ def rounded(value: Any, digits: int) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """A plain value for JSON, which has no infinity and no NaN: null in their place, in tables and lists too."""
+    """Replace NaN and infinities, which JSON does not have, by None, also inside dicts and lists."""
     if isinstance(value, Mapping):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

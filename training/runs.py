@@ -1,4 +1,8 @@
-"""A run's folder: run.yaml, weights, checkpoint, history, evaluation; and what one does with it."""
+"""The folder of a run: train into it, evaluate it, apply its model to a recording.
+
+A run's folder holds run.yaml, the best weights, the checkpoint and the files of its trackers. The commands `train`,
+`evaluate` and `apply` are functions of this module.
+"""
 
 import dataclasses
 import math
@@ -23,18 +27,18 @@ from training.decode import changed, decode, read_document
 from training.device import arithmetic, check_precision, memory_errors, resolve_device
 from training.errors import ConfigError
 from training.evaluation.estimate import estimate_mixture
-from training.evaluation.scores import COLUMNS, SCORES, Row, classical_rows, score_rows
+from training.evaluation.scores import SCORES, TABLE_SCORES, Row, classical_rows, score_rows
 from training.evaluation.showcase import write_score_figure, write_showcase, write_table
 from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
 from training.numbers import finite
 from training.report import EpochReport, shown_snr
 from training.switches import Switches
-from training.trackers.base import Place, Tracker, build_trackers
+from training.trackers.base import Tracker, TrackerTarget, build_trackers
 from training.trainer import WEIGHTS, train
 
-LEAST_WINDOW_S = 1.0
+MIN_WINDOW_S = 1.0
 SHOWN_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
-EVALUATION = (
+EVALUATION_STEPS = (
     "reading the recordings",
     "the model's estimates",
     "the classical estimates",
@@ -44,7 +48,7 @@ EVALUATION = (
 
 
 def override(run: RunConfig, **fit: Any) -> RunConfig:
-    """`run` with some of its fit fields replaced; None keeps the run's own."""
+    """Return `run` with fields of its section `fit` replaced. A value of None leaves the field as it is."""
     given = {name: value for name, value in fit.items() if value is not None}
     return dataclasses.replace(run, fit=changed(run.fit, "fit", **given)) if given else run
 
@@ -52,7 +56,7 @@ def override(run: RunConfig, **fit: Any) -> RunConfig:
 def train_to_folder(
     run: RunConfig, folder: Path, provenance: Mapping[str, Any], trackers: Sequence[str], console: Console
 ) -> float:
-    """Train `run` into `folder` as train_run does; the best score."""
+    """Train `run` into `folder` as train_run does and return the best score."""
     last = train_run(run, folder, provenance, trackers, console)
     assert last.best_score is not None, "the last epoch is always past the ramps"
     return last.best_score
@@ -67,51 +71,56 @@ def train_run(
     console: Console,
     switches: Switches | None = None,
 ) -> EpochReport:
-    """Train `run` into `folder`, showing progress; the last report. Goes on where an interrupted training stopped.
+    """Train `run` into `folder`, show progress, and return the last report.
 
-    A folder keeps the provenance it began with; where the run starts from other weights, it gets their SHA-256 and
-    lineage. A warning line says where the output collapsed, but the run goes on: its best weights may be older.
-    Raises ConfigError where the folder holds another run, TrainingFailed as training.trainer.train does.
+    Training that was interrupted is resumed. If the run starts from other weights, their SHA-256 and lineage are
+    written into run.yaml. A collapsed output is reported in a warning, but the run goes on: its best weights may be
+    older than the collapse.
+
+    provenance: written into run.yaml; a folder that already has one keeps it.
+    trackers: names, see training.trackers.base.TRACKERS.
+
+    Raises ConfigError if the folder holds another run, TrainingFailed as training.trainer.train does.
     """
     run = resolve_init(run)
     path = folder / RUN_FILE
-    begun = path.exists()
-    if begun and read_run(path) != run:
+    is_resumed = path.exists()
+    if is_resumed and read_run(path) != run:
         raise ConfigError(f"{folder}: holds another run; choose another folder with -o, or remove it")
     check_precision(resolve_device(run.fit.device), run.fit.precision)
-    sinks = build_trackers(trackers, _place_of(run, folder, switches or Switches()))
+    tracker = build_trackers(trackers, _target_of(run, folder, switches or Switches()))
     corpus = load(run.data)
     wanted = provenance.get("data_fingerprint")
     if wanted not in (None, corpus.fingerprint):
         console.print(f"note: the recordings (fingerprint {corpus.fingerprint}) are not those of the search ({wanted})")
-    if not begun:
+    if not is_resumed:
         if start := describe_start(run, corpus.n_channels):
             console.print(start, soft_wrap=True, highlight=False, markup=False)
         write_run(run, path, provenance)
-    sinks.start(run, folder.name)
+    tracker.start(run, folder.name)
     try:
-        last = _follow(run, train(run, corpus, folder), sinks, console)
+        last = _follow(run, train(run, corpus, folder), tracker, console)
     except BaseException as error:
-        sinks.finish({"end": f"{type(error).__name__}: {error}"})
+        tracker.finish({"end": f"{type(error).__name__}: {error}"})
         raise
     assert last.best_score is not None, "the last epoch is always past the ramps"
-    sinks.files([path, folder / WEIGHTS])
-    sinks.finish({run.fit.score: last.best_score, "end": last.stopped or "finished"})
+    tracker.files([path, folder / WEIGHTS])
+    tracker.finish({run.fit.score: last.best_score, "end": last.stopped or "finished"})
     return last
 
 
-def _place_of(run: RunConfig, folder: Path, switches: Switches) -> Place:
+def _target_of(run: RunConfig, folder: Path, switches: Switches) -> TrackerTarget:
     key = f"run {socket.gethostname()}:{folder.resolve()} {config_sha256(run)[:16]}"
-    return Place(folder, switches, key=key)
+    return TrackerTarget(folder, switches, key=key)
 
 
-def _follow(run: RunConfig, reports: Iterable[EpochReport], sinks: Tracker, console: Console) -> EpochReport:
-    """Pass reports on to trackers and console; the last one."""
+def _follow(run: RunConfig, reports: Iterable[EpochReport], tracker: Tracker, console: Console) -> EpochReport:
+    """Pass the reports on to the tracker and the console, and return the last report."""
     report: EpochReport | None = None
-    warned = ""
+    last_warning = ""
     with bar(console, "training", run.fit.epochs) as advance:
         for report in reports:
-            sinks.report(report)
+            tracker.report(report)
             best = report.best_score
             shown = f"{report.score:+.3f}" + (f", best {best:+.3f}" if best is not None else "")
             advance(report.epoch + 1, f"{run.fit.score} {shown}")
@@ -119,9 +128,9 @@ def _follow(run: RunConfig, reports: Iterable[EpochReport], sinks: Tracker, cons
                 console.print(
                     f"epoch {report.epoch + 1}/{report.n_epochs} loss {report.loss:.3f} {run.fit.score} {shown}"
                 )
-            if report.collapsed and not warned:
+            if report.collapsed and not last_warning:
                 warn(console, f"epoch {report.epoch + 1}: {report.collapsed}")
-            warned = report.collapsed
+            last_warning = report.collapsed
     assert report is not None, "a run has at least one epoch"
     if report.stopped:
         console.print(f"stopped after epoch {report.epoch + 1}: {report.stopped}", soft_wrap=True, markup=False)
@@ -129,11 +138,12 @@ def _follow(run: RunConfig, reports: Iterable[EpochReport], sinks: Tracker, cons
 
 
 def _is_milestone(report: EpochReport) -> bool:
+    """Return whether to print this report where there is no terminal: the last one, and every tenth of the run."""
     return report.last or (report.epoch + 1) % max(1, report.n_epochs // 10) == 0
 
 
 def read_folder(folder: Path) -> RunConfig:
-    """The run in `folder`. Raises ConfigError for a folder that is no run's."""
+    """Read the config of the run in `folder`. Raises ConfigError if the folder holds no run."""
     path = folder / RUN_FILE
     if not path.exists():
         raise ConfigError(
@@ -143,7 +153,10 @@ def read_folder(folder: Path) -> RunConfig:
 
 
 def load_model(run: RunConfig, folder: Path) -> nn.Module:
-    """The model of `run` with the weights in `folder`, on the CPU. Raises CheckpointError where they do not fit."""
+    """Build the model of `run` with the weights in `folder`, on the CPU.
+
+    Raises CheckpointError if the weights do not fit the config.
+    """
     with arithmetic(run.fit.seed, resolve_device("cpu"), None):
         model = run.build_model(run.data.n_channels)
     load_weights(model, folder / WEIGHTS)
@@ -160,44 +173,53 @@ def evaluate_folder(
     console: Console,
     window_s: float | None = None,
 ) -> list[Row]:
-    """Score the run in `folder` and the classical rows on a held-out mixture; write table, pictures and sounds.
+    """Score the run in `folder` and the classical methods on a held-out mixture; write table, figures and sounds.
 
-    data: a document whose section `data` replaces the run's own. window_s: seconds of a window, those of the data
-    section where None; all rows are scored on the same windows. Raises ConfigError where its signals are not of the
-    kind that the model was trained on and for windows of less than a second, DataError where a recording is shorter.
+    data: a document whose section `data` replaces the run's own.
+    output: the folder to write to.
+    split: "test" or "validation".
+    window_s: length of a window in seconds; None takes that of the section `data`. All methods are scored on the same
+        windows.
+
+    Raises ConfigError if the data do not have the rate, band and channels that the model was trained on, or for
+    windows shorter than MIN_WINDOW_S; DataError if a recording is shorter than a window.
     """
     if split not in ("test", "validation"):
         raise ConfigError(f"--split is {split!r}; test or validation is needed")
     run = read_folder(folder)
     config = data_of(data, run.data) if data is not None else run.data
     if window_s is not None:
-        least = math.ceil(LEAST_WINDOW_S * config.rate_hz)
-        window = samples_of(window_s, config, least, f"{LEAST_WINDOW_S:g} s is needed to hold a beat")
+        least = math.ceil(MIN_WINDOW_S * config.rate_hz)
+        window = samples_of(window_s, config, least, f"{MIN_WINDOW_S:g} s is needed to hold a beat")
         config = changed(config, "--window-s", window_samples=window)
     model = load_model(run, folder)
     name = run.model.name
-    with bar(console, EVALUATION[0], len(EVALUATION)) as advance:
+    with bar(console, EVALUATION_STEPS[0], len(EVALUATION_STEPS)) as advance:
         mixture = held_out(load(config).splits[split], config, config.test if split == "test" else config.validation)
-        advance(1, EVALUATION[1])
-        ours = estimate_mixture(model, run, mixture, threads)
-        advance(2, EVALUATION[2])
-        estimates = {**classical_rows(mixture, config.band_hz), name: ours}
-        advance(3, EVALUATION[3])
+        advance(1, EVALUATION_STEPS[1])
+        model_estimates = estimate_mixture(model, run, mixture, threads)
+        advance(2, EVALUATION_STEPS[2])
+        estimates = {**classical_rows(mixture, config.band_hz), name: model_estimates}
+        advance(3, EVALUATION_STEPS[3])
         rows = score_rows(estimates, mixture)
-        advance(4, EVALUATION[4])
+        advance(4, EVALUATION_STEPS[4])
         write_table(rows, output / "table.csv")
         for score in SHOWN_SCORES:
             write_score_figure(rows, score, name, output / f"{score}.png")
-        write_showcase(mixture, ours, name, output)
+        write_showcase(mixture, model_estimates, name, output)
     for score in SHOWN_SCORES:
         console.print(score_table(rows, score, name))
-    console.print(f"{output}: table.csv ({', '.join(COLUMNS)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav")
+    console.print(
+        f"{output}: table.csv ({', '.join(TABLE_SCORES)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav"
+    )
     return rows
 
 
 def data_of(path: Path, trained_on: DataConfig) -> DataConfig:
-    """The section `data` of a document, for a model `trained_on` other data. Raises ConfigError where it is of another
-    kind than the model takes."""
+    """Read the section `data` of the document at `path`, for a model that was trained on other data.
+
+    Raises ConfigError if the section is missing, or if rate, band or channels are not those of `trained_on`.
+    """
     document = read_document(path)
     if not isinstance(document, Mapping) or "data" not in document:
         raise ConfigError(f"{path}: has no section 'data'; name a run or a study file")
@@ -210,7 +232,10 @@ def data_of(path: Path, trained_on: DataConfig) -> DataConfig:
 
 
 def score_table(rows: Sequence[Row], score: str, highlight: str) -> Table:
-    """One score as methods x SNRs with the mean, best method last; the oracle is a bound, not a competitor."""
+    """Return a table of one score: a row per method, the best last, a column per SNR and one for the mean.
+
+    The oracle is marked as a bound: it knows the clean signal. The method `highlight` is printed in bold.
+    """
     snrs_db = list(dict.fromkeys(row.snr_db for row in rows))
     by_method: dict[str, dict[float, float]] = {}
     for row in rows:
@@ -222,8 +247,8 @@ def score_table(rows: Sequence[Row], score: str, highlight: str) -> Table:
     for snr_db in snrs_db:
         table.add_column(f"{shown_snr(snr_db)} dB", justify="right")
     table.add_column("mean", justify="right")
-    falling = SCORES[score].direction == "minimize"
-    for method in sorted(means, key=lambda m: means[m], reverse=falling):
+    is_lower_better = SCORES[score].direction == "minimize"
+    for method in sorted(means, key=lambda m: means[m], reverse=is_lower_better):
         label = f"{method} (bound)" if method == "oracle" else method
         cells = [f"{by_method[method][snr_db]:.2f}" for snr_db in snrs_db]
         table.add_row(label, *cells, f"{means[method]:.2f}", style="bold" if method == highlight else "")
@@ -231,7 +256,7 @@ def score_table(rows: Sequence[Row], score: str, highlight: str) -> Table:
 
 
 def rows_document(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows as plain values; null for what JSON has no number for: a heart-rate error can be infinite."""
+    """Return the rows as plain values for JSON. Scores that are not finite (heart-rate errors) become None."""
     return [
         {
             "method": row.method,
@@ -251,9 +276,11 @@ def apply_folder(
     window_s: float | None = None,
     console: Console | None = None,
 ) -> int:
-    """Clean `recording` with the run in `folder` and write the estimate; the number of samples written.
+    """Denoise `recording` with the run in `folder`, write the estimate to `output`, and return its number of samples.
 
-    Raises ConfigError for a folder, an output, a number of channels or a window that will not do, DataError for a
+    window_s: length of a window in seconds, see training.apply.apply.
+
+    Raises ConfigError for a folder, an output, a number of channels or a window that cannot be used, DataError for a
     recording that is too short.
     """
     run = read_folder(folder)

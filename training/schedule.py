@@ -1,4 +1,8 @@
-"""How training hardens over epochs: progressive gain and progressive peak_weight."""
+"""The optimiser with its learning rate over the steps, and the ramps of gain and peak_weight over the epochs.
+
+Learning rate, gain and peak_weight are pure functions of the config and the step or epoch, so a resumed run needs no
+state for them.
+"""
 
 import math
 from collections.abc import Iterable
@@ -14,9 +18,12 @@ from torch import nn
 class OptimiserConfig:
     """Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019), with warm-up, decay and gradient clipping.
 
-    warmup_share: share of all steps over which the learning rate rises to its value, in a line from near 0. decay:
-    "cosine" falls to a hundredth at the last step (half a cosine: SGDR, Loshchilov & Hutter 2017), "none" stays.
-    clip_norm: the gradient's norm is cut to it; 0 leaves it.
+    warmup_share: share of all steps over which the learning rate rises linearly from near 0 to its value.
+    decay: "cosine" lets the learning rate fall to a hundredth at the last step, along half a cosine (SGDR, Loshchilov
+        & Hutter 2017); "none" keeps it constant.
+    clip_norm: largest norm of the gradient; 0 does not clip.
+
+    Raises ValueError for a value out of range.
     """
 
     algorithm: Literal["adam", "adamw"] = "adamw"
@@ -37,18 +44,19 @@ class OptimiserConfig:
             raise ValueError(f"warmup_share is {self.warmup_share}; a share from 0 to below 1 is needed")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The torch optimiser over `parameters`: one kernel a tensor on the CPU and one for all on CUDA.
+        """Build the torch optimiser of `parameters`, with fused kernels where torch has them.
 
-        A resumed run keeps the kernels it began with, for its checkpoint names them.
+        A fused step takes one kernel per tensor on the CPU and one for all tensors on CUDA. The checkpoint records
+        the choice, so a resumed run continues with the same kernels.
         """
-        of = list(parameters)
+        trained = list(parameters)
         cls = torch.optim.AdamW if self.algorithm == "adamw" else torch.optim.Adam
-        fused = all(p.is_floating_point() for p in of)  # torch has no such kernel for complex weights
-        return cls(of, lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused or None)
+        fused = all(p.is_floating_point() for p in trained)  # torch has no fused kernel for complex weights
+        return cls(trained, lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused or None)
 
 
 def learning_rate_at(config: OptimiserConfig, step: int, n_steps: int) -> float:
-    """The learning rate of step `step` (from 0) of `n_steps`: a pure function, so a resumed run needs no state."""
+    """Return the learning rate of step `step` (from 0) of `n_steps`."""
     warmup = round(config.warmup_share * n_steps)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
@@ -60,16 +68,23 @@ def learning_rate_at(config: OptimiserConfig, step: int, n_steps: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleConfig:
-    """The gain of training mixtures (clean + gain x noise) and its ramp; the ramp of the loss's peak_weight.
+    """The gain of training mixtures (clean + gain x noise) and its ramp, and the ramp of the loss's peak_weight.
 
-    gain: at the end of the ramp. mixing "gain" leaves levels as recorded, "snr" brings each pair to equal in-band
-    power first, so that the SNR is -20 log10(gain) dB exactly. gain_spread_db: each window's gain is lowered by up
-    to this. gain_hold_share: share of the epochs that stay at gain_start x gain (at 0: pretraining on clean signals)
-    before the ramp. gain_ramp: how the gain rises from there over the next gain_ramp_share of the epochs: at once
-    ("none"), in a line, in gain_steps equal steps, or along half a cosine. So 20 epochs at 0, 20 of ramp and 40 at
-    full gain are gain_start 0, gain_hold_share 0.25 and gain_ramp_share 0.25 of 80 epochs. peak_ramp_share: share of
-    the epochs over which peak_weight rises from 0 to its value. The last epoch has the full gain and peak_weight
-    whatever the shares.
+    gain: at the end of the ramp.
+    gain_spread_db: the gain of each window is lowered by a random amount up to this.
+    gain_ramp: how the gain rises from gain_start x gain to gain: at once ("none"), linearly ("linear"), in gain_steps
+        equal steps ("steps"), or along half a cosine ("smooth").
+    gain_ramp_share: share of the epochs that the rise takes.
+    gain_start: share of the gain before the ramp; 0 pretrains on clean signals.
+    gain_hold_share: share of the epochs before the ramp begins.
+    peak_ramp_share: share of the epochs over which peak_weight rises linearly from 0 to its value.
+    mixing: "gain" leaves the levels as recorded; "snr" first brings each pair of windows to equal in-band power, so
+        that the SNR is exactly -20 log10(gain) dB.
+
+    For example, 20 epochs at gain 0, a ramp of 20 and 40 at full gain are gain_start 0, gain_hold_share 0.25 and
+    gain_ramp_share 0.25 of 80 epochs. The last epoch always has the full gain and peak_weight.
+
+    Raises ValueError for a value out of range.
     """
 
     gain: Annotated[float, FloatDistribution(0.25, 4.0, log=True)] = 2.0
@@ -100,11 +115,11 @@ class ScheduleConfig:
 
 
 def gain_at(schedule: ScheduleConfig, epoch: int, n_epochs: int) -> float:
-    """The gain of epoch `epoch` (from 0) of `n_epochs`; the full gain from the end of the ramp on."""
-    begin, end = _gain_ramp_epochs(schedule, n_epochs)
+    """Return the gain of epoch `epoch` (from 0) of `n_epochs`; the full gain from the end of the ramp on."""
+    start, end = _gain_ramp_epochs(schedule, n_epochs)
     if epoch >= end:
         return schedule.gain
-    share = max(0, epoch - begin) / max(1, end - begin)
+    share = max(0, epoch - start) / max(1, end - start)
     if schedule.gain_ramp == "smooth":
         share = 0.5 - 0.5 * math.cos(math.pi * share)
     elif schedule.gain_ramp == "steps":
@@ -113,22 +128,23 @@ def gain_at(schedule: ScheduleConfig, epoch: int, n_epochs: int) -> float:
 
 
 def peak_share_at(schedule: ScheduleConfig, epoch: int, n_epochs: int) -> float:
-    """The share of peak_weight in force in `epoch` (from 0) of `n_epochs`: 0 at the ramp's begin, 1 from its end."""
+    """Return the share of peak_weight used in epoch `epoch` (from 0) of `n_epochs`: from 0 to 1 over the ramp."""
     ramp = _ramp_epochs(schedule.peak_ramp_share, n_epochs)
     return 1.0 if epoch >= ramp else epoch / ramp
 
 
 def ramps_end(schedule: ScheduleConfig, n_epochs: int) -> int:
-    """The first epoch at full gain and full peak_weight: from here on weights may be chosen as the best."""
+    """Return the first epoch at full gain and full peak_weight. From it on, weights may become the best weights."""
     return max(_gain_ramp_epochs(schedule, n_epochs)[1], _ramp_epochs(schedule.peak_ramp_share, n_epochs))
 
 
 def _gain_ramp_epochs(schedule: ScheduleConfig, n_epochs: int) -> tuple[int, int]:
-    """The first epoch of the ramp and the first one after it."""
+    """Return the first epoch of the gain's ramp and the first epoch after it."""
     hold = schedule.gain_hold_share
     ramp = 0.0 if schedule.gain_ramp == "none" else schedule.gain_ramp_share
     return _ramp_epochs(hold, n_epochs), _ramp_epochs(hold + ramp, n_epochs)
 
 
 def _ramp_epochs(share: float, n_epochs: int) -> int:
+    """Return a share of the epochs as a whole number, at most n_epochs - 1."""
     return min(round(share * n_epochs), n_epochs - 1)

@@ -1,4 +1,4 @@
-"""Switches and secrets of trackers and messages, from the environment or a file .env; none is needed."""
+"""Switches and secrets of trackers and messages, read from the environment or the file .env. All are optional."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +12,19 @@ from training.errors import ConfigError
 
 DOTENV = Path(".env")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-LEAST_SECRET = 4  # characters: shorter ones would hide half of every line
+MIN_SECRET_CHARACTERS = 4  # masking shorter texts would hide large parts of every line
 
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """What is switched on. docs/guide/running.md says what each does; the defaults are those of an empty environment.
+    """The switches; docs/guide/running.md explains each. The defaults are those of an empty environment.
 
-    stdout: None leaves a command to its own ways. mlflow: the MLFLOW_... variables. The secrets are not shown by repr.
+    stdout: None leaves the choice to each command.
+    mlflow: the variables MLFLOW_...
+
+    `repr` does not show the secrets.
+
+    Raises ConfigError if Discord is switched on without an address.
     """
 
     stdout: bool | None = None
@@ -44,23 +49,24 @@ class Switches:
 
     @property
     def message_urls(self) -> tuple[str, ...]:
-        """Where messages go, as apprise's URLs; nowhere with REMOTE_LOGGING off."""
+        """Return the addresses of messages as apprise URLs; none if REMOTE_LOGGING is off."""
         urls = (*((self.discord_webhook,) if self.discord else ()), *self.messages)
         return urls if self.remote else ()
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Texts that no line may hold, the longest first."""
+        """Return the texts that must be masked in every line, the longest first."""
         found = {self.neptune_token}
         for url in (self.discord_webhook, *self.messages):
             found |= {url, url.partition("://")[2], urlsplit(url).path.strip("/"), *urlsplit(url).path.split("/")[-2:]}
             found |= {_password(url)}
         found |= {value for name, value in self.mlflow.items() if name.endswith(("PASSWORD", "TOKEN"))}
         found |= {_password(self.mlflow.get("MLFLOW_TRACKING_URI", ""))}
-        return tuple(sorted((text for text in found if len(text) >= LEAST_SECRET), key=len, reverse=True))
+        return tuple(sorted((text for text in found if len(text) >= MIN_SECRET_CHARACTERS), key=len, reverse=True))
 
 
 def _password(url: str) -> str:
+    """Return the password in a URL; "" if there is none."""
     try:
         return urlsplit(url).password or ""
     except ValueError:
@@ -68,21 +74,23 @@ def _password(url: str) -> str:
 
 
 def mask(text: str, secrets: Sequence[str]) -> str:
-    """`text` with *** for every secret in it."""
+    """Return `text` with every secret replaced by ***."""
     for secret in secrets:
         text = text.replace(secret, "***")
     return text
 
 
-def masking(say: Callable[[str], None], secrets: Sequence[str]) -> Callable[[str], None]:
-    """`say` for lines without secrets."""
-    return lambda line: say(mask(line, secrets))
+def masking(log: Callable[[str], None], secrets: Sequence[str]) -> Callable[[str], None]:
+    """Return `log` with the secrets masked in every line."""
+    return lambda line: log(mask(line, secrets))
 
 
 def read_switches(environment: Mapping[str, str] | None = None, dotenv: Path = DOTENV) -> Switches:
-    """The switches of the environment and, for what is not set there, of the file .env, where there is one.
+    """Read the switches from the environment; variables not set there are taken from the file .env, if it exists.
 
-    An empty value is as good as none. Raises ConfigError for a switch that is neither on nor off.
+    environment: None takes os.environ. An empty value counts as not set.
+
+    Raises ConfigError for a switch that is neither on nor off.
     """
     from_file = {name: value or "" for name, value in dotenv_values(dotenv).items()} if dotenv.is_file() else {}
     given = {**from_file, **(os.environ if environment is None else environment)}
@@ -106,6 +114,7 @@ def read_switches(environment: Mapping[str, str] | None = None, dotenv: Path = D
 
 
 def _switch(given: Mapping[str, str], name: str, default: bool) -> bool:
+    """Return whether the switch `name` is on. Raises ConfigError for any other value than on or off."""
     value = given.get(name)
     if value is None:
         return default
@@ -117,4 +126,5 @@ def _switch(given: Mapping[str, str], name: str, default: bool) -> bool:
 
 
 def _list(text: str) -> tuple[str, ...]:
+    """Split a list at its commas and drop empty items."""
     return tuple(name.strip() for name in text.split(",") if name.strip())

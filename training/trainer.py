@@ -1,4 +1,4 @@
-"""The only training loop: train(run) yields a report after each epoch and knows nothing of trials."""
+"""The training loop. `train` yields a report after each epoch; it knows nothing of trials and studies."""
 
 import dataclasses
 import math
@@ -26,12 +26,12 @@ from training.learner import Learner, build_learner, load_progress, loss_of, sav
 from training.report import EpochReport, Output, collapse_of, measure_output
 from training.schedule import gain_at, learning_rate_at, peak_share_at, ramps_end
 
-SYNC_STEPS = 25
+SYNC_STEPS = 25  # steps between two checks of the loss, each of which waits for the device
 
 
 @dataclass(frozen=True, slots=True)
-class _Fitted:
-    """What an epoch's steps came to: the mean loss, the mean in-band SNR of the mixtures, and the windows drawn."""
+class _TrainingResult:
+    """The result of an epoch's training steps: mean loss, mean in-band SNR of the mixtures, windows drawn."""
 
     loss: float
     snr_db: float
@@ -39,8 +39,8 @@ class _Fitted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Validated:
-    """What an epoch's weights came to: fit.score at each SNR, and what the estimates are like."""
+class _ValidationResult:
+    """The result of an epoch's validation: fit.score at each SNR, and level and likeness of the estimates."""
 
     by_snr: dict[str, float]
     output: Output
@@ -55,19 +55,22 @@ def train(
     validation: HeldOut | None = None,
     check_stop: Callable[[], None] | None = None,
 ) -> Generator[EpochReport, None, None]:
-    """Train `run`, yielding a report after each epoch; closing the generator frees the device.
+    """Train `run` and yield a report after each epoch. Closing the generator frees the device.
 
-    model: of `run`, on the CPU, with the weights that its seed draws; validation: the run's validation mixture. Both
-    are made where they are not given.
+    The checkpoint and the best weights are written to `folder` after every epoch. If the folder holds a checkpoint of
+    the same run, the reports in it are yielded again and training continues after them; on a CPU the result is
+    bit-equal to that of an uninterrupted run. A collapsed output does not end the run: the reports record it, and the
+    caller decides.
 
-    `folder` gets the checkpoint and the best weights after every epoch. Where it holds a checkpoint of this very
-    run, its reports are yielded again and training goes on after them: on a CPU to the same bits as uninterrupted.
-    check_stop is called before every step; what it raises ends the run, which can be resumed from its last epoch.
-    A run whose output collapsed goes on: its reports say so, and whoever reads them decides.
+    corpus: the recordings of run.data.
+    model: the model of `run` on the CPU, with weights drawn from its seed; None builds it.
+    validation: the validation mixture of `run`; None makes it.
+    check_stop: called before every step. An exception that it raises ends the run, which can be resumed from its last
+        complete epoch.
 
-    Raises TrainingFailed for a loss or a score that is not a number, CheckpointError for a checkpoint of another run
-    or of other recordings and for weights to start from that do not fit, ConfigError for a device or a precision
-    that is not there.
+    Raises TrainingFailed for a loss or score that is not a number, CheckpointError for a checkpoint of another run or
+    of other recordings and for initial weights that do not fit, ConfigError for a device or precision that is not
+    available.
     """
     device = resolve_device(run.fit.device)
     fit = run.fit
@@ -76,7 +79,7 @@ def train(
     resumed = checkpoint.exists()
     with arithmetic(fit.seed, device, fit.threads, fit.precision):
         model = model or run.build_model(corpus.n_channels)
-        learner = build_learner(run, model, device, begins=not resumed)
+        learner = build_learner(run, model, device, starts_anew=not resumed)
         mixture = Mixture(corpus.splits["train"], run.data, device)
         validation = validation or held_out(corpus.splits["validation"], run.data, run.data.validation)
     n_steps = fit.steps_per_epoch or max(1, mixture.n_windows // run.data.batch_windows(fit.batch_size))
@@ -84,32 +87,33 @@ def train(
     yield from list(reports)
     while not (reports and reports[-1].last):
         epoch = len(reports)
-        began = time.perf_counter()
+        start_s = time.perf_counter()
         with arithmetic(_epoch_seed(fit.seed, epoch), device, fit.threads, fit.precision):
-            fitted = _fit_epoch(run, learner, mixture, epoch, n_steps, check_stop)
+            trained = _train_epoch(run, learner, mixture, epoch, n_steps, check_stop)
             validated = _validate(run, learner, validation, device)
-        seconds = time.perf_counter() - began
-        reports.append(_report(run, epoch, n_steps, fitted, validated, reports, learner, seconds))
-        # Weights before the checkpoint: a run killed between the two does the epoch again and writes both.
+        seconds = time.perf_counter() - start_s
+        reports.append(_report(run, epoch, n_steps, trained, validated, reports, learner, seconds))
+        # Weights before the checkpoint: a run killed between the two repeats the epoch and writes both.
         if reports[-1].best_epoch in (None, epoch):
-            save_weights(learner.judged, folder / WEIGHTS)
+            save_weights(learner.evaluated, folder / WEIGHTS)
         save_progress(run, corpus.fingerprint, reports, learner, checkpoint)
         yield reports[-1]
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
-    """Every epoch draws from its own seed, so what is drawn does not depend on where a run was resumed."""
+    """Return the seed of an epoch. Each epoch has its own, so draws do not depend on where a run was resumed."""
     return (seed * 1_000_003 + epoch + 1) % 2**63
 
 
-def _fit_epoch(
+def _train_epoch(
     run: RunConfig,
     learner: Learner,
     mixture: Mixture,
     epoch: int,
     n_steps: int,
     check_stop: Callable[[], None] | None,
-) -> _Fitted:
+) -> _TrainingResult:
+    """Take the optimiser steps of an epoch. Raises TrainingFailed for a loss that is not finite."""
     fit, device, model = run.fit, mixture.device, learner.model
     model.train()
     criterion = _loss_at(run, epoch).build().to(device)
@@ -124,7 +128,7 @@ def _fit_epoch(
         per_window=run.schedule.mixing == "snr",
     )
     total, snr_total = torch.zeros((), device=device), torch.zeros((), device=device)
-    n_windows = 0  # counted, for the mixture rounds a batch to whole groups
+    n_windows = 0  # counted because the mixture rounds batches to whole groups
     for step, batch in enumerate(batches):
         if check_stop is not None:
             check_stop()
@@ -132,15 +136,15 @@ def _fit_epoch(
         total += loss.detach()
         snr_total += batch.snr_db.mean()
         n_windows += len(batch.noisy)
-        # Reading the loss waits for the device, so not at every step.
+        # Reading the loss waits for the device, so it is not done at every step.
         if (step % SYNC_STEPS == 0 or step == n_steps - 1) and not math.isfinite(total.item()):
             raise TrainingFailed(f"loss is not finite in epoch {epoch}, by step {step} (learning rate too high?)")
         learner.step(run, loss, epoch * n_steps + step, fit.epochs * n_steps)
-    return _Fitted(total.item() / n_steps, snr_total.item() / n_steps if gain > 0 else math.inf, n_windows)
+    return _TrainingResult(total.item() / n_steps, snr_total.item() / n_steps if gain > 0 else math.inf, n_windows)
 
 
 def _loss_at(run: RunConfig, epoch: int) -> LossConfig:
-    """The loss with as much of its peak_weight as the schedule allows in `epoch`."""
+    """Return the loss config of an epoch: its peak_weight is scaled by the schedule's ramp."""
     weight = getattr(run.loss, "peak_weight", None)
     if weight is None:
         return run.loss
@@ -148,28 +152,29 @@ def _loss_at(run: RunConfig, epoch: int) -> LossConfig:
     return dataclasses.replace(run.loss, **changed)
 
 
-def _validate(run: RunConfig, learner: Learner, validation: HeldOut, device: torch.device) -> _Validated:
-    """What the judged weights make of the validation mixture."""
-    estimates = estimate_held_out(learner.judged, validation, device, run.fit.batch_size, run.fit.precision)
+def _validate(run: RunConfig, learner: Learner, validation: HeldOut, device: torch.device) -> _ValidationResult:
+    """Score the evaluated weights on the validation mixture. Raises TrainingFailed for a score that is not a number."""
+    estimates = estimate_held_out(learner.evaluated, validation, device, run.fit.batch_size, run.fit.precision)
     by_snr = score_by_snr(run.fit.score, estimates, validation)
     if any(math.isnan(value) for value in by_snr.values()):
         raise TrainingFailed(
             f"score {run.fit.score} is not a number: no validation window has what it is measured against; "
             "choose another score"
         )
-    return _Validated(by_snr, measure_output(estimates, validation))
+    return _ValidationResult(by_snr, measure_output(estimates, validation))
 
 
 def _report(
     run: RunConfig,
     epoch: int,
     n_steps: int,
-    fitted: _Fitted,
-    validated: _Validated,
+    trained: _TrainingResult,
+    validated: _ValidationResult,
     earlier: list[EpochReport],
     learner: Learner,
     seconds: float,
 ) -> EpochReport:
+    """Return the report of an epoch, with the best score so far, a collapse and the end of the run."""
     fit = run.fit
     score = sum(validated.by_snr.values()) / len(validated.by_snr)
     before = earlier[-1] if earlier else None
@@ -181,7 +186,7 @@ def _report(
     report = EpochReport(
         epoch=epoch,
         n_epochs=fit.epochs,
-        loss=fitted.loss,
+        loss=trained.loss,
         score=score,
         by_snr=validated.by_snr,
         best_score=best_score,
@@ -189,20 +194,21 @@ def _report(
         learning_rate=learning_rate_at(run.optimiser, (epoch + 1) * n_steps - 1, fit.epochs * n_steps),
         gain=gain_at(run.schedule, epoch, fit.epochs),
         peak_share=peak_share_at(run.schedule, epoch, fit.epochs),
-        snr_db=fitted.snr_db,
-        n_windows=fitted.n_windows,
+        snr_db=trained.snr_db,
+        n_windows=trained.n_windows,
         seconds=seconds,
         precision=fit.precision,
         output_db=validated.output.output_db,
         input_likeness=validated.output.input_likeness,
-        stopped=_stopped(run, epoch, best_epoch),
+        stopped=_stop_reason(run, epoch, best_epoch),
     )
-    # the floor, which has no parameters, is its input by design
-    is_floor = next(learner.model.parameters(), None) is None
-    return report if is_floor else dataclasses.replace(report, collapsed=collapse_of(run, report, before))
+    # A model without parameters (identity) copies its input by design.
+    is_trained = next(learner.model.parameters(), None) is not None
+    return dataclasses.replace(report, collapsed=collapse_of(run, report, before)) if is_trained else report
 
 
-def _stopped(run: RunConfig, epoch: int, best_epoch: int | None) -> str:
+def _stop_reason(run: RunConfig, epoch: int, best_epoch: int | None) -> str:
+    """Return why the run ends after `epoch`, before its last epoch; "" if it goes on."""
     patience = run.fit.patience
     if patience is None or best_epoch is None or epoch - best_epoch < patience:
         return ""

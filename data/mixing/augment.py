@@ -1,7 +1,7 @@
-"""Training windows varied: other sensors, other vehicles, other tempos, in batches on the device that trains.
+"""Vary training windows in batches on the training device: other sensors, other vehicles, other tempos.
 
-A window is drawn with context on both sides, varied as a whole and cut back, so that what a filter does at the ends
-of its input lies outside.
+A window is drawn with context on both sides, varied with it, and cut back, so that the edge effects of filters lie
+outside the window.
 """
 
 import math
@@ -32,15 +32,17 @@ CONTEXT_S = 0.25
 MIX_DB = 6.0
 RESONANCE_BEYOND = 2**0.25  # how far outside the band a resonance may lie
 LEAST_Q, MOST_Q = 1.0, 6.0
-# Chances that a window takes: clean and each reference once a group, noise every time.
+# Random numbers per clean window and per reference channel, equal for all windows of a group, and per noise window.
 N_CLEAN, N_REFERENCE, N_NOISE = 6, 2, 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What is drawn once for an epoch: starts int64[window] among the windows with context, and chances from 0 to 1.
+    """The random numbers of an epoch, drawn at once.
 
-    of_clean, of_noise: float32[draw, window]; of_references: float32[draw, reference, window].
+    clean_starts, noise_starts, second_starts: int64[window], among the windows with context.
+    of_clean, of_noise: float32[draw, window], from 0 to 1.
+    of_references: float32[draw, reference, window], from 0 to 1.
     """
 
     clean_starts: Tensor
@@ -51,13 +53,17 @@ class Plan:
     of_references: Tensor
 
     def of(self, now: slice) -> "Plan":
-        """The part of the windows `now`."""
+        """Return the plan of the windows `now`."""
         return Plan(*(getattr(self, field.name)[..., now] for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Varied:
-    """clean, noise: float32[window, channel, time]; peak[window]: largest magnitude of clean's channel 0."""
+    """Varied windows.
+
+    clean, noise: float32[window, channel, time].
+    peak: float32[window], largest magnitude of channel 0 of `clean`.
+    """
 
     clean: Tensor
     noise: Tensor
@@ -66,17 +72,20 @@ class Varied:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Augmenter:
-    """Draws varied windows. Holds tables only: what it draws depends on the generator it is given.
+    """Draws varied windows. It has no random state: draws depend on the generator that is passed in.
 
-    hearts: clean windows with context, at every tempo. alone: no clean recording has anything in its references.
-    before, extra: samples of context ahead of a window, and in all. frequency_hz, octaves: float32[bin] of the FFT of
-    a window with context. band_gain: float32[bin] of a window's own FFT where recordings are not band-passed, else
-    None. knots, fast_knots: float32[knot, time] of swell and flutter, see wander_basis.
+    cleans: clean windows with context, at every tempo.
+    silent_references: whether the reference channels of all clean recordings are zero.
+    before, extra: samples of context before a window, and in all.
+    group: clean windows of a group, see data.config.DataConfig.
+    frequency_hz, octaves: float32[bin], of the FFT of a window with context.
+    band_gain: float32[bin], of a window's own FFT; None if the recordings are band-passed.
+    knots, fast_knots: float32[knot, time], bases of swell and flutter, see wander_basis.
     """
 
     config: AugmentConfig
-    hearts: TempoWindows
-    alone: bool
+    cleans: TempoWindows
+    silent_references: bool
     window: int
     before: int
     extra: int
@@ -92,16 +101,16 @@ class Augmenter:
     def plan(
         self, clean_starts: Tensor, noise: Windows, noise_starts: Tensor, noise_odds: Odds, generator: Generator
     ) -> Plan:
-        """For clean windows and windows of `noise` that begin, without context, at these starts.
+        """Draw the plan of clean windows and windows of `noise`, given their starts without context.
 
-        Clean windows of a group (see data.config.DataConfig) come from one sensor at one tempo.
+        Clean windows of a group get the same sensor and tempo.
         """
         n, device, n_references = len(clean_starts), clean_starts.device, len(noise.signals) - 1
         of_group = uniform((N_CLEAN + N_REFERENCE * n_references, n // self.group), generator, device)
         of_sensor = of_group.repeat_interleave(self.group, dim=1)
         of_noise = uniform((N_NOISE, n), generator, device)
         return Plan(
-            self.hearts.at(clean_starts, _whole(of_sensor[0], len(self.hearts.tempos))),
+            self.cleans.at(clean_starts, _whole(of_sensor[0], len(self.cleans.tempos))),
             moved(noise, noise_starts, self.extra),
             moved(noise, noise.starts[noise_odds.pick(of_noise[0])], self.extra),
             of_sensor[:N_CLEAN],
@@ -112,10 +121,11 @@ class Augmenter:
     def draw(
         self, plan: Plan, source: NoiseSource, clean_power: Tensor, noise_power: Tensor, generator: Generator
     ) -> Varied:
-        """Windows without context, as `plan` has them.
+        """Return varied windows without context.
 
-        `source` draws noise windows with context; clean_power and noise_power [window] are the in-band powers that
-        the first channels come out with.
+        plan: of these windows.
+        source: of noise windows with context.
+        clean_power, noise_power: float32[window], in-band power that channel 0 gets.
         """
         clean = self._levelled(self._clean(plan), clean_power, self._sign(plan.of_clean[1]))
         noise = self._levelled(self._noise(plan, source, generator), noise_power, self._sign(plan.of_noise[1]))
@@ -125,20 +135,22 @@ class Augmenter:
             clean = torch.nn.functional.pad(clean, (0, 0, 0, noise.shape[1] - clean.shape[1]))
         dropout = self.config.reference_dropout
         if dropout > 0 and noise.shape[1] > 1:
-            heard = (dropout <= plan.of_references[1].T).float()[..., None]
-            noise[:, 1:].mul_(heard)
-            clean[:, 1:].mul_(heard)
+            is_on = (dropout <= plan.of_references[1].T).float()[..., None]
+            noise[:, 1:].mul_(is_on)
+            clean[:, 1:].mul_(is_on)
         return Varied(clean, noise, clean[:, 0].abs().amax(-1))
 
     def _clean(self, plan: Plan) -> Tensor:
+        """Return clean windows with context, filtered by their sensors."""
         config = self.config
-        clean = self.hearts.windows.take(plan.clean_starts)
-        if self.alone:
+        clean = self.cleans.windows.take(plan.clean_starts)
+        if self.silent_references:
             clean = clean[:, :1]
         response = self._sensor(plan.of_clean[2:6], config.clean_tilt_db_per_octave, config.clean_resonance_db)
         return self._through(clean, response, plan)
 
     def _noise(self, plan: Plan, source: NoiseSource, generator: Generator) -> Tensor:
+        """Return noise windows with context, mixed, disturbed and filtered."""
         config, chance = self.config, plan.of_noise
         power = source.windows.power[plan.noise_starts]
         noise = source.draw(plan.noise_starts, power, generator)
@@ -160,7 +172,7 @@ class Augmenter:
         return self._through(noise, response, plan)
 
     def _disturb(self, noise: Tensor, source: NoiseSource, chance: Tensor, generator: Generator) -> None:
-        """Add engine lines and bumps to noise windows, at the level that each channel has in the band."""
+        """Add engine lines and bumps to noise windows, relative to the in-band level of each channel."""
         config, (n_windows, n_channels, n_samples) = self.config, noise.shape
         in_band = noise if self.band_gain is None else filtered(noise, source.gain)
         rms = in_band.square().mean(-1, keepdim=True).sqrt()
@@ -175,7 +187,7 @@ class Augmenter:
             noise.addcmul_(made[:, None], rms * reference_gains((n_windows, n_channels), generator, noise.device))
 
     def _through(self, windows: Tensor, response: Tensor | None, plan: Plan) -> Tensor:
-        """windows through their sensor, and references through what each has of its own."""
+        """Filter windows by the response of their sensor, and reference channels by a further tilt of their own."""
         tilt_db, n_references = self.config.reference_tilt_db_per_octave, windows.shape[1] - 1
         if tilt_db > 0 and n_references > 0:
             own = tilt_response(self.octaves, _either(plan.of_references[0].T, tilt_db))
@@ -184,7 +196,7 @@ class Augmenter:
         return windows if response is None else filtered(windows, response)
 
     def _sensor(self, chance: Tensor, tilt_db: float, resonance_db: float) -> Tensor | None:
-        """One response for each window, complex64[window, 1, bin]; None where it would change nothing."""
+        """Return the sensor's response for each window, complex64[window, 1, bin]; None if it changes nothing."""
         tilt = tilt_response(self.octaves, _either(chance[0], tilt_db)) if tilt_db > 0 else None
         if resonance_db == 0:
             return None if tilt is None else tilt[:, None]
@@ -195,20 +207,21 @@ class Augmenter:
         return (resonance if tilt is None else resonance * tilt)[:, None]
 
     def _sign(self, chance: Tensor) -> Tensor:
+        """Return the polarity of each window, 1 or -1."""
         return torch.where(chance < self.config.polarity, -1.0, 1.0)
 
     def _levelled(self, windows: Tensor, power: Tensor, sign: Tensor) -> Tensor:
-        """The windows without context, of in-band power power[window] in channel 0 and with the given sign."""
+        """Return the windows without context, scaled to in-band power power[window] in channel 0, with `sign`."""
         inner = windows[..., self.before : self.before + self.window]
-        heard = inner[:, 0] if self.band_gain is None else filtered(inner[:, 0], self.band_gain)
-        level = sign * (power / heard.square().mean(-1).clamp_min(TINY)).sqrt()
+        in_band = inner[:, 0] if self.band_gain is None else filtered(inner[:, 0], self.band_gain)
+        level = sign * (power / in_band.square().mean(-1).clamp_min(TINY)).sqrt()
         return inner * level[:, None, None]
 
 
 def augmenter(split: Split, config: DataConfig, band_gain: Tensor, device: torch.device) -> Augmenter:
-    """What varies the windows of `split` as config.augment says.
+    """Build the augmenter of the windows of `split`, as config.augment says.
 
-    band_gain: float32[bin] of the band-pass over a window's FFT.
+    band_gain: float32[bin], of the band-pass over the bins of a window's FFT.
     """
     window, band_hz = config.window_samples, config.band_hz or HEART_BAND_HZ
     extra = context_samples(window, config.rate_hz)
@@ -217,8 +230,8 @@ def augmenter(split: Split, config: DataConfig, band_gain: Tensor, device: torch
     frequency_hz = torch.fft.rfftfreq(window + extra, 1 / config.rate_hz, device=device)
     return Augmenter(
         config=config.augment,
-        hearts=tempo_windows(split.clean, tempos, config, (before, extra - before), device),
-        alone=not any(segment.signals[1:].any() for segment in split.clean),
+        cleans=tempo_windows(split.clean, tempos, config, (before, extra - before), device),
+        silent_references=not any(segment.signals[1:].any() for segment in split.clean),
         window=window,
         before=before,
         extra=extra,
@@ -234,7 +247,7 @@ def augmenter(split: Split, config: DataConfig, band_gain: Tensor, device: torch
 
 
 def context_samples(window: int, rate_hz: float) -> int:
-    """Samples of context in all: CONTEXT_S on either side and what makes the FFT fast and of even length."""
+    """Return the samples of context: CONTEXT_S on both sides, and more to give the FFT a fast, even length."""
     n = window + math.ceil(2 * CONTEXT_S * rate_hz)
     while n % 8 or next_fast_len(n, real=True) != n:
         n += 1
@@ -242,10 +255,10 @@ def context_samples(window: int, rate_hz: float) -> int:
 
 
 def _whole(chance: Tensor, n: int) -> Tensor:
-    """Chances from 0 to 1 as whole numbers from 0 to n - 1."""
+    """Return random numbers from 0 to 1 as integers from 0 to n - 1."""
     return (chance * n).long().clamp_max(n - 1)
 
 
 def _either(chance: Tensor, most: float) -> Tensor:
-    """Chances from 0 to 1 spread over -most to most."""
+    """Return random numbers from 0 to 1 scaled to -most to most."""
     return (2 * chance - 1) * most

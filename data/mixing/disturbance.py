@@ -1,6 +1,6 @@
-"""What a vehicle adds to its noise: a level that wanders, engine lines, bumps. In batches on one device.
+"""Variations of vehicle noise, in batches: a changing level, engine lines, bumps, and independent reference channels.
 
-All draw from the given generator on its own device, so a CPU generator gives the same on every device.
+All numbers are drawn on the generator's device, so a CPU generator gives equal results on every device.
 """
 
 import math
@@ -24,12 +24,15 @@ LEAST_BUMP_DB, MOST_BUMP_DB = 6.0, 18.0
 
 
 def uniform(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
-    """Float32 numbers from 0 to 1."""
+    """Draw uniform float32 numbers from 0 to 1."""
     return torch.rand(shape, generator=generator, device=generator.device).to(device)
 
 
 def wander_basis(n_samples: int, rate_hz: float, knot_s: float = SWELL_KNOT_S) -> Tensor:
-    """Hats float32[knot, time], knot_s apart, scaled so that their sum with normal weights has variance 1 anywhere."""
+    """Return triangular functions float32[knot, time], knot_s apart, as a basis for `wander`.
+
+    They are scaled so that their sum with standard normal weights has variance 1 at every sample.
+    """
     at = torch.arange(n_samples, dtype=torch.float64) / (knot_s * rate_hz)
     knots = torch.arange(math.ceil(float(at[-1])) + 1, dtype=torch.float64)
     hats = (1 - (at - knots[:, None]).abs()).clamp_min(0)
@@ -37,13 +40,13 @@ def wander_basis(n_samples: int, rate_hz: float, knot_s: float = SWELL_KNOT_S) -
 
 
 def wander(shape: tuple[int, ...], basis: Tensor, generator: Generator) -> Tensor:
-    """Normal processes float32[*shape, time] of variance 1 that change from knot to knot of `basis` [knot, time]."""
+    """Draw normal processes float32[*shape, time] of variance 1 that change from knot to knot of `basis`."""
     knots = torch.randn((*shape, len(basis)), generator=generator, device=generator.device)
     return knots.to(basis.device) @ basis
 
 
 def reference_gains(shape: tuple[int, int], generator: Generator, device: torch.device) -> Tensor:
-    """Float32[window, channel, 1]: 1 for channel 0, within REFERENCE_DB of 1 for the others."""
+    """Draw gains float32[window, channel, 1]: 1 for channel 0, within REFERENCE_DB of 1 for the reference channels."""
     gains = 10 ** (REFERENCE_DB / 20 * (2 * uniform((*shape, 1), generator, device) - 1))
     gains[:, 0] = 1
     return gains
@@ -52,12 +55,15 @@ def reference_gains(shape: tuple[int, int], generator: Generator, device: torch.
 def engine_lines(
     shape: tuple[int, int], basis: Tensor, rate_hz: float, band_hz: tuple[float, float], generator: Generator
 ) -> Tensor:
-    """Lines float32[window, channel, time] for a shape [window, channel]; power 1 in channel 0.
+    """Draw engine lines float32[window, channel, time] of power 1 in channel 0, for a shape (windows, channels).
 
-    Up to N_LINES neighbouring orders of one shaft, those that lie in the band (none may, in a narrow one: zeros). Its
-    speed wanders by 1 to 3 %, each line's amplitude on its own. A reference hears each line with a phase of its own,
-    its gain within 6 dB of 1; its path changes, by a phase that wanders with variance -ln k, which makes the
-    coherence with channel 0 k, drawn from 0.3 to 0.7.
+    The lines are up to N_LINES neighbouring orders of one shaft that lie in the band; zeros if none does. The speed of
+    the shaft varies by 1 to 3 %, and the amplitude of each line varies separately.
+
+    A reference channel has a gain within 6 dB of 1, and a separate phase for each line. Its path varies by a phase of
+    variance -ln k, so that its coherence with channel 0 is k, drawn from 0.3 to 0.7.
+
+    basis: see `wander_basis`. band_hz: edges of the band.
     """
     n_windows, n_channels = shape
     device = basis.device
@@ -69,12 +75,12 @@ def engine_lines(
     level = torch.where(orders * shaft_hz <= high_hz, level, 0.0)
     most = LEAST_WANDER + (MOST_WANDER - LEAST_WANDER) * chance[1]
     speed_hz = shaft_hz * (1 + most * wander((n_windows,), basis, generator).tanh())
-    # Cycles in float64: in a long window a float32 phase would be coarse.
+    # In float64, because a float32 phase would be inexact in long windows.
     cycles = speed_hz.double().cumsum(-1) / rate_hz
     turn = (orders[..., None] * cycles[:, None]).frac().float() + uniform((n_windows, N_LINES, 1), generator, device)
     angle = turn.mul_(math.tau)
     swell = level[..., None] * torch.exp(LINE_SWELL * wander((n_windows, N_LINES), basis, generator))
-    # Each line and its quadrature, [window, 2 line, time]: of these every channel makes its own mixture.
+    # Each line and its quadrature, [window, 2 line, time]; each channel is a linear combination of them.
     lines = torch.cat([swell * angle.cos(), swell * angle.sin()], dim=1)
     first = lines[:, :N_LINES].sum(1, keepdim=True)
     unit = first.square().mean(-1, keepdim=True).clamp_min(1e-30).rsqrt()
@@ -86,9 +92,9 @@ def engine_lines(
     in_phase, quadrature = gain * phase.cos(), gain * phase.sin()
     coherence = LEAST_COHERENCE + (MOST_COHERENCE - LEAST_COHERENCE) * uniform((*references, 1), generator, device)
     path = wander(references, basis, generator) * (-coherence.log()).sqrt()
-    heard = torch.cat([in_phase, -quadrature], dim=-1) @ lines * path.cos()
-    heard -= torch.cat([quadrature, in_phase], dim=-1) @ lines * path.sin()
-    return torch.cat([first, heard], dim=1) * unit
+    received = torch.cat([in_phase, -quadrature], dim=-1) @ lines * path.cos()
+    received -= torch.cat([quadrature, in_phase], dim=-1) @ lines * path.sin()
+    return torch.cat([first, received], dim=1) * unit
 
 
 def bumps(
@@ -100,11 +106,12 @@ def bumps(
     per_minute: float,
     generator: Generator,
 ) -> Tensor:
-    """Bumps float32[window, time], `per_minute` of them on average, for a noise of RMS 1.
+    """Draw bumps float32[window, time], `per_minute` of them on average, for noise of RMS 1.
 
-    Each is a pair of ringing bursts exp(-t / T) sin(2 pi f t), the second 200 to 400 ms later (the wheelbase over the
-    speed: one for a window) and weaker; f lies in the band, T is 30 to 80 ms, the burst's peak 6 to 18 dB over 1. They
-    are made of their spectra and pass band_gain [bin]. One that ends after the window goes on at its start.
+    A bump is a pair of ringing bursts exp(-t / T) sin(2 pi f t). The second is weaker and follows after 200 to 400 ms
+    (the wheelbase over the speed, equal for all bumps of a window). f lies in the band, T is 30 to 80 ms, and the peak
+    of a burst is 6 to 18 dB above 1. The bursts are made from their spectra and filtered by band_gain [bin]; a burst
+    that reaches beyond the end of the window continues at its start.
     """
     device = band_gain.device
     expected = per_minute / 60 * n_samples / rate_hz
@@ -125,20 +132,25 @@ def bumps(
 
 
 def burst_spectrum(angular: Tensor, ring: Tensor, decay_s: Tensor) -> Tensor:
-    """The Fourier transform of exp(-t / T) sin(w t) from t = 0 on, at angular frequencies in rad/s."""
+    """Return the Fourier transform of exp(-t / T) sin(w t), t >= 0, at angular frequencies in rad/s.
+
+    ring: w in rad/s. decay_s: T.
+    """
     pole = 1 / decay_s
     return ring / torch.complex(pole**2 + ring**2 - angular.square(), 2 * pole * angular)
 
 
 def _phasor(phase: Tensor) -> Tensor:
-    # torch.polar is five times as slow.
+    """Return exp(j phase)."""
+    # torch.polar takes five times as long.
     return torch.complex(phase.cos(), phase.sin())
 
 
 def mixed_with_next(references: Tensor, share: Tensor) -> Tensor:
-    """References [window, reference, time] of which `share` [window] of the power is the next window's, the last one's
-    the first's. Each keeps its own power, and shares with channel 0 what the rest of it did. A window alone has no next
-    one and stays as it is."""
+    """Replace `share` [window] of the power of references [window, reference, time] by those of the next window.
+
+    The last window takes those of the first; a single window stays unchanged. Each reference keeps its power.
+    """
     if len(references) == 1:
         return references
     other = references.roll(-1, dims=0)

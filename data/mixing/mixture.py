@@ -1,7 +1,7 @@
-"""Windows of clean + gain x noise, made in batches on the device that trains.
+"""Mixtures: windows of clean + gain x noise, in batches for training and fixed for validation and test.
 
-Every recording lies on the device once; a batch is a gather through a view of all its windows, one batched FFT for
-the randomiser, and an addition. Nothing is made window by window and nothing crosses from host to device per step.
+All recordings lie on the training device. A batch takes one gather from a view of all windows, one batched FFT for the
+randomiser, and an addition; no window is made separately, and no data is copied from host to device during training.
 """
 
 from collections.abc import Iterator
@@ -25,14 +25,17 @@ from data.mixing.windows import Windows, cut, group_heads, odds_of, running_peak
 _D = TypeVar("_D", bound=np.generic)
 
 HEADROOM = 1.1
-_FINE = 1 << 14  # bins for the edges of a band, whatever the window
+_FINE = 1 << 14  # samples of the FFT that finds the edges of a band
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """noisy: float32[window, channel, time]; clean: float32[window, 1, time]; both divided by scale[window, 1, 1].
+    """A training batch.
 
-    |clean| < 1, so that a bounded output can represent it. snr_db[window]: measured in the heart's band.
+    noisy: float32[window, channel, time], divided by `scale`.
+    clean: float32[window, 1, time], divided by `scale`; |clean| < 1, so that a model with bounded output can reach it.
+    scale: float32[window, 1, 1].
+    snr_db: float32[window], SNR in the heart's band.
     """
 
     noisy: Tensor
@@ -45,9 +48,12 @@ class Batch:
 class HeldOut:
     """A fixed mixture: the same pairs of windows at every SNR. Its arrays are read-only.
 
-    noisy: float32[snr, window, channel, time]; clean: float32[window, time]; noise: float32[snr, window, time], as
-    mixed into the first channel. reference_bpm[window]: heart rate from R peaks, NaN where unknown.
-    recording[window]: index of the clean recording. in_band: all of it is band-passed.
+    noisy: float32[snr, window, channel, time].
+    clean: float32[window, time].
+    noise: float32[snr, window, time], as mixed into channel 0.
+    reference_bpm: float64[window], heart rate from R peaks; NaN if unknown.
+    recording: int64[window], index of the clean recording.
+    in_band: whether all signals are band-passed.
     """
 
     noisy: NDArray[np.float32]
@@ -61,17 +67,18 @@ class HeldOut:
 
 
 def window_scale(noisy: Tensor) -> Tensor:
-    """What a noisy window [..., channel, time] is divided by before a model sees it: [..., 1, 1], from channel 0."""
+    """Return the scale [..., 1, 1] of noisy windows [..., channel, time] for a model, from channel 0."""
     peak = _peak(noisy[..., :1, :])
     return torch.where(peak > 0, peak * HEADROOM, 1.0)
 
 
 def _peak(x: Tensor) -> Tensor:
+    """Return the largest magnitude over time."""
     return torch.maximum(x.amax(dim=-1, keepdim=True), -x.amin(dim=-1, keepdim=True))
 
 
 class Mixture:
-    """Training batches of one split. Holds tensors only: what it draws depends on the generator it is given."""
+    """Training batches of one split. A mixture has no random state: draws depend on the generator that is passed in."""
 
     def __init__(self, split: Split, config: DataConfig, device: torch.device) -> None:
         window = config.window_samples
@@ -96,7 +103,7 @@ class Mixture:
 
     @property
     def n_windows(self) -> int:
-        """Clean windows at the config's stride: what one pass over the data has."""
+        """Return the number of clean windows at the config's stride, which is one pass over the data."""
         return len(self.clean.starts)
 
     def epoch(
@@ -109,19 +116,21 @@ class Mixture:
         spread_db: float = 0.0,
         per_window: bool = False,
     ) -> Iterator[Batch]:
-        """`n_steps` batches: clean windows without repetition while they last, noise at any offset.
+        """Yield `n_steps` batches.
 
-        Where recordings differ in weight (data.config.Source), windows are drawn by it, with repetition.
+        Clean windows are drawn without repetition until all are used, noise windows at any offset. If recordings have
+        different weights (data.config.Source), windows are drawn by weight and with repetition. Randomised and varied
+        windows keep their in-band power.
 
-        Each window's gain is `gain` lowered by up to `spread_db` (uniform in dB). With `per_window` the noise window
-        is first brought to the clean window's in-band power, so that a gain of g is an SNR of -20 log10 g dB exactly;
-        without, levels stay as the recordings have them (the lab's way). A window keeps its in-band power when it is
-        randomised or varied. `generator` must live on the device. A batch has `batch_size` windows, rounded down to
-        whole groups of config.batch_offsets but at least one.
+        batch_size: rounded down to whole groups of config.batch_offsets, at least one group.
+        generator: on the mixture's device.
+        gain: of the noise. The gain of each window is lowered by up to `spread_db`, uniform in dB.
+        per_window: first scale each noise window to the in-band power of its clean window, so that a gain of g is an
+            SNR of exactly -20 log10 g dB. False leaves the levels as recorded, as the lab did.
         """
         noises = self._surrogate(generator) if self.per_epoch else self.noise
         source = self.source or self._source(noises, "none")
-        # Drawn for the whole epoch at once: a step then costs its arithmetic and little else.
+        # Drawn for the whole epoch at once, which is faster than drawing in each step.
         batch_size = self.config.batch_windows(batch_size)
         n = n_steps * batch_size
         starts = self._starts(n, generator)
@@ -140,7 +149,7 @@ class Mixture:
             plan = self.augmenter.plan(starts, self.noise, noise_starts, self.noise_odds, generator)
         for step in range(n_steps):
             now = slice(step * batch_size, (step + 1) * batch_size)
-            # Nothing here holds on to a batch, so that the next one finds its memory still in the cache.
+            # No reference to a batch is kept, so that the next batch reuses memory that is still in the cache.
             if self.augmenter is not None and plan is not None:
                 powers = self.clean.power[starts[now]], power[now]
                 varied = self.augmenter.draw(plan.of(now), source, *powers, generator)
@@ -156,12 +165,13 @@ class Mixture:
                 )
 
     def _starts(self, n: int, generator: torch.Generator) -> Tensor:
-        """Where n clean windows begin, groups of config.batch_offsets following one another."""
+        """Draw the starts of n clean windows, in groups of config.batch_offsets."""
         heads = self.heads[self._order(n // self.config.batch_offsets, generator)]
         offsets = self.config.offset_samples * torch.arange(self.config.batch_offsets, device=self.device)
         return (heads[:, None] + offsets).flatten()
 
     def _order(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw n indices of group heads: by weight, or each once per pass."""
         if self.head_odds.sums is not None:
             return self.head_odds.pick(torch.rand(n, generator=generator, device=self.device))
         passes = -(-n // len(self.heads))
@@ -169,6 +179,7 @@ class Mixture:
         return torch.cat(drawn)[:n]
 
     def _pair(self, starts: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the start of a noise window for each clean window."""
         n = len(self.noise.starts)
         if self.config.pairing == "index":
             return self.noise.starts[starts % n]
@@ -179,7 +190,7 @@ class Mixture:
         return self.noise.starts[torch.randint(n, (len(starts),), generator=generator, device=self.device)]
 
     def _source(self, noise: Windows, kind: str) -> NoiseSource:
-        """What draws windows of `noise` by randomiser `kind`, with context where they are to be varied."""
+        """Return the source of `noise` windows randomised by `kind`; with context if windows are varied."""
         if self.augmenter is not None:
             before = self.augmenter.before
             noise = widened(noise, before, self.augmenter.extra - before)
@@ -187,10 +198,11 @@ class Mixture:
         return noise_source(noise, kind, gain, banded=self.config.band_hz is not None)
 
     def _recordings(self) -> tuple[Tensor, ...]:
+        """Return the signals [channel, time] of each noise recording."""
         return torch.split(self.noise.signals, list(self.noise.lengths), dim=1)
 
     def _surrogate(self, generator: torch.Generator) -> Windows:
-        """One surrogate of each noise recording: stationary, so its windows have powers of their own."""
+        """Draw a surrogate of each noise recording. It is stationary, so the powers of its windows are recomputed."""
         if self.band_recordings is not None:
             signals = torch.cat([recording.draw(generator) for recording in self.band_recordings], dim=1)
             return self.noise.replaced(signals, signals[0])
@@ -201,22 +213,24 @@ class Mixture:
 
 
 def mix(clean: Tensor, noise: Tensor, gains: Tensor, clean_peak: Tensor, snr_db: Tensor) -> Batch:
-    """Add noise [window, channel, time] at `gains` [window] to clean and scale both for a model.
+    """Return the batch of clean + gains x noise, scaled for a model.
 
-    clean_peak[window]: largest magnitude of the clean window's channel 0. snr_db[window] is passed on. The two
-    tensors of windows are used up: their memory holds the result.
+    clean, noise: float32[window, channel, time]; both are overwritten.
+    gains: float32[window].
+    clean_peak: float32[window], largest magnitude of each clean window's channel 0.
+    snr_db: float32[window], copied to the batch.
     """
     noisy = torch.addcmul(clean, noise, gains[:, None, None], out=noise)
-    # Where noise happens to cancel every peak of the clean window its own peak counts, so |target| stays below 1.
+    # If noise cancels the peaks of the clean window, the clean peak determines the scale, so that |clean| < 1.
     scale = torch.maximum(window_scale(noisy), clean_peak[:, None, None] * HEADROOM)
     factor = scale.reciprocal()
     return Batch(noisy.mul_(factor), clean[:, :1].mul_(factor), scale, snr_db)
 
 
 def band_gain(n_samples: int, config: DataConfig) -> Tensor:
-    """Gain float32[n_samples // 2 + 1] of each FFT bin: data.filters.bandpass, forwards and backwards, as a spectrum.
+    """Return the gain float32[n_samples // 2 + 1] of data.filters.bandpass, forwards and backwards, at each FFT bin.
 
-    The band is the config's, the heart's where it has none.
+    The band is that of the config, or the heart's band if the config has none.
     """
     sos = butter(4, config.band_hz or HEART_BAND_HZ, btype="bandpass", fs=config.rate_hz, output="sos")
     _, response = sosfreqz(sos, np.fft.rfftfreq(n_samples, 1 / config.rate_hz), fs=config.rate_hz)
@@ -224,9 +238,10 @@ def band_gain(n_samples: int, config: DataConfig) -> Tensor:
 
 
 def held_out(split: Split, config: DataConfig, plan: HeldOutConfig) -> HeldOut:
-    """The fixed mixture of `plan`: it depends on the data and the plan, on nothing that a search samples.
+    """Return the fixed mixture of `plan`. It depends on the data and the plan only, on nothing that a search samples.
 
-    Clean windows lie evenly over the split's recordings, noise windows at seeded random offsets, unrandomised.
+    Clean windows are spread evenly over the split's recordings. Noise windows lie at seeded random offsets and are not
+    randomised.
     """
     window = config.window_samples
     rng = np.random.default_rng(plan.seed)
@@ -253,6 +268,7 @@ def held_out(split: Split, config: DataConfig, plan: HeldOutConfig) -> HeldOut:
 
 
 def _read_only(values: NDArray[_D]) -> NDArray[_D]:
+    """Make an array read-only and return it."""
     values.setflags(write=False)
     return values
 
@@ -260,6 +276,7 @@ def _read_only(values: NDArray[_D]) -> NDArray[_D]:
 def _references(
     segments: tuple[Segment, ...], starts: NDArray[np.int64], window: int, rate_hz: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the recording's index and the heart rate in bpm (NaN if unknown) of the windows at `starts`."""
     ends = np.cumsum([segment.n_samples for segment in segments])
     owners = np.searchsorted(ends, starts, side="right")
     bpm = np.full(len(starts), np.nan)

@@ -1,8 +1,11 @@
-"""Randomisers: new noise with the old spectrum (or the old histogram), in batches on the input's device.
+"""Training noise: windows of noise recordings, randomised in batches on their device.
 
-All of them leave the input as it was, and draw once per window for all its channels, so what the channels
-have in common stays in common. The numbers are drawn on the generator's device: a CPU generator gives the
-same windows on every device.
+A randomiser makes new noise that keeps the spectrum (or the histogram) of a window. RANDOMISERS, at the end of the
+file, holds them by name. All draw the same random numbers for all channels of a window, so that the channels keep what
+they have in common. Numbers are drawn on the generator's device; a CPU generator gives equal windows on every device.
+
+`NoiseSource` is what a mixture draws its noise from. Two shortcuts compute phase-random noise of a narrow band from
+fewer samples: `BandNoise` for windows and `BandRecording` for whole recordings.
 """
 
 import math
@@ -17,25 +20,113 @@ from torch import Generator, Tensor
 from data.mixing.response import filtered
 from data.mixing.windows import Windows
 
+TINY = 1e-30  # smallest power that is divided by
+# Bins whose gain is below this (-80 dB) hold no noise worth randomising.
+MIN_GAIN = 1e-4
+# With fewer bins in the band, the leakage outside it is no longer small.
+MIN_BINS = 16
+# Randomisers that keep each window's magnitude spectrum, and with it the power of a band-passed window.
+POWER_KEPT = ("none", "half_phase_shuffle", "phase_random")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BandNoise:
+    """Band-passed noise recordings at a lower rate, for phase-random windows.
+
+    A window's band needs only every `every`-th of its samples.
+
+    thin: float32[channel, every * row_samples]: the samples 0, every, 2 every ... of the concatenated recordings, then
+        the samples 1, 1 + every ..., and so on.
+    window: samples of a window at the full rate.
+    bins: bins of a window's FFT that the band-pass passes.
+    """
+
+    thin: Tensor
+    every: int
+    row_samples: int
+    window: int
+    bins: slice
+
+    def draw(self, starts: Tensor, power: Tensor, generator: Generator) -> Tensor:
+        """Draw phase-random surrogates float32[window, channel, time] of the windows at `starts`.
+
+        Magnitudes and cross-spectra of the channels stay the same in the band, as in `randomise`.
+
+        starts: int64[window], in the concatenated recordings.
+        power: float32[window], in-band power that channel 0 gets.
+        """
+        at = starts % self.every * self.row_samples + starts // self.every
+        windows = self.thin.unfold(-1, self.window // self.every, 1).transpose(0, 1).index_select(0, at)
+        inside = torch.fft.rfft(windows)[..., self.bins]
+        # Parseval: the mean square of a window is 2 / window^2 times the energy of its positive frequencies.
+        energy = torch.view_as_real(inside[:, 0]).square().sum((-2, -1))
+        level = self.window * (power / (2 * energy.clamp_min(1e-30))).sqrt()
+        turned = inside * phasors((len(starts), 1, inside.shape[-1]), generator, inside.device)
+        spectrum = turned.new_zeros((*turned.shape[:-1], self.window // 2 + 1))
+        torch.mul(turned, level[:, None, None], out=spectrum[..., self.bins])
+        drawn: Tensor = torch.fft.irfft(spectrum, n=self.window)
+        return drawn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseSource:
+    """Noise windows, randomised when they are drawn.
+
+    kind: of randomiser.
+    gain: float32[bin], of the band-pass over the bins of a window's FFT.
+    banded: whether the windows are already band-passed.
+    band_noise: the shortcut for phase-random noise, if it can be used.
+    """
+
+    windows: Windows
+    kind: str
+    gain: Tensor
+    banded: bool
+    band_noise: BandNoise | None
+
+    def draw(self, starts: Tensor, power: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw windows float32[window, channel, time] at `starts`.
+
+        If the randomiser changes their in-band power, they are scaled to power[window].
+        """
+        if self.band_noise is not None:
+            return self.band_noise.draw(starts, power, generator)
+        noise = randomise(self.windows.take(starts), self.kind, generator)
+        if self.kind == "none" or (self.kind in POWER_KEPT and self.banded):
+            return noise
+        in_band = filtered(noise, self.gain)
+        if self.banded:
+            noise = in_band
+        level = (power / in_band[:, 0].square().mean(-1).clamp_min(TINY)).sqrt()
+        return noise * level[:, None, None]
+
+
+def noise_source(windows: Windows, kind: str, gain: Tensor, *, banded: bool) -> NoiseSource:
+    """Return the source of noise `windows` randomised by `kind`; arguments as in NoiseSource."""
+    band_noise = thin_out(windows, gain) if banded and kind == "phase_random" else None
+    return NoiseSource(windows, kind, gain, banded, band_noise)
+
 
 def randomise(windows: Tensor, kind: str, generator: Generator) -> Tensor:
-    """Randomise float[batch, channel, time] by one of RANDOMISERS; same shape, dtype and device come out.
+    """Randomise windows float[batch, channel, time]; shape, dtype and device stay the same.
 
-    none                the input itself.
-    sample_shuffle      samples permuted in time: the histogram stays, the spectrum becomes white.
-    phase_shuffle       the phases of all FFT bins, negative frequencies too, are permuted and the real part
-                        is taken. Mirror bins no longer match, so a bin of magnitude m comes out as m |cos d|
-                        with d half the mismatch, and about half the power is lost.
-    half_phase_shuffle  the phases of the positive frequencies are permuted and mirrored (conjugate symmetry):
-                        the magnitude spectrum stays.
-    phase_random        one uniform phase per bin is added, the same for all channels: magnitudes and
-                        cross-spectra stay. The surrogate of Theiler et al., Physica D 58 (1992) 77; for
-                        several channels Prichard & Theiler, Phys. Rev. Lett. 73 (1994) 951.
+    kind: a name in RANDOMISERS:
 
-    The bins at 0 Hz and (even lengths) at half the rate keep their value in the last three.
+    none                returns the input.
+    sample_shuffle      permutes the samples in time. The histogram stays, the spectrum becomes white.
+    phase_shuffle       permutes the phases of all FFT bins, including negative frequencies, and takes the real part.
+                        Mirror bins no longer match, so a bin of magnitude m gets m |cos d|, with d half the mismatch,
+                        and about half the power is lost.
+    half_phase_shuffle  permutes the phases of the positive frequencies and mirrors them (conjugate symmetry). The
+                        magnitude spectrum stays.
+    phase_random        adds a uniform random phase to each bin, equal for all channels. Magnitudes and cross-spectra
+                        stay. (Theiler et al., Physica D 58 (1992) 77; for several channels Prichard & Theiler, Phys.
+                        Rev. Lett. 73 (1994) 951.)
 
-    Raises ValueError for an unknown kind, windows that are not floating [batch, channel, time], or fewer than
-    two samples.
+    The last three do not change the bins at 0 Hz and, for even lengths, at half the rate.
+
+    Raises ValueError for an unknown kind, windows that are not floating [batch, channel, time], or fewer than two
+    samples.
     """
     if kind not in RANDOMISERS:
         raise ValueError(f"randomiser is {kind!r}; known: {', '.join(RANDOMISERS)}")
@@ -47,32 +138,14 @@ def randomise(windows: Tensor, kind: str, generator: Generator) -> Tensor:
     return RANDOMISERS[kind](windows, generator)
 
 
-def phase_random_from(spectrum: Tensor, n_samples: int, generator: Generator) -> Tensor:
-    """Draw phase-random surrogates [batch, channel, n_samples] from rfft spectra [batch, channel, bin].
-
-    `spectrum` may be complex (cross-spectra between channels stay) or real magnitudes (only magnitudes stay).
-    With it computed once, a draw costs one inverse FFT instead of two FFTs.
-
-    Raises ValueError where the bins are not n_samples // 2 + 1.
-    """
-    if spectrum.ndim != 3 or spectrum.shape[-1] != n_samples // 2 + 1:
-        raise ValueError(
-            f"phase_random_from: spectrum is {list(spectrum.shape)} for {n_samples} samples; "
-            f"[batch, channel, {n_samples // 2 + 1}] is needed"
-        )
-    turn = _turn(spectrum, n_samples, generator)
-    drawn: Tensor = torch.fft.irfft(spectrum * turn, n=n_samples)
-    return drawn
-
-
 def surrogate(signal: Tensor, generator: Generator) -> Tensor:
-    """One phase-random surrogate of a long recording, float[channel, time]; mean, level and spectrum stay.
+    """Return a phase-random surrogate of a long recording float[channel, time]; mean, level and spectrum stay.
 
-    The FFT runs at the next fast length; the surrogate is cut back to `time` with its level restored. Where
-    `time` is a fast length itself (as 2, 3, 5-smooth numbers are) the magnitude spectrum is kept exactly,
-    elsewhere up to smoothing over neighbouring bins.
+    The FFT has the next fast length; the surrogate is cut back to `time` and its level restored. The magnitude spectrum
+    stays exactly the same if `time` is a fast length (a product of 2, 3 and 5), else up to smoothing over neighbouring
+    bins.
 
-    Raises ValueError where the signal is not floating [channel, time] with at least two samples.
+    Raises ValueError if the signal is not floating [channel, time] with at least two samples.
     """
     if signal.ndim != 2 or not signal.is_floating_point() or signal.shape[-1] < 2:
         raise ValueError(
@@ -86,6 +159,77 @@ def surrogate(signal: Tensor, generator: Generator) -> Tensor:
     spectrum.mul_(_turn(spectrum[None], n_fast, generator)[0])
     drawn: Tensor = torch.fft.irfft(spectrum, n=n_fast)[:, :n_samples]
     return drawn.mul_(math.sqrt(n_fast / n_samples)).to(signal.dtype).add_(mean)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BandRecording:
+    """The spectrum of a band-passed recording, for phase-random surrogates.
+
+    spectrum: complex64[channel, bin], the bins from `first` on of an FFT over n_fast samples.
+    n_samples: of the recording.
+    """
+
+    spectrum: Tensor
+    first: int
+    n_fast: int
+    n_samples: int
+
+    def draw(self, generator: Generator) -> Tensor:
+        """Draw a surrogate float32[channel, time] of the recording with its level, as `surrogate` does."""
+        turned = self.spectrum * phasors((1, self.spectrum.shape[-1]), generator, self.spectrum.device)
+        whole = turned.new_zeros((len(turned), self.n_fast // 2 + 1))
+        whole[:, self.first : self.first + turned.shape[-1]] = turned
+        drawn: Tensor = torch.fft.irfft(whole, n=self.n_fast)[:, : self.n_samples]
+        return drawn.mul_(math.sqrt(self.n_fast / self.n_samples))
+
+
+def analyse(signal: Tensor, gain: Tensor) -> BandRecording:
+    """Return the in-band spectrum of a band-passed signal float32[channel, time].
+
+    gain: float32[bin], of its band-pass over the bins of an FFT of any even length.
+    """
+    n_samples = signal.shape[-1]
+    n_fast = int(next_fast_len(n_samples, real=True))
+    per_bin = n_fast / (2 * (len(gain) - 1))
+    lowest, highest = passed(gain)
+    first, last = max(1, int((lowest - 1) * per_bin)), min(math.ceil((highest + 1) * per_bin), (n_fast - 1) // 2)
+    spectrum = torch.fft.rfft(signal, n=n_fast)[:, first : last + 1].clone()
+    return BandRecording(spectrum, first, n_fast, n_samples)
+
+
+def thin_out(noise: Windows, gain: Tensor) -> BandNoise | None:
+    """Return the noise at a lower rate; None if too few bins pass or the band is too wide.
+
+    gain: float32[window // 2 + 1], of the noise's band-pass over the bins of a window's FFT.
+    """
+    first, last = passed(gain)
+    if last - first + 1 < MIN_BINS or 2 * last >= noise.window:
+        return None
+    every = next(d for d in range(noise.window // (2 * last + 1), 0, -1) if noise.window % d == 0)
+    n_missing = -noise.signals.shape[-1] % every
+    padded = torch.nn.functional.pad(noise.signals, (0, n_missing))
+    rows = padded.view(len(padded), -1, every)
+    return BandNoise(rows.transpose(1, 2).flatten(1), every, rows.shape[1], noise.window, slice(first, last + 1))
+
+
+def passed(gain: Tensor) -> tuple[int, int]:
+    """Return the first and last FFT bin that a band-pass with `gain` [bin] passes; (1, 0) if there is none."""
+    bins = torch.nonzero(gain[1:] >= MIN_GAIN)[:, 0] + 1
+    return (int(bins[0]), int(bins[-1])) if len(bins) else (1, 0)
+
+
+def phasors(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
+    """Draw complex64 numbers of magnitude 1 whose phase is uniform over 256 evenly spaced phases.
+
+    Their moments up to the 255th equal those of a continuous phase. One 64-bit draw gives eight of them by table
+    look-up, which is five times as fast as drawing a float and computing its sine and cosine.
+    """
+    n = math.prod(shape)
+    bits = torch.empty(-(-n // 8), dtype=torch.int64, device=generator.device)
+    bits.random_(-(2**63), None, generator=generator)
+    steps = bits.view(torch.uint8)[:n].to(device, torch.int32)
+    phase = torch.arange(256, device=device) * (math.tau / 256)
+    return torch.complex(phase.cos(), phase.sin()).index_select(0, steps).view(shape)
 
 
 def _none(windows: Tensor, generator: Generator) -> Tensor:
@@ -123,51 +267,38 @@ def _half_phase_shuffle(windows: Tensor, generator: Generator) -> Tensor:
 def _phase_random(windows: Tensor, generator: Generator) -> Tensor:
     n_samples = windows.shape[-1]
     spectrum = torch.fft.rfft(_wide(windows))
-    # In place: the spectra of a batch are as large as a core's cache.
+    # In place, because the spectra of a batch are as large as a core's cache.
     spectrum.mul_(_turn(spectrum, n_samples, generator))
     drawn: Tensor = torch.fft.irfft(spectrum, n=n_samples)
     return drawn.to(windows.dtype)
 
 
 def _polar(windows: Tensor) -> tuple[Tensor, Tensor, slice]:
-    """Magnitude and phase [batch, channel, bin], and the bins that are free to turn."""
+    """Return magnitude and phase [batch, channel, bin], and the bins whose phase may change."""
     spectrum = torch.fft.rfft(_wide(windows))
     return spectrum.abs(), spectrum.angle(), slice(1, (windows.shape[-1] + 1) // 2)
 
 
 def _turn(spectrum: Tensor, n_samples: int, generator: Generator) -> Tensor:
-    """Complex64[batch, 1, bin] to turn rfft spectra by: phasors, and 1 where a bin must stay real."""
+    """Return complex64[batch, 1, bin] to multiply rfft spectra by: phasors, and 1 for bins that must stay real."""
     turn = phasors((spectrum.shape[0], 1, spectrum.shape[-1]), generator, spectrum.device)
     turn[..., 0] = 1
     turn[..., (n_samples + 1) // 2 :] = 1
     return turn
 
 
-def phasors(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
-    """Complex64 numbers of magnitude 1 and uniform random phase, one of 256 evenly spaced ones.
-
-    The moments of such a number up to the 255th are those of a continuous phase, and eight are looked up with each
-    64-bit draw: five times as fast as a float, a sine and a cosine for each.
-    """
-    n = math.prod(shape)
-    bits = torch.empty(-(-n // 8), dtype=torch.int64, device=generator.device)
-    bits.random_(-(2**63), None, generator=generator)
-    steps = bits.view(torch.uint8)[:n].to(device, torch.int32)
-    phase = torch.arange(256, device=device) * (math.tau / 256)
-    return torch.complex(phase.cos(), phase.sin()).index_select(0, steps).view(shape)
-
-
 def _wide(windows: Tensor) -> Tensor:
-    """Half precision has no FFT on every device."""
+    """Return windows in float32 or float64, because not every device has an FFT in half precision."""
     return windows if windows.dtype == torch.float64 else windows.float()
 
 
 def _draw(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
+    """Draw float32 numbers from 0 to 1."""
     return torch.rand(shape, generator=generator, device=generator.device).to(device)
 
 
 def _permutation(batch: int, n: int, generator: Generator, device: torch.device) -> Tensor:
-    """Int64[batch, 1, n]: one permutation of 0 .. n-1 per window."""
+    """Draw int64[batch, 1, n], a permutation of 0 ... n-1 per window."""
     return _draw((batch, 1, n), generator, device).argsort(dim=-1)
 
 
@@ -180,123 +311,3 @@ RANDOMISERS: Mapping[str, Callable[[Tensor, Generator], Tensor]] = MappingProxyT
         "phase_random": _phase_random,
     }
 )
-
-
-# A band-pass that lets less than this through (-80 dB) leaves nothing worth a phase.
-LEAST_GAIN = 1e-4
-# With fewer bins the leakage is no longer small beside them.
-LEAST_BINS = 16
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BandNoise:
-    """Noise recordings thinned to what their band needs.
-
-    thin: float32[channel, every * row_samples], the samples 0, every, 2 every ... of the recordings laid end to end,
-    then the samples 1, 1 + every ..., and so on. bins: those of the window's FFT that the band-pass lets through.
-    """
-
-    thin: Tensor
-    every: int
-    row_samples: int
-    window: int
-    bins: slice
-
-    def draw(self, starts: Tensor, power: Tensor, generator: Generator) -> Tensor:
-        """Surrogates float32[window, channel, time] of the windows at `starts`, of in-band power power[window].
-
-        Magnitudes and cross-spectra of the channels stay in the band, as in data.mixing.noise.randomise.
-        """
-        at = starts % self.every * self.row_samples + starts // self.every
-        windows = self.thin.unfold(-1, self.window // self.every, 1).transpose(0, 1).index_select(0, at)
-        inside = torch.fft.rfft(windows)[..., self.bins]
-        # Parseval: the mean square of a window is 2 / window^2 times the energy of its positive frequencies.
-        energy = torch.view_as_real(inside[:, 0]).square().sum((-2, -1))
-        level = self.window * (power / (2 * energy.clamp_min(1e-30))).sqrt()
-        turned = inside * phasors((len(starts), 1, inside.shape[-1]), generator, inside.device)
-        spectrum = turned.new_zeros((*turned.shape[:-1], self.window // 2 + 1))
-        torch.mul(turned, level[:, None, None], out=spectrum[..., self.bins])
-        drawn: Tensor = torch.fft.irfft(spectrum, n=self.window)
-        return drawn
-
-
-def passed(gain: Tensor) -> tuple[int, int]:
-    """The first and the last FFT bin that a band-pass with `gain` [bin] lets through; (1, 0) where there is none."""
-    bins = torch.nonzero(gain[1:] >= LEAST_GAIN)[:, 0] + 1
-    return (int(bins[0]), int(bins[-1])) if len(bins) else (1, 0)
-
-
-def thin_out(noise: Windows, gain: Tensor) -> BandNoise | None:
-    """`noise`, whose band-pass has `gain` [window // 2 + 1] over a window's FFT bins; None where too few bins pass."""
-    first, last = passed(gain)
-    if last - first + 1 < LEAST_BINS or 2 * last >= noise.window:
-        return None
-    every = next(d for d in range(noise.window // (2 * last + 1), 0, -1) if noise.window % d == 0)
-    n_missing = -noise.signals.shape[-1] % every
-    padded = torch.nn.functional.pad(noise.signals, (0, n_missing))
-    rows = padded.view(len(padded), -1, every)
-    return BandNoise(rows.transpose(1, 2).flatten(1), every, rows.shape[1], noise.window, slice(first, last + 1))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BandRecording:
-    """A band-passed recording of n_samples: complex64[channel, bin] of an FFT over n_fast samples, from bin `first`."""
-
-    spectrum: Tensor
-    first: int
-    n_fast: int
-    n_samples: int
-
-    def draw(self, generator: Generator) -> Tensor:
-        """A surrogate float32[channel, time] of the recording's level; see data.mixing.noise.surrogate."""
-        turned = self.spectrum * phasors((1, self.spectrum.shape[-1]), generator, self.spectrum.device)
-        whole = turned.new_zeros((len(turned), self.n_fast // 2 + 1))
-        whole[:, self.first : self.first + turned.shape[-1]] = turned
-        drawn: Tensor = torch.fft.irfft(whole, n=self.n_fast)[:, : self.n_samples]
-        return drawn.mul_(math.sqrt(self.n_fast / self.n_samples))
-
-
-def analyse(signal: Tensor, gain: Tensor) -> BandRecording:
-    """A band-passed signal float32[channel, time]; `gain` is its band-pass over any even number of FFT bins."""
-    n_samples = signal.shape[-1]
-    n_fast = int(next_fast_len(n_samples, real=True))
-    per_bin = n_fast / (2 * (len(gain) - 1))
-    lowest, highest = passed(gain)
-    first, last = max(1, int((lowest - 1) * per_bin)), min(math.ceil((highest + 1) * per_bin), (n_fast - 1) // 2)
-    spectrum = torch.fft.rfft(signal, n=n_fast)[:, first : last + 1].clone()
-    return BandRecording(spectrum, first, n_fast, n_samples)
-
-
-TINY = 1e-30
-# Randomisers that keep each window's magnitude spectrum, and with it the power of a band-passed window.
-POWER_KEPT = ("none", "half_phase_shuffle", "phase_random")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NoiseSource:
-    """Windows to draw from. gain: of the band-pass, float32[bin] of a window's FFT; banded: they have passed it."""
-
-    windows: Windows
-    kind: str
-    gain: Tensor
-    banded: bool
-    band_noise: BandNoise | None
-
-    def draw(self, starts: Tensor, power: Tensor, generator: torch.Generator) -> Tensor:
-        """Windows float32[window, channel, time] at `starts`, of in-band power power[window] wherever it changed."""
-        if self.band_noise is not None:
-            return self.band_noise.draw(starts, power, generator)
-        noise = randomise(self.windows.take(starts), self.kind, generator)
-        if self.kind == "none" or (self.kind in POWER_KEPT and self.banded):
-            return noise
-        in_band = filtered(noise, self.gain)
-        if self.banded:
-            noise = in_band
-        level = (power / in_band[:, 0].square().mean(-1).clamp_min(TINY)).sqrt()
-        return noise * level[:, None, None]
-
-
-def noise_source(windows: Windows, kind: str, gain: Tensor, *, banded: bool) -> NoiseSource:
-    """The source of `windows` randomised by `kind`."""
-    band_noise = thin_out(windows, gain) if banded and kind == "phase_random" else None
-    return NoiseSource(windows, kind, gain, banded, band_noise)

@@ -1,4 +1,4 @@
-"""Recordings played slower and faster, so that a window can be had at any of a few tempos."""
+"""Clean windows at several tempos: each recording is resampled once per tempo."""
 
 import math
 from collections.abc import Sequence
@@ -12,19 +12,21 @@ from data.corpus import HEART_BAND_HZ, Segment
 from data.filters import bandpass, resample
 from data.mixing.windows import Windows, cut, widened
 
-# Steps of at most 2 % up to a change of 16 %, coarser ones beyond: each tempo costs a copy of the clean recordings.
+# Tempos are at most 2 % apart up to a change of 16 %. Beyond it they are further apart, because each tempo needs a copy
+# of the clean recordings.
 STEP = 0.02
 MOST_STEPS = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TempoWindows:
-    """Clean windows at several tempos, of which the first is 1.
+    """Clean windows at several tempos.
 
-    tempos: float32[tempo]. windows: of all copies laid end to end, with context. first, n_starts:
-    int64[tempo, recording], where a copy begins and how many windows lie in it (0: it is too short). alive:
-    bool[time], whether a window that begins there lies in one recording and is no dropout. ends: int64[recording], of
-    the recordings laid end to end.
+    tempos: float32[tempo], the first is 1.
+    windows: with context, of the concatenated copies of all recordings.
+    first, n_starts: int64[tempo, recording], start of a copy and number of windows in it; 0 if the copy is too short.
+    alive: bool[time], whether the window that starts there lies in one recording and is not a dropout.
+    ends: int64[recording], ends of the concatenated recordings at tempo 1.
     """
 
     tempos: Tensor
@@ -35,9 +37,10 @@ class TempoWindows:
     ends: Tensor
 
     def at(self, starts: Tensor, choice: Tensor) -> Tensor:
-        """Where windows at `starts` of the recordings begin when played at tempo choice[window].
+        """Return the starts of the windows at `starts` of the recordings, at tempo number choice[window].
 
-        A window that would run out of its recording begins earlier; where there is none or a dropout, tempo 1 stays.
+        A window that would reach beyond its recording starts earlier. If the copy is too short, or the window is a
+        dropout, the window at tempo 1 is taken.
         """
         recording = torch.bucketize(starts, self.ends, right=True)
         own = starts - torch.where(recording > 0, self.ends[recording - 1], 0)
@@ -49,7 +52,7 @@ class TempoWindows:
 
 
 def tempos_within(change: float) -> tuple[float, ...]:
-    """Tempos from 1 - change to 1 + change, 1 first; whole hundredths, which makes resampling exact and cheap."""
+    """Return tempos from 1 - change to 1 + change, 1 first; whole hundredths, so that resampling is exact and fast."""
     n_steps = min(math.ceil(change / STEP), MOST_STEPS)
     others = {round(1 + sign * change * step / n_steps, 2) for step in range(1, n_steps + 1) for sign in (-1, 1)}
     return (1.0, *sorted(others - {1.0}))
@@ -62,7 +65,7 @@ def tempo_windows(
     context: tuple[int, int],
     device: torch.device,
 ) -> TempoWindows:
-    """The windows of `segments` at each of `tempos`, every sample a start, with `context` samples before and after."""
+    """Return the windows of `segments` at each of `tempos`, one per sample, with `context` samples before and after."""
     copies = [
         (t, r, at_tempo(segment, tempo, config))
         for t, tempo in enumerate(tempos)
@@ -85,18 +88,18 @@ def tempo_windows(
 
 
 def _shortest(config: DataConfig) -> float:
-    """Samples that a copy must have more of than: a window, and what the band-pass needs (see data.filters)."""
+    """Return the samples that a copy must exceed: a window, and the padding of the band-pass (see data.filters)."""
     low_hz, high_hz = config.band_hz or HEART_BAND_HZ
     return max(config.window_samples, math.ceil(3 * config.rate_hz / (high_hz - low_hz)) + 1)
 
 
 def at_tempo(segment: Segment, tempo: float, config: DataConfig) -> Segment:
-    """`segment` played `tempo` times as fast as a tape is, and brought back into the config's band."""
+    """Return `segment` played `tempo` times as fast, with its pitch changed too, filtered to the config's band."""
     if tempo == 1:
         return segment
     signals = resample(segment.signals, round(tempo * 100), 100)
     if config.band_hz is not None:
         signals = bandpass(signals, config.rate_hz, *config.band_hz)
-    heard = signals[0] if config.band_hz is not None else bandpass(signals[0], config.rate_hz, *HEART_BAND_HZ)
+    in_band = signals[0] if config.band_hz is not None else bandpass(signals[0], config.rate_hz, *HEART_BAND_HZ)
     peaks = None if segment.r_peaks_s is None else segment.r_peaks_s / tempo
-    return replace(segment, signals=signals, in_band=heard, r_peaks_s=peaks)
+    return replace(segment, signals=signals, in_band=in_band, r_peaks_s=peaks)

@@ -1,4 +1,7 @@
-"""Windows of recordings as views of one tensor, with the power and the peak of each looked up, not computed."""
+"""Windows of recordings, as views of one tensor that holds all recordings one after another.
+
+The power and the peak of every possible window are computed once and looked up afterwards.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,17 +16,19 @@ from torch import Tensor
 from data.corpus import Segment
 from data.errors import DataError
 
-# A window 60 dB below its recording's mean is a dropout: brought to a stated SNR it would be rounding errors.
+# A window 60 dB below the mean power of its recording is a dropout: scaled to an SNR, it would be rounding errors.
 DEAD_POWER_SHARE = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Windows of `window` samples, named by where they start in the recordings laid end to end.
+    """Windows of `window` samples, identified by their start in the concatenated recordings.
 
-    signals: float32[channel, time]. views: float32[start, channel, window], the same memory. starts: int64, those at
-    which a window lies within one recording and is no dropout. power: float32[time], mean in-band power of channel 0
-    in the window at each start. lengths: samples of each recording.
+    signals: float32[channel, time], the concatenated recordings.
+    views: float32[start, channel, window], the window at each start, in the memory of `signals`.
+    power: float32[time], mean in-band power of channel 0 in the window at each start.
+    starts: int64, starts of the windows that lie within one recording and are not dropouts.
+    lengths: samples of each recording.
     """
 
     signals: Tensor
@@ -34,22 +39,25 @@ class Windows:
     window: int
 
     def take(self, starts: Tensor) -> Tensor:
-        """float32[window, channel, time] at `starts`: a fresh tensor."""
+        """Return the windows at `starts` as a new tensor float32[window, channel, time]."""
         return self.views.index_select(0, starts)
 
     def replaced(self, signals: Tensor, in_band: Tensor) -> "Windows":
-        """These windows of other `signals` [channel, time] with channel 0 in band [time], of equal lengths."""
+        """Return the same windows of other signals, with their powers.
+
+        signals: float32[channel, time], of the same lengths. in_band: float32[time], their channel 0 in band.
+        """
         parts = torch.split(in_band, list(self.lengths))
         power = torch.cat([running_power(part, self.window) for part in parts])
         return dataclasses.replace(self, signals=signals, views=_views(signals, self.window), power=power)
 
 
 def cut(segments: Sequence[Segment], window: int, stride: int, device: torch.device) -> Windows:
-    """The windows of `segments`, a start every `stride` samples."""
+    """Return the windows of `segments`, with a start every `stride` samples."""
     powers = [running_power(torch.tensor(segment.in_band), window) for segment in segments]
     offset, starts = 0, []
     for segment, power in zip(segments, powers, strict=True):
-        # A recording's last windows would run into the next one.
+        # Later starts would give windows that reach into the next recording.
         own = power[: segment.signals.shape[1] - window + 1 : stride]
         alive = torch.nonzero(own > DEAD_POWER_SHARE * own.mean())[:, 0]
         starts.append(offset + alive * stride)
@@ -66,9 +74,9 @@ def cut(segments: Sequence[Segment], window: int, stride: int, device: torch.dev
 
 
 def group_heads(windows: Windows, n_offsets: int, offset: int) -> Tensor:
-    """Those of windows.starts from which `n_offsets` windows, `offset` samples apart, lie in one recording.
+    """Return the starts from which `n_offsets` windows, `offset` samples apart, lie in one recording without dropouts.
 
-    None of a group is a dropout. Raises DataError where there is no group.
+    Raises DataError if there are none.
     """
     alive = torch.cat([_alive(power, windows.window) for power in torch.split(windows.power, list(windows.lengths))])
     span = (n_offsets - 1) * offset
@@ -88,14 +96,14 @@ def group_heads(windows: Windows, n_offsets: int, offset: int) -> Tensor:
 
 
 def _alive(power: Tensor, window: int) -> Tensor:
-    """Bool[time] of one recording: a window begins here and is no dropout."""
+    """Return bool[time] for one recording: whether the window that starts there is not a dropout."""
     return power > DEAD_POWER_SHARE * power[: len(power) - window + 1].mean()
 
 
 def widened(windows: Windows, before: int, after: int) -> Windows:
-    """`windows` with `before` and `after` samples of context each, recordings continued by their mirror image.
+    """Return `windows` extended by `before` and `after` samples of context; recordings are continued by reflection.
 
-    starts are of the same windows in the same order, power is that of the window without its context.
+    The starts stand for the same windows in the same order, and the power is that of the window without context.
     """
     parts = torch.split(torch.arange(windows.signals.shape[-1], device=windows.signals.device), list(windows.lengths))
     at = torch.cat([part[_mirrored(len(part), before, after, part.device)] for part in parts])
@@ -114,25 +122,27 @@ def widened(windows: Windows, before: int, after: int) -> Windows:
 
 
 def moved(windows: Windows, starts: Tensor, by: int) -> Tensor:
-    """Where `starts` lie once each recording has become `by` samples longer."""
+    """Return the positions of `starts` after each recording has been extended by `by` samples."""
     ends = torch.tensor(windows.lengths, device=starts.device).cumsum(0)
     return starts + by * torch.bucketize(starts, ends, right=True)
 
 
 def _mirrored(n: int, before: int, after: int, device: torch.device) -> Tensor:
-    """Indices of n samples with their mirror image on both sides, as often as it takes."""
+    """Return the indices of n samples, continued by reflection on both sides as often as needed."""
     at = torch.arange(-before, n + after, device=device).remainder(max(2 * n - 2, 1))
     return torch.minimum(at, 2 * n - 2 - at)
 
 
 def _views(signals: Tensor, window: int) -> Tensor:
+    """Return the window at each start of signals [channel, time] as a view [start, channel, window]."""
     return signals.unfold(-1, window, 1).transpose(0, 1)
 
 
 def running_power(in_band: Tensor, window: int) -> Tensor:
-    """Mean square float32[time] of the window that begins at each sample; 0 where none fits.
+    """Return the mean square float32[time] of the window that starts at each sample; 0 if no window fits.
 
-    A difference of running sums, in float64, of this recording alone: another's level would cost it digits.
+    It is the difference of running sums in float64 over this recording alone: the level of another recording in the
+    sums would cost precision.
     """
     sums = in_band.new_zeros(len(in_band) + 1, dtype=torch.float64)
     torch.cumsum(in_band.double().square_(), 0, out=sums[1:])
@@ -142,22 +152,25 @@ def running_power(in_band: Tensor, window: int) -> Tensor:
 
 
 def running_peak(signals: Sequence[NDArray[np.float32]], window: int) -> NDArray[np.float32]:
-    """Largest magnitude float32[time] of the window that begins at each sample of the signals laid end to end."""
+    """Return the largest magnitude float32[time] of the window at each start in the concatenated signals."""
     magnitude = np.abs(np.concatenate(list(signals)))
-    # The filter's window is centred; the origin moves it to begin at its sample.
+    # The filter's window is centred; the origin shifts it to start at its sample.
     return np.asarray(maximum_filter1d(magnitude, window, mode="constant", origin=-(window // 2)), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Odds:
-    """Some windows to draw from. n: how many. sums: float64[window], the weights up to and with each; None where all
-    weigh alike."""
+    """The weights of windows to draw from.
+
+    n: number of windows.
+    sums: float64[window], cumulative sums of the weights; None if all weights are equal.
+    """
 
     n: int
     sums: Tensor | None
 
     def pick(self, chance: Tensor) -> Tensor:
-        """int64: the windows at chances float32 from 0 to 1, a window's share of them being that of its weight."""
+        """Return the indices int64 of the windows that uniform random numbers float32 from 0 to 1 select."""
         if self.sums is None:
             return (chance * self.n).long().clamp_max(self.n - 1)
         at = chance.double() * self.sums[-1]
@@ -165,7 +178,7 @@ class Odds:
 
 
 def odds_of(segments: Sequence[Segment], starts: Tensor) -> Odds:
-    """Odds of the windows that begin at `starts` in `segments` laid end to end, in order."""
+    """Return the weights of the windows that start at `starts` in the concatenated `segments`."""
     if len({segment.weight for segment in segments}) == 1:
         return Odds(len(starts), None)
     ends = torch.tensor([segment.signals.shape[1] for segment in segments], device=starts.device).cumsum(0)

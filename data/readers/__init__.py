@@ -1,4 +1,4 @@
-"""Read recordings, one file a format. Imports recording, files and errors.
+"""Read recordings from files; each format has a module. Imports recording, files and errors.
 
-A new format is a file with a function from a path to Contents, and a line in read.py's table of suffixes.
+A new format is a module with a function that reads Contents from a path, and a line in read.READERS.
 """

@@ -1,4 +1,4 @@
-"""Arrays: NumPy archives (.npz, ours and foreign) and text tables (.csv, .tsv)."""
+"""Read NumPy archives (.npz) and text tables (.csv, .tsv), and write recordings as archives."""
 
 import re
 import warnings
@@ -18,17 +18,17 @@ from data.readers.contents import Contents, Numbers, Variable, Wanted, gather, r
 from data.readers.variables import read_generic
 from data.recording import Recording
 
-DELIMITERS = ("\t", ";", ",")  # else white space
+DELIMITERS = ("\t", ";", ",")  # a table without any of them is split at white space
 TIME_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
 def read_npz(path: Path, wanted: Wanted) -> Contents:
-    """Read an .npz archive: our own (see `write_npz`) or any whose signal and rate can be told or are named.
+    """Read an .npz archive: one of `write_npz`, or any other whose signal and rate are named or can be recognised.
 
-    Names of channels come from a text array `channels`, or from a text `axes` such as "x,y,z (z is up)".
-    Objects are never unpickled.
+    Channel names are taken from a text array `channels`, or from a text `axes` such as "x,y,z (z is up)". Objects are
+    never unpickled.
 
-    Raises DataError where the archive is broken or the signal cannot be told.
+    Raises DataError if the archive is broken or the signal cannot be recognised.
     """
     with reading(path, "an .npz archive"), _opened(path) as store:
         names = {v.name for v in store.variables}
@@ -39,18 +39,19 @@ def read_npz(path: Path, wanted: Wanted) -> Contents:
 
 
 def npz_variables(path: Path) -> tuple[Variable, ...]:
-    """What an archive holds, from the arrays' headers alone."""
+    """Return the variables in an archive; only the headers of the arrays are read."""
     with reading(path, "an .npz archive"), _opened(path) as store:
         return store.variables
 
 
 def write_npz(recording: Recording, path: Path) -> None:
-    """Write a recording as an .npz archive that `data.readers.read.read` reads back equal, all at once or not at all.
+    """Write a recording atomically as an .npz archive, from which `data.readers.read.read` reads an equal recording.
 
     Arrays: signals float32[channel, time], rate_hz, channels, source; ecg float32[time], ecg_rate_hz and
-    r_peaks_s float64[beat] where there are any.
+    r_peaks_s float64[beat] if there are any.
 
-    The folder is made where it is missing. Raises DataError where the file cannot be written.
+    The folder is created if it does not exist. Raises DataError for another suffix, FileError if the file cannot be
+    written.
     """
     if path.suffix.lower() != ".npz":
         raise DataError(f"{path}: cannot be written; name a file that ends in .npz")
@@ -64,11 +65,8 @@ def write_npz(recording: Recording, path: Path) -> None:
         held |= {"ecg": recording.ecg, "ecg_rate_hz": np.float64(recording.ecg_rate_hz or 0.0)}
     if recording.r_peaks_s is not None:
         held["r_peaks_s"] = recording.r_peaks_s
-    try:
-        with atomic(path) as temporary:
-            np.savez(temporary, **held)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); name another place") from error
+    with atomic(path) as temporary:
+        np.savez(temporary, **held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +117,12 @@ def _labels(store: _Npz) -> tuple[str, ...]:
 
 
 def read_csv(path: Path, wanted: Wanted) -> Contents:
-    """Read a text table: a column per channel, a row per sample, split by tabs, semicolons, commas or spaces.
+    """Read a text table: a column per channel, a row per sample, split at tabs, semicolons, commas or spaces.
 
-    A header names the channels (else ch1 ... chN). A first column called time or t, in s unless its name says
-    ms or us, gives the rate. Lines that begin with # are skipped.
+    A header names the channels, else they are ch1 ... chN. A first column named time or t gives the rate; its unit is s
+    unless its name says ms or us. Lines that begin with # are skipped.
 
-    Raises DataError where a cell is no number, a row is short or the times are not evenly spaced within 1 %.
+    Raises DataError if a cell is not a number, a row is short, or the times are not evenly spaced within 1 %.
     """
     with reading(path, "a text table"):
         names, delimiter, n_skip = _table(path)
@@ -135,7 +133,7 @@ def read_csv(path: Path, wanted: Wanted) -> Contents:
             rate_hz = rate_of(texts * scale, _decimal_step(texts) * scale, path, f"column {names[0]!r}")
             del texts
         first = 0 if scale is None else 1
-        # Parsed straight to float32; the channels that nobody asked for are cheap to skip only after that.
+        # All columns are parsed to float32; skipping unused channels before that would not be faster.
         samples = _columns(path, delimiter, n_skip, range(first, len(names)), np.dtype(np.float32))
         signals, kept, ecg = gather(
             names[first:],
@@ -148,14 +146,14 @@ def read_csv(path: Path, wanted: Wanted) -> Contents:
 
 
 def csv_variables(path: Path) -> tuple[Variable, ...]:
-    """The table's columns; how many rows there are is not counted."""
+    """Return the columns of a table; its rows are not counted."""
     with reading(path, "a text table"):
         names, _, _ = _table(path)
     return tuple(Variable(name, (), "column") for name in names)
 
 
 def _table(path: Path) -> tuple[tuple[str, ...], str | None, int]:
-    """Column names, delimiter (None: white space) and the number of lines before the first sample."""
+    """Return column names, delimiter (None for white space) and the number of lines before the first sample."""
     n_before = 0
     with path.open(encoding="utf-8-sig") as file:
         for line in file:
@@ -189,7 +187,7 @@ def _columns(
 ) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # no rows: told below
+            warnings.simplefilter("ignore")  # a table without rows is refused below
             table = np.loadtxt(
                 path,
                 dtype,
@@ -211,7 +209,7 @@ def _columns(
 
 
 def _decimal_step(values: NDArray[np.float64]) -> float:
-    """The last decimal place that the values, read from text, make use of."""
+    """Return the value of the last decimal place that the values, read from text, use; 0 if it is below 1e-9."""
     for places in range(10):
         scaled = values * 10.0**places
         if np.abs(scaled - np.round(scaled)).max(initial=0.0) < 1e-3:

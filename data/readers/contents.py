@@ -1,4 +1,4 @@
-"""What a reader is asked for and what it gives back, and the rules that hold for every file format."""
+"""What readers receive and return, and the rules for channels, ECGs and rates that hold for every file format."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ Numbers = NDArray[np.generic]
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A named array in a file: its shape and type in the words of the program that wrote it."""
+    """A named array in a file, with its shape and its type as the writing program names it."""
 
     name: str
     shape: tuple[int, ...]
@@ -30,7 +30,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the caller asked a reader for; None and "auto" leave it to the file."""
+    """What the caller requested of a reader; None and "auto" leave the choice to the file's content."""
 
     variable: str | None = None
     layout: str = "auto"
@@ -39,11 +39,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a reader found.
+    """What a reader returns.
 
     signals: float32[channel, time], read-only.
-    rate_hz: None where the file does not say; `rate_is_default` where only the layout says, not the file.
-    ecg: float32[time] on the same clock; its own rate, or None where it has that of the signals.
+    rate_hz: None if the file does not state it.
+    rate_is_default: whether the rate follows from the layout only and is not stated in the file.
+    ecg: float32[time], starting with the signals.
+    ecg_rate_hz: None if it is the rate of the signals.
     """
 
     signals: Signal
@@ -56,17 +58,16 @@ class Contents:
 
 
 def is_ecg(name: str) -> bool:
-    """Whether a channel's or variable's name says ECG: "ecg", "EKG", "ECG_data", "ECG II", "ecg1" ..."""
+    """Return whether the name of a channel or variable means an ECG: "ecg", "EKG", "ECG_data", "ECG II", "ecg1" ..."""
     return re.fullmatch(r"(ecg|ekg)(\d*|[\s_\-.].*)", name.strip(), re.IGNORECASE) is not None
 
 
 def pick_channels(names: Sequence[str], wanted: tuple[str, ...] | None, where: Path) -> tuple[list[int], int | None]:
-    """Which of the file's channels are the signals, in order, and which one is the ECG (None: there is none).
+    """Return the indices of the signal channels, in order, and the index of the ECG, or None.
 
-    ECG-named channels are no signals unless they are all there is or `wanted` names them; the first becomes
-    the ECG.
+    Channels named ECG are not signals unless the file has no others or `wanted` names them; the first becomes the ECG.
 
-    Raises DataError, listing the channels, where `wanted` names one that does not exist.
+    Raises DataError, listing the channels, if `wanted` names a channel that does not exist.
     """
     ecgs = [i for i, name in enumerate(names) if is_ecg(name)]
     if len(ecgs) == len(names):
@@ -98,15 +99,15 @@ def gather(
     where: Path,
     lines: Callable[[list[int]], Iterable[Numbers]],
 ) -> tuple[Signal, tuple[str, ...], Signal | None]:
-    """Load the picked channels one by one: signals float32[channel, time], their names, ECG float32[time].
+    """Load the chosen channels one by one; return signals float32[channel, time], their names and ECG float32[time].
 
-    lines: gives the file's channels at some indices, each as [time]; only one need be in memory at a time.
+    lines: yields the file's channels at given indices, each [time]; only one needs to be in memory at a time.
     """
     rows, ecg_row = pick_channels(names, wanted, where)
     loaded = np.empty((len(rows), n_samples), np.float32)
     ecg = None
     asked = rows if ecg_row is None else [*rows, ecg_row]
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused by Recording
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite, which Recording refuses
         for i, line in enumerate(lines(asked)):
             if i < len(rows):
                 loaded[i] = line
@@ -117,12 +118,12 @@ def gather(
 
 
 def usable_ecg(ecg: Signal) -> Signal | None:
-    """The ECG, or None where its lead was not connected (all samples alike)."""
+    """Return the ECG, or None if its lead was not connected (all samples are equal)."""
     return None if ecg.size == 0 or bool((ecg == ecg[0]).all()) else ecg
 
 
 def as_float32(values: Numbers) -> Signal:
-    """Read-only float32 of any real numbers; what it cannot hold becomes infinite and is refused later."""
+    """Return real numbers as read-only float32; values too large become infinite and are refused later."""
     with np.errstate(over="ignore"):
         cast = np.ascontiguousarray(values, np.float32)
     if cast is values:
@@ -132,7 +133,7 @@ def as_float32(values: Numbers) -> Signal:
 
 
 def is_even(times: NDArray[np.float64], quantum: float) -> bool:
-    """Whether `times` rise in equal steps, within 1 % of a step plus `quantum`, their resolution."""
+    """Return whether `times` ascend in equal steps, within 1 % of a step plus their resolution `quantum`."""
     if times.size < 2 or not np.isfinite(times).all() or times[-1] <= times[0]:
         return False
     steps = np.diff(times)
@@ -140,17 +141,18 @@ def is_even(times: NDArray[np.float64], quantum: float) -> bool:
     if max(steps.max() - step, step - steps.min()) > 0.01 * step + quantum:
         return False
     if quantum < 0.49 * step:
-        return True  # a lost sample would have shown
-    # Times as coarse as the samples: rounding strews odd steps evenly on a line; a lone one is a gap.
+        return True  # a missing sample would have made a larger step
+    # If the times are as coarse as the steps, rounding makes irregular steps that are spread evenly; a single one is a
+    # gap.
     line = times[0] + step * np.arange(times.size)
     n_odd = np.count_nonzero(np.abs(steps - np.median(steps)) > 0.01 * step)
     return bool(np.abs(times - line).max() <= 1.001 * quantum and n_odd != 1)
 
 
 def rate_of(times: NDArray[np.float64], quantum: float, where: Path, what: str) -> float:
-    """Samples per second from evenly spaced times in seconds; the roundest rate that their resolution allows.
+    """Return the samples per second of evenly spaced times in s: the roundest rate that their resolution allows.
 
-    Raises DataError where the times do not rise evenly.
+    Raises DataError if the times are not evenly spaced.
     """
     if not is_even(times, quantum):
         fault = "holds NaN" if np.isnan(times).any() else "does not rise in equal steps (within 1 %)"
@@ -164,12 +166,12 @@ def rate_of(times: NDArray[np.float64], quantum: float, where: Path, what: str) 
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a library raises on a broken file into one DataError that names the file."""
+    """Raise DataError that names the file for any error in the block, as libraries raise for broken files."""
     try:
         yield
     except DataError:
         raise
-    except Exception as error:  # each library has its own dozen of exceptions for a broken file
+    except Exception as error:  # each library has many kinds of errors for broken files
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DataError(
             f"{path}: cannot be read as {kind} ({reason}); is it complete and really of that kind?"
@@ -177,7 +179,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def listing(items: Iterable[object], at_most: int = 8) -> str:
-    """Comma-separated, cut short where there are many."""
+    """Return items separated by commas, shortened if there are more than `at_most`."""
     texts = [str(item) for item in items]
     more = f" and {len(texts) - at_most} more" if len(texts) > at_most else ""
     return (", ".join(texts[:at_most]) or "nothing") + more

@@ -1,4 +1,4 @@
-"""MATLAB files, v5 and v7.3 (HDF5): the lab's three campaigns, told apart by what they hold, and others."""
+"""Read MATLAB files, v5 and v7.3 (HDF5): the layouts of the lab's campaigns, recognised by content, and others."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,19 +30,19 @@ from data.recording import Signal
 LAYOUTS = ("auto", "240219", "240517", "240826", "generic")
 COLUMNS_240219 = ("Time", "ECG", "ch1z", "ch2z", "ch3z", "ch4z", "ch5z", "ch6z")
 LAB_NAMES = ("HS_data", "Noise_data", "data", "ECG_data")
-LAB_RATE_HZ = 1000.0  # of 240517 and 240826, whose files do not say it
+LAB_RATE_HZ = 1000.0  # of 240517 and 240826, whose files do not state it
 NUMERIC = ("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 
 
 def read_mat(path: Path, wanted: Wanted) -> Contents:
-    """Read a MATLAB file by the layout its variables and their shapes show, or by the stated one.
+    """Read a MATLAB file by the layout that its variables and their shapes have, or by the requested layout.
 
     - 240219: samples x 8 (Time in s, ECG, ch1z ... ch6z); the rate is that of the Time column.
     - 240517: HS_data or Noise_data, one column or row: ch1z at 1000 Hz.
     - 240826: HS_data, ECG_data or data, a matrix of segments joined in row order: ch1z (or ECG) at 1000 Hz.
     - generic: any other; see `data.readers.variables.read_generic`.
 
-    Raises DataError where the file is broken, its layout cannot be decided or the stated one does not fit.
+    Raises DataError if the file is broken, its layout cannot be recognised, or the requested layout does not fit.
     """
     if wanted.layout not in LAYOUTS:
         raise DataError(f"{path}: layout {wanted.layout!r} is unknown; allowed are {', '.join(LAYOUTS)}")
@@ -56,7 +56,7 @@ def read_mat(path: Path, wanted: Wanted) -> Contents:
 
 
 def mat_variables(path: Path) -> tuple[Variable, ...]:
-    """What a MATLAB file holds, without loading it."""
+    """Return the variables in a MATLAB file without loading them."""
     with reading(path, "a MATLAB file"), _opened(path) as store:
         return store.variables
 
@@ -97,12 +97,12 @@ def _recognise(store: Store, main: Variable, where: Path) -> str:
             f"{where}: {main} has the 8 columns of layout 240219, but the first, Time, does not rise evenly; "
             "mend it, or state layout='240826' (segments in rows) or layout='generic' with rate_hz="
         )
-    # Segments are longer than a handful of samples: a tall, narrow matrix is [time, channel].
+    # Segments have more than a few samples, so a tall, narrow matrix is [time, channel].
     return "generic" if n_rows > n_columns and n_columns <= 16 else "240826"
 
 
 def _time_axis(store: Store, variable: Variable) -> int | None:
-    """The axis of the eight columns if the first of them rises evenly (0 in files written transposed)."""
+    """Return the axis of the eight columns if the first is evenly spaced times (0 in transposed files), else None."""
     for axis in (1, 0):
         if len(variable.shape) == 2 and variable.shape[axis] == len(COLUMNS_240219):
             times = next(iter(store.lines(variable.name, axis, [0])))
@@ -112,7 +112,7 @@ def _time_axis(store: Store, variable: Variable) -> int | None:
 
 
 def _quantum(times: Numbers) -> float:
-    """The resolution of times as stored: whole steps for integers, the spacing at the largest for floats."""
+    """Return the resolution of stored times: 0 for integers, the spacing at the largest value for floats."""
     if times.dtype.kind != "f" or times.size == 0:
         return 0.0
     top = np.abs(times).max()
@@ -170,7 +170,7 @@ def _joined(store: Store, variable: Variable) -> Signal:
 class _Mat5:
     """A MATLAB file up to v7.2. scipy loads a variable whole, in the type it is stored in."""
 
-    load_once: Callable[[str], Numbers]  # times and channels are columns of one variable: it is decoded once
+    load_once: Callable[[str], Numbers]  # cached, as times and channels are columns of the same variable
     variables: tuple[Variable, ...]
     numeric: frozenset[str]
 
@@ -226,7 +226,7 @@ def _described(name: str, item: Any) -> Variable:
     kind = kind.decode() if isinstance(kind, bytes) else str(kind)
     if not isinstance(item, h5py.Dataset):
         return Variable(name, (), kind or "struct")
-    if not kind:  # HDF5 that some other program wrote
+    if not kind:  # HDF5 written by another program
         kind = {"float64": "double", "float32": "single"}.get(item.dtype.name, item.dtype.name)
     if item.attrs.get("MATLAB_empty"):
         return Variable(name, (0, 0), kind)

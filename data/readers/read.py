@@ -1,4 +1,4 @@
-"""Read a recording from a file of any format that we know; nothing is ever written."""
+"""Read a recording from a file of any known format. READERS, at the end of the file, holds the formats by suffix."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +12,12 @@ from data.readers.contents import Contents, Variable, Wanted, is_ecg, usable_ecg
 from data.readers.variables import RATE_NAMES
 from data.recording import Recording, Signal
 
-Reader = tuple[Callable[[Path, Wanted], Contents], Callable[[Path], tuple[Variable, ...]]]  # reads; lists
+# A function that reads a file, and a function that lists its variables.
+Reader = tuple[Callable[[Path, Wanted], Contents], Callable[[Path], tuple[Variable, ...]]]
 
 RATE_TOLERANCE = 1e-3
-# Two clocks drift and one is stopped a little later; anything more is another measurement or a wrong rate.
+# Allowed difference in duration of a recording and its ECG: two clocks drift, and one device is stopped later. A larger
+# difference means another measurement or a wrong rate.
 ECG_SPAN_TOLERANCE = 0.05
 ECG_SPAN_TOLERANCE_S = 1.0
 
@@ -29,20 +31,20 @@ def read(
     channels: tuple[str, ...] | None = None,
     ecg: Path | None = None,
 ) -> Recording:
-    """Read a recording; the suffix decides the format: .mat, .wav, .npz, .csv, .tsv, .hea or .dat (WFDB).
+    """Read a recording. The suffix decides the format: .mat, .wav, .npz, .csv, .tsv, .hea or .dat (WFDB).
 
-    variable: which array of a .mat or .npz file is the signal; of several that match a glob ("New_N_*"),
-        sorted by name, each is a piece of one channel.
-    rate_hz: samples per second; needed where the file does not say.
-    layout: of a .mat file: "auto" (told by its variables), "240219", "240517", "240826" or "generic".
-    channels: the channels to keep, in this order: names, or indices from 0 as text.
-    ecg: another file that holds the ECG of this recording: its only channel or the one so named. An ECG whose
-        file does not say its rate has that of the recording.
+    variable: the array of a .mat or .npz file that is the signal. If several match a glob ("New_N_*"), they are joined
+        in the order of their names, as pieces of one channel.
+    rate_hz: samples per second; required if the file does not state it.
+    layout: of a .mat file: "auto" (from its variables), "240219", "240517", "240826" or "generic".
+    channels: the channels to read, in this order: names, or indices from 0 as text.
+    ecg: another file with the ECG of this recording: its only channel, or its channel named ECG. If that file does not
+        state its rate, it is the recording's.
 
-    A channel named ECG (ecg, EKG ...) becomes `Recording.ecg` unless it is the only one or `channels` names
-    it; a flat one, a lead that was not connected, is left out.
+    A channel named ECG (ecg, EKG ...) becomes `Recording.ecg` unless it is the only channel or `channels` names it. A
+    constant ECG, from a lead that was not connected, is left out.
 
-    Raises DataError, one line that names the file, what is wrong and what to do.
+    Raises DataError that names the file, what is wrong and what to do.
     """
     path = Path(path)
     contents = _contents(path, Wanted(variable, layout, channels))
@@ -67,15 +69,16 @@ def read(
 
 
 def variables(path: Path) -> tuple[Variable, ...]:
-    """What a file holds: arrays of a .mat or .npz, channels of others; also where `read` must be told more.
+    """Return the variables in a file: arrays of a .mat or .npz file, channels of other formats.
 
-    Raises DataError where the file is missing, of an unknown format or broken.
+    Raises DataError if the file is missing, of an unknown format or broken.
     """
     path = Path(path)
     return _reader(path)[1](path)
 
 
 def _contents(path: Path, wanted: Wanted) -> Contents:
+    """Read a file by its format's reader. Raises DataError, also for arguments that the format does not have."""
     reader = _reader(path)[0]
     suffix = path.suffix.lower()
     if wanted.variable is not None and suffix not in (".mat", ".npz"):
@@ -90,6 +93,7 @@ def _contents(path: Path, wanted: Wanted) -> Contents:
 
 
 def _reader(path: Path) -> Reader:
+    """Return the reader of a file. Raises DataError if the format is unknown or the file cannot be opened."""
     if path.suffix.lower() not in READERS:
         got = f"ends in {path.suffix!r}" if path.suffix else "has no suffix"
         raise DataError(f"{path}: {got}; recordings end in {', '.join(READERS)}")
@@ -107,6 +111,7 @@ def _reader(path: Path) -> Reader:
 
 
 def _rate(path: Path, contents: Contents, stated_hz: float | None) -> float:
+    """Return the rate that file and caller agree on. Raises DataError if there is none, or if they differ."""
     if stated_hz is not None and not 0 < stated_hz < float("inf"):
         raise DataError(f"{path}: rate_hz={stated_hz}; a positive number of samples per second is needed")
     in_file_hz = contents.rate_hz
@@ -123,7 +128,7 @@ def _rate(path: Path, contents: Contents, stated_hz: float | None) -> float:
 
 
 def _within(contents: Contents, rate_hz: float) -> NDArray[np.float64] | None:
-    """The annotated R peaks that lie in the recording, rising; annotations often run on beyond its end."""
+    """Return the annotated R peaks within the recording, ascending; annotations often continue beyond its end."""
     if contents.r_peaks_s is None:
         return None
     peaks_s = contents.r_peaks_s
@@ -132,6 +137,7 @@ def _within(contents: Contents, rate_hz: float) -> NDArray[np.float64] | None:
 
 
 def _ecg_of(path: Path) -> tuple[Signal, float | None]:
+    """Read the ECG in a file of its own, and its rate if the file states it. Raises DataError."""
     contents = _contents(path, Wanted())
     rate_hz = None if contents.rate_is_default else contents.rate_hz
     if contents.ecg is not None:
@@ -146,6 +152,7 @@ def _ecg_of(path: Path) -> tuple[Signal, float | None]:
 
 
 def _check_span(recording: Recording, ecg_path: Path) -> None:
+    """Raise DataError if recording and ECG differ in duration."""
     if recording.ecg is None or recording.ecg_rate_hz is None:
         return
     span_s, ecg_span_s = recording.duration_s, recording.ecg.size / recording.ecg_rate_hz

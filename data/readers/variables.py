@@ -1,4 +1,4 @@
-"""Files of named arrays (.mat, .npz): which variable holds the signal, which the rate, which the ECG."""
+"""Files of named arrays (.mat, .npz): find the variables with the signal, the rate, the ECG and the R peaks."""
 
 import fnmatch
 from collections.abc import Iterable, Iterator
@@ -31,28 +31,30 @@ class Store(Protocol):
 
     @property
     def variables(self) -> tuple[Variable, ...]:
-        """Every variable, in the file's order."""
+        """Return every variable, in the file's order."""
 
     @property
     def numeric(self) -> frozenset[str]:
-        """Names of the variables that hold real numbers."""
+        """Return the names of the variables with real numbers."""
 
     def load(self, name: str) -> Numbers:
-        """The whole variable."""
+        """Return the whole variable."""
 
     def lines(self, name: str, axis: int, indices: Iterable[int]) -> Iterator[Numbers]:
-        """Slices of a 2-D variable at `indices` of `axis`, each 1-D."""
+        """Yield the 1-D slices of a 2-D variable at `indices` of `axis`."""
 
 
 def arrays(store: Store) -> dict[str, Variable]:
-    """The numeric variables of at least two samples, by name."""
+    """Return the numeric variables of at least two samples, by name."""
     return {v.name: v for v in store.variables if v.name in store.numeric and int(np.prod(v.shape)) >= 2}
 
 
 def choose(store: Store, pattern: str | None, where: Path) -> list[Variable]:
-    """The variables that hold the signal: those of that name or glob, sorted by name, or the only candidate.
+    """Return the variables with the signal: those that match a name or glob, sorted, or the only candidate.
 
-    Raises DataError, listing what the file holds, where nothing matches or there is more than one candidate.
+    pattern: name or glob; None takes the only candidate.
+
+    Raises DataError, listing the variables, if nothing matches or there is more than one candidate.
     """
     found = arrays(store)
     holds = f"it holds {listing(store.variables)}"
@@ -78,9 +80,9 @@ def _known() -> frozenset[str]:
 
 
 def scalar(store: Store, names: tuple[str, ...], where: Path) -> float | None:
-    """The number that a scalar variable of one of these names holds (in any case), None where there is none.
+    """Return the value of a scalar variable with one of `names`, ignoring case; None if there is none.
 
-    Raises DataError where two of them differ.
+    Raises DataError if several such variables differ.
     """
     found = {
         v.name: float(np.ravel(store.load(v.name))[0])
@@ -94,7 +96,7 @@ def scalar(store: Store, names: tuple[str, ...], where: Path) -> float | None:
 
 
 def r_peaks(store: Store, where: Path) -> NDArray[np.float64] | None:
-    """float64[beat], seconds of annotated R peaks; None where the file has none."""
+    """Return the annotated R peaks in s, float64[beat]; None if the file has none. Raises DataError for NaN."""
     for name in R_PEAK_NAMES:
         if name in store.numeric:
             peaks = np.ravel(store.load(name)).astype(np.float64)
@@ -105,19 +107,22 @@ def r_peaks(store: Store, where: Path) -> NDArray[np.float64] | None:
 
 
 def is_vector(variable: Variable) -> bool:
+    """Return whether at most one axis is longer than 1."""
     return sum(n > 1 for n in variable.shape) <= 1
 
 
 def read_generic(
     store: Store, wanted: Wanted, where: Path, labels: tuple[str, ...] = (), channel_axis: int | None = None
 ) -> Contents:
-    """Read the chosen variable as [time], [time, channel] or [channel, time], the longer axis being time.
+    """Read the chosen variable as [time], [time, channel] or [channel, time]; the longer axis is time.
 
-    Several variables that match a glob are joined in time to one channel. An ECG-named vector beside
-    the signal becomes the ECG if its rate is known: from ecg_rate_hz, or as the signals' where it is as long.
+    Several variables that match a glob are joined in time to one channel. Another vector named ECG becomes the ECG if
+    its rate is known: from ecg_rate_hz, or that of the signals if it has their length.
 
-    labels: channel names, used where there are as many as channels; else ch1 ... chN.
-    channel_axis: which axis of a matrix holds the channels, where the layout says so.
+    labels: channel names, used if there are as many as channels; else they are ch1 ... chN.
+    channel_axis: the axis of the channels, if the layout defines it.
+
+    Raises DataError as `choose` does, and for shapes that are none of these.
     """
     chosen = choose(store, wanted.variable, where)
     rate_hz = scalar(store, RATE_NAMES, where)
@@ -126,7 +131,7 @@ def read_generic(
         bad = next((v for v in chosen if not is_vector(v)), None)
         if bad is not None:
             raise DataError(f"{where}: {bad} is among several variables to be joined; each must be one channel")
-        # Each is cast by itself, so that only the float32 of them all is ever held together.
+        # Each is converted separately, so that only the float32 arrays are in memory together.
         joined = np.concatenate([as_float32(np.ravel(store.load(v.name))) for v in chosen])
         names: tuple[str, ...] = labels if len(labels) == 1 else ("ch1",)
         signals, kept, ecg = gather(names, joined.size, wanted.channels, where, lambda rows: [joined for _ in rows])

@@ -1,4 +1,4 @@
-"""Sound files (.wav), integer or float, any number of channels."""
+"""Read sound files (.wav), integer or float, with any number of channels."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ import soundfile
 from data.errors import DataError
 from data.readers.contents import Contents, Variable, Wanted, gather, reading
 
-UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # what programs write that stream and never come back to fill in the size
+UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # written by programs that stream and do not know the size
 
 
 def read_wav(path: Path, wanted: Wanted) -> Contents:
     """Read a .wav file as channels ch1 ... chN; integers are scaled to [-1, 1).
 
-    Raises DataError where the file is no .wav or is shorter than its header says.
+    Raises DataError if the file is not a .wav or is shorter than its header states.
     """
     with reading(path, "a .wav file"):
         _check_size(path)
@@ -26,14 +26,14 @@ def read_wav(path: Path, wanted: Wanted) -> Contents:
 
 
 def wav_variables(path: Path) -> tuple[Variable, ...]:
-    """One entry per channel: its length and how its samples are stored."""
+    """Return an entry per channel, with its length and how its samples are stored."""
     with reading(path, "a .wav file"):
         info = soundfile.info(str(path))
     return tuple(Variable(f"ch{i + 1}", (int(info.frames),), str(info.subtype)) for i in range(info.channels))
 
 
 def _check_size(path: Path) -> None:
-    # libsndfile reads a cut-off file without a word; the RIFF header says how long it was meant to be.
+    """Raise DataError for a truncated file, which libsndfile reads without an error."""
     with path.open("rb") as file:
         head = file.read(8)
     if head[:4] != b"RIFF":

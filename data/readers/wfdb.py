@@ -1,4 +1,4 @@
-"""WFDB records (PhysioNet): a .hea header with its .dat signals, and beat annotations beside them."""
+"""Read WFDB records (PhysioNet): a header (.hea), signals (.dat) and beat annotations (.qrs, .atr)."""
 
 import warnings
 from pathlib import Path
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from data.errors import DataError
 from data.readers.contents import Contents, Variable, Wanted, gather, pick_channels, reading
 
-BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")  # annotation codes that stand on a QRS complex (wfdb's ann_label_table)
+BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")  # annotation codes of QRS complexes (wfdb's ann_label_table)
 BEAT_FILES = ("qrs", "atr")
 
 
 def read_wfdb(path: Path, wanted: Wanted) -> Contents:
     """Read a WFDB record, named by its .hea or .dat file, in physical units (float32).
 
-    R peaks are taken from RECORD.qrs, else from the beats in RECORD.atr, where one of them exists.
+    R peaks are taken from RECORD.qrs, else from the beats in RECORD.atr, if one of them exists.
 
-    Raises DataError where the header or a signal file is missing or broken.
+    Raises DataError if the header or a signal file is missing or broken.
     """
     wfdb, header = _library(), _header(path)
     names = _names(header)
@@ -42,7 +42,7 @@ def read_wfdb(path: Path, wanted: Wanted) -> Contents:
 
 
 def wfdb_variables(path: Path) -> tuple[Variable, ...]:
-    """One entry per channel: its length and its storage format."""
+    """Return an entry per channel, with its length and storage format."""
     header = _header(path)
     formats = getattr(header, "fmt", None) or ["of segments"] * len(header.sig_name)
     shape = () if header.sig_len is None else (int(header.sig_len),)
@@ -50,7 +50,7 @@ def wfdb_variables(path: Path) -> tuple[Variable, ...]:
 
 
 def _library() -> Any:
-    # Slow to import, and it warns about pandas on import: both only concern those who read such files.
+    """Import wfdb, which is slow and warns about pandas, only when a record is read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import wfdb

@@ -1,4 +1,4 @@
-"""Generate seeded in-car recordings in the layouts that the readers read. Imports filters and recording.
+"""Generate seeded in-car recordings in layouts that the readers can read. Imports filters and recording.
 
-Each part of the physics is a file: heart, vehicle, sensor.
+Each part of the physics is a module: heart, vehicle, sensor.
 """

@@ -1,10 +1,9 @@
-"""Synthetic recordings as files, in the lab's own layouts; equal recordings give equal bytes."""
+"""Write synthetic recordings in the lab's layouts; equal recordings give equal bytes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy.io import savemat, wavfile
@@ -21,22 +20,19 @@ WAV_ECG_HZ = 500
 SYNTH_LAYOUTS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {"240219": (0,), "240517": (), "240826": (), "wav": (0,)}
 )
-# MATLAB and scipy write the date here; a fixed text keeps equal data equal to the byte.
+# MATLAB and scipy write the date here; a fixed text makes equal data give equal bytes.
 _MAT5_TEXT = b"MATLAB 5.0 MAT-file, written by drivebeat".ljust(116)
-_MAT73_TEXT = b"MATLAB 7.3 MAT-file, written by drivebeat".ljust(116)
 
 
 def run_name(speed_kmh: int | None) -> str:
-    """stop, idle, 30km ..."""
+    """Return the name of a run: stop, idle, 30km ..."""
     if speed_kmh is None:
         return "stop"
     return "idle" if speed_kmh == 0 else f"{speed_kmh}km"
 
 
-def write_run(
-    folder: Path, layout: str, speed_kmh: int | None, recordings: Sequence[Recording], v73: bool
-) -> tuple[Path, ...]:
-    """Write one run (several recordings only in layout 240517, which joins them); the files written come back.
+def write_run(folder: Path, layout: str, speed_kmh: int | None, recordings: Sequence[Recording]) -> tuple[Path, ...]:
+    """Write a run and return its files. Several recordings are allowed in layout 240517 only, which joins them.
 
     - 240219: Stop.mat, Idling.mat, 100km.mat: data [samples x 8] = Time, ECG, ch1z ... ch6z.
     - 240517: HS_data_serial.mat, Noise_data_serial.mat: HS_data, Noise_data [samples x 1] = ch1z.
@@ -44,7 +40,7 @@ def write_run(
       [segments x 5120] = ch1z or ECG in row order; what does not fill a row is left out.
     - wav: stop.wav, idle.wav, 30km.wav: six channels of float32; stop_ECG.wav at 500 Hz.
     """
-    return tuple(_WRITERS[layout](folder, speed_kmh, recordings, v73))
+    return tuple(_WRITERS[layout](folder, speed_kmh, recordings))
 
 
 def write_truth(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> Path:
@@ -53,23 +49,23 @@ def write_truth(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> Path:
     return path
 
 
-def _write_240219(folder: Path, speed_kmh: int | None, recordings: Sequence[Recording], v73: bool) -> list[Path]:
+def _write_240219(folder: Path, speed_kmh: int | None, recordings: Sequence[Recording]) -> list[Path]:
     (recording,) = recordings
     name = {None: "Stop", 0: "Idling"}.get(speed_kmh) or run_name(speed_kmh)
     table = np.empty((recording.signals.shape[1], 2 + len(CHANNELS)), dtype=np.float32)
     table[:, 0] = np.arange(table.shape[0]) / recording.rate_hz
     table[:, 1] = _ecg(recording)
     table[:, 2:] = recording.signals.T
-    return [(_mat73 if v73 else _mat5)(folder / f"{name}.mat", "data", table)]
+    return [_mat5(folder / f"{name}.mat", "data", table)]
 
 
-def _write_240517(folder: Path, speed_kmh: int | None, recordings: Sequence[Recording], v73: bool) -> list[Path]:
+def _write_240517(folder: Path, speed_kmh: int | None, recordings: Sequence[Recording]) -> list[Path]:
     column = np.concatenate([recording.signals[0] for recording in recordings])[:, None]
     variable = "HS_data" if speed_kmh is None else "Noise_data"
     return [_mat5(folder / f"{variable}_serial.mat", variable, column)]
 
 
-def _write_240826(folder: Path, speed_kmh: int | None, recordings: Sequence[Recording], v73: bool) -> list[Path]:
+def _write_240826(folder: Path, speed_kmh: int | None, recordings: Sequence[Recording]) -> list[Path]:
     (recording,) = recordings
     rows = _segments(recording.signals[0])
     if speed_kmh is not None:
@@ -80,7 +76,7 @@ def _write_240826(folder: Path, speed_kmh: int | None, recordings: Sequence[Reco
     ]
 
 
-def _write_wav(folder: Path, speed_kmh: int | None, recordings: Sequence[Recording], v73: bool) -> list[Path]:
+def _write_wav(folder: Path, speed_kmh: int | None, recordings: Sequence[Recording]) -> list[Path]:
     (recording,) = recordings
     name = run_name(speed_kmh)
     paths = [_wav(folder / f"{name}.wav", round(recording.rate_hz), recording.signals.T)]
@@ -116,18 +112,7 @@ def _mat5(path: Path, variable: str, matrix: Signal) -> Path:
     return path
 
 
-def _mat73(path: Path, variable: str, matrix: Signal) -> Path:
-    """HDF5 behind MATLAB's 512-byte block; MATLAB counts columns first, so the array lies transposed."""
-    with atomic(path) as temporary:
-        with h5py.File(temporary, "w", userblock_size=512, libver="earliest") as file:
-            stored = file.create_dataset(variable, data=np.ascontiguousarray(matrix.T), track_times=False)
-            stored.attrs["MATLAB_class"] = np.bytes_("single")
-        with temporary.open("r+b") as head:
-            head.write(_MAT73_TEXT + bytes(8) + b"\x00\x02IM")
-    return path
-
-
-_Writer = Callable[[Path, int | None, Sequence[Recording], bool], list[Path]]
+_Writer = Callable[[Path, int | None, Sequence[Recording]], list[Path]]
 _WRITERS: Mapping[str, _Writer] = MappingProxyType(
     {
         "240219": _write_240219,

@@ -1,4 +1,4 @@
-"""The heart in the synthetic recordings: rhythm, S1 and S2 as felt at the seat, ECG.
+"""The heart in the synthetic recordings: rhythm, S1 and S2 at the seat, and ECG.
 
 Sources: QS2 = 541 - 2.2 HR ms (men), 540 - 2.0 HR ms (women): Chest 80 (1981) 613. The other numbers are ranges
 measured on paired ECG and heart-sound recordings in 25-55 Hz.
@@ -69,14 +69,14 @@ def draw_driver(rng: np.random.Generator) -> Driver:
 
 
 def qs2_s(heart_rate_bpm: Samples, female: bool) -> Samples:
-    """Electromechanical systole, from the Q wave to S2, in s (Chest 80 (1981) 613)."""
+    """Return the electromechanical systole, from the Q wave to S2, in s (Chest 80 (1981) 613)."""
     return (540 - 2.0 * heart_rate_bpm if female else 541 - 2.2 * heart_rate_bpm) / 1000
 
 
 def draw_beats(driver: Driver, duration_s: float, rng: np.random.Generator) -> Beats:
-    """All beats whose R peak lies within the recording; sounds of the last one may lie beyond its end.
+    """Draw all beats whose R peak lies within the recording; the sounds of the last may lie beyond its end.
 
-    The heart rate is the driver's mean, plus a part at 0.1 Hz and one that follows breathing, with powers 1 : 2. A
+    The heart rate is the driver's mean plus a component at 0.1 Hz and one that follows breathing, with powers 1 : 2. A
     few beats come 20 to 35 % early and are followed by a full pause.
     """
     grid_hz = 20.0
@@ -113,9 +113,9 @@ def draw_beats(driver: Driver, duration_s: float, rng: np.random.Generator) -> B
 
 
 def heart_sound(driver: Driver, beats: Beats, n_samples: int, rate_hz: float, rng: np.random.Generator) -> Samples:
-    """S1 and S2 of all beats, float64[time]: a main burst each, and a weaker one 10-24 Hz higher.
+    """Return S1 and S2 of all beats, float64[time]: for each a main burst and a weaker burst 10-24 Hz higher.
 
-    The bursts rise faster than they fall and glide in frequency; frequency and phase vary from beat to beat.
+    The bursts rise faster than they fall, and their frequency glides. Frequency and phase vary from beat to beat.
     """
     sound = np.zeros(n_samples)
     kinds = (
@@ -133,7 +133,7 @@ def heart_sound(driver: Driver, beats: Beats, n_samples: int, rate_hz: float, rn
 
 
 def ecg(beats: Beats, n_samples: int, rate_hz: float, rng: np.random.Generator) -> Samples:
-    """One lead in mV, float64[time]: P, Q, R, S and T as Gaussians, baseline wander, 50 Hz hum, white noise."""
+    """Return an ECG lead in mV, float64[time]: P, Q, R, S and T waves, baseline wander, 50 Hz hum, white noise."""
     time_s = np.arange(n_samples) / rate_hz
     lead = 0.05 * wander(n_samples, rate_hz, 2.0, rng) + 0.01 * rng.standard_normal(n_samples)
     lead += 0.01 * np.sin(2 * np.pi * 50 * time_s)
@@ -149,7 +149,7 @@ def _breath(driver: Driver, time_s: Samples, rng: np.random.Generator) -> Sample
 
 
 def _narrow(time_s: Samples, frequency_hz: float, rng: np.random.Generator) -> Samples:
-    """A sine of variance 1 whose phase drifts, so that its line has some width."""
+    """Draw a sine of variance 1 with a drifting phase, which widens its spectral line."""
     drift = wander(time_s.size, 20.0, 15.0, rng)
     phase = 2 * np.pi * frequency_hz * time_s + rng.uniform(0, 2 * np.pi) + 0.7 * drift
     return np.asarray(np.sqrt(2) * np.sin(phase))
@@ -158,7 +158,7 @@ def _narrow(time_s: Samples, frequency_hz: float, rng: np.random.Generator) -> S
 def _windows(
     n_samples: int, rate_hz: float, centre_s: Samples, before_s: float, after_s: float
 ) -> tuple[NDArray[np.int64], Samples]:
-    """Sample indices [event, sample] around each centre, and their times from it; indices may lie outside."""
+    """Return sample indices [event, sample] around each centre, and their times from it. Indices may lie outside."""
     first = np.floor((centre_s - before_s) * rate_hz).astype(np.int64)
     index = first[:, None] + np.arange(int((before_s + after_s) * rate_hz) + 2)
     return index, index / rate_hz - centre_s[:, None]

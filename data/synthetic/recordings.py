@@ -1,7 +1,7 @@
-"""Seeded in-car recordings with known beats: a car standing, idling, driving.
+"""Generate seeded recordings with known heartbeats in a car that is standing, idling or driving.
 
-A recording is sensor(heart + vehicle) + floor on six seat channels, with an ECG. A session is one driver, one
-sensor, one car; all its recordings share them, and each has its own rhythm, road and noise.
+A recording is sensor(heart + vehicle) + floor on six seat channels, with an ECG. The recordings of a session have the
+same driver, sensor and car; each has its own rhythm, road and noise.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,9 +30,7 @@ _HEART_RMS = 0.003
 
 @dataclass(frozen=True, slots=True)
 class SynthConfig:
-    """What to generate. Each recording lasts `minutes`; a session is one driver, sensor and car.
-
-    v73 writes the 240219 layout as MATLAB v7.3 (HDF5) instead of v5.
+    """What to generate. Each recording lasts `minutes`; a session has one driver, sensor and car.
 
     Raises DataError naming the value that is not allowed.
     """
@@ -42,7 +40,6 @@ class SynthConfig:
     speeds_kmh: tuple[int, ...] = (30, 50, 60, 100)
     layout: str = "wav"
     sessions: int = 1
-    v73: bool = False
 
     def __post_init__(self) -> None:
         if self.layout not in SYNTH_LAYOUTS:
@@ -57,17 +54,15 @@ class SynthConfig:
             _check("speed in km/h", speed_kmh, SPEEDS_ALLOWED_KMH)
         if len(set(self.speeds_kmh)) != len(self.speeds_kmh):
             raise DataError(f"speeds_kmh is {self.speeds_kmh}; give each speed once")
-        if self.v73 and self.layout != "240219":
-            raise DataError(f"v73 goes with layout 240219 only; layout is {self.layout}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """What is known of a synthetic recording.
+    """The ground truth of a synthetic recording.
 
-    r_s, s1_s, s2_s: seconds float64[beat] of the R peaks and of the envelope peaks of S1 and S2.
-    bumps_s: seconds float64[bump] at which the front axle met a bump; the rear axle follows.
-    heart: the heart's part of ch1z without any noise, float32[time] at rate_hz.
+    r_s, s1_s, s2_s: float64[beat], times in s of the R peaks and of the envelope peaks of S1 and S2.
+    bumps_s: float64[bump], times in s at which the front axle meets a bump; the rear axle follows.
+    heart: float32[time] at rate_hz, the heart's part of ch1z without noise.
     """
 
     r_s: Samples
@@ -91,18 +86,10 @@ class _Session:
     noise_offset_db: float
 
 
-def standing(config: SynthConfig, session: int = 1) -> Recording:
-    """The car standing with its engine off: [6 channels] and an ECG at 1 kHz (32 kHz in layout 240219)."""
-    return simulate(config, None, session)[0]
-
-
-def driving(config: SynthConfig, speed_kmh: int, session: int = 1) -> Recording:
-    """The car at a speed, or idling at 0 km/h; the driver's own heart is in it. Shape and rate as `standing`."""
-    return simulate(config, speed_kmh, session)[0]
-
-
 def simulate(config: SynthConfig, speed_kmh: int | None, session: int = 1) -> tuple[Recording, Truth]:
-    """One recording and what is known of it; speed None is standing, 0 idling. Equal arguments, equal samples.
+    """Generate a recording and its ground truth. Equal arguments give equal samples.
+
+    speed_kmh: None for a standing car with its engine off, 0 for idling.
 
     Raises DataError for a speed or session out of range.
     """
@@ -138,24 +125,22 @@ def simulate(config: SynthConfig, speed_kmh: int | None, session: int = 1) -> tu
 
 
 def synthesise(config: SynthConfig, out: Path, *, progress: Callable[[str], None] | None = None) -> tuple[Path, ...]:
-    """Write all recordings of `config` below `out` in its layout; the files come back in the order written.
+    """Write all recordings of `config` below `out` in its layout; return the files in the order written.
 
-    Each session also gets a truth.npz with, per recording, the fields of Truth as `stop_r_s`, `30km_heart` and
-    so on. With more than one session each has its folder s01, s02 ... Equal config, equal bytes. `progress` is
-    told each file.
+    Each session also gets a truth.npz with the fields of Truth for each recording, named `stop_r_s`, `30km_heart` and
+    so on. If there are several sessions, each has a folder s01, s02 ... Equal configs give equal bytes.
 
-    Raises DataError where `out` cannot be written.
+    progress: called with the path of each file.
+
+    Raises FileError if `out` cannot be written.
     """
     written: list[Path] = []
-    try:
-        for session in range(1, config.sessions + 1):
-            folder = out if config.sessions == 1 else out / f"s{session:02d}"
-            for path in _write_session(config, session, folder):
-                written.append(path)
-                if progress is not None:
-                    progress(str(path))
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error}); choose another folder") from error
+    for session in range(1, config.sessions + 1):
+        folder = out if config.sessions == 1 else out / f"s{session:02d}"
+        for path in _write_session(config, session, folder):
+            written.append(path)
+            if progress is not None:
+                progress(str(path))
     return tuple(written)
 
 
@@ -167,9 +152,9 @@ def _write_session(config: SynthConfig, session: int, folder: Path) -> Iterator[
         if config.layout == "240517" and speed_kmh is not None:
             joined.append(recording)
             continue
-        yield from write_run(folder, config.layout, speed_kmh, [recording], config.v73)
+        yield from write_run(folder, config.layout, speed_kmh, [recording])
     if joined:
-        yield from write_run(folder, config.layout, config.speeds_kmh[0], joined, config.v73)
+        yield from write_run(folder, config.layout, config.speeds_kmh[0], joined)
     arrays = {
         f"{name}_{field}": np.asarray(getattr(truth, field))
         for name, truth in known.items()
@@ -183,7 +168,7 @@ def _draw_session(seed: int, session: int) -> _Session:
     n_channels = len(CHANNELS)
     heart_gain = rng.uniform(0.25, 0.85, n_channels)
     tilt, delay_s = rng.uniform(-3, 3, n_channels), rng.uniform(0, 0.006, n_channels)
-    # The first channel lies next to the heart: strongest, and what `Truth` describes.
+    # The first channel lies next to the heart; it is the strongest, and `Truth` describes it.
     heart_gain[0], tilt[0], delay_s[0] = 1, 0, 0
     return _Session(
         driver=draw_driver(rng),
@@ -199,7 +184,7 @@ def _draw_session(seed: int, session: int) -> _Session:
 
 
 def _heart(who: _Session, beats: Beats, n_samples: int, rng: np.random.Generator) -> Samples:
-    """The heart at each sensor, float64[channel, time]; on ch1z at a fixed in-band level times the sensitivity."""
+    """Return the heart at each sensor, float64[channel, time]; on ch1z at a fixed in-band level times sensitivity."""
     sound = heart_sound(who.driver, beats, n_samples, RATE_HZ, rng)
     frequency_hz, n_fft = _bins(n_samples)
     octaves = np.log2(np.clip(frequency_hz, 12.5, 110) / 37)
@@ -214,7 +199,7 @@ def _heart(who: _Session, beats: Beats, n_samples: int, rng: np.random.Generator
 
 
 def _floor(who: _Session, heart: Samples, n_samples: int, rng: np.random.Generator) -> Samples:
-    """What even a standing car leaves, float64[channel, time]: body sway below 10 Hz over a flat floor.
+    """Draw the noise of a standing car, float64[channel, time]: body sway below 10 Hz over a flat floor.
 
     The in-band heart-to-floor ratio of ch1z is the session's `clean_snr_db`.
     """
@@ -236,7 +221,7 @@ def _vehicle(
     n_samples: int,
     rng: np.random.Generator,
 ) -> Samples:
-    """The vehicle through the sensor, float64[channel, time], at its in-band level over the heart on ch1z."""
+    """Draw the vehicle's vibration after the sensor, float64[channel, time], at its in-band level over the heart."""
     frequency_hz, n_fft = _bins(n_samples)
     vibration = vehicle_vibration(who.car, speed_kmh, bumps_s, n_samples, RATE_HZ, rng)
     spectrum: NDArray[np.complex128] = np.fft.rfft(vibration, n_fft)
@@ -251,7 +236,7 @@ def _bins(n_samples: int) -> tuple[Samples, int]:
 
 
 def _power(signal: Samples) -> float:
-    """In-band mean square."""
+    """Return the in-band mean square."""
     frequency_hz, n_fft = _bins(signal.size)
     return float(2 * band_power(np.fft.rfft(signal, n_fft), frequency_hz)) / n_fft / signal.size
 

@@ -1,4 +1,4 @@
-"""Parts of the synthetic recordings that heart and vehicle share: the sensor's response, band power, slow wander."""
+"""Parts that the synthetic heart and vehicle share: the sensor's response, band power and slow random variation."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _CENTRE_HZ = float(np.sqrt(HEART_LOW_HZ * HEART_HIGH_HZ))
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """How sensor and seat colour what reaches them.
+    """The response of sensor and seat.
 
     tilt_db_per_octave: slope of the response between 12.5 and 110 Hz, flat outside; 0 dB at 37 Hz.
     resonance_hz, resonance_q, resonance_db: a peak on top of it.
@@ -29,7 +29,7 @@ class Sensor:
 
 
 def draw_sensor(rng: np.random.Generator) -> Sensor:
-    """A sensor with tilt within 12 dB per octave either way, one resonance and any sensitivity within a decade."""
+    """Draw a sensor with a tilt of up to +-12 dB per octave, one resonance and a sensitivity within a decade."""
     return Sensor(
         tilt_db_per_octave=rng.uniform(-12, 12),
         resonance_hz=float(np.exp(rng.uniform(np.log(15), np.log(120)))),
@@ -40,7 +40,7 @@ def draw_sensor(rng: np.random.Generator) -> Sensor:
 
 
 def sensor_gain(sensor: Sensor, frequency_hz: Samples) -> Samples:
-    """Magnitude response float64[frequency]; the phase is zero, so heart sounds stay where they are in time."""
+    """Return the magnitude response float64[frequency]; the phase is zero, so heart sounds are not delayed."""
     octaves = np.log2(np.clip(frequency_hz, 12.5, 110) / _CENTRE_HZ)
     peak = 10 ** (sensor.resonance_db / 20) - 1
     ratio = np.maximum(frequency_hz, 1e-6) / sensor.resonance_hz
@@ -49,15 +49,15 @@ def sensor_gain(sensor: Sensor, frequency_hz: Samples) -> Samples:
 
 
 def bins_hz(n_samples: int, rate_hz: float) -> Samples:
-    """Frequencies in Hz of the rfft bins, float64[n_samples // 2 + 1]."""
+    """Return the frequencies of the rfft bins in Hz, float64[n_samples // 2 + 1]."""
     return np.arange(n_samples // 2 + 1, dtype=np.float64) * (rate_hz / n_samples)
 
 
 def band_power(spectrum: NDArray[np.complex128], frequency_hz: Samples) -> Samples:
-    """Power of rfft spectra complex[..., bin] as left by the band-pass 25-55 Hz; relative only.
+    """Return the relative power of rfft spectra complex[..., bin] after the band-pass 25-55 Hz.
 
-    The weight is that of a Butterworth band-pass of order 4 run forwards and backwards. A sharp edge would
-    miss an engine line at 24.5 Hz, which that filter lets through.
+    The weight is that of a Butterworth band-pass of order 4, run forwards and backwards. Sharp edges would exclude an
+    engine line at 24.5 Hz, which that filter passes.
     """
     frequency_hz = np.maximum(frequency_hz, 1e-3)
     detuning = (frequency_hz**2 - _CENTRE_HZ**2) / (frequency_hz * (HEART_HIGH_HZ - HEART_LOW_HZ))
@@ -66,7 +66,7 @@ def band_power(spectrum: NDArray[np.complex128], frequency_hz: Samples) -> Sampl
 
 
 def wander(n_samples: int, rate_hz: float, time_constant_s: float, rng: np.random.Generator) -> Samples:
-    """A slow Gaussian process float64[time] of mean 0 and variance 1: Ornstein-Uhlenbeck at 10 Hz, interpolated."""
+    """Draw a slow Gaussian process float64[time] of variance 1: Ornstein-Uhlenbeck at 10 Hz, interpolated."""
     n_knots = int(n_samples / rate_hz * 10) + 2
     keep = float(np.exp(-0.1 / time_constant_s))
     drive = rng.standard_normal(n_knots) * np.sqrt(1 - keep**2)

@@ -1,4 +1,4 @@
-"""The vehicle in the synthetic recordings: engine, wheels, road, bumps, as felt in six places of one seat.
+"""The vehicle in the synthetic recordings: engine, wheels, road and bumps, at six places of one seat.
 
 Line frequencies: engine order k at k rpm / 60 (firing at rpm x cylinders / 120), wheel order k at
 k v / (2 pi 0.31 m). Levels: axle RMS as v^0.47.
@@ -77,7 +77,7 @@ def draw_car(n_channels: int, rng: np.random.Generator) -> Car:
 
 
 def engine_rpm(car: Car, speed_kmh: float) -> float:
-    """Idling speed at 0 km/h, else the rpm in the highest gear that does not labour."""
+    """Return the idling speed at 0 km/h, else the rpm in the highest gear with at least 1200 rpm."""
     if speed_kmh == 0:
         return car.idle_rpm
     rpm = [speed_kmh * ratio * car.gear_scale for ratio in _GEARS]
@@ -86,19 +86,19 @@ def engine_rpm(car: Car, speed_kmh: float) -> float:
 
 
 def noise_to_heart_db(speed_kmh: float) -> float:
-    """In-band level of the vehicle over the driver's heart: 3 dB idling, 8 dB at 30 km/h, 15 dB at 100 km/h."""
+    """Return the in-band level of vehicle over heart: 3 dB idling, 8 dB at 30 km/h, 15 dB at 100 km/h."""
     if speed_kmh == 0:
         return 3.0
     return 8.0 + 7.0 * float(np.log(speed_kmh / REFERENCE_KMH) / np.log(100 / REFERENCE_KMH))
 
 
 def axle_delay_s(speed_kmh: float) -> float:
-    """From a bump under the front axle to the same bump under the rear axle."""
+    """Return the time in s from a bump under the front axle to the same bump under the rear axle."""
     return WHEELBASE_M / (speed_kmh / 3.6)
 
 
 def draw_bumps(car: Car, speed_kmh: float, duration_s: float, rng: np.random.Generator) -> Samples:
-    """Times in s, float64[bump], at which the front axle meets a bump; none while idling."""
+    """Draw the times in s, float64[bump], at which the front axle meets a bump; none while idling."""
     minutes = duration_s / 60
     few, many = np.ceil(2 * minutes), max(np.ceil(2 * minutes), np.floor(10 * minutes))
     n_bumps = int(np.clip(rng.poisson(car.bumps_per_minute * minutes), few, many)) if speed_kmh > 0 else 0
@@ -108,7 +108,7 @@ def draw_bumps(car: Car, speed_kmh: float, duration_s: float, rng: np.random.Gen
 def vehicle_vibration(
     car: Car, speed_kmh: float, bumps_s: Samples, n_samples: int, rate_hz: float, rng: np.random.Generator
 ) -> Samples:
-    """Vibration float64[channel, time] at the seat, before the sensor.
+    """Draw the vibration float64[channel, time] at the seat, before the sensor.
 
     The in-band parts, in units of their sum at 30 km/h: road 0.5 (v/30)^0.94; engine, wheels and boom share the
     rest of the total, which grows by 7 dB from 30 to 100 km/h. The 1 s level wanders with the car's log-SD.
@@ -151,9 +151,9 @@ def bump_vibration(
     rate_hz: float,
     rng: np.random.Generator,
 ) -> Samples:
-    """Ringing float64[channel, time] where the front axle meets each bump, and again where the rear axle does.
+    """Draw the ringing float64[channel, time] after the front and then the rear axle meets each bump.
 
-    Both axles of a bump sound alike: seat and body at 25-45 Hz over wheel hop at 10-14 Hz.
+    Both axles ring alike: seat and body at 25-45 Hz, and wheel hop at 10-14 Hz.
     """
     n_bumps = bumps_s.size
     times_s = np.concatenate([bumps_s, bumps_s + axle_delay_s(speed_kmh)])
@@ -178,7 +178,7 @@ def bump_vibration(
 
 
 def level_db(signal: Samples, rate_hz: float) -> Samples:
-    """In-band RMS in dB of each whole second, float64[second]."""
+    """Return the in-band RMS in dB of each whole second, float64[second]."""
     spectrum = np.fft.rfft(signal)
     frequency_hz = bins_hz(signal.size, rate_hz)
     spectrum[(frequency_hz < HEART_LOW_HZ) | (frequency_hz > HEART_HIGH_HZ)] = 0
@@ -202,13 +202,13 @@ def _part_powers(car: Car, speed_kmh: float) -> dict[str, float]:
 
 
 def _white(n_rows: int, frequency_hz: Samples, rng: np.random.Generator) -> NDArray[np.complex128]:
-    """Complex[row, bin] of mean square 1."""
+    """Draw complex[row, bin] of mean square 1."""
     pairs = rng.standard_normal((n_rows, frequency_hz.size, 2)) * np.sqrt(0.5)
     return np.asarray(pairs.view(np.complex128)[..., 0])
 
 
 def _road_gain(frequency_hz: Samples) -> Samples:
-    """Body bounce at 1.3 Hz, seat at 4.5 Hz, wheel hop at 12 Hz, falling towards a flat floor above."""
+    """Return the road's spectrum: body bounce at 1.3 Hz, seat at 4.5 Hz, wheel hop at 12 Hz, a flat floor above."""
     gain = 0.6 + 6 / (1 + (frequency_hz / 6) ** 2)
     for centre_hz, q, height in ((1.3, 3.0, 12.0), (4.5, 2.5, 6.0), (12.0, 3.0, 3.0)):
         gain += height * _peak(frequency_hz, centre_hz, q)
@@ -234,10 +234,10 @@ def _lines(
     rate_hz: float,
     rng: np.random.Generator,
 ) -> Samples:
-    """Lines float64[channel, time] at orders x base_hz that follow `speed`, of the given power in 20-60 Hz.
+    """Draw lines float64[channel, time] at orders x base_hz that follow `speed`, with `power` in 20-60 Hz.
 
-    A channel's waveform is one table over the cycle, read at the cycle's phase; the phase wanders a little on
-    each channel by itself, so that lines are not fully coherent either.
+    The waveform of a channel is a table over one cycle, read at the phase of the cycle. The phase of each channel
+    varies a little separately, so that lines are not fully coherent.
     """
     line_hz = orders * base_hz
     near = (line_hz > 20) & (line_hz < 60)
@@ -258,10 +258,10 @@ def _lines(
 
 
 def _level(noise: Samples, target_db: float, rate_hz: float, rng: np.random.Generator) -> Samples:
-    """Gain float64[time] that brings the SD of the 1 s level to the target.
+    """Draw a gain float64[time] that brings the standard deviation of the 1 s level to the target.
 
-    In dB it is spread evenly, not normally: long quiet and loud stretches, without the far tail that would make
-    the kurtosis larger than vehicles show.
+    In dB it has a uniform distribution: the tails of a normal one would make the kurtosis larger than that of real
+    vehicles.
     """
     have_db = float(np.std(level_db(noise, rate_hz))) if noise.size >= 2 * rate_hz else 0.0
     need_db = np.sqrt(max(target_db**2 - have_db**2, 0.0))

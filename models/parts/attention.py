@@ -1,4 +1,4 @@
-"""Self-attention over time (Vaswani et al. 2017, arXiv:1706.03762), for every denoiser that has a Transformer."""
+"""Self-attention over time (Vaswani et al. 2017, arXiv:1706.03762), for all denoisers with a Transformer."""
 
 import math
 from typing import Literal, get_args
@@ -12,7 +12,7 @@ Positional = Literal["sinusoidal", "none"]
 
 
 def sinusoidal_encoding(n_steps: int, d_model: int) -> Tensor:
-    """Positions as sines and cosines of falling frequency, float32[n_steps, d_model], for any size.
+    """Return positions as sines and cosines of falling frequency, float32[n_steps, d_model], for any size.
 
     Column 2i is sin(t / 10000^(2i / d_model)), column 2i + 1 its cosine (Vaswani et al. 2017, section 3.5).
     """
@@ -25,7 +25,7 @@ def sinusoidal_encoding(n_steps: int, d_model: int) -> Tensor:
 def encoder_layer(
     d_model: int, nhead: int, feed_forward: int, dropout: float = 0.0, norm_first: bool = True
 ) -> nn.TransformerEncoderLayer:
-    """One Transformer encoder layer on [batch, token, d_model]."""
+    """Build a Transformer encoder layer on [batch, token, d_model]."""
     return nn.TransformerEncoderLayer(
         d_model, nhead, feed_forward, dropout, activation="gelu", batch_first=True, norm_first=norm_first
     )
@@ -45,7 +45,7 @@ class TimeTransformer(nn.Module):
         norm_first: bool = True,
     ) -> None:
         super().__init__()
-        # Built one by one: nn.TransformerEncoder copies one layer, so all would start with equal weights.
+        # nn.TransformerEncoder would copy one layer, so that all layers start with equal weights.
         self.layers = nn.Sequential(
             *(encoder_layer(d_model, nhead, feed_forward, dropout, norm_first) for _ in range(n_layers))
         )
@@ -62,7 +62,7 @@ class TimeTransformer(nn.Module):
 def check_attention(
     model: str, d_model: int, origin: str, nhead: int, feed_forward: int, dropout: float, positional: str
 ) -> None:
-    """Raise ValueError where no such Transformer exists; `origin` says what d_model comes from."""
+    """Raise ValueError if no such Transformer can exist. origin: how d_model is computed, for the message."""
     check_counts(model, nhead=nhead, feed_forward=feed_forward)
     if d_model % nhead:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Denoisers that work on a learned encoding at a lower rate: encoder, body, mask or not, decoder."""
+"""Denoisers on a learned encoding at a lower rate: encoder, body, optional mask, decoder."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -16,10 +16,10 @@ MASKS: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "relu"
 class EncodedDenoiser(nn.Module):
     """[batch, n_channels, time] -> [batch, 1, time].
 
-    `encoder` maps [batch, n_channels, stride * steps] to [batch, n_filters, steps], `body` keeps that shape,
-    `decoder` maps it to [batch, 1, stride * steps]. With a mask, what the body gives is squashed by it and
-    multiplies the encoding; with "none" it takes the encoding's place. `n_margin` steps of reflected signal
-    stand at both ends, so that a decoder whose steps overlap is complete there.
+    `encoder` maps [batch, n_channels, stride * steps] to [batch, n_filters, steps], `body` keeps that shape, and
+    `decoder` maps it to [batch, 1, stride * steps]. With a mask, the body's output goes through the mask's function and
+    multiplies the encoding; with "none" it replaces the encoding. Both ends are extended by `n_margin` steps of
+    reflected signal, so that the overlapping steps of the decoder are complete there.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class EncodedDenoiser(nn.Module):
         return run_padded(self.denoise, noisy, self.stride, self.n_margin * self.stride)
 
     def denoise(self, noisy: Tensor) -> Tensor:
-        """The net on a length that is a multiple of the stride."""
+        """Return the estimate of windows whose length is a multiple of the stride."""
         encoded = self.encoder(noisy)
         kept = self.body(encoded)
         if self.mask != "none":
@@ -51,15 +51,15 @@ class EncodedDenoiser(nn.Module):
 
 
 def frame_kernel(stride: int, overlap: int) -> int:
-    """Kernel of one learned frame: it reaches `overlap` strides to either side of its centre."""
+    """Return the kernel of a learned frame, which reaches `overlap` strides to both sides of its centre."""
     return 2 * overlap * stride + 1
 
 
 def frame_encoder(n_channels: int, n_filters: int, stride: int, overlap: int) -> SameConv:
-    """One strided convolution: a learned, overlapping short-time transform of all channels together."""
+    """Build a strided convolution: a learned, overlapping short-time transform of all channels together."""
     return SameConv(n_channels, n_filters, frame_kernel(stride, overlap), stride)
 
 
 def frame_decoder(n_filters: int, stride: int, overlap: int) -> UpConv:
-    """The transposed convolution back to one channel."""
+    """Build the transposed convolution back to one channel."""
     return UpConv(n_filters, 1, frame_kernel(stride, overlap), stride)

@@ -1,8 +1,8 @@
-"""Blocks that two or more denoisers share. All tensors are float [batch, channel, time].
+"""Layers and checks that two or more denoisers share. All tensors are float [batch, channel, time].
 
-Convolutions are padded by repeating the end sample. Zeros put a step at both ends of a window, which deep
-levels turn into spikes; reflection needs more samples than a deep level has (5120 samples leave 5 after ten
-halvings). Repeating works from one sample up and maps a constant to a constant right to the ends.
+Convolutions are padded by repeating the end sample. Zeros would put a step at both ends of a window, which deep levels
+turn into spikes; reflection needs more samples than a deep level has (5120 samples leave 5 after ten halvings).
+Repeating works from one sample up and maps a constant to a constant up to the ends.
 """
 
 from collections.abc import Callable
@@ -26,24 +26,23 @@ OUTPUTS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "linear": nn.Ide
 
 
 def make_norm(norm: Norm, n_channels: int) -> nn.Module:
-    """Normalisation of `n_channels`: over the batch, over up to 8 groups per item, over the item, or none.
+    """Build a normalisation of `n_channels`: over the batch, over up to 8 groups per item, over the item, or none.
 
-    "layer" takes its statistics over channel and time of an item (global layer normalisation, Luo & Mesgarani
-    2019, arXiv:1809.07454). It keeps the course of the amplitude within a window; per-step statistics would
-    flatten it.
+    "layer" takes its statistics over channels and time of an item (global layer normalisation, Luo & Mesgarani 2019,
+    arXiv:1809.07454). This keeps the changes of amplitude within a window, which statistics per step would remove.
     """
     if norm == "batch":
         return nn.BatchNorm1d(n_channels)
     if norm == "none":
         return nn.Identity()
-    # At least two channels to a group: with one, the convolution's bias before it would do nothing.
+    # At least two channels per group: with one, the bias of the convolution before it would have no effect.
     fitting = [n for n in range(1, 9) if n_channels % n == 0 and n_channels // n >= 2]
     n_groups = max(fitting, default=1) if norm == "group" else 1
     return nn.GroupNorm(n_groups, n_channels)
 
 
 def repeat_ends(x: Tensor, left: int, right: int) -> Tensor:
-    """Pad time by repeating the end samples. Torch's own has no deterministic gradient on CUDA."""
+    """Pad time by repeating the end samples. torch's own padding has no deterministic gradient on CUDA."""
     first = x[..., :1].expand(*x.shape[:-1], left)
     last = x[..., -1:].expand(*x.shape[:-1], right)
     return torch.cat((first, x, last), dim=-1)
@@ -63,9 +62,9 @@ class SameConv(nn.Module):
 
 
 class UpConv(nn.Module):
-    """Transposed convolution, SameConv backwards: [batch, in, time] -> [batch, out, stride * time].
+    """Transposed convolution, the reverse of SameConv: [batch, in, time] -> [batch, out, stride * time].
 
-    Input sample i lands centred on output sample ``stride * i``, where the strided convolution took it from.
+    Input sample i is centred on output sample ``stride * i``, as in the strided convolution.
     """
 
     def __init__(self, n_in: int, n_out: int, kernel: int, stride: int) -> None:
@@ -89,35 +88,33 @@ def conv_block(
     dropout: float = 0.0,
     stride: int = 1,
 ) -> nn.Sequential:
-    """Convolution, normalisation, activation, and dropout of whole channels."""
+    """Build a convolution followed by normalisation, activation and dropout of whole channels."""
     return nn.Sequential(SameConv(n_in, n_out, kernel, stride), *finish(n_out, norm, activation, dropout))
 
 
 def finish(n_channels: int, norm: Norm, activation: Activation, dropout: float) -> list[nn.Module]:
-    """What follows a convolution of `n_channels` outputs."""
+    """Build the layers that follow a convolution of `n_channels` outputs."""
     drop: list[nn.Module] = [nn.Dropout1d(dropout)] if dropout > 0 else []
     return [make_norm(norm, n_channels), ACTIVATIONS[activation](), *drop]
 
 
 def upsample_linear(x: Tensor) -> Tensor:
-    """Double the rate by linear interpolation: [..., time] -> [..., 2 * time], output 2i on input i.
+    """Double the rate by linear interpolation: [..., time] -> [..., 2 * time], with output 2i equal to input i.
 
-    The partner of ``x[..., ::2]``: even samples come back where they were. ``F.interpolate`` shifts them
-    (by a quarter of an input sample, or by up to half of one with align_corners), and its gradient is not
-    deterministic on CUDA.
+    This is the reverse of ``x[..., ::2]``. ``F.interpolate`` would shift the samples (by a quarter of an input sample,
+    or by up to half of one with align_corners), and its gradient is not deterministic on CUDA.
     """
     following = torch.cat((x[..., 1:], x[..., -1:]), dim=-1)
     return torch.stack((x, 0.5 * (x + following)), dim=-1).flatten(-2)
 
 
 def run_padded(net: Callable[[Tensor], Tensor], noisy: Tensor, multiple: int, margin_samples: int = 0) -> Tensor:
-    """Run a net that needs a multiple of `multiple` samples on any length >= 1, and crop its output back.
+    """Run a net that needs a multiple of `multiple` samples on any length >= 1, and crop its output.
 
-    The window is extended by reflection, as often as needed: by `margin_samples` or more at both ends, and to the
-    next multiple. At least two multiples are given: one step has no statistics.
+    The window is extended by reflection, as often as needed: by at least `margin_samples` at both ends, and to the next
+    multiple. The net gets at least two multiples, because normalisations need more than one step.
 
-    Raises:
-        ValueError: if `noisy` is not [batch, channel, time] with at least one sample.
+    Raises ValueError if `noisy` is not [batch, channel, time] with at least one sample.
     """
     if noisy.ndim != 3 or noisy.shape[-1] < 1:
         raise ValueError(
@@ -155,7 +152,7 @@ def check_named(model: str, field: str, value: str, known: tuple[str, ...]) -> N
 
 
 def check_choices(model: str, norm: str, activation: str, output: str, dropout: float) -> None:
-    """Raise ValueError unless each is one that the layers know."""
+    """Raise ValueError unless norm, activation and output are known and dropout is in [0, 1)."""
     for field, value, known in (
         ("norm", norm, get_args(Norm)),
         ("activation", activation, get_args(Activation)),

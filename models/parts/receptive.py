@@ -1,18 +1,17 @@
-"""How far a denoiser sees, found out by gradients rather than by formulas."""
+"""The receptive field of a denoiser, measured by gradients."""
 
 import torch
 from torch import nn
 
 
 def receptive_field_samples(module: nn.Module, n_channels: int, window_samples: int) -> int:
-    """Span in samples of the input that moves the middle sample of the output, 1 ... window_samples.
+    """Return the span of input samples that affect the middle sample of the output, 1 ... window_samples.
 
-    Counted from the first to the last sample of a window [1, n_channels, window_samples] of noise where the gradient
-    is not zero, however small: what the layers connect, not what a trained model makes use of. `window_samples` says
-    that the module sees at least so far; 0 that it looks at no input. Modes and gradients are left as they were.
+    It reaches from the first to the last sample of a noise window [1, n_channels, window_samples] whose gradient is not
+    zero. It shows what the layers connect, not what a trained model uses. A result of `window_samples` means that the
+    module sees at least that far; 0 means that it uses no input. Modes and gradients of the module do not change.
 
-    Raises:
-        ValueError: for a count below 1.
+    Raises ValueError for a count below 1.
     """
     for name, count in (("n_channels", n_channels), ("window_samples", window_samples)):
         if count < 1:

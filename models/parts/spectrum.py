@@ -1,7 +1,7 @@
-"""Short-time spectra by framing and overlap-add, made of operations with a deterministic gradient on any device.
+"""Short-time spectra by framing and overlap-add, from operations with a deterministic gradient on any device.
 
-Hann windows, three quarters overlapping, for analysis and synthesis alike (Griffin & Lim 1984, IEEE Trans. ASSP
-32:236): the squared windows sum to 3/2 everywhere that four frames cover.
+Analysis and synthesis use Hann windows that overlap by three quarters (Griffin & Lim 1984, IEEE Trans. ASSP 32:236).
+The squared windows sum to 3/2 wherever four frames overlap.
 """
 
 import torch
@@ -14,9 +14,9 @@ _TINY = 1e-8
 
 
 def short_time(x: Tensor, window_samples: int) -> Tensor:
-    """Spectra complex[..., n_frames, window_samples / 2 + 1] of float[..., n * hop], hop = window_samples / 4.
+    """Return spectra complex[..., n_frames, window_samples / 2 + 1] of float[..., n * hop], hop = window_samples / 4.
 
-    Frame i begins at sample i * hop; n_frames = n - 3. Always in float32, whatever autocast says.
+    Frame i starts at sample i * hop; n_frames = n - 3. Computed in float32 also under autocast.
     """
     hop = window_samples // HOPS
     steps = x.float().reshape(*x.shape[:-1], -1, hop)
@@ -27,7 +27,7 @@ def short_time(x: Tensor, window_samples: int) -> Tensor:
 
 
 def overlap_add(spectra: Tensor, window_samples: int) -> Tensor:
-    """Undo `short_time`: float[..., n * hop]. Exact but for the first and last three hops, which fewer frames cover."""
+    """Return float[..., n * hop], the inverse of `short_time`; inexact in the first and last three hops."""
     hop = window_samples // HOPS
     frames = torch.fft.irfft(spectra, window_samples, dim=-1) * _hann(window_samples, spectra.real) / 1.5
     parts = frames.reshape(*frames.shape[:-1], HOPS, hop)
@@ -44,19 +44,19 @@ def _hann(window_samples: int, like: Tensor) -> Tensor:
 
 
 def spectral_features(spectra: Tensor) -> Tensor:
-    """float[batch, 3 * channel, frame, bin] of complex[batch, channel, frame, bin].
+    """Return features float[batch, 3 * channel, frame, bin] of spectra complex[batch, channel, frame, bin].
 
-    Per channel the log power, scaled to about unit size, and the spectrum with its magnitude compressed to the
-    power 0.3 (as Ephrat et al. 2018, arXiv:1804.03619), which keeps the phase.
+    They are, for each channel, the log power, scaled to about unit size, and real and imaginary part of the spectrum
+    with its magnitude raised to the power 0.3 (Ephrat et al. 2018, arXiv:1804.03619).
     """
     power = spectra.real.square() + spectra.imag.square() + _TINY
-    # |X|^0.3 times the phasor X / |X| is X |X|^-0.7, and |X|^-0.7 the power to -0.35.
+    # |X|^0.3 times the phasor X / |X| is X |X|^-0.7, and |X|^-0.7 is the power raised to -0.35.
     compressed = power.pow(-0.35)
     return torch.cat((0.1 * power.log(), spectra.real * compressed, spectra.imag * compressed), dim=1)
 
 
 def check_frames(model: str, window_samples: int) -> None:
-    """Raise ValueError unless a window is made of whole hops, two samples or more each."""
+    """Raise ValueError unless a window consists of whole hops of at least two samples."""
     if window_samples < 2 * HOPS or window_samples % HOPS:
         raise ValueError(
             f"{model}: window_samples = {window_samples}, must be a multiple of {HOPS} and at least {2 * HOPS}: "

@@ -28,7 +28,7 @@ from search.worker.build import BuiltTrial, Infeasible, build
 from search.worker.context import Assignment, Stopped, WorkerContext
 from search.worker.result import TrialResult, failure, memory_as_constraint, summary, tell
 from training.report import EpochReport
-from training.trackers.base import Trackers, kept_files
+from training.trackers.base import Trackers, tracked_files
 from training.trainer import train
 
 # An assignment takes seconds at most. A worker that holds the lock for longer is suspended, and loses the lock.
@@ -236,7 +236,7 @@ def _score(context: WorkerContext, assignment: Assignment, built: BuiltTrial, ru
         )
     except OSError as error:  # a full disk must not cost the result
         note = f"artifacts are missing: {error}"
-    run.trackers.files(kept_files(folder))
+    run.trackers.files(tracked_files(folder))
     end = "collapsed" if last.collapsed else "pruned" if run.pruned else last.stopped or "finished"
     run.trackers.finish({score: last.score if last.best_score is None else last.best_score, "end": end})
     n_epochs = last.epoch + 1

@@ -53,7 +53,7 @@ def test_timed_steps_train_to_the_bit_as_the_trainer_s_do() -> None:
     filled.steps(3)
     assert all(len(of) == 4 and min(of) >= 0 for of in parts)
     for other in (plain, filled):
-        for a, b in zip(timed.learner.judged.parameters(), other.learner.judged.parameters(), strict=True):
+        for a, b in zip(timed.learner.evaluated.parameters(), other.learner.evaluated.parameters(), strict=True):
             assert torch.equal(a, b)
 
 

@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import DataError
+from data.errors import DataError, FileError
 from data.readers.arrays import write_npz
 from data.readers.contents import is_ecg, is_even, rate_of
 from data.readers.read import read
@@ -69,7 +69,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(DataError, match="No space left"):
+    with pytest.raises(FileError, match="No space left"):
         write_npz(recording(rate_hz=5.0), tmp_path / "x.npz")
     assert (tmp_path / "x.npz").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["x.npz"]

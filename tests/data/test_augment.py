@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from data.config import MOST, AugmentConfig, DataConfig, Source
+from data.config import MAX_AUGMENT, AugmentConfig, DataConfig, Source
 from data.corpus import Segment, Split, load
 from data.filters import bandpass
 from data.mixing.mixture import Batch, Mixture, band_gain, mix
@@ -121,7 +121,7 @@ def test_left_out_nothing_changes_by_a_bit() -> None:
         assert torch.equal(batch.scale, wanted.scale)
 
 
-@pytest.mark.parametrize("name", MOST)
+@pytest.mark.parametrize("name", MAX_AUGMENT)
 def test_each_field_on_its_own_changes_the_windows(name: str) -> None:
     value = 20.0 if name == "bumps_per_minute" else 0.5
     usual, varied = batches(config(AugmentConfig()), split()), batches(config(only(name, value)), split())
@@ -157,7 +157,7 @@ def test_in_gain_mode_windows_keep_their_levels_and_the_snr_is_measured(per: str
     assert float(plain.mean()) == pytest.approx(float(varied.mean()), abs=0.5)
 
 
-amounts = st.fixed_dictionaries({name: st.floats(0, most) for name, most in MOST.items()})
+amounts = st.fixed_dictionaries({name: st.floats(0, most) for name, most in MAX_AUGMENT.items()})
 
 
 @settings(max_examples=25, deadline=None)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from data.mixing.noise import RANDOMISERS, phase_random_from, randomise, surrogate
+from data.mixing.noise import RANDOMISERS, randomise, surrogate
 
 MAGNITUDE_KEPT = ("none", "half_phase_shuffle", "phase_random")
 CHANGING = tuple(kind for kind in RANDOMISERS if kind != "none")
@@ -148,17 +148,6 @@ def test_the_generator_decides(kind: str) -> None:
     assert not torch.allclose(first, windows)
 
 
-def test_precomputed_spectra_give_the_same_surrogates() -> None:
-    windows = noise(2, 2, 99, dtype=torch.float32)
-    got = phase_random_from(torch.fft.rfft(windows), 99, seeded())
-    assert torch.equal(got, randomise(windows, "phase_random", seeded()))
-
-
-def test_precomputed_amplitudes_are_enough() -> None:
-    amplitude = torch.fft.rfft(noise(2, 1, 100)).abs()
-    close(torch.fft.rfft(phase_random_from(amplitude, 100, seeded())).abs(), amplitude)
-
-
 def test_half_precision_comes_back_as_half_precision() -> None:
     got = randomise(noise(1, 1, 64, dtype=torch.bfloat16), "phase_random", seeded())
     assert got.dtype == torch.bfloat16
@@ -195,8 +184,3 @@ def test_an_unknown_kind_names_the_known_ones() -> None:
 def test_windows_of_another_shape_or_type_are_refused(windows: Tensor) -> None:
     with pytest.raises(ValueError, match=r"\[batch, channel, time\]"):
         randomise(windows, "phase_random", seeded())
-
-
-def test_a_spectrum_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\[batch, channel, 33\]"):
-        phase_random_from(torch.zeros(1, 1, 32), 64, seeded())

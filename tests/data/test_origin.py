@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from data.cache import look, parts_of
+from data.cache import digested, parts_of
 
 
 def test_what_a_file_held_is_not_remembered_within_a_tick_of_its_clock(tmp_path: Path) -> None:
     """Such a file may change again and look the same; only a file left alone for 3 s gets a note."""
     file, memory = tmp_path / "a.bin", tmp_path / "memory"
     file.write_bytes(b"one")
-    look(file, memory)
+    digested(file, memory)
     assert not memory.exists()
 
 
@@ -21,13 +21,13 @@ def test_what_a_settled_file_held_is_not_read_again(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("data.cache.time.time", lambda: late)
     file, memory = tmp_path / "a.bin", tmp_path / "memory"
     file.write_bytes(b"one")
-    first = look(file, memory)
+    first = digested(file, memory)
     with monkeypatch.context() as blind:
         blind.setattr("data.cache.hashlib.file_digest", None)
-        assert look(file, memory) == first
+        assert digested(file, memory) == first
     (note,) = memory.iterdir()
     note.write_text(note.read_text()[:-9])
-    assert look(file, memory) == first
+    assert digested(file, memory) == first
 
 
 def test_a_wfdb_record_is_told_by_its_signals_and_annotations_too(tmp_path: Path) -> None:

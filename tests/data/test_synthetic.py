@@ -11,7 +11,7 @@ from data.errors import DataError
 from data.filters import bandpass
 from data.recording import Recording
 from data.synthetic.heart import Q_TO_R_S, draw_beats, draw_driver, qs2_s
-from data.synthetic.recordings import SynthConfig, Truth, driving, simulate, standing
+from data.synthetic.recordings import SynthConfig, Truth, simulate
 
 SEEDS = (0, 1, 2)
 RATE_HZ = 1000.0
@@ -162,10 +162,11 @@ def test_the_level_grows_with_speed(seed: int) -> None:
 
 def test_the_seed_decides_everything() -> None:
     config = SynthConfig(seed=4, minutes=0.2)
-    first, again = standing(config), standing(config)
+    first, again = (simulate(config, None)[0] for _ in range(2))
     np.testing.assert_array_equal(first.signals, again.signals)
     np.testing.assert_array_equal(first.ecg, again.ecg)
-    for other in (standing(SynthConfig(seed=5, minutes=0.2)), standing(config, session=2), driving(config, 0)):
+    other_seed = SynthConfig(seed=5, minutes=0.2)
+    for other, _ in (simulate(other_seed, None), simulate(config, None, session=2), simulate(config, 0)):
         assert not np.array_equal(first.signals, other.signals)
 
 
@@ -187,8 +188,8 @@ def test_shapes_rates_and_names() -> None:
 
 
 def test_layout_240219_is_the_same_recording_at_32_khz() -> None:
-    slow = standing(SynthConfig(minutes=0.1))
-    fast = standing(SynthConfig(minutes=0.1, layout="240219"))
+    slow = simulate(SynthConfig(minutes=0.1), None)[0]
+    fast = simulate(SynthConfig(minutes=0.1, layout="240219"), None)[0]
     assert (fast.rate_hz, fast.ecg_rate_hz) == (32_000, 32_000)
     assert fast.signals.shape == (6, 32 * 6_000)
     np.testing.assert_allclose(fast.signals[:, ::32], slow.signals, atol=2e-3 * slow.signals.std() * 6)
@@ -205,7 +206,6 @@ def test_layout_240219_is_the_same_recording_at_32_khz() -> None:
         ({"minutes": float("nan")}, "minutes is nan"),
         ({"sessions": 0}, "sessions is 0; 1 to 999 is allowed"),
         ({"seed": -1}, "seed is -1"),
-        ({"v73": True}, "v73 goes with layout 240219 only"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(changes: dict[str, object], message: str) -> None:
@@ -215,4 +215,4 @@ def test_a_bad_value_is_named_with_what_is_allowed(changes: dict[str, object], m
 
 def test_an_unknown_speed_is_refused_in_memory_too() -> None:
     with pytest.raises(DataError, match="speed in km/h is 5; 10 to 160 is allowed"):
-        driving(SynthConfig(minutes=0.2), 5)
+        simulate(SynthConfig(minutes=0.2), 5)

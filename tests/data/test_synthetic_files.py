@@ -5,30 +5,27 @@ import time
 import zipfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import soundfile
 from scipy.io import loadmat, whosmat
 
-from data.errors import DataError
+from data.errors import FileError
 from data.synthetic.recordings import SynthConfig, simulate, synthesise
 
 MINUTES = 0.2
 
 
-def config(layout: str, *, v73: bool = False, sessions: int = 1) -> SynthConfig:
-    return SynthConfig(seed=3, minutes=MINUTES, speeds_kmh=(30, 100), layout=layout, sessions=sessions, v73=v73)
+def config(layout: str, *, sessions: int = 1) -> SynthConfig:
+    return SynthConfig(seed=3, minutes=MINUTES, speeds_kmh=(30, 100), layout=layout, sessions=sessions)
 
 
-@pytest.mark.parametrize(
-    ("layout", "v73"), [("240219", False), ("240219", True), ("240517", False), ("240826", False), ("wav", False)]
-)
-def test_equal_seeds_give_equal_bytes(layout: str, v73: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("layout", ["240219", "240517", "240826", "wav"])
+def test_equal_seeds_give_equal_bytes(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also a year later: libraries like to write the time of day into headers."""
 
     def digests(folder: Path) -> dict[str, str]:
-        paths = synthesise(SynthConfig(seed=3, minutes=0.1, speeds_kmh=(30,), layout=layout, v73=v73), folder)
+        paths = synthesise(SynthConfig(seed=3, minutes=0.1, speeds_kmh=(30,), layout=layout), folder)
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
     first = digests(tmp_path / "a")
@@ -37,24 +34,13 @@ def test_equal_seeds_give_equal_bytes(layout: str, v73: bool, tmp_path: Path, mo
     assert first == digests(tmp_path / "b")
 
 
-@pytest.mark.parametrize("v73", [False, True])
-def test_layout_240219(v73: bool, tmp_path: Path) -> None:
-    """samples x 8: Time, ECG, ch1z ... ch6z at 32 kHz; transposed in HDF5, as MATLAB does."""
-    made = config("240219", v73=v73)
+def test_layout_240219(tmp_path: Path) -> None:
+    """samples x 8: Time, ECG, ch1z ... ch6z at 32 kHz."""
+    made = config("240219")
     paths = synthesise(made, tmp_path)
     assert [p.name for p in paths] == ["Stop.mat", "Idling.mat", "30km.mat", "100km.mat", "truth.npz"]
-    if v73:
-        assert paths[0].read_bytes()[:20] == b"MATLAB 7.3 MAT-file,"
-        assert paths[0].read_bytes()[124:128] == b"\x00\x02IM"
-        with h5py.File(paths[0]) as file:
-            assert list(file) == ["data"]
-            assert file["data"].attrs["MATLAB_class"] == b"single"
-            table = file["data"][()].T
-        with pytest.raises(NotImplementedError):
-            loadmat(paths[0])
-    else:
-        assert whosmat(paths[0]) == [("data", (384_000, 8), "single")]
-        table = loadmat(paths[0])["data"]
+    assert whosmat(paths[0]) == [("data", (384_000, 8), "single")]
+    table = loadmat(paths[0])["data"]
     assert table.shape == (384_000, 8)
     np.testing.assert_allclose(table[:, 0], np.arange(384_000) / 32_000, atol=1e-6)
     recording = simulate(made, None)[0]
@@ -143,5 +129,5 @@ def test_nothing_but_the_files_stays_and_each_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"file: cannot be written .* choose another folder"):
+    with pytest.raises(FileError, match=r"cannot be made \(File exists\); check the path"):
         synthesise(config("wav"), tmp_path / "file")

@@ -16,7 +16,7 @@ from data.config import DataConfig
 from data.corpus import Corpus
 from data.mixing.mixture import HeldOut, held_out
 from models.classical import CLASSICAL
-from training.evaluation.scores import COLUMNS, Row, classical_rows, mean_by_method, score_rows
+from training.evaluation.scores import TABLE_SCORES, Row, classical_rows, mean_by_method, score_rows
 from training.evaluation.showcase import (
     PITCH_FACTOR,
     SOUND_RATE_HZ,
@@ -65,11 +65,11 @@ def test_the_table_has_a_column_for_each_score_and_a_line_for_each_row(rows: lis
     write_table(rows, tmp_path / "table.csv")
     with (tmp_path / "table.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
-    assert list(read[0]) == ["method", "snr_db", *COLUMNS]
+    assert list(read[0]) == ["method", "snr_db", *TABLE_SCORES]
     assert len(read) == len(rows)
     for line, row in zip(read, rows, strict=True):
         assert (line["method"], float(line["snr_db"])) == (row.method, row.snr_db)
-        assert all(float(line[name]) == pytest.approx(row.scores[name], abs=1e-4) for name in COLUMNS)
+        assert all(float(line[name]) == pytest.approx(row.scores[name], abs=1e-4) for name in TABLE_SCORES)
 
 
 def test_the_shown_table_puts_the_best_last_and_marks_the_bound(rows: list[Row]) -> None:

@@ -38,14 +38,14 @@ def parent(make_run: MakeRun, tmp_path: Path, quiet: Quiet) -> Path:
 
 def test_a_run_begins_with_the_weights_it_names(make_run: MakeRun, parent: Path, corpus: Corpus) -> None:
     run = start_from(make_run(seed=7), parent, partial=False)
-    begun = build_learner(run, run.build_model(1), CPU, begins=True).model.state_dict()
+    begun = build_learner(run, run.build_model(1), CPU, starts_anew=True).model.state_dict()
     kept = load_file(parent / WEIGHTS)
     assert all(torch.equal(begun[name], kept[name]) for name in kept)
 
 
 def test_the_moving_average_begins_there_too(make_run: MakeRun, parent: Path) -> None:
     run = start_from(make_run(seed=7, ema_decay=0.9), parent, partial=False)
-    learner = build_learner(run, run.build_model(1), CPU, begins=True)
+    learner = build_learner(run, run.build_model(1), CPU, starts_anew=True)
     assert learner.averaged is not None
     kept = load_file(parent / WEIGHTS)
     assert all(torch.equal(learner.averaged.state_dict()[name], kept[name]) for name in kept)
@@ -128,7 +128,7 @@ def test_partial_takes_what_fits_and_says_how_many(
     source = dataclasses.replace(make_run().data.noise[0], channels=("z", "x"))
     data = dataclasses.replace(make_run().data, noise=(source,), validation=HeldOutConfig(2, (0.0,)))
     run = start_from(make_run(data=data, epochs=1), parent, partial=True)
-    begun = build_learner(run, run.build_model(2), CPU, begins=True).model.state_dict()
+    begun = build_learner(run, run.build_model(2), CPU, starts_anew=True).model.state_dict()
     kept = load_file(parent / WEIGHTS)
     fitting = [name for name in kept if begun[name].shape == kept[name].shape]
     assert 0 < len(fitting) < len(kept)
@@ -143,7 +143,7 @@ def test_weights_of_which_nothing_fits_are_refused_even_in_part(make_run: MakeRu
     save_weights(torch.nn.Linear(1, 1), tmp_path / "w.safetensors")
     run = start_from(make_run(), tmp_path / "w.safetensors", partial=True)
     with pytest.raises(CheckpointError, match="none of its tensors fits"):
-        build_learner(run, run.build_model(1), CPU, begins=True)
+        build_learner(run, run.build_model(1), CPU, starts_anew=True)
 
 
 def test_a_bare_weights_file_has_no_more_than_its_own_sum(make_run: MakeRun, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_bare_weights_file_has_no_more_than_its_own_sum(make_run: MakeRun, tmp
     save_weights(make_run().model.build(1), path)
     run = start_from(make_run(), path, partial=False)
     assert run.init.lineage == (Ancestor(hashlib.sha256(path.read_bytes()).hexdigest()),)
-    build_learner(run, run.build_model(1), CPU, begins=True)
+    build_learner(run, run.build_model(1), CPU, starts_anew=True)
 
 
 def test_a_hand_written_run_that_names_weights_gets_their_sum_and_lineage(

@@ -126,7 +126,7 @@ def test_every_precision_trains_on_cuda_near_fp32(
 def _scaled(run: RunConfig) -> Learner:
     """A learner on the CPU with a loss scaler at work, as fp16 has it on CUDA."""
     with arithmetic(0, CPU, 1):
-        learner = build_learner(run, run.build_model(1), CPU, begins=True)
+        learner = build_learner(run, run.build_model(1), CPU, starts_anew=True)
     return dataclasses.replace(learner, scaler=torch.amp.GradScaler("cpu", init_scale=2.0**10))
 
 
@@ -140,7 +140,7 @@ def test_a_scaled_loss_takes_the_very_same_steps(make_run: MakeRun) -> None:
     """A power of two scales without rounding, and the gradient is unscaled before it is clipped."""
     run = make_run()
     with arithmetic(0, CPU, 1):
-        plain = build_learner(run, run.build_model(1), CPU, begins=True)
+        plain = build_learner(run, run.build_model(1), CPU, starts_anew=True)
     scaled = _scaled(run)
     for learner in (plain, scaled):
         _steps(run, learner, 0, 4)

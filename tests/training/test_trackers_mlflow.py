@@ -15,7 +15,7 @@ from tests.support.waiting import free_port, wait_for
 from training.config import RunConfig
 from training.report import EpochReport
 from training.switches import Switches
-from training.trackers.base import Place, build_trackers
+from training.trackers.base import TrackerTarget, build_trackers
 
 pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
 # What mlflow's dependencies warn of when they are imported and called.
@@ -65,7 +65,7 @@ def report(epoch: int) -> EpochReport:
 
 def trial(run: RunConfig, folder: Path, server: str, number: int, epochs: range, *, ends: bool = True) -> None:
     switches = Switches(mlflow={"MLFLOW_TRACKING_URI": server})
-    tracker = build_trackers(["mlflow"], Place(folder, switches, "demo", f"trial demo/{number}"))
+    tracker = build_trackers(["mlflow"], TrackerTarget(folder, switches, "demo", f"trial demo/{number}"))
     tracker.start(run, f"demo {number}")
     for epoch in epochs:
         tracker.report(report(epoch))

@@ -12,7 +12,7 @@ import pytest
 from training.config import RunConfig
 from training.report import EpochReport
 from training.switches import Switches
-from training.trackers.base import TRACKERS, Place, build_trackers
+from training.trackers.base import TRACKERS, TrackerTarget, build_trackers
 
 MakeReport = Callable[[int], EpochReport]
 # What neptune's dependencies warn of when they are imported: jsonschema.RefResolver, pkg_resources and the like.
@@ -32,7 +32,7 @@ def test_neptune_writes_below_the_current_folder_without_network(
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.chdir(tmp_path)
-    tracker = TRACKERS["neptune"](Place(tmp_path / "run"))
+    tracker = TRACKERS["neptune"](TrackerTarget(tmp_path / "run"))
     tracker.start(run, "name")
     tracker.report(make_report(0))
     tracker.finish({"si_sdr_db": 1.0})
@@ -51,7 +51,7 @@ def test_neptune_takes_weights_only_where_switched_on(
     switched_on: bool, run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_files: list[Path]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    tracker = TRACKERS["neptune"](Place(tmp_path / "run", Switches(neptune_weights=switched_on)))
+    tracker = TRACKERS["neptune"](TrackerTarget(tmp_path / "run", Switches(neptune_weights=switched_on)))
     tracker.start(run, "name")
     tracker.files(kept_files)
     tracker.finish({"si_sdr_db": 1.0})
@@ -76,10 +76,10 @@ def test_an_online_neptune_that_fails_is_told_once_and_the_run_is_kept_offline(
 
     monkeypatch.setattr(neptune, "init_run", init_run)
     monkeypatch.chdir(tmp_path)
-    place = Place(tmp_path / "run", Switches(neptune_project="lab/heart", neptune_token="hush-hush"))
+    target = TrackerTarget(tmp_path / "run", Switches(neptune_project="lab/heart", neptune_token="hush-hush"))
     with caplog.at_level(logging.WARNING, "drivebeat.trackers"):
         for _ in range(2):  # the second run of a process does not wait for it again
-            tracker = build_trackers(["neptune"], place)
+            tracker = build_trackers(["neptune"], target)
             tracker.start(run, "name")
             tracker.finish({"si_sdr_db": 1.0})
     assert modes == ["async", "offline", "offline"]

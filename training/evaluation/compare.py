@@ -1,4 +1,7 @@
-"""Trained runs side by side on one held-out mixture, paired by window, with intervals by recording."""
+"""Compare trained runs on one held-out mixture: scores and differences with confidence intervals.
+
+Differences are paired by window; intervals are bootstrapped by recording (training.evaluation.intervals).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,19 +21,22 @@ from training.device import memory_errors
 from training.errors import ConfigError
 from training.evaluation.estimate import estimate_mixture
 from training.evaluation.intervals import N_RESAMPLES, Interval, bootstrap_mean
-from training.evaluation.scores import SCORES, Values, Windows, classical_rows, heard, windows_at
+from training.evaluation.scores import SCORES, Values, Windows, classical_rows, in_heart_band, windows_at
 from training.runs import data_of, load_model, read_folder
 
 COMPARED_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
-# What a held-out mixture is made of beside its recordings and its own plan.
+# Fields of DataConfig that a held-out mixture depends on, besides its recordings and its own section.
 HELD_OUT_FIELDS = ("rate_hz", "band_hz", "window_samples", "level", "split")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimates:
-    """What several methods make of one mixture: method -> float32[snr, window, time].
+    """The estimates of several methods for one held-out mixture.
 
-    names: of the trained runs among them, in the order they were given.
+    by_method: method -> float32[snr, window, time].
+    names: of the trained runs among the methods, in the order given.
+    split: "test" or "validation".
+    fingerprint: of the recordings.
     """
 
     mixture: HeldOut
@@ -41,15 +47,18 @@ class Estimates:
 
     @property
     def n_recordings(self) -> int:
-        """Clean recordings that the mixture's windows come from."""
+        """Return the number of clean recordings that the mixture's windows come from."""
         return len(np.unique(self.mixture.recording))
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One method by one score at one SNR (None: mean of each window over the SNRs).
+    """One score of one method at one SNR.
 
-    difference: from the reference method, window by window; None for the reference itself. n_windows: judged ones.
+    snr_db: None for the mean over the SNRs.
+    n_windows: windows that have a score.
+    value: mean over the windows.
+    difference: mean difference from the reference method, window by window; None for the reference itself.
     """
 
     method: str
@@ -62,7 +71,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Lines for every method, score and SNR; `reference` is what differences are taken from."""
+    """The lines of every method, score and SNR.
+
+    reference: the method that differences are taken from.
+    n_resamples, seed: of the bootstrap.
+    """
 
     reference: str
     methods: tuple[str, ...]
@@ -76,7 +89,7 @@ class Comparison:
     seed: int
 
     def line(self, method: str, score: str, snr_db: float | None) -> Line:
-        """The line of a method, a score and an SNR (None: the mean)."""
+        """Return the line of a method, a score and an SNR (None: the mean over the SNRs)."""
         return next(x for x in self.lines if (x.method, x.score, x.snr_db) == (method, score, snr_db))
 
 
@@ -89,10 +102,13 @@ def estimate_folders(
     *,
     classical: bool = False,
 ) -> Estimates:
-    """Put the trained runs in `folders` to one held-out mixture, and the classical methods too where asked.
+    """Estimate one held-out mixture with the trained runs in `folders`.
 
-    data: a document whose section `data` replaces that of every run. Raises ConfigError where the runs' mixtures
-    differ, naming the field.
+    data: a document whose section `data` replaces that of every run.
+    split: "test" or "validation".
+    classical: whether to add the estimates of the classical methods.
+
+    Raises ConfigError, naming the field, if the runs' mixtures differ.
     """
     if split not in ("test", "validation"):
         raise ConfigError(f"--split is {split!r}; test or validation is needed")
@@ -104,7 +120,7 @@ def estimate_folders(
     mixtures: list[HeldOut] = []
     corpora: list[tuple[DataConfig, Corpus]] = []
     for name, config in zip(names, configs, strict=True):
-        corpus = next((known for of, known in corpora if _sources(of) == _sources(config)), None)
+        corpus = next((known for other, known in corpora if _sources(other) == _sources(config)), None)
         if corpus is None:
             corpus = load(config)
             corpora.append((config, corpus))
@@ -129,9 +145,13 @@ def compare(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Means and differences from `reference` (the first run), each with its interval by recording.
+    """Return the means of all scores and their differences from `reference`, each with its confidence interval.
 
-    A difference is taken window by window on the same noisy window, so that what makes a window hard for all cancels.
+    Differences are taken between estimates of the same noisy window, so that the difficulty of a window cancels.
+
+    reference: a method; None takes the first run.
+    scores: names in training.evaluation.scores.SCORES.
+    n_resamples, seed: of the bootstrap.
     """
     mixture, methods = estimates.mixture, tuple(estimates.by_method)
     reference = reference or (estimates.names or methods)[0]
@@ -170,26 +190,30 @@ def compare(
 
 
 def values_by_window(score: str, mixture: HeldOut, estimates: NDArray[np.float32]) -> Values:
-    """`score` of estimates float32[snr, window, time], float64[snr, window]; NaN where a window cannot be judged."""
+    """Return the score of each window of estimates float32[snr, window, time]: float64[snr, window].
+
+    A window that cannot be scored has NaN.
+    """
     rows = []
     for i in range(len(mixture.snrs_db)):
         windows = windows_at(mixture, estimates, i)
         values = SCORES[score].values(windows)
-        if len(values) < len(windows.clean):  # heart rates: those without a reference are left out
+        if len(values) < len(windows.clean):  # scores of heart rate leave out windows without a reference
             values = _spread(values, _has_rate(windows))
         rows.append(values)
     return np.stack(rows)
 
 
 def _spread(values: Values, at: NDArray[np.bool_]) -> Values:
+    """Return an array with `values` where `at` is true and NaN elsewhere."""
     spread = np.full(len(at), np.nan)
     spread[at] = values
     return spread
 
 
 def _has_rate(windows: Windows) -> NDArray[np.bool_]:
-    """Bool[window]: R peaks tell a heart rate, or the clean window itself does."""
-    own = heart_rates_bpm(heard(windows.clean, windows), windows.rate_hz)
+    """Return bool[window]: whether the R peaks or the clean window give a heart rate."""
+    own = heart_rates_bpm(in_heart_band(windows.clean, windows), windows.rate_hz)
     return np.isfinite(windows.reference_bpm) | np.isfinite(own)
 
 
@@ -198,7 +222,10 @@ def _estimate(run: RunConfig, folder: Path, mixture: HeldOut, threads: int | Non
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:
-    """A short name for each folder: its last part where that tells them apart, else as it was given."""
+    """Return a name for each folder: its last part if these differ, else the folder as given.
+
+    Raises ConfigError for a folder that is given twice.
+    """
     resolved = [folder.resolve() for folder in folders]
     for i, folder in enumerate(resolved):
         if folder in resolved[:i]:
@@ -208,21 +235,23 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _sources(config: DataConfig) -> tuple[Any, ...]:
-    """What the recordings and their splits follow from."""
+    """Return the fields of a config that its recordings and their splits depend on."""
     return (config.clean, config.noise, *(getattr(config, name) for name in HELD_OUT_FIELDS))
 
 
 def _refuse_other_plan(first: str, wanted: DataConfig, name: str, config: DataConfig, split: str) -> None:
-    ours, theirs = _flat(wanted, split), _flat(config, split)
-    for field in {**ours, **theirs}:
-        if ours.get(field) != theirs.get(field):
+    """Raise ConfigError if the held-out mixtures of two configs differ in a field."""
+    needed, got = _flat(wanted, split), _flat(config, split)
+    for field in {**needed, **got}:
+        if needed.get(field) != got.get(field):
             raise ConfigError(
-                f"{name}: data.{field} is {theirs.get(field)}, but {first} has {ours.get(field)}; scores of different "
+                f"{name}: data.{field} is {got.get(field)}, but {first} has {needed.get(field)}; scores of different "
                 "mixtures do not compare: train on one data section, or name one for all with --data"
             )
 
 
 def _flat(config: DataConfig, split: str) -> dict[str, Any]:
+    """Return the fields that the held-out mixture of a split depends on, by their dotted names."""
     document, flat = encode(config), dict[str, Any]()
     for name in (*HELD_OUT_FIELDS, split):
         value = document[name]
@@ -231,11 +260,12 @@ def _flat(config: DataConfig, split: str) -> dict[str, Any]:
 
 
 def _same_windows(one: HeldOut, other: HeldOut) -> bool:
-    """Whether both have the same clean windows under the same noise; references may differ."""
+    """Return whether two mixtures have the same clean windows and the same noise; reference channels may differ."""
     return np.array_equal(one.clean, other.clean) and np.array_equal(one.noise, other.noise)
 
 
 def _refuse_other_recordings(first: str, wanted: DataConfig, name: str, config: DataConfig) -> None:
+    """Raise ConfigError for two configs whose recordings give different held-out windows."""
     parts = [f"data.{role}" for role in ("clean", "noise") if getattr(config, role) != getattr(wanted, role)]
     raise ConfigError(
         f"{name}: {' and '.join(parts)} lead to other held-out windows than those of {first} (other recordings, "

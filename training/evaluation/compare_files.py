@@ -1,4 +1,4 @@
-"""A comparison of runs as tables in the terminal, plain values, CSV and figure."""
+"""Write a comparison of runs as terminal tables, plain values for JSON, a CSV file and a figure."""
 
 import csv
 import dataclasses
@@ -23,23 +23,24 @@ from training.report import shown_snr
 
 CSV_FILE, FIGURE_FILE = "compare.csv", "compare.png"
 TITLES = {"si_sdr_db": "SI-SDR in dB", "event_f1": "F1 of S1 and S2 events", "hr_within_5_bpm": "heart rate < 5 bpm"}
-# Told apart by hue and lightness, readable on white and on black; the reference run has the colour of estimates.
+# Distinct in hue and lightness, readable on white and on black. The reference run has the colour of estimates.
 LINE_COLOURS = (COLOURS["estimate"], "#2b7bba", "#3a9d5d", "#8e5bb5", "#b8860b", "#d1588a", "#4fa3a5", "#7a6a5c")
 GREY = "#8a8f98"
-BOUND = "oracle"
-UNSHOWN = "zeros"  # at -60 dB it would flatten the rest
+BOUND = "oracle"  # the method that knows the clean signal
+HIDDEN = "zeros"  # at -60 dB this method would flatten the other lines
 
 
 def title_of(score: str) -> str:
-    """What an axis or a table of `score` is headed by."""
+    """Return the title of an axis or table of `score`."""
     unit = SCORES[score].unit
     return TITLES.get(score, f"{score} in {unit}" if unit else score)
 
 
 def comparison_table(found: Comparison, score: str) -> Table:
-    """One score as methods x SNRs with the mean; under each value its interval, and the differences below.
+    """Return a table of one score: a row per method, a column per SNR and one for the mean; the differences follow.
 
-    A difference whose interval lies on one side of zero is bold, where there are recordings enough to tell.
+    The interval of a value stands under it. Differences whose interval excludes zero are bold if there are at least
+    FEW_RECORDINGS recordings.
     """
     table = Table(title=title_of(score), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("", overflow="fold")
@@ -51,19 +52,20 @@ def comparison_table(found: Comparison, score: str) -> Table:
         cells = [_cell(found.line(method, score, at).value, digits) for at in columns]
         table.add_row(f"{method} (bound)" if method == BOUND else method, *cells)
     table.add_section()
-    tells = found.n_recordings >= FEW_RECORDINGS
+    are_enough = found.n_recordings >= FEW_RECORDINGS
     for method in found.methods:
-        if method in (UNSHOWN, BOUND):
+        if method in (HIDDEN, BOUND):
             continue
         differences = [found.line(method, score, at).difference for at in columns]
         shown = [d for d in differences if d is not None]
         if shown:
-            cells = [_cell(d, digits, sign="+", bold=tells and d.excludes_zero) for d in shown]
+            cells = [_cell(d, digits, sign="+", bold=are_enough and d.excludes_zero) for d in shown]
             table.add_row(f"{method} less\n{found.reference}", *cells)
     return table
 
 
 def _cell(interval: Interval, digits: int, *, sign: str = "", bold: bool = False) -> str:
+    """Return a table cell with a mean and, below it, its interval if there is one."""
     value = "none" if math.isnan(interval.mean) else f"{interval.mean:{sign}.{digits}f}"
     if bold:
         value = f"[bold]{value}[/bold]"
@@ -71,10 +73,10 @@ def _cell(interval: Interval, digits: int, *, sign: str = "", bold: bool = False
 
 
 def method_lines(found: Comparison) -> list[str]:
-    """How the intervals were made, and what to beware of, in sentences."""
-    tells = found.n_recordings >= FEW_RECORDINGS
+    """Return sentences that say how the comparison was made, and a warning if there are few recordings."""
+    are_enough = found.n_recordings >= FEW_RECORDINGS
     windows = f"{found.n_windows} windows of {found.n_recordings} clean recording{'s' * (found.n_recordings != 1)}"
-    bold = "; bold ones exclude zero, uncorrected for their number" if tells else ""
+    bold = "; bold ones exclude zero, uncorrected for their number" if are_enough else ""
     lines = [
         f"{found.split} mixture: {windows} at each SNR, data {found.fingerprint}. {interval_words(found)} Differences "
         f"are paired by window, from {found.reference}{bold}."
@@ -85,7 +87,7 @@ def method_lines(found: Comparison) -> list[str]:
 
 
 def interval_words(found: Comparison) -> str:
-    """How the intervals were made, in a sentence."""
+    """Return a sentence that says how the intervals were made."""
     return (
         f"Intervals: {CONFIDENCE:.0%}, expanded percentile bootstrap by recording, {found.n_resamples} resamples, "
         f"seed {found.seed}."
@@ -93,7 +95,7 @@ def interval_words(found: Comparison) -> str:
 
 
 def few_recordings(n: int) -> str:
-    """What to beware of where the clean recordings are few; "" where they are enough."""
+    """Return a warning for `n` clean recordings; "" if they are enough."""
     if n < 2:
         return "One clean recording gives no interval by recording; give more recordings to the split."
     if n < FEW_RECORDINGS:
@@ -103,7 +105,7 @@ def few_recordings(n: int) -> str:
 
 
 def comparison_document(found: Comparison) -> dict[str, Any]:
-    """`found` as plain values for programs; null for what is unknown."""
+    """Return a comparison as plain values for JSON; unknown numbers are None."""
     about = {
         field.name: getattr(found, field.name) for field in dataclasses.fields(found) if field.name not in ("lines",)
     }
@@ -112,7 +114,7 @@ def comparison_document(found: Comparison) -> dict[str, Any]:
 
 
 def write_comparison(found: Comparison, folder: Path) -> None:
-    """compare.csv and compare.png in `folder`."""
+    """Write a comparison to `folder` as compare.csv and compare.png."""
     with atomic(folder / CSV_FILE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         ends = ("mean", "low", "high")
@@ -124,6 +126,7 @@ def write_comparison(found: Comparison, folder: Path) -> None:
 
 
 def _csv_row(line: Line, reference: str) -> list[str]:
+    """Return the cells of a line."""
     numbers = [*dataclasses.astuple(line.value)]
     difference = [""] * 3 if line.difference is None else [f"{x:.4f}" for x in dataclasses.astuple(line.difference)]
     snr = "mean" if line.snr_db is None else f"{line.snr_db:g}"
@@ -131,9 +134,9 @@ def _csv_row(line: Line, reference: str) -> list[str]:
 
 
 def draw_comparison(found: Comparison) -> Figure:
-    """Every score against SNR above, the runs' differences from the reference below, with their intervals."""
+    """Draw every score against SNR and, below, the differences from the reference; with their intervals."""
     scores = list(dict.fromkeys(line.score for line in found.lines))
-    shown = [m for m in found.methods if m != UNSHOWN]
+    shown = [m for m in found.methods if m != HIDDEN]
     others = [m for m in shown if m != found.reference]
     figure = Figure(figsize=(4.2 * len(scores), 7.2 if others else 4.2), layout="constrained", dpi=110)
     panels = figure.subplots(2 if others else 1, len(scores), squeeze=False, sharex=True)
@@ -152,23 +155,23 @@ def draw_comparison(found: Comparison) -> Figure:
 
 
 def colours_of(found: Comparison) -> dict[str, str]:
-    """A colour for each method: the reference first, then the other methods as they come."""
-    order = [found.reference, *(m for m in found.methods if m not in (found.reference, UNSHOWN, BOUND, "identity"))]
+    """Return a colour for each method that has one: the reference takes the first, then the others in their order."""
+    order = [found.reference, *(m for m in found.methods if m not in (found.reference, HIDDEN, BOUND, "identity"))]
     return {m: LINE_COLOURS[i % len(LINE_COLOURS)] for i, m in enumerate(order)}
 
 
 def draw_values(axis: Axes, found: Comparison, score: str, methods: list[str], colours: Mapping[str, str]) -> None:
-    """One score against SNR, a line for each of `methods` with its intervals as bars."""
+    """Draw one score against SNR, a line for each of `methods`, with its intervals as bars."""
     for i, method in enumerate(methods):
         values = [found.line(method, score, snr_db).value for snr_db in found.snrs_db]
-        strong = method == found.reference
+        is_reference = method == found.reference
         draw_intervals(
             axis,
             _spread(found, i, len(methods)),
             values,
             colour=colours.get(method, GREY),
             label=f"{method} (bound)" if method == BOUND else method,
-            width=2.4 if strong else 1.3,
+            width=2.4 if is_reference else 1.3,
             style="--" if method == BOUND else "-",
         )
     _finish(axis, found)
@@ -177,7 +180,7 @@ def draw_values(axis: Axes, found: Comparison, score: str, methods: list[str], c
 def _draw_differences(
     axis: Axes, found: Comparison, score: str, methods: list[str], colours: Mapping[str, str]
 ) -> None:
-    """Differences from the reference; the bound's would flatten the rest."""
+    """Draw differences from the reference. Those of the bound would flatten the others and are left out."""
     methods = [m for m in methods if m != BOUND] or methods
     for i, method in enumerate(methods):
         found_differences = [found.line(method, score, snr_db).difference for snr_db in found.snrs_db]
@@ -188,7 +191,7 @@ def _draw_differences(
 
 
 def _spread(found: Comparison, i: int, n: int) -> list[float]:
-    """The SNRs, moved a little for method i of n, so that bars do not hide one another."""
+    """Return the SNRs, shifted a little for method i of n, so that bars do not cover one another."""
     step_db = float(np.min(np.diff(sorted(found.snrs_db)))) if len(found.snrs_db) > 1 else 1.0
     return [snr_db + 0.25 * step_db * ((i + 0.5) / n - 0.5) for snr_db in found.snrs_db]
 
@@ -204,7 +207,7 @@ def draw_intervals(
     style: str = "-",
     marker: str = "o",
 ) -> None:
-    """A line through the means of `values` over `at`, in the order of `at`, with their intervals as bars."""
+    """Draw a line through the means of `values` at the positions `at`, with their intervals as bars."""
     order = np.argsort(at)
     means = np.array([v.mean for v in values])[order]
     reach = np.array([[v.mean - v.low for v in values], [v.high - v.mean for v in values]])[:, order]
@@ -224,6 +227,7 @@ def draw_intervals(
 
 
 def _finish(axis: Axes, found: Comparison) -> None:
+    """Set ticks, grid and frame of an axis over SNR."""
     axis.set_xticks(sorted(found.snrs_db))
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)

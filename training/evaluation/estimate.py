@@ -1,4 +1,4 @@
-"""A model's estimates of windows: scaled in, scaled back out."""
+"""Estimates of a model for windows and held-out mixtures. Windows are scaled for the model and scaled back."""
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ def estimate_windows(
     batch_size: int,
     precision: str = "fp32",
 ) -> NDArray[np.float32]:
-    """Estimates float32[window, time] of noisy float32[window, channel, time], in the recording's own amplitude.
+    """Return estimates float32[window, time] of noisy float32[window, channel, time], in the amplitude of `noisy`.
 
-    Leaves `model` in evaluation mode.
+    model: on `device`; it is left in evaluation mode.
+    batch_size: windows estimated at a time.
     """
     model.eval()
     parts = []
@@ -34,16 +35,16 @@ def estimate_windows(
 def estimate_held_out(
     model: nn.Module, mixture: HeldOut, device: torch.device, batch_size: int, precision: str = "fp32"
 ) -> NDArray[np.float32]:
-    """Estimates float32[snr, window, time] of a held-out mixture."""
+    """Return estimates float32[snr, window, time] of a held-out mixture; arguments as in estimate_windows."""
     n_snrs, n_windows, n_channels, n_samples = mixture.noisy.shape
     flat = mixture.noisy.reshape(n_snrs * n_windows, n_channels, n_samples)
     return estimate_windows(model, flat, device, batch_size, precision).reshape(n_snrs, n_windows, n_samples)
 
 
 def estimate_mixture(model: nn.Module, run: RunConfig, mixture: HeldOut, threads: int | None) -> NDArray[np.float32]:
-    """Estimates float32[snr, window, time] of a held-out mixture by the model of `run`, on the run's device.
+    """Return estimates float32[snr, window, time] of a held-out mixture by the model of `run`, on the run's device.
 
-    The precision is the run's where that device has it, else fp32. Moves `model` to the device.
+    The precision is that of the run if the device has it, else fp32. `model` is moved to the device.
     """
     device = resolve_device(run.fit.device)
     precision = precision_on(device, run.fit.precision)

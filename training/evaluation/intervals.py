@@ -1,7 +1,7 @@
-"""How sure a mean is: bootstrap intervals that draw recordings, not windows.
+"""Confidence intervals of means by a bootstrap that draws recordings, not windows.
 
-Windows of one recording share its heart and its sensor. An interval that drew windows would count them as independent
-and come out far too narrow.
+Windows of one recording share its heart and its sensor. A bootstrap that drew windows would treat them as independent,
+and its intervals would be far too narrow.
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from scipy.stats import norm, t
 
 N_RESAMPLES = 5000
 CONFIDENCE = 0.95
-# With G recordings an interval cannot reach further than from the worst of them to the best, which holds a true mean
-# with a chance of about 1 - 2 / 2^G: 50 % for two, 75 % for three, 88 % for four.
+# With G recordings an interval reaches at most from the worst recording to the best, and covers the true mean with a
+# probability of about 1 - 2 / 2^G: 50 % for two recordings, 75 % for three, 88 % for four.
 FEW_RECORDINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and where the true one lies with the confidence asked for; low and high are NaN where nothing can tell."""
+    """A mean and its confidence interval from `low` to `high`; both are NaN if there is no interval."""
 
     mean: float
     low: float
@@ -27,7 +27,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero. False where it is unknown."""
+        """Return whether the interval lies on one side of zero; False if there is no interval."""
         return self.low > 0 or self.high < 0
 
 
@@ -39,14 +39,17 @@ def bootstrap_mean(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """The mean of values[window] and its interval; `recording`[window] names the recording of each.
+    """Return the mean of values[window] and its confidence interval.
 
     Recordings are drawn with replacement, with all their windows, `n_resamples` times. The interval is the expanded
-    percentile one: its level is moved so that a mean of few draws is covered as Student's t would (Hesterberg, "What
-    teachers should know about the bootstrap", The American Statistician 69:371-386, 2015). NaN marks a window that
-    could not be judged; it is left out. Fewer than two recordings give a mean without an interval.
+    percentile interval: its level is changed so that means of few recordings are covered as by Student's t (Hesterberg,
+    "What teachers should know about the bootstrap", The American Statistician 69:371-386, 2015). Fewer than two
+    recordings give a mean without an interval.
 
-    Raises ValueError where shapes differ, a value is infinite, or a number is out of its range.
+    values: float64[window]; NaN marks a window that has no score and is left out.
+    recording: int64[window], the index of each window's recording.
+
+    Raises ValueError if shapes differ, a value is infinite, or a number is out of range.
     """
     if values.ndim != 1 or values.shape != recording.shape:
         raise ValueError(f"values {values.shape} and recording {recording.shape} must have one shape [window]")
@@ -59,9 +62,9 @@ def bootstrap_mean(
     known = ~np.isnan(values)
     if not known.any():
         return Interval(float("nan"), float("nan"), float("nan"))
-    owners = np.unique(recording[known], return_inverse=True)[1]
-    counts = np.bincount(owners)
-    sums = np.bincount(owners, weights=values[known])
+    recordings = np.unique(recording[known], return_inverse=True)[1]
+    counts = np.bincount(recordings)
+    sums = np.bincount(recordings, weights=values[known])
     mean = float(sums.sum() / counts.sum())
     n = len(counts)
     if n < 2:

@@ -1,4 +1,9 @@
-"""Every score by one shape: windows at one SNR in, one value per window out, and how they are summed up."""
+"""The scores of estimates, and tables of them for several methods.
+
+A score takes the windows of a mixture at one SNR and returns a value per window; the mean or median summarises them.
+SCORES, at the end of the file, holds all scores by name: the sample-by-sample metrics of objectives.metrics, and those
+of heart sounds and heart rate.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +22,26 @@ from objectives.metrics import METRICS, MetricSpec
 
 Values = NDArray[np.float64]
 EVENT_TOLERANCE_S = 0.060
+# Scores in the table of an evaluation.
+TABLE_SCORES = (
+    "si_sdr_db",
+    "snr_improvement_db",
+    "prd_percent",
+    "cosine_similarity",
+    "mad",
+    "event_f1",
+    "hr_within_5_bpm",
+    "hr_error_bpm",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """estimate, noisy, clean: float32[window, time]; reference_bpm[window]: NaN where no R peaks are known.
+    """Windows of a mixture at one SNR, with their estimates.
 
-    in_band: the three are band-passed to the heart's band already.
+    estimate, noisy, clean: float32[window, time].
+    reference_bpm: float64[window], heart rate from R peaks; NaN if none are known.
+    in_band: whether the signals are already band-passed to the heart's band.
     """
 
     estimate: NDArray[np.float32]
@@ -36,9 +54,12 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """values: one number per window that can be judged. summary: "mean" or "median" over them.
+    """A score of estimates.
 
-    silence_wins: an all-zero output beats the noisy input, so a study must not choose by it (DESIGN, idea 4).
+    values: returns float64, one value for each window that can be scored.
+    direction: whether larger or smaller values are better.
+    silence_wins: whether an all-zero output beats the noisy input. A study must not choose models by such a score.
+    summary: how the values of all windows are summarised.
     """
 
     values: Callable[[Windows], Values]
@@ -48,19 +69,31 @@ class Score:
     summary: Literal["mean", "median"] = "mean"
 
     def sum_up(self, values: Values) -> float:
-        """One number for all windows; NaN where there is none to judge by."""
+        """Return the mean or median of the windows' values; NaN if there are none."""
         if not values.size:
             return float("nan")
         return float(np.mean(values) if self.summary == "mean" else np.median(values))
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The scores of one method at one SNR, by name."""
+
+    method: str
+    snr_db: float
+    scores: Mapping[str, float]
+
+
 def better(score: Score, value: float, than: float) -> bool:
-    """Whether `value` beats `than`; a value that is not a number beats nothing."""
+    """Return whether `value` is better than `than`; NaN never is."""
     return value > than if score.direction == "maximize" else value < than
 
 
 def windows_at(mixture: HeldOut, estimates: NDArray[np.float32], snr: int) -> Windows:
-    """The windows of a held-out mixture at its SNR number `snr`, with estimates float32[snr, window, time]."""
+    """Return the windows of a held-out mixture at one SNR, with their estimates.
+
+    estimates: float32[snr, window, time]. snr: index of the SNR in mixture.snrs_db.
+    """
     return Windows(
         estimates[snr],
         mixture.noisy[snr, :, 0],
@@ -72,7 +105,10 @@ def windows_at(mixture: HeldOut, estimates: NDArray[np.float32], snr: int) -> Wi
 
 
 def score_by_snr(name: str, estimates: NDArray[np.float32], mixture: HeldOut) -> dict[str, float]:
-    """SNR (as "-10", "+5") -> score `name`, over the windows of the mixture at that SNR."""
+    """Return the score `name` at each SNR of the mixture, by the SNR in dB with its sign ("-10", "+5").
+
+    estimates: float32[snr, window, time].
+    """
     score = SCORES[name]
     return {
         f"{snr_db:+g}": score.sum_up(score.values(windows_at(mixture, estimates, i)))
@@ -80,81 +116,13 @@ def score_by_snr(name: str, estimates: NDArray[np.float32], mixture: HeldOut) ->
     }
 
 
-def _metric(spec: MetricSpec) -> Score:
-    def values(windows: Windows) -> Values:
-        tensors = (torch.tensor(x) for x in (windows.estimate, windows.noisy, windows.clean))
-        result: Values = spec.function(*tensors).numpy().astype(np.float64)
-        return result
-
-    return Score(values, spec.unit, spec.direction, spec.silence_wins)
-
-
-def _event_f1(windows: Windows) -> Values:
-    estimate, clean = heard(windows.estimate, windows), heard(windows.clean, windows)
-    return event_counts(estimate, clean, windows.rate_hz, EVENT_TOLERANCE_S).per_window
-
-
-def heart_rate_errors_bpm(windows: Windows) -> Values:
-    """|estimated - reference| heart rate; the reference is the clean window's own where no R peaks are known.
-
-    An estimate without a heart rate is infinitely wrong. Windows without any reference are left out.
-    """
-    reference = windows.reference_bpm.copy()
-    unknown = np.isnan(reference)
-    if unknown.any():
-        reference[unknown] = heart_rates_bpm(heard(windows.clean[unknown], windows), windows.rate_hz)
-    known = np.isfinite(reference)
-    found = heart_rates_bpm(heard(windows.estimate[known], windows), windows.rate_hz)
-    return np.nan_to_num(np.abs(found - reference[known]), nan=np.inf)
-
-
-def _within_5_bpm(windows: Windows) -> Values:
-    return (heart_rate_errors_bpm(windows) < WITHIN_BPM).astype(np.float64)
-
-
-def heard(signals: NDArray[np.float32], of: Windows | HeldOut) -> NDArray[np.float32]:
-    """`signals` float32[..., time] of some windows in the heart's band: what events and heart rates are read from."""
-    return signals if of.in_band else bandpass(signals, of.rate_hz, *HEART_BAND_HZ)
-
-
-SCORES: dict[str, Score] = {name: _metric(spec) for name, spec in METRICS.items()} | {
-    "event_f1": Score(_event_f1, "", "maximize"),
-    "hr_within_5_bpm": Score(_within_5_bpm, "", "maximize"),
-    "hr_error_bpm": Score(heart_rate_errors_bpm, "bpm", "minimize", summary="median"),
-}
-
-
-COLUMNS = (
-    "si_sdr_db",
-    "snr_improvement_db",
-    "prd_percent",
-    "cosine_similarity",
-    "mad",
-    "event_f1",
-    "hr_within_5_bpm",
-    "hr_error_bpm",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One method at one SNR: score name -> value."""
-
-    method: str
-    snr_db: float
-    scores: Mapping[str, float]
-
-
-def classical_rows(mixture: HeldOut, band_hz: tuple[float, float] | None) -> dict[str, NDArray[np.float32]]:
-    """Classical method -> its estimates float32[snr, window, time]."""
-    band = band_hz or HEART_BAND_HZ
-    return classical_estimates(mixture.noisy, mixture.clean, mixture.noise, mixture.rate_hz, band)
-
-
 def score_rows(
-    estimates: Mapping[str, NDArray[np.float32]], mixture: HeldOut, columns: Sequence[str] = COLUMNS
+    estimates: Mapping[str, NDArray[np.float32]], mixture: HeldOut, columns: Sequence[str] = TABLE_SCORES
 ) -> list[Row]:
-    """A row for each method and SNR."""
+    """Return a row for each method and SNR.
+
+    estimates: method -> float32[snr, window, time]. columns: names of the scores.
+    """
     rows = []
     for method, estimate in estimates.items():
         for i, snr_db in enumerate(mixture.snrs_db):
@@ -165,6 +133,65 @@ def score_rows(
 
 
 def mean_by_method(rows: Sequence[Row], score: str) -> dict[str, float]:
-    """Method -> `score`, mean over the SNRs."""
+    """Return the mean of `score` over the SNRs, by method."""
     methods = dict.fromkeys(row.method for row in rows)
     return {m: float(np.mean([row.scores[score] for row in rows if row.method == m])) for m in methods}
+
+
+def classical_rows(mixture: HeldOut, band_hz: tuple[float, float] | None) -> dict[str, NDArray[np.float32]]:
+    """Return the estimates float32[snr, window, time] of the classical methods, by name.
+
+    band_hz: band of the signals; None takes the heart's band.
+    """
+    band = band_hz or HEART_BAND_HZ
+    return classical_estimates(mixture.noisy, mixture.clean, mixture.noise, mixture.rate_hz, band)
+
+
+def heart_rate_errors_bpm(windows: Windows) -> Values:
+    """Return |estimated - reference| heart rate in bpm of each window with a reference, float64[window].
+
+    The reference is that of the R peaks if they are known, else the heart rate of the clean window. Windows without
+    a reference are left out. The error of an estimate without a heart rate is infinite.
+    """
+    reference = windows.reference_bpm.copy()
+    unknown = np.isnan(reference)
+    if unknown.any():
+        reference[unknown] = heart_rates_bpm(in_heart_band(windows.clean[unknown], windows), windows.rate_hz)
+    known = np.isfinite(reference)
+    found = heart_rates_bpm(in_heart_band(windows.estimate[known], windows), windows.rate_hz)
+    return np.nan_to_num(np.abs(found - reference[known]), nan=np.inf)
+
+
+def in_heart_band(signals: NDArray[np.float32], of: Windows | HeldOut) -> NDArray[np.float32]:
+    """Return signals float32[..., time] of the windows `of`, band-passed to the heart's band if they are not yet.
+
+    Heart-sound events and heart rates are measured in this band.
+    """
+    return signals if of.in_band else bandpass(signals, of.rate_hz, *HEART_BAND_HZ)
+
+
+def _metric(spec: MetricSpec) -> Score:
+    """Return a metric as a score."""
+
+    def values(windows: Windows) -> Values:
+        tensors = (torch.tensor(x) for x in (windows.estimate, windows.noisy, windows.clean))
+        result: Values = spec.function(*tensors).numpy().astype(np.float64)
+        return result
+
+    return Score(values, spec.unit, spec.direction, spec.silence_wins)
+
+
+def _event_f1(windows: Windows) -> Values:
+    estimate, clean = in_heart_band(windows.estimate, windows), in_heart_band(windows.clean, windows)
+    return event_counts(estimate, clean, windows.rate_hz, EVENT_TOLERANCE_S).per_window
+
+
+def _within_5_bpm(windows: Windows) -> Values:
+    return (heart_rate_errors_bpm(windows) < WITHIN_BPM).astype(np.float64)
+
+
+SCORES: dict[str, Score] = {name: _metric(spec) for name, spec in METRICS.items()} | {
+    "event_f1": Score(_event_f1, "", "maximize"),
+    "hr_within_5_bpm": Score(_within_5_bpm, "", "maximize"),
+    "hr_error_bpm": Score(heart_rate_errors_bpm, "bpm", "minimize", summary="median"),
+}

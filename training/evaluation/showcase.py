@@ -1,4 +1,7 @@
-"""Pictures: one window as noisy, clean and estimate; a run's scores against SNR."""
+"""Files for people: figures and sounds of a typical window, and the table and figures of a run's scores.
+
+A window is shown as noisy, clean and estimate. Scores are shown against SNR, one line per method.
+"""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -14,28 +17,92 @@ from data.files import atomic
 from data.filters import resample
 from data.mixing.mixture import HeldOut
 from objectives.heart import detect_events
-from training.evaluation.scores import SCORES, Row, heard, windows_at
+from training.evaluation.scores import SCORES, Row, in_heart_band, windows_at
 from training.report import shown_snr
 
-if TYPE_CHECKING:  # slow to import, and a worker trains before it draws
+if TYPE_CHECKING:  # matplotlib is slow to import, and a worker trains before it draws
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Samples = NDArray[np.float32]
+SHOWN_SNR_DB = -5.0
+PITCH_FACTOR = 6
+SOUND_RATE_HZ = 8000
 COLOURS = {"noisy": "#8a8f98", "clean": "#1f7a5c", "estimate": "#c2410c"}
 
 
-def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
-    """Write `figure` as PNG, atomically; no window, no global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def write_showcase(mixture: HeldOut, estimates: NDArray[np.float32], title: str, folder: Path) -> list[Path]:
+    """Write a typical window in the heart's band as a figure and three sounds to `folder`; return the files.
 
-    FigureCanvasAgg(figure)
+    estimates: float32[snr, window, time].
+    """
+    snr, window = typical_window(mixture, estimates)
+    traces = np.stack([mixture.noisy[snr, window, 0], mixture.clean[window], estimates[snr, window]])
+    noisy, clean, estimate = in_heart_band(traces, mixture)
+    score = float(SCORES["si_sdr_db"].values(windows_at(mixture, estimates, snr))[window])
+    figure = folder / "window.png"
+    caption = f"{title}: mixture at {shown_snr(mixture.snrs_db[snr])} dB, estimate at {score:+.1f} dB SI-SDR"
+    draw_window(noisy, clean, estimate, mixture.rate_hz, caption, figure)
+    paths = [figure]
+    for name, signal in (("noisy", noisy), ("clean", clean), ("estimate", estimate)):
+        write_sound(signal, mixture.rate_hz, folder / f"{name}.wav")
+        paths.append(folder / f"{name}.wav")
+    return paths
+
+
+def write_table(rows: Sequence[Row], path: Path) -> None:
+    """Write rows as CSV with the columns method, snr_db and one per score."""
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        names = list(rows[0].scores)
+        writer.writerow(["method", "snr_db", *names])
+        for row in rows:
+            writer.writerow([row.method, f"{row.snr_db:g}", *(f"{row.scores[name]:.4f}" for name in names)])
+
+
+def write_score_figure(rows: Sequence[Row], score: str, highlight: str, path: Path) -> None:
+    """Draw `score` against SNR, a line for each method. The method "zeros" is left out: it would flatten the others."""
+    snrs_db = list(dict.fromkeys(row.snr_db for row in rows))
+    lines = {
+        method: [row.scores[score] for row in rows if row.method == method]
+        for method in dict.fromkeys(row.method for row in rows)
+        if method != "zeros"
+    }
+    unit = SCORES[score].unit
+    draw_scores(lines, snrs_db, f"{score}{f' in {unit}' if unit else ''}", path, highlight)
+
+
+def write_sound(signal: NDArray[np.float32], rate_hz: float, path: Path) -> None:
+    """Write signal[time] as a 16-bit WAV at an audible pitch, see `audible`."""
     with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
+        soundfile.write(temporary, audible(signal, rate_hz), SOUND_RATE_HZ, subtype="PCM_16", format="WAV")
+
+
+def audible(signal: NDArray[np.float32], rate_hz: float) -> NDArray[np.float32]:
+    """Raise the pitch of signal[time] by PITCH_FACTOR without changing its duration; return it with peak 0.9.
+
+    The phase of the analytic signal is multiplied and its envelope is kept, which is right for narrow-band signals.
+    Unlike faster playback, this leaves the heart sounds at their times.
+
+    Return float32[time] at SOUND_RATE_HZ.
+    """
+    resampled = resample(np.asarray(signal, dtype=np.float32)[None], rate_hz, SOUND_RATE_HZ)[0]
+    analytic = hilbert(resampled)
+    raised = np.abs(analytic) * np.cos(PITCH_FACTOR * np.unwrap(np.angle(analytic)))
+    peak = np.max(np.abs(raised))
+    level: NDArray[np.float32] = (0.9 * raised / peak if peak > 0 else raised).astype(np.float32)
+    return level
+
+
+def typical_window(mixture: HeldOut, estimates: NDArray[np.float32]) -> tuple[int, int]:
+    """Return the indices (snr, window) of a typical window: at the SNR nearest to SHOWN_SNR_DB, with median SI-SDR."""
+    snr = int(np.argmin(np.abs(np.asarray(mixture.snrs_db) - SHOWN_SNR_DB)))
+    values = SCORES["si_sdr_db"].values(windows_at(mixture, estimates, snr))
+    return snr, int(np.argsort(values)[len(values) // 2])
 
 
 def draw_window(noisy: Samples, clean: Samples, estimate: Samples, rate_hz: float, title: str, path: Path) -> None:
-    """One window [time] as three traces on one clock, S1 and S2 marked, and the estimate's spectrogram."""
+    """Draw one window as three traces [time] with S1 and S2 marked, and the spectrogram of the estimate."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.2), layout="constrained", dpi=110)
@@ -58,7 +125,48 @@ def draw_window(noisy: Samples, clean: Samples, estimate: Samples, rate_hz: floa
     save(figure, path)
 
 
+def draw_scores(
+    rows: Mapping[str, Sequence[float]], snrs_db: Sequence[float], label: str, path: Path, highlight: str
+) -> None:
+    """Draw a score against the SNR of the input, a line for each method; that of `highlight` is stronger.
+
+    rows: method -> values at `snrs_db`. label: of the vertical axis.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 5), layout="constrained", dpi=110)
+    axis = figure.subplots()
+    for name, values in rows.items():
+        is_strong = name == highlight
+        axis.plot(
+            snrs_db,
+            values,
+            marker="o",
+            markersize=6 if is_strong else 4,
+            linewidth=2.6 if is_strong else 1.2,
+            color=COLOURS["estimate"] if is_strong else None,
+            linestyle="--" if name == "oracle" else "-",
+            label=name,
+            zorder=3 if is_strong else 2,
+        )
+    axis.set_xlabel("SNR of the mixture in dB (25-55 Hz)")
+    axis.set_ylabel(label)
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False, fontsize=9)
+    save(figure, path)
+
+
+def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
+    """Write `figure` as PNG, atomically. Needs no display and changes no global state of matplotlib."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
+
+
 def _spectrogram(axis: "Axes", signal: Samples, rate_hz: float) -> None:
+    """Draw the spectrogram of signal[time] from 10 to 80 Hz, over a range of 40 dB."""
     window = max(16, int(0.25 * rate_hz))
     hop = max(1, window // 16)
     padded = np.pad(signal, window // 2)
@@ -77,103 +185,3 @@ def _spectrogram(axis: "Axes", signal: Samples, rate_hz: float) -> None:
         interpolation="bilinear",
     )
     axis.set_ylabel("estimate, Hz")
-
-
-def draw_scores(
-    rows: Mapping[str, Sequence[float]], snrs_db: Sequence[float], label: str, path: Path, highlight: str
-) -> None:
-    """A score against the input SNR: one line for each method, `highlight` the strong one."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 5), layout="constrained", dpi=110)
-    axis = figure.subplots()
-    for name, values in rows.items():
-        ours = name == highlight
-        axis.plot(
-            snrs_db,
-            values,
-            marker="o",
-            markersize=6 if ours else 4,
-            linewidth=2.6 if ours else 1.2,
-            color=COLOURS["estimate"] if ours else None,
-            linestyle="--" if name == "oracle" else "-",
-            label=name,
-            zorder=3 if ours else 2,
-        )
-    axis.set_xlabel("SNR of the mixture in dB (25-55 Hz)")
-    axis.set_ylabel(label)
-    axis.grid(alpha=0.25)
-    axis.legend(frameon=False, fontsize=9)
-    save(figure, path)
-
-
-PITCH_FACTOR = 6
-SOUND_RATE_HZ = 8000
-
-
-def audible(signal: NDArray[np.float32], rate_hz: float) -> NDArray[np.float32]:
-    """float32[time] at SOUND_RATE_HZ, PITCH_FACTOR times as high and exactly as long in time, peak 0.9.
-
-    The phase of the analytic signal is multiplied, its envelope kept: right for narrow-band signals, and beats stay
-    where they are, which playing the file faster would not give.
-    """
-    fast = resample(np.asarray(signal, dtype=np.float32)[None], rate_hz, SOUND_RATE_HZ)[0]
-    analytic = hilbert(fast)
-    raised = np.abs(analytic) * np.cos(PITCH_FACTOR * np.unwrap(np.angle(analytic)))
-    peak = np.max(np.abs(raised))
-    level: NDArray[np.float32] = (0.9 * raised / peak if peak > 0 else raised).astype(np.float32)
-    return level
-
-
-def write_sound(signal: NDArray[np.float32], rate_hz: float, path: Path) -> None:
-    """Write signal[time] as an audible 16-bit WAV."""
-    with atomic(path) as temporary:
-        soundfile.write(temporary, audible(signal, rate_hz), SOUND_RATE_HZ, subtype="PCM_16", format="WAV")
-
-
-SHOWN_SNR_DB = -5.0
-
-
-def write_table(rows: Sequence[Row], path: Path) -> None:
-    """The rows as CSV: method, snr_db, then one column a score."""
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        names = list(rows[0].scores)
-        writer.writerow(["method", "snr_db", *names])
-        for row in rows:
-            writer.writerow([row.method, f"{row.snr_db:g}", *(f"{row.scores[name]:.4f}" for name in names)])
-
-
-def write_score_figure(rows: Sequence[Row], score: str, highlight: str, path: Path) -> None:
-    """`score` against SNR, a line for each method; zeros are left out where they would flatten the rest."""
-    snrs_db = list(dict.fromkeys(row.snr_db for row in rows))
-    lines = {
-        method: [row.scores[score] for row in rows if row.method == method]
-        for method in dict.fromkeys(row.method for row in rows)
-        if method != "zeros"
-    }
-    unit = SCORES[score].unit
-    draw_scores(lines, snrs_db, f"{score}{f' in {unit}' if unit else ''}", path, highlight)
-
-
-def typical_window(mixture: HeldOut, estimates: NDArray[np.float32]) -> tuple[int, int]:
-    """(snr, window): the SNR nearest to -5 dB and the window whose SI-SDR is the median one: neither best nor worst."""
-    snr = int(np.argmin(np.abs(np.asarray(mixture.snrs_db) - SHOWN_SNR_DB)))
-    values = SCORES["si_sdr_db"].values(windows_at(mixture, estimates, snr))
-    return snr, int(np.argsort(values)[len(values) // 2])
-
-
-def write_showcase(mixture: HeldOut, estimates: NDArray[np.float32], title: str, folder: Path) -> list[Path]:
-    """A typical window in the heart's band as picture and as three sounds; the files written."""
-    snr, window = typical_window(mixture, estimates)
-    traces = np.stack([mixture.noisy[snr, window, 0], mixture.clean[window], estimates[snr, window]])
-    noisy, clean, estimate = heard(traces, mixture)
-    score = float(SCORES["si_sdr_db"].values(windows_at(mixture, estimates, snr))[window])
-    picture = folder / "window.png"
-    caption = f"{title}: mixture at {shown_snr(mixture.snrs_db[snr])} dB, estimate at {score:+.1f} dB SI-SDR"
-    draw_window(noisy, clean, estimate, mixture.rate_hz, caption, picture)
-    paths = [picture]
-    for name, signal in (("noisy", noisy), ("clean", clean), ("estimate", estimate)):
-        write_sound(signal, mixture.rate_hz, folder / f"{name}.wav")
-        paths.append(folder / f"{name}.wav")
-    return paths

@@ -1,4 +1,5 @@
-"""Where reports go besides the caller: JSON lines, TensorBoard, MLflow, Neptune. Imports training.config and report.
+"""Write a run's reports and files to JSON lines, standard output, TensorBoard, MLflow or Neptune.
 
-A new tracker is a file with a class derived from base.Tracker, and a line in base.py's table.
+Imports training's config and reports. A new tracker is a file with a class derived from base.Tracker, and a line in
+base.TRACKERS.
 """

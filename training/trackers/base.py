@@ -1,4 +1,10 @@
-"""What a tracker is, and what it is told of its run."""
+"""Trackers: the interface, the trackers that need no service, and how those of a run are chosen and built.
+
+A tracker receives the config, the epoch reports, the files and the summary of a run and writes them somewhere else:
+JSON lines, standard output, TensorBoard, MLflow, Neptune. `Trackers` passes them to several and keeps a failing
+tracker from stopping the run. `TrackerTarget` says where a tracker writes. `Tracking` builds the trackers of each
+trial of a worker. TRACKERS, at the end of the file, holds all trackers by name.
+"""
 
 import dataclasses
 import json
@@ -17,48 +23,56 @@ from training.numbers import finite
 from training.report import EpochReport, shown_snr
 from training.switches import Switches, mask
 
-AGAIN_AFTER_S = 600.0
+LOGGER = logging.getLogger("drivebeat.trackers")
+RETRY_AFTER_S = 600.0
+REMOTE = frozenset({"mlflow", "neptune"})
+TRACKED_FILES = ("run.yaml", "weights.safetensors", "window.png", "noisy.wav", "clean.wav", "estimate.wav")
 
 
 class Tracker:
-    """The one that does nothing, and the interface of all."""
+    """The interface of all trackers. This base class does nothing."""
 
     def start(self, run: RunConfig, name: str) -> None:
-        """Before the first epoch."""
+        """Begin `run`. Called once, before the first epoch. name: of the run, for people."""
 
     def report(self, report: EpochReport) -> None:
-        """After each epoch. A run that was interrupted tells its earlier epochs again."""
+        """Write the report of an epoch. Called after each epoch; a resumed run reports its earlier epochs again."""
 
     def files(self, paths: Sequence[Path]) -> None:
-        """After the last epoch, where there are files worth keeping: config, weights, figures, sounds."""
+        """Write files of the run: config, weights, figures, sounds. Called after the last epoch if there are any."""
 
     def finish(self, summary: Mapping[str, float | str]) -> None:
-        """At the end; `summary` holds final scores and the reason of the end. Without a score the run failed."""
+        """End the run. summary: the final scores, and under "end" the reason why it ended; no score if it failed."""
 
 
 class Outages:
-    """Which trackers failed a short while ago. Shared by the runs of a process, so that a service that does not
-    answer is waited for and told of once, and not by every trial.
+    """Remember which trackers failed recently.
+
+    All runs of a process share one instance: a service that does not answer is then waited for and reported once, not
+    in every trial.
     """
 
     def __init__(self) -> None:
         self._since_s: dict[str, float] = {}
 
-    def note(self, name: str) -> None:
-        """The tracker failed now."""
+    def record(self, name: str) -> None:
+        """Record that the tracker `name` failed now."""
         self._since_s[name] = time.monotonic()
 
-    def last(self, name: str) -> bool:
-        """Whether it failed within the last ten minutes."""
-        return time.monotonic() - self._since_s.get(name, -math.inf) < AGAIN_AFTER_S
+    def is_recent(self, name: str) -> bool:
+        """Return whether the tracker `name` failed within the last RETRY_AFTER_S seconds."""
+        return time.monotonic() - self._since_s.get(name, -math.inf) < RETRY_AFTER_S
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What a tracker is told of the run it is made for.
+class TrackerTarget:
+    """Where a tracker writes, and the run that it belongs to.
 
-    folder: its own, to write to. study: of a trial, else "". key: equal for the same run gone on with, whoever does;
-    "" where nobody could know it again. outages: shared by the runs of a process.
+    folder: of the run, for trackers that write files.
+    switches: the switches and secrets of the environment.
+    study: name of the study of a trial; "" for a single run.
+    key: identifies the run. A run that another worker continues has the same key; "" if a run cannot be continued.
+    outages: shared by the runs of a process.
     """
 
     folder: Path
@@ -68,59 +82,20 @@ class Place:
     outages: Outages = field(default_factory=Outages)
 
 
-def curves(report: EpochReport) -> dict[str, float]:
-    """The numbers of a report that make curves, by name; what is not finite has no place on one."""
-    values = {f"training/{name}": getattr(report, name) for name in ("loss", "learning_rate", "gain", "snr_db")}
-    values["training/seconds"] = report.seconds
-    values["validation/score"] = report.score
-    values |= {f"validation/score_at_{snr}_db": value for snr, value in report.by_snr.items()}
-    if report.best_score is not None:
-        values["validation/best_score"] = report.best_score
-    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
-
-
-LOGGER = logging.getLogger("drivebeat.trackers")
-KEPT = ("run.yaml", "weights.safetensors", "window.png", "noisy.wav", "clean.wav", "estimate.wav")
-
-
-class JsonLinesTracker(Tracker):
-    """history.jsonl: one line an epoch, begun anew for a run that starts at epoch 0."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "history.jsonl"
-
-    def report(self, report: EpochReport) -> None:
-        make_folder(self._path.parent)
-        with file_errors(self._path), self._path.open("w" if report.epoch == 0 else "a", encoding="utf-8") as file:
-            file.write(json.dumps(finite(dataclasses.asdict(report)), allow_nan=False) + "\n")
-
-
-class StdoutTracker(Tracker):
-    """A line an epoch on standard output."""
-
-    def __init__(self) -> None:
-        self._name = ""
-
-    def start(self, run: RunConfig, name: str) -> None:
-        self._name, self._score = name, run.fit.score
-
-    def report(self, report: EpochReport) -> None:
-        by_snr = ", ".join(f"{shown_snr(float(snr))} dB {value:+.3f}" for snr, value in report.by_snr.items())
-        print(
-            f"{self._name}: epoch {report.epoch + 1}/{report.n_epochs} loss {report.loss:.4f} "
-            f"{self._score} {report.score:+.3f} ({by_snr})",
-            flush=True,
-        )
-
-
 class Trackers(Tracker):
-    """Fans out to several; one that raises is told of once and left out from then on."""
+    """Pass everything on to several trackers.
+
+    A tracker that raises is logged once and left out from then on. Trackers that failed recently are left out from
+    the start.
+
+    secrets: texts that are masked in log lines.
+    """
 
     def __init__(
         self, trackers: Sequence[Tracker], secrets: Sequence[str] = (), outages: Outages | None = None
     ) -> None:
         self._outages = outages or Outages()
-        self._trackers = [tracker for tracker in trackers if not self._outages.last(type(tracker).__name__)]
+        self._trackers = [tracker for tracker in trackers if not self._outages.is_recent(type(tracker).__name__)]
         self._secrets = secrets
 
     def start(self, run: RunConfig, name: str) -> None:
@@ -139,81 +114,22 @@ class Trackers(Tracker):
         for tracker in list(self._trackers):
             try:
                 call(tracker)
-            except Exception as error:  # whatever a tracker's library raises, the run goes on
+            except Exception as error:  # any error of a tracker's library must not stop the run
                 name = type(tracker).__name__
-                words = mask(" ".join(str(error).split())[:300], self._secrets)
-                LOGGER.warning("%s stopped: %s: %s", name, type(error).__name__, words)
+                message = mask(" ".join(str(error).split())[:300], self._secrets)
+                LOGGER.warning("%s stopped: %s: %s", name, type(error).__name__, message)
                 self._trackers.remove(tracker)
-                self._outages.note(name)
-
-
-def chosen(asked: Sequence[str], switches: Switches, default: Sequence[str] = ()) -> tuple[str, ...]:
-    """The trackers of a run: those asked for, else those of DRIVEBEAT_TRACKERS, else `default`; and those that have a
-    switch of their own. Without REMOTE_LOGGING none that leaves the machine's disk.
-    """
-    names = [*(asked or switches.trackers or default)]
-    names += ["neptune"] if switches.neptune else []
-    names += ["stdout"] if switches.stdout else []
-    return tuple(name for name in dict.fromkeys(names) if switches.remote or name not in REMOTE)
-
-
-def build_trackers(names: Sequence[str], place: Place | Path) -> Trackers:
-    """The trackers called `names`, each once. place: a folder, where there is no more to say.
-
-    Raises ConfigError for an unknown one, and for one whose package is not installed.
-    """
-    at = Place(place) if isinstance(place, Path) else place
-    made = []
-    for name in dict.fromkeys(names):
-        try:
-            made.append(pick(TRACKERS, name, "--tracker", "tracker")(at))
-        except ImportError as error:
-            raise ConfigError(
-                f"tracker {name!r} is not installed ({error}); pip install 'drivebeat[{name}]'"
-            ) from error
-    return Trackers(made, at.switches.secrets if made else (), at.outages)
-
-
-def _tensorboard(place: Place) -> Tracker:
-    from training.trackers.tensorboard import TensorBoardTracker
-
-    return TensorBoardTracker(place)
-
-
-def _mlflow(place: Place) -> Tracker:
-    from training.trackers.mlflow import MlflowTracker
-
-    return MlflowTracker(place)
-
-
-def _neptune(place: Place) -> Tracker:
-    from training.trackers.neptune import NeptuneTracker
-
-    return NeptuneTracker(place)
-
-
-# name -> what makes the tracker of a run at a place
-TRACKERS: dict[str, Callable[[Place], Tracker]] = {
-    "jsonl": lambda place: JsonLinesTracker(place.folder),
-    "stdout": lambda place: StdoutTracker(),
-    "tensorboard": _tensorboard,
-    "mlflow": _mlflow,
-    "neptune": _neptune,
-}
-REMOTE = frozenset({"mlflow", "neptune"})
-
-
-def kept_files(folder: Path) -> list[Path]:
-    """The files of a trial's or a run's folder that trackers are given: config, best weights, figure, sounds."""
-    return [folder / name for name in KEPT if (folder / name).is_file()]
-
-
-LOGGER = logging.getLogger("drivebeat.trackers")
+                self._outages.record(name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracking:
-    """The trackers of a worker's trials, by name. messages: whether any are sent. outages: shared by all trackers."""
+    """The trackers and messages of a worker.
+
+    names: of the trackers that each trial gets.
+    messages: whether any messages are sent.
+    outages: shared by the trackers of all trials.
+    """
 
     switches: Switches = field(default_factory=Switches)
     names: tuple[str, ...] = ()
@@ -221,11 +137,11 @@ class Tracking:
     outages: Outages = field(default_factory=Outages)
 
     def trackers(self, study: str, trial: int) -> Trackers:
-        """The trackers of a trial. One that another worker began is known again by study and number."""
-        place = Place(
+        """Build the trackers of a trial. Study and number identify it, also if another worker began it."""
+        target = TrackerTarget(
             self.switches.trial_logs / study / str(trial), self.switches, study, f"trial {study}/{trial}", self.outages
         )
-        return build_trackers(self.names, place)
+        return build_trackers(self.names, target)
 
 
 def tracking_of(
@@ -236,25 +152,134 @@ def tracking_of(
     default: Sequence[str] = (),
     missing: Callable[[str], None] | None = None,
 ) -> Tracking:
-    """The trackers asked for by name or by switches, checked.
+    """Choose the trackers of a worker and check that each can be built.
 
-    missing: told of a tracker that cannot be had here (its package, its server's address), which is then left out.
-    Raises ConfigError for one that is not known, for MLflow on the studies' own database, and, without `missing`, for
-    one that cannot be had.
+    storage_url: of the studies' database.
+    asked, default: see `chosen`.
+    missing: called with a message for each tracker that cannot be built here (its package or its server's address is
+        missing). The tracker is then left out.
+
+    Raises ConfigError for an unknown tracker, if MLflow would use the studies' own database, and, without `missing`,
+    for a tracker that cannot be built.
     """
     names = chosen(asked, switches, default)
     if "mlflow" in names:
         from training.trackers.mlflow import refuse_shared
 
         refuse_shared(switches.mlflow.get("MLFLOW_TRACKING_URI", ""), storage_url)
-    able = []
+    usable = []
     for name in names:
         try:
-            build_trackers([name], Place(Path(), switches))
+            build_trackers([name], TrackerTarget(Path(), switches))
         except ConfigError as error:
             if missing is None or "unknown tracker" in str(error):
                 raise
-            missing(f"{error}; going on without it")
+            missing(f"{error}; continuing without it")
         else:
-            able.append(name)
-    return Tracking(switches, tuple(able), bool(switches.message_urls))
+            usable.append(name)
+    return Tracking(switches, tuple(usable), bool(switches.message_urls))
+
+
+def chosen(asked: Sequence[str], switches: Switches, default: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names of a run's trackers.
+
+    They are `asked`, else those of DRIVEBEAT_TRACKERS, else `default`, and any that have a switch of their own. If
+    REMOTE_LOGGING is off, those that send data to another machine are left out.
+    """
+    names = [*(asked or switches.trackers or default)]
+    names += ["neptune"] if switches.neptune else []
+    names += ["stdout"] if switches.stdout else []
+    return tuple(name for name in dict.fromkeys(names) if switches.remote or name not in REMOTE)
+
+
+def build_trackers(names: Sequence[str], target: TrackerTarget | Path) -> Trackers:
+    """Build the trackers called `names`, each once.
+
+    target: where they write; a folder stands for a target with nothing else.
+
+    Raises ConfigError for an unknown name, and for a tracker whose package is not installed.
+    """
+    full = TrackerTarget(target) if isinstance(target, Path) else target
+    trackers = []
+    for name in dict.fromkeys(names):
+        try:
+            trackers.append(pick(TRACKERS, name, "--tracker", "tracker")(full))
+        except ImportError as error:
+            raise ConfigError(
+                f"tracker {name!r} is not installed ({error}); pip install 'drivebeat[{name}]'"
+            ) from error
+    return Trackers(trackers, full.switches.secrets if trackers else (), full.outages)
+
+
+def tracked_files(folder: Path) -> list[Path]:
+    """Return the files in the folder of a trial or run that trackers get: config, best weights, figure, sounds."""
+    return [folder / name for name in TRACKED_FILES if (folder / name).is_file()]
+
+
+def curves(report: EpochReport) -> dict[str, float]:
+    """Return the numbers of a report that make curves, by name. Numbers that are not finite are left out."""
+    values = {f"training/{name}": getattr(report, name) for name in ("loss", "learning_rate", "gain", "snr_db")}
+    values["training/seconds"] = report.seconds
+    values["validation/score"] = report.score
+    values |= {f"validation/score_at_{snr}_db": value for snr, value in report.by_snr.items()}
+    if report.best_score is not None:
+        values["validation/best_score"] = report.best_score
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+
+class JsonLinesTracker(Tracker):
+    """Write history.jsonl, one line per epoch. The report of epoch 0 replaces an earlier file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "history.jsonl"
+
+    def report(self, report: EpochReport) -> None:
+        make_folder(self._path.parent)
+        with file_errors(self._path), self._path.open("w" if report.epoch == 0 else "a", encoding="utf-8") as file:
+            file.write(json.dumps(finite(dataclasses.asdict(report)), allow_nan=False) + "\n")
+
+
+class StdoutTracker(Tracker):
+    """Print one line per epoch on standard output."""
+
+    def __init__(self) -> None:
+        self._name = ""
+
+    def start(self, run: RunConfig, name: str) -> None:
+        self._name, self._score = name, run.fit.score
+
+    def report(self, report: EpochReport) -> None:
+        by_snr = ", ".join(f"{shown_snr(float(snr))} dB {value:+.3f}" for snr, value in report.by_snr.items())
+        print(
+            f"{self._name}: epoch {report.epoch + 1}/{report.n_epochs} loss {report.loss:.4f} "
+            f"{self._score} {report.score:+.3f} ({by_snr})",
+            flush=True,
+        )
+
+
+def _tensorboard(target: TrackerTarget) -> Tracker:
+    from training.trackers.tensorboard import TensorBoardTracker
+
+    return TensorBoardTracker(target)
+
+
+def _mlflow(target: TrackerTarget) -> Tracker:
+    from training.trackers.mlflow import MlflowTracker
+
+    return MlflowTracker(target)
+
+
+def _neptune(target: TrackerTarget) -> Tracker:
+    from training.trackers.neptune import NeptuneTracker
+
+    return NeptuneTracker(target)
+
+
+# Name -> function that builds the tracker. The optional libraries are imported only by the trackers that need them.
+TRACKERS: dict[str, Callable[[TrackerTarget], Tracker]] = {
+    "jsonl": lambda target: JsonLinesTracker(target.folder),
+    "stdout": lambda target: StdoutTracker(),
+    "tensorboard": _tensorboard,
+    "mlflow": _mlflow,
+    "neptune": _neptune,
+}

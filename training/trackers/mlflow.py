@@ -1,4 +1,7 @@
-"""MLflow: one parent run a study, one child a trial; parameters, curves, artifacts. Extra `mlflow`."""
+"""Track runs with MLflow: parameters, curves and artifacts. Each study is a parent run, each trial a child run.
+
+Needs the extra `mlflow`.
+"""
 
 import os
 import time
@@ -12,14 +15,17 @@ from urllib.parse import urlsplit
 from training.config import RunConfig, to_document
 from training.errors import ConfigError
 from training.report import EpochReport
-from training.trackers.base import Place, Tracker, curves
+from training.trackers.base import Tracker, TrackerTarget, curves
 
 EXPERIMENT = "drivebeat"
-KEY, STUDY = "drivebeat.key", "drivebeat.study"
-PARENT, NAME = "mlflow.parentRunId", "mlflow.runName"
-LONGEST_PARAMETER, PARAMETERS_AT_ONCE = 500, 100  # what MLflow's stores allow
-MANNERS = {
-    # its own: 7 tries of 120 s each, for which a run would stand still
+# Tags of ours, then tags that MLflow defines.
+KEY_TAG, STUDY_TAG = "drivebeat.key", "drivebeat.study"
+PARENT_TAG, NAME_TAG = "mlflow.parentRunId", "mlflow.runName"
+# Limits of MLflow's stores.
+MAX_PARAMETER_CHARACTERS = 500
+MAX_PARAMETERS_PER_CALL = 100
+CLIENT_DEFAULTS = {
+    # MLflow's defaults are 7 attempts of 120 s each, during which the run would wait.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -27,17 +33,18 @@ MANNERS = {
 
 
 class MlflowTracker(Tracker):
-    """Speaks to the server at MLFLOW_TRACKING_URI, in the experiment MLFLOW_EXPERIMENT_NAME or "drivebeat".
+    """Log to the server at MLFLOW_TRACKING_URI, in the experiment MLFLOW_EXPERIMENT_NAME or "drivebeat".
 
-    A run that is gone on with, by whoever, is found again by its key. Raises ImportError, and ConfigError where no
-    server is named.
+    A resumed run is found again by the key of its target, also if another worker resumes it.
+
+    Raises ImportError if mlflow is not installed, and ConfigError if no server is named.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, target: TrackerTarget) -> None:
         if find_spec("mlflow") is None:
             raise ImportError("no module mlflow")
-        self._place = place
-        self._uri = place.switches.mlflow.get("MLFLOW_TRACKING_URI", "")
+        self._target = target
+        self._uri = target.switches.mlflow.get("MLFLOW_TRACKING_URI", "")
         if not self._uri:
             raise ConfigError(
                 "tracker 'mlflow': MLFLOW_TRACKING_URI is not set; start a server (mlflow server --port 5000) and set "
@@ -48,19 +55,20 @@ class MlflowTracker(Tracker):
         self._known_epoch = -1
 
     def start(self, run: RunConfig, name: str) -> None:
-        for variable, value in {**MANNERS, **self._place.switches.mlflow}.items():
-            os.environ.setdefault(variable, value)  # mlflow reads user, password and patience nowhere else
+        # MLflow reads user, password and timeouts from the environment only.
+        for variable, value in {**CLIENT_DEFAULTS, **self._target.switches.mlflow}.items():
+            os.environ.setdefault(variable, value)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what mlflow's own imports use
+            warnings.simplefilter("ignore")  # raised by the packages that mlflow imports
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=self._uri)
-            self._begin(run, name)
+            self._find_or_create(run, name)
 
-    def _begin(self, run: RunConfig, name: str) -> None:
-        client, study = self._client, self._place.study
+    def _find_or_create(self, run: RunConfig, name: str) -> None:
+        client, study = self._client, self._target.study
         experiment = _experiment(client, os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
-        key = self._place.key
+        key = self._target.key
         earlier = _oldest(client, experiment, key) if key else None
         if earlier is not None:
             self._id = earlier
@@ -68,9 +76,9 @@ class MlflowTracker(Tracker):
             history = client.get_metric_history(self._id, "validation/score")
             self._known_epoch = max((metric.step for metric in history), default=-1)
             return
-        tags = {NAME: name, KEY: key}
+        tags = {NAME_TAG: name, KEY_TAG: key}
         if study:
-            tags |= {STUDY: study, PARENT: _parent(client, experiment, study)}
+            tags |= {STUDY_TAG: study, PARENT_TAG: _parent(client, experiment, study)}
         self._id = client.create_run(experiment, tags=tags).info.run_id
         self._log_parameters(to_document(run))
 
@@ -78,17 +86,17 @@ class MlflowTracker(Tracker):
         from mlflow.entities import Param
 
         flat = _flat(document)
-        found = [Param(name, str(value)[:LONGEST_PARAMETER]) for name, value in flat.items()]
-        for first in range(0, len(found), PARAMETERS_AT_ONCE):
-            self._client.log_batch(self._id, params=found[first : first + PARAMETERS_AT_ONCE])
+        parameters = [Param(name, str(value)[:MAX_PARAMETER_CHARACTERS]) for name, value in flat.items()]
+        for first in range(0, len(parameters), MAX_PARAMETERS_PER_CALL):
+            self._client.log_batch(self._id, params=parameters[first : first + MAX_PARAMETERS_PER_CALL])
 
     def report(self, report: EpochReport) -> None:
         if report.epoch <= self._known_epoch:
-            return  # told by whoever had the run before
+            return  # logged before the run was resumed
         from mlflow.entities import Metric
 
         now_ms = _now_ms()
-        metrics = [Metric(_allowed(name), value, now_ms, report.epoch) for name, value in curves(report).items()]
+        metrics = [Metric(_mlflow_name(name), value, now_ms, report.epoch) for name, value in curves(report).items()]
         self._client.log_batch(self._id, metrics=metrics)
 
     def files(self, paths: Sequence[Path]) -> None:
@@ -98,71 +106,16 @@ class MlflowTracker(Tracker):
     def finish(self, summary: Mapping[str, float | str]) -> None:
         scores = {name: value for name, value in summary.items() if isinstance(value, float)}
         for name, value in scores.items():
-            self._client.log_metric(self._id, f"final/{_allowed(name)}", value)
+            self._client.log_metric(self._id, f"final/{_mlflow_name(name)}", value)
         self._client.set_tag(self._id, "drivebeat.end", str(summary.get("end", "")))
         self._client.set_terminated(self._id, status="FINISHED" if scores else "FAILED")
 
 
-def _experiment(client: Any, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    try:
-        return str(client.create_experiment(name))
-    except Exception:
-        found = client.get_experiment_by_name(name)  # another worker was first
-        if found is None:
-            raise
-        return str(found.experiment_id)
-
-
-def _parent(client: Any, experiment: str, study: str) -> str:
-    """The run of the study: the oldest, where several workers made one at the same time; the younger ones go."""
-    key = f"study {study}"
-    found = _oldest(client, experiment, key)
-    if found is not None:
-        return found
-    tags = {NAME: study, KEY: key, STUDY: study}
-    made = client.create_run(experiment, tags=tags).info.run_id
-    oldest = _oldest(client, experiment, key) or made
-    if oldest != made:
-        client.delete_run(made)
-    return str(oldest)
-
-
-def _oldest(client: Any, experiment: str, key: str) -> str | None:
-    quoted = key.replace("'", "")
-    found = client.search_runs(
-        [experiment],
-        filter_string=f"tags.`{KEY}` = '{quoted}'",
-        max_results=1,
-        order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
-    )
-    return str(found[0].info.run_id) if found else None
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        return {prefix: values}
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
-    return flat
-
-
-def _allowed(name: str) -> str:
-    """A name as MLflow takes it: it has no +."""
-    return name.replace("+", "plus")
-
-
-def _now_ms() -> int:
-    return round(time.time() * 1000)
-
-
 def refuse_shared(tracking_uri: str, storage_url: str) -> None:
-    """Raise ConfigError where MLflow would write into the studies' own database.
+    """Raise ConfigError if MLflow would write into the studies' own database.
 
-    Both keep the state of their tables in one called alembic_version, so that each takes the other's for a broken one.
+    Both MLflow and Optuna store the version of their tables in a table called alembic_version, and each takes the
+    other's entry for a damaged one.
     """
     if tracking_uri and _database(tracking_uri) is not None and _database(tracking_uri) == _database(storage_url):
         raise ConfigError(
@@ -171,8 +124,70 @@ def refuse_shared(tracking_uri: str, storage_url: str) -> None:
         )
 
 
+def _experiment(client: Any, name: str) -> str:
+    """Return the id of the experiment `name`, which is created if it is missing."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name))
+    except Exception:
+        found = client.get_experiment_by_name(name)  # another worker may have created it first
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _parent(client: Any, experiment: str, study: str) -> str:
+    """Return the id of the study's parent run, which is created if it is missing.
+
+    If several workers create it at the same time, all use the oldest and delete their own.
+    """
+    key = f"study {study}"
+    found = _oldest(client, experiment, key)
+    if found is not None:
+        return found
+    tags = {NAME_TAG: study, KEY_TAG: key, STUDY_TAG: study}
+    created = client.create_run(experiment, tags=tags).info.run_id
+    oldest = _oldest(client, experiment, key) or created
+    if oldest != created:
+        client.delete_run(created)
+    return str(oldest)
+
+
+def _oldest(client: Any, experiment: str, key: str) -> str | None:
+    """Return the id of the oldest run with the tag `key`; None if there is none."""
+    quoted = key.replace("'", "")
+    found = client.search_runs(
+        [experiment],
+        filter_string=f"tags.`{KEY_TAG}` = '{quoted}'",
+        max_results=1,
+        order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+    )
+    return str(found[0].info.run_id) if found else None
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested tables by their dotted names."""
+    if not isinstance(values, Mapping):
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
+    return flat
+
+
+def _mlflow_name(name: str) -> str:
+    """Return `name` in characters that MLflow allows in a metric's name: no +."""
+    return name.replace("+", "plus")
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1000)
+
+
 def _database(url: str) -> tuple[str, str, str] | None:
-    """(kind, server, name) of a database URL, whatever its driver and user; None for another URL."""
+    """Return (kind, server, name) of a database URL, without driver and user; None for any other URL."""
     parts = urlsplit(url)
     kind = {"postgres": "postgresql", "mariadb": "mysql"}.get(kind := parts.scheme.partition("+")[0], kind)
     if kind == "sqlite":

@@ -1,4 +1,7 @@
-"""Neptune: parameters, curves, figures and weights under its namespaces. Its hosted service ended on 2026-03-05."""
+"""Track runs with Neptune: parameters, curves, figures, sounds and weights.
+
+Neptune's hosted service ended on 2026-03-05; a server of your own and the offline mode still work.
+"""
 
 import logging
 import threading
@@ -8,11 +11,11 @@ from typing import Any
 
 from training.config import RunConfig, to_document
 from training.report import EpochReport
-from training.trackers.base import Place, Tracker, curves
+from training.trackers.base import Tracker, TrackerTarget, curves
 
 LOGGER = logging.getLogger("drivebeat.trackers")
-# Its own tries go on for a minute where nobody answers.
-ONLINE_PATIENCE_S = 10.0
+# Neptune itself retries for a minute if the server does not answer.
+CONNECT_TIMEOUT_S = 10.0
 QUIET: dict[str, Any] = {
     "capture_stdout": False,
     "capture_stderr": False,
@@ -21,42 +24,44 @@ QUIET: dict[str, Any] = {
     "source_files": [],
     "git_ref": False,
 }
-ONLINE = "neptune online"
-PICTURES = (".png",)
-SOUNDS = (".wav",)
+# Name under which a failed connection is recorded in Outages; the tracker itself goes on offline.
+OUTAGE = "neptune online"
+FIGURE_SUFFIXES = (".png",)
+SOUND_SUFFIXES = (".wav",)
 
 
 class NeptuneTracker(Tracker):
-    """Offline, unless a project and a token are given for a server of one's own; one that does not answer is told of
-    once, and the run goes on offline.
+    """Log offline, or to a server if the switches give a project and a token.
 
-    Offline files go to .neptune in the current folder, which neptune does not let us choose.
+    A server that does not answer is logged once, and the run is logged offline. Offline files go to .neptune in the
+    current folder, which Neptune does not let a program change.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._switches = place.switches
-        self._outages = place.outages
+    def __init__(self, target: TrackerTarget) -> None:
+        self._switches = target.switches
+        self._outages = target.outages
         self._run: Any = None
 
     def start(self, run: RunConfig, name: str) -> None:
-        import neptune  # 1.3 s, so only when it is used
+        import neptune  # takes 1.3 s to import
 
-        # it tells its comings and goings on standard output, where a command's result belongs
+        # Neptune logs its own state on standard output, which belongs to the command's result.
         logging.getLogger("neptune").setLevel(logging.CRITICAL)
-        if self._switches.neptune_project and self._switches.neptune_token and not self._outages.last(ONLINE):
+        if self._switches.neptune_project and self._switches.neptune_token and not self._outages.is_recent(OUTAGE):
             self._run = self._online(name)
         if self._run is None:
             self._run = neptune.init_run(mode="offline", name=name, **QUIET)
         self._run["parameters"] = neptune.utils.stringify_unsupported(to_document(run))
 
     def _online(self, name: str) -> Any:
+        """Return a run on the server; None, with a warning, if it does not answer in time."""
         import neptune
 
-        made: list[Any] = []
+        runs: list[Any] = []
 
         def connect() -> None:
             try:
-                made.append(
+                runs.append(
                     neptune.init_run(
                         project=self._switches.neptune_project,
                         api_token=self._switches.neptune_token,
@@ -65,15 +70,15 @@ class NeptuneTracker(Tracker):
                         **QUIET,
                     )
                 )
-            except Exception:  # told of below, without its words: they may hold the token
+            except Exception:  # logged below without the error's text, which may contain the token
                 return
 
         thread = threading.Thread(target=connect, name="neptune", daemon=True)
         thread.start()
-        thread.join(ONLINE_PATIENCE_S)
-        if made:
-            return made[0]
-        self._outages.note(ONLINE)
+        thread.join(CONNECT_TIMEOUT_S)
+        if runs:
+            return runs[0]
+        self._outages.record(OUTAGE)
         LOGGER.warning(
             "neptune: project %s cannot be reached (the hosted service ended on 2026-03-05); runs are kept offline "
             "in .neptune. Unset NEPTUNE_API_TOKEN, or use DRIVEBEAT_TRACKERS=mlflow instead",
@@ -87,8 +92,8 @@ class NeptuneTracker(Tracker):
 
     def files(self, paths: Sequence[Path]) -> None:
         for path in paths:
-            if path.suffix in PICTURES + SOUNDS:
-                self._run[f"{'figures' if path.suffix in PICTURES else 'sounds'}/{path.stem}"].upload(str(path))
+            if path.suffix in FIGURE_SUFFIXES + SOUND_SUFFIXES:
+                self._run[f"{'figures' if path.suffix in FIGURE_SUFFIXES else 'sounds'}/{path.stem}"].upload(str(path))
             elif path.suffix == ".safetensors" and self._switches.neptune_weights:
                 self._run["model/weights"].upload(str(path))
 

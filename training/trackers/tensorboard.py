@@ -1,4 +1,4 @@
-"""TensorBoard's event files: curves, the run as text, figures, sounds. Extra `tensorboard`."""
+"""Write TensorBoard event files: curves, the run's config as text, figures, sounds. Needs the extra `tensorboard`."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,25 +13,28 @@ import yaml
 
 from training.config import RunConfig, to_document
 from training.report import EpochReport
-from training.trackers.base import Place, Tracker, curves
+from training.trackers.base import Tracker, TrackerTarget, curves
 
 FOLDER = "tensorboard"
 
 
 class TensorBoardTracker(Tracker):
-    """Writes below `tensorboard` of the run's folder; look with: tensorboard --logdir FOLDER. Raises ImportError."""
+    """Write to the subfolder `tensorboard` of the run's folder; show it with `tensorboard --logdir FOLDER`.
 
-    def __init__(self, place: Place) -> None:
+    Raises ImportError if tensorboard is not installed.
+    """
+
+    def __init__(self, target: TrackerTarget) -> None:
         if find_spec("tensorboard") is None:
             raise ImportError("no module tensorboard")
-        self._folder = place.folder / FOLDER
+        self._folder = target.folder / FOLDER
         self._writer: Any = None
 
     def start(self, run: RunConfig, name: str) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what TensorBoard's own imports use
+            warnings.simplefilter("ignore")  # raised by the packages that TensorBoard imports
             from torch.utils.tensorboard import SummaryWriter
-        # a run that goes on tells its epochs again, so that whatever an earlier file holds is to be forgotten
+        # A resumed run reports its earlier epochs again, so entries of earlier files are discarded.
         self._writer = SummaryWriter(str(self._folder), purge_step=0)
         text = yaml.safe_dump(to_document(run), sort_keys=False)
         self._writer.add_text("run", f"{name}\n\n```yaml\n{text}```", 0)
