@@ -53,6 +53,7 @@ WORK = """
 import os, resource, shutil, sys, time
 began = time.perf_counter()
 import search.worker.trial as trial
+from search.artifacts.open import open_artifacts
 from search.worker.worker import work
 first = trial.train
 def stop(*_):
@@ -64,7 +65,7 @@ copy = f"{sys.argv[1]}/copy{os.getpid()}.db"
 shutil.copy(sys.argv[1] + "/studies.db", copy)
 def log(line):
     print(line, file=sys.stderr)
-work(["startup"], "sqlite:///" + copy, sys.argv[1] + "/artifacts", threads=1, log=log)
+work(["startup"], "sqlite:///" + copy, open_artifacts(sys.argv[1] + "/artifacts"), threads=1, log=log)
 """
 
 STUDY = """

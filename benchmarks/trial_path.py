@@ -76,6 +76,7 @@ def study_document(folder: Path) -> dict[str, Any]:
 
 def walk(folder: Path, run: Callable[[Callable[[], Any]], Any]) -> None:
     """Create the study in `folder`, and have `run` call what its one worker does."""
+    from search.artifacts.open import open_artifacts
     from search.storage.open import open_engine, open_storage
     from search.study.spec import StudySpec, check
     from search.study.study import create
@@ -87,8 +88,8 @@ def walk(folder: Path, run: Callable[[Callable[[], Any]], Any]) -> None:
     url = f"sqlite:///{folder}/studies.db"
     spec = check(decode(StudySpec, study_document(folder / "recordings"), "path"), "path")
     create(spec, open_storage(url), open_engine(url))
-    tracking = Tracking()
-    run(lambda: work([spec.name], url, folder / "artifacts", threads=1, log=lambda line: None, tracking=tracking))
+    tracking, store = Tracking(), open_artifacts(folder / "artifacts")
+    run(lambda: work([spec.name], url, store, threads=1, log=lambda line: None, tracking=tracking))
 
 
 def trace(folder: Path) -> Trail:

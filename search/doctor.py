@@ -20,13 +20,13 @@ from sqlalchemy.exc import ArgumentError
 
 from data.config import DataConfig
 from data.corpus import load
-from search.artifacts.folder import open_artifacts
+from search.artifacts.open import open_artifacts
 from search.storage.open import masked, network_file_system, open_engine, open_storage
 from search.storage.tables import SCHEMA_VERSION, database_time
 from search.study.spec import read_spec
 from search.study.study import all_studies, load_studies
 from training.switches import read_switches
-from training.trackers.base import tracking_of
+from training.trackers.build import tracking_of
 
 GIB = 1024**3
 MIN_FREE, ENOUGH_FREE = 1 * GIB, 5 * GIB

@@ -33,7 +33,8 @@ from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_in
 from training.numbers import finite
 from training.report import EpochReport, shown_snr
 from training.switches import Switches
-from training.trackers.base import Tracker, TrackerTarget, build_trackers
+from training.trackers.base import Tracker, TrackerTarget
+from training.trackers.build import build_trackers
 from training.trainer import WEIGHTS, train
 
 MIN_WINDOW_S = 1.0

@@ -96,7 +96,7 @@ def report_command(
 
     HTML is one file that needs no network. Markdown has its figures and sounds in a folder next to it.
     """
-    from search.artifacts.folder import open_artifacts
+    from search.artifacts.open import open_artifacts
     from search.report.build import build_report, format_of, write_report
     from search.storage.open import explained, masked, open_engine, open_storage, storage_url
     from search.study.study import load_studies

@@ -56,7 +56,7 @@ def train_command(
     from training.numbers import finite
     from training.runs import override, train_run
     from training.switches import read_switches
-    from training.trackers.base import tracking_of
+    from training.trackers.build import tracking_of
 
     switches = read_switches()
     tracking = tracking_of(switches, storage_url(None), tracker or (), default=("jsonl",))

@@ -166,12 +166,13 @@ def work_command(
 
     SIGTERM or Ctrl-C ends it within seconds; another worker continues its trial.
     """
+    from search.artifacts.open import open_artifacts
     from search.queue.slots import LEASE_S
     from search.signals import stop_event
     from search.storage.open import storage_url
     from search.worker.worker import work
     from training.switches import masking, read_switches
-    from training.trackers.base import tracking_of
+    from training.trackers.build import tracking_of
 
     url, lease_s = storage_url(storage), lease or LEASE_S
     switches = read_switches()
@@ -181,7 +182,7 @@ def work_command(
     n_trials = work(
         studies,
         url,
-        artifacts,
+        open_artifacts(artifacts),
         threads=threads,
         lease_s=lease_s,
         log=masking(lambda line: typer.echo(line) if switches.stdout is not False else None, switches.secrets),

@@ -17,7 +17,7 @@ from optuna.exceptions import StorageInternalError
 from optuna_dashboard import wsgi
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.artifacts.folder import open_artifacts
+from search.artifacts.open import open_artifacts
 from search.dashboard.auth import Passwords, check_open, require_auth
 from search.dashboard.cache import StudyPages
 from search.dashboard.http import compressed

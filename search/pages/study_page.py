@@ -47,8 +47,7 @@ def draw_page(study: Study, trials: Sequence[FrozenTrial], engine: Engine, corpu
     }
     if any(LATENCY_MS in trial.user_attrs for trial in good):
         plots["4-latency"] = score_by_cost(good, LATENCY_MS, "latency of a window, ms", metric, maximize)
-    for name, plot in plots.items():
-        _put_plot(study, engine, name, plot)
+    _put_plots(study, engine, plots)
     replace_note(study.optuna._storage, engine, study.optuna._study_id, None, study_note(study, trials, engine))
 
 
@@ -108,15 +107,17 @@ def _classical(study: Study, engine: Engine, corpus: Corpus) -> Classical:
     return table
 
 
-def _put_plot(study: Study, engine: Engine, name: str, plot: Plot) -> None:
-    """Store a plot as optuna_dashboard.save_plotly_graph_object does, which needs Plotly and reads all notes."""
+def _put_plots(study: Study, engine: Engine, plots: Mapping[str, Plot]) -> None:
+    """Store plots as optuna_dashboard.save_plotly_graph_object does, which needs Plotly and reads all notes."""
     study_id, storage = study.optuna._study_id, study.optuna._storage
-    prefix = f"{PLOT_DATA}{name}:"
-    parts = split_text(json.dumps(plot, separators=(",", ":")), prefix)
-    stored = system_attributes(engine, study_id, f"{prefix}%")
-    for key, value in {**dict.fromkeys(stored, ""), **parts}.items():
-        if stored.get(key) != value:
-            storage.set_study_system_attr(study_id, key, value)
+    all_stored = system_attributes(engine, study_id, f"{PLOT_DATA}%")
+    for name, plot in plots.items():
+        prefix = f"{PLOT_DATA}{name}:"
+        stored = {key: value for key, value in all_stored.items() if key.startswith(prefix)}
+        parts = split_text(json.dumps(plot, separators=(",", ":")), prefix)
+        for key, value in {**dict.fromkeys(stored, ""), **parts}.items():
+            if stored.get(key) != value:
+                storage.set_study_system_attr(study_id, key, value)
 
 
 def update_pages(

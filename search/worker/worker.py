@@ -5,14 +5,13 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from data.config import DataConfig
 from data.corpus import Corpus, load
-from search.artifacts.folder import open_artifacts
+from search.artifacts.base import TrialStore
 from search.errors import WorkerError
 from search.messages import worker_stopped
 from search.queue.heartbeat import Heartbeat
@@ -36,7 +35,7 @@ WAIT_S = 1.0
 def work(
     names: Sequence[str],
     url: str,
-    artifacts: str | Path,
+    store: TrialStore,
     *,
     threads: int | None = None,
     lease_s: float = LEASE_S,
@@ -46,7 +45,8 @@ def work(
 ) -> int:
     """Run trials of studies, one study after the other, until their budgets are spent.
 
-    names: studies, or study files with several families. url: of the database. artifacts: a folder or s3:// URL.
+    names: studies, or study files with several families. url: of the database. store: of artifacts and
+    checkpoints.
     threads: CPU threads a trial may use; None: torch's default. lease_s: duration of a lease. log: takes a line.
     tracking: trackers and messages. stop: setting it stops the worker within a training step or two; the trial's
     checkpoint stays, and the next worker continues the trial.
@@ -72,7 +72,6 @@ def work(
             engine, studies = connect(names, url, process, lease_s, log, check_stop)
     except Stopped:
         return 0
-    store = open_artifacts(artifacts)
     retried: Retry = partial(retry, log=log, check=check_stop)
     corpora: dict[DataConfig, Corpus] = {}
     n_trials = 0

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from search.artifacts.folder import checkpoint_folder, epochs_in, open_artifacts, restore, rotate
+from search.artifacts.folder import checkpoint_folder, epochs_in, restore, rotate
+from search.artifacts.open import open_artifacts
 from search.study.study import Study
 from search.trials import Fate
 from search.worker.result import TrialResult

@@ -13,7 +13,8 @@ import pytest
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.artifacts.base import Checkpoints, TrialStore
-from search.artifacts.folder import checkpoint_folder, epochs_in, open_artifacts
+from search.artifacts.folder import checkpoint_folder, epochs_in
+from search.artifacts.open import open_artifacts
 from search.study.study import Study
 from search.worker.result import TrialResult
 from search.worker.trial import run_trial

@@ -18,7 +18,7 @@ from optuna_dashboard import get_note
 
 from search.artifacts import s3 as store_s3
 from search.artifacts.base import TrialStore
-from search.artifacts.folder import open_artifacts
+from search.artifacts.open import open_artifacts
 from search.artifacts.s3 import BucketStore
 from search.errors import ArtifactError
 from search.pages.retention import remove_artifacts

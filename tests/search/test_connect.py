@@ -12,6 +12,7 @@ import sqlalchemy
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
+from search.artifacts.open import open_artifacts
 from search.errors import StorageError
 from search.queue.workers import this_process
 from search.signals import stop_event
@@ -39,7 +40,7 @@ def test_a_worker_started_while_the_server_is_down_runs_when_it_is_up(
     starter = threading.Thread(target=start_when_it_waits)
     starter.start()
     try:
-        assert work(["tiny"], url, tmp_path / "artifacts", threads=1, log=said.append) == 1
+        assert work(["tiny"], url, open_artifacts(tmp_path / "artifacts"), threads=1, log=said.append) == 1
     finally:
         said.append("")
         starter.join()
@@ -139,7 +140,7 @@ def test_a_signal_ends_the_waiting_in_order(tmp_path: Path, monkeypatch: pytest.
         os.kill(os.getpid(), signal.SIGTERM)
 
     url = "postgresql://me@127.0.0.1:1/studies"
-    assert work(["tiny"], url, tmp_path, log=log, stop=stop_event()) == 0
+    assert work(["tiny"], url, open_artifacts(tmp_path), log=log, stop=stop_event()) == 0
     assert len(said) == 1
 
 

@@ -9,6 +9,7 @@ from optuna.trial import Trial, TrialState
 from optuna_dashboard import get_note
 
 import training.trainer
+from search.artifacts.open import open_artifacts
 from search.trials import REASON
 from search.worker.worker import work
 
@@ -30,7 +31,7 @@ def collapsed(bench: Any, make_spec: Any, tmp_path: Path) -> Any:
     """The tiny study after one trial of plain L1 on a hopeless mixture under a huge weight decay."""
     spec = make_spec(search=["width"], loss="l1", epochs=8, fixed=SILENT, pruner={"name": "none"}, budget={"trials": 1})
     study = bench.create(spec)
-    work([study.name], bench.url, str(tmp_path / "artifacts"), threads=1, log=lambda line: None)
+    work([study.name], bench.url, open_artifacts(str(tmp_path / "artifacts")), threads=1, log=lambda line: None)
     return study
 
 
@@ -62,7 +63,7 @@ def test_a_trial_out_of_patience_is_complete_and_its_value_is_its_best(
     pruner = {"name": "percentile", "percentile": 1.0, "startup_trials": 0, "warmup_epochs": 3}
     study = bench.create(make_spec(epochs=9, fixed=fixed, pruner=pruner, budget={"trials": 1}))
     lines: list[str] = []
-    work([study.name], bench.url, str(tmp_path / "artifacts"), threads=1, log=lines.append)
+    work([study.name], bench.url, open_artifacts(str(tmp_path / "artifacts")), threads=1, log=lines.append)
     (trial,) = study.optuna.get_trials()
     assert trial.state is TrialState.COMPLETE
     assert trial.value == -1.0

@@ -10,6 +10,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+from search.artifacts.open import open_artifacts
 from search.errors import WorkerError
 from search.queue.slots import close, progress
 from search.queue.workers import this_process
@@ -84,7 +85,7 @@ def test_a_trial_without_memory_fails_with_the_reason_and_the_next_one_runs(
     bench: Any, make_spec: Callable[..., Any], tmp_path: Path
 ) -> None:
     study = bench.create(make_spec(epochs=1, enqueue=POINTS, budget={"trials": 1}))
-    assert work(["tiny"], bench.url, tmp_path / "artifacts", threads=1, log=lambda line: None) == 2
+    assert work(["tiny"], bench.url, open_artifacts(tmp_path / "artifacts"), threads=1, log=lambda line: None) == 2
     first, second = study.optuna.get_trials()
     assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert first.user_attrs["reason"].startswith("out of memory on the device: CUDA out of memory")
@@ -99,7 +100,7 @@ def test_a_study_that_learns_memory_has_it_infeasible_and_counts_it(
     spec = make_spec(epochs=1, enqueue=POINTS, budget={"trials": 2}, constraints={"memory": "learn"})
     study = bench.create(spec)
     said: list[str] = []
-    assert work(["tiny"], bench.url, tmp_path / "artifacts", threads=1, log=said.append) == 2
+    assert work(["tiny"], bench.url, open_artifacts(tmp_path / "artifacts"), threads=1, log=said.append) == 2
     first, second = study.optuna.get_trials()
     assert (first.state, second.state) == (TrialState.PRUNED, TrialState.COMPLETE)
     assert (first.constraints, second.constraints) == ({MEMORY: 1.0}, {MEMORY: -1.0})
@@ -157,12 +158,12 @@ def test_a_full_disk_is_each_trials_reason_and_then_the_workers_and_nothing_is_l
 ) -> None:
     study = bench.create(make_spec(epochs=1, budget={"trials": 1}))
     with pytest.raises(WorkerError, match=r"3 trials in a row failed: FileError.*No space left on device"):
-        work(["tiny"], bench.url, tiny_disk, threads=1, log=lambda line: None)
+        work(["tiny"], bench.url, open_artifacts(tiny_disk), threads=1, log=lambda line: None)
     trials = study.optuna.get_trials()
     assert [trial.state for trial in trials] == [TrialState.FAIL] * 3
     assert all("No space left on device" in trial.user_attrs["reason"] for trial in trials)
     assert [path for path in tiny_disk.rglob("*") if path.is_file()] == []
 
     subprocess.run(["mount", "-o", "remount,size=64m", str(tiny_disk)], check=True)
-    assert work(["tiny"], bench.url, tiny_disk, threads=1, log=lambda line: None) == 1
+    assert work(["tiny"], bench.url, open_artifacts(tiny_disk), threads=1, log=lambda line: None) == 1
     assert study.optuna.get_trials()[-1].state == TrialState.COMPLETE

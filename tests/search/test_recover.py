@@ -15,6 +15,7 @@ import sqlalchemy
 from optuna.trial import TrialState
 from sqlalchemy import Engine, update
 
+from search.artifacts.open import open_artifacts
 from search.queue.slots import Claim, OrphanDetector, claim, progress, record_result, renew, reopen
 from search.queue.workers import Process, WorkerStatus, register, this_process, update_status, workers
 from search.storage.tables import SLOTS
@@ -187,7 +188,7 @@ def test_a_trial_that_killed_three_workers_is_failed_and_says_so(
         assert assignment is not None and assignment.trial.number == 0 and assignment.claim.result is None
         recover(study, engine, OrphanDetector(grace_s=10.0))
 
-    work([study.name], bench_of_each.url, tmp_path / "artifacts", threads=1, log=lambda line: None)
+    work([study.name], bench_of_each.url, open_artifacts(tmp_path / "artifacts"), threads=1, log=lambda line: None)
 
     trials = study.optuna.get_trials()
     assert [trial.state for trial in trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
@@ -207,7 +208,7 @@ def test_a_worker_that_dies_around_its_tell_loses_nothing(
         study.optuna.tell(assignment.trial.number, 4.25)
     said: list[str] = []
 
-    work([study.name], bench_of_each.url, tmp_path / "artifacts", threads=1, log=said.append)
+    work([study.name], bench_of_each.url, open_artifacts(tmp_path / "artifacts"), threads=1, log=said.append)
 
     trials = study.optuna.get_trials()
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2

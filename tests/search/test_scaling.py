@@ -10,7 +10,7 @@ import pytest
 from benchmarks.chaos_place import Place
 from benchmarks.scaling import TABLES, main
 from benchmarks.scaling_place import EPOCHS, Worker, attributes_of, closed, create_study, past, worker
-from search.artifacts.folder import open_artifacts
+from search.artifacts.open import open_artifacts
 from search.pages.notes import put_note
 from search.queue.slots import progress
 from search.trials import FATE, WORKER, Fate

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from data.corpus import Corpus
 from models import DENOISERS
+from search.artifacts.open import open_artifacts
 from search.sampling.points import some_points
 from search.study.spec import BudgetSpec, StudySpec, read_spec, run_of, space_of, spec_document
 from search.study.study import create, load_studies
@@ -175,6 +176,8 @@ def test_a_trial_of_every_family_completes_in_one_study_file(
     spec = tiny("all_families", data_section)
     create(spec, bench.storage, bench.engine)
     names = [study.name for study in load_studies("all_families", bench.storage)]
-    assert work(names, bench.url, tmp_path / "artifacts", threads=1, log=lambda line: None) == len(FAMILIES)
+    assert work(names, bench.url, open_artifacts(tmp_path / "artifacts"), threads=1, log=lambda line: None) == len(
+        FAMILIES
+    )
     for study in load_studies("all_families", bench.storage):
         assert [trial.state for trial in study.optuna.get_trials()] == [TrialState.COMPLETE], study.name

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from search.artifacts.open import open_artifacts
 from search.worker.worker import work
 from training.errors import ConfigError
 from training.switches import Switches
-from training.trackers.base import TRACKERS, Tracker, tracking_of
+from training.trackers.base import Tracker
+from training.trackers.build import TRACKERS, tracking_of
 
 
 def test_a_worker_s_trials_are_told_to_its_trackers(
@@ -34,7 +36,10 @@ def test_a_worker_s_trials_are_told_to_its_trackers(
     study = bench.create(make_spec(budget={"trials": 1}))
     switches = Switches(trackers=("jsonl", "ear", "broken"), trial_logs=tmp_path / "trials", only_first_batch=True)
     tracking = tracking_of(switches, bench.url)
-    assert work([study.name], bench.url, tmp_path / "artifacts", tracking=tracking, log=lambda line: None) == 1
+    assert (
+        work([study.name], bench.url, open_artifacts(tmp_path / "artifacts"), tracking=tracking, log=lambda line: None)
+        == 1
+    )
     (trial,) = study.optuna.get_trials()
     lines = (tmp_path / "trials" / "tiny" / "0" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["score"] for line in lines] == list(trial.intermediate_values.values())

@@ -14,7 +14,7 @@ from optuna_dashboard import get_note
 
 from data.corpus import Corpus
 from models.autoencoder import AutoencoderConfig
-from search.artifacts.folder import open_artifacts
+from search.artifacts.open import open_artifacts
 from search.queue.slots import progress
 from search.queue.workers import this_process
 from search.study.export import run_of_trial

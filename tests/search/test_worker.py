@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from search.artifacts.open import open_artifacts
 from search.errors import WorkerError
 from search.queue.slots import progress
 from search.study.study import load_study
@@ -40,7 +41,7 @@ def lines() -> list[str]:
 
 @pytest.fixture
 def work_here(bench: Any, tmp_path: Path, lines: list[str]) -> Callable[..., int]:
-    return lambda *names: work(names, bench.url, tmp_path / "artifacts", threads=1, log=lines.append)
+    return lambda *names: work(names, bench.url, open_artifacts(tmp_path / "artifacts"), threads=1, log=lines.append)
 
 
 def test_a_worker_runs_the_budget_and_then_nothing_more(

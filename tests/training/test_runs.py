@@ -21,7 +21,8 @@ from training.config import RunConfig, read_run_with_provenance, write_run
 from training.errors import CheckpointError, ConfigError, TrainingFailed
 from training.runs import apply_folder, evaluate_folder, override, train_to_folder
 from training.schedule import OptimiserConfig
-from training.trackers.base import TRACKERS, Tracker
+from training.trackers.base import Tracker
+from training.trackers.build import TRACKERS
 from training.trainer import CHECKPOINT, WEIGHTS
 
 MakeRun = Callable[..., RunConfig]

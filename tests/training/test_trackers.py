@@ -13,7 +13,8 @@ from training.config import RunConfig
 from training.errors import ConfigError
 from training.report import EpochReport
 from training.switches import Switches
-from training.trackers.base import TRACKERS, Outages, Tracker, Trackers, build_trackers, chosen, curves
+from training.trackers.base import Outages, Tracker, Trackers, curves
+from training.trackers.build import TRACKERS, build_trackers, chosen
 
 MakeReport = Callable[[int], EpochReport]
 # What neptune's dependencies warn of when they are imported: jsonschema.RefResolver, pkg_resources and the like.

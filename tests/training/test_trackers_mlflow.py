@@ -15,7 +15,8 @@ from tests.support.waiting import free_port, wait_for
 from training.config import RunConfig
 from training.report import EpochReport
 from training.switches import Switches
-from training.trackers.base import TrackerTarget, build_trackers
+from training.trackers.base import TrackerTarget
+from training.trackers.build import build_trackers
 
 pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
 # What mlflow's dependencies warn of when they are imported and called.

@@ -12,7 +12,8 @@ import pytest
 from training.config import RunConfig
 from training.report import EpochReport
 from training.switches import Switches
-from training.trackers.base import TRACKERS, TrackerTarget, build_trackers
+from training.trackers.base import TrackerTarget
+from training.trackers.build import TRACKERS, build_trackers
 
 MakeReport = Callable[[int], EpochReport]
 # What neptune's dependencies warn of when they are imported: jsonschema.RefResolver, pkg_resources and the like.

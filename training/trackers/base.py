@@ -17,15 +17,12 @@ from pathlib import Path
 
 from data.files import file_errors, make_folder
 from training.config import RunConfig
-from training.decode import pick
-from training.errors import ConfigError
 from training.numbers import finite
 from training.report import EpochReport, shown_snr
 from training.switches import Switches, mask
 
 LOGGER = logging.getLogger("drivebeat.trackers")
 RETRY_AFTER_S = 600.0
-REMOTE = frozenset({"mlflow", "neptune"})
 TRACKED_FILES = ("run.yaml", "weights.safetensors", "window.png", "noisy.wav", "clean.wav", "estimate.wav")
 
 
@@ -129,86 +126,21 @@ class Tracking:
     names: of the trackers that each trial gets.
     messages: whether any messages are sent.
     outages: shared by the trackers of all trials.
+    build: builds the trackers called `names` (training.trackers.build).
     """
 
     switches: Switches = field(default_factory=Switches)
     names: tuple[str, ...] = ()
     messages: bool = False
     outages: Outages = field(default_factory=Outages)
+    build: Callable[[Sequence[str], TrackerTarget], Trackers] = lambda names, target: Trackers(())
 
     def trackers(self, study: str, trial: int) -> Trackers:
         """Build the trackers of a trial. Study and number identify it, also if another worker began it."""
         target = TrackerTarget(
             self.switches.trial_logs / study / str(trial), self.switches, study, f"trial {study}/{trial}", self.outages
         )
-        return build_trackers(self.names, target)
-
-
-def tracking_of(
-    switches: Switches,
-    storage_url: str,
-    asked: Sequence[str] = (),
-    *,
-    default: Sequence[str] = (),
-    missing: Callable[[str], None] | None = None,
-) -> Tracking:
-    """Choose the trackers of a worker and check that each can be built.
-
-    storage_url: of the studies' database.
-    asked, default: see `chosen`.
-    missing: called with a message for each tracker that cannot be built here (its package or its server's address is
-        missing). The tracker is then left out.
-
-    Raises ConfigError for an unknown tracker, if MLflow would use the studies' own database, and, without `missing`,
-    for a tracker that cannot be built.
-    """
-    names = chosen(asked, switches, default)
-    if "mlflow" in names:
-        from training.trackers.mlflow import refuse_shared
-
-        refuse_shared(switches.mlflow.get("MLFLOW_TRACKING_URI", ""), storage_url)
-    usable = []
-    for name in names:
-        try:
-            build_trackers([name], TrackerTarget(Path(), switches))
-        except ConfigError as error:
-            if missing is None or "unknown tracker" in str(error):
-                raise
-            missing(f"{error}; continuing without it")
-        else:
-            usable.append(name)
-    return Tracking(switches, tuple(usable), bool(switches.message_urls))
-
-
-def chosen(asked: Sequence[str], switches: Switches, default: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the names of a run's trackers.
-
-    They are `asked`, else those of DRIVEBEAT_TRACKERS, else `default`, and any that have a switch of their own. If
-    REMOTE_LOGGING is off, those that send data to another machine are left out.
-    """
-    names = [*(asked or switches.trackers or default)]
-    names += ["neptune"] if switches.neptune else []
-    names += ["stdout"] if switches.stdout else []
-    return tuple(name for name in dict.fromkeys(names) if switches.remote or name not in REMOTE)
-
-
-def build_trackers(names: Sequence[str], target: TrackerTarget | Path) -> Trackers:
-    """Build the trackers called `names`, each once.
-
-    target: where they write; a folder stands for a target with nothing else.
-
-    Raises ConfigError for an unknown name, and for a tracker whose package is not installed.
-    """
-    full = TrackerTarget(target) if isinstance(target, Path) else target
-    trackers = []
-    for name in dict.fromkeys(names):
-        try:
-            trackers.append(pick(TRACKERS, name, "--tracker", "tracker")(full))
-        except ImportError as error:
-            raise ConfigError(
-                f"tracker {name!r} is not installed ({error}); pip install 'drivebeat[{name}]'"
-            ) from error
-    return Trackers(trackers, full.switches.secrets if trackers else (), full.outages)
+        return self.build(self.names, target)
 
 
 def tracked_files(folder: Path) -> list[Path]:
@@ -255,31 +187,3 @@ class StdoutTracker(Tracker):
             f"{self._score} {report.score:+.3f} ({by_snr})",
             flush=True,
         )
-
-
-def _tensorboard(target: TrackerTarget) -> Tracker:
-    from training.trackers.tensorboard import TensorBoardTracker
-
-    return TensorBoardTracker(target)
-
-
-def _mlflow(target: TrackerTarget) -> Tracker:
-    from training.trackers.mlflow import MlflowTracker
-
-    return MlflowTracker(target)
-
-
-def _neptune(target: TrackerTarget) -> Tracker:
-    from training.trackers.neptune import NeptuneTracker
-
-    return NeptuneTracker(target)
-
-
-# Name -> function that builds the tracker. The optional libraries are imported only by the trackers that need them.
-TRACKERS: dict[str, Callable[[TrackerTarget], Tracker]] = {
-    "jsonl": lambda target: JsonLinesTracker(target.folder),
-    "stdout": lambda target: StdoutTracker(),
-    "tensorboard": _tensorboard,
-    "mlflow": _mlflow,
-    "neptune": _neptune,
-}
