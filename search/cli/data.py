@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.runs import Json, Quiet
+from search.cli.options import Json, Layout, Quiet, RateHz, Variable
 
 data_app = typer.Typer(help="Describe recordings, or generate synthetic ones.", no_args_is_help=True)
 
@@ -13,13 +13,9 @@ data_app = typer.Typer(help="Describe recordings, or generate synthetic ones.", 
 @data_app.command("info")
 def info_command(
     file: Annotated[Path, typer.Argument(help="A recording: .mat, .wav, .npz, .csv or WFDB.")],
-    variable: Annotated[str | None, typer.Option(help="Variable of a .mat or .npz file that holds the signal.")] = None,
-    rate_hz: Annotated[
-        float | None, typer.Option(help="Sampling rate in Hz, for a file that does not state it.")
-    ] = None,
-    layout: Annotated[
-        str, typer.Option(help="Layout of a .mat file: auto, 240219, 240517, 240826 or generic.")
-    ] = "auto",
+    variable: Variable = None,
+    rate_hz: RateHz = None,
+    layout: Layout = "auto",
     png: Annotated[Path | None, typer.Option(help="Plot the recording to this file.")] = None,
 ) -> None:
     """Print variables, shape, rate, duration, channels, in-band level and ECG heart rate of a recording."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.studies import ARTIFACTS, Artifacts, Storage
+from search.cli.options import ARTIFACTS, Artifacts, Storage
 
 
 def compare_command(

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and the result.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+from search.cli.options import Json, Layout, Quiet, RateHz, Variable
 
 
 def train_command(
@@ -120,13 +119,9 @@ def apply_command(
     channels: Annotated[
         str | None, typer.Option(help="Channel names, comma-separated: the channel to denoise, then the references.")
     ] = None,
-    variable: Annotated[str | None, typer.Option(help="Variable of a .mat or .npz file that holds the signal.")] = None,
-    rate_hz: Annotated[
-        float | None, typer.Option(help="Sampling rate in Hz, for a file that does not state it.")
-    ] = None,
-    layout: Annotated[
-        str, typer.Option(help="Layout of a .mat file: auto, 240219, 240517, 240826 or generic.")
-    ] = "auto",
+    variable: Variable = None,
+    rate_hz: RateHz = None,
+    layout: Layout = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     window_s: Annotated[
         float | None, typer.Option(help="Length of the windows in seconds; as in training or longer.")

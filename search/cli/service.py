@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.studies import ARTIFACTS, Artifacts, Storage
+from search.cli.options import ARTIFACTS, Artifacts, Storage
 
 storage_app = typer.Typer(
     help="Maintain the database.",

@@ -5,33 +5,7 @@ from typing import Annotated
 
 import typer
 
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="Database: sqlite:///FILE or postgresql://USER@HOST/NAME. \\[default: $DRIVEBEAT_STORAGE, "
-        "else sqlite:///studies.db]",
-        show_default=False,
-    ),
-]
-Artifacts = Annotated[
-    str,
-    typer.Option(
-        metavar="FOLDER|s3://...",
-        help="Artifacts of trials: checkpoints, figures, sounds, configs. A folder that all workers share, or s3://BUCKET/PREFIX.",
-        envvar="DRIVEBEAT_ARTIFACTS",
-    ),
-]
-ARTIFACTS = "artifacts"
-Lease = Annotated[
-    float | None,
-    typer.Option(
-        min=1.0,
-        metavar="SECONDS",
-        help="Seconds without a heartbeat after which a worker loses its trial. \\[default: 30]",
-        show_default=False,
-    ),
-]
+from search.cli.options import ARTIFACTS, Artifacts, Lease, Storage
 
 
 def init_command(storage: Storage = None) -> None:
