@@ -142,11 +142,12 @@ def _device() -> Check:
 def _threads() -> Check:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = torch.get_num_threads()
-    if threads > cores:
-        return Check("threads", "warning", f"{threads} threads on {cores} cores", f"export OMP_NUM_THREADS={cores}")
-    return Check("threads", "ok", f"{cores} CPU cores, {threads} threads")
+    from training.device import cores
+
+    n_cores, threads = cores(), torch.get_num_threads()
+    if threads > n_cores:
+        return Check("threads", "warning", f"{threads} threads on {n_cores} cores", f"export OMP_NUM_THREADS={n_cores}")
+    return Check("threads", "ok", f"{n_cores} CPU cores, {threads} threads")
 
 
 def _storage(url: str) -> list[Check]:

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,3 +102,8 @@ def memory_errors() -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         hint = "a smaller batch_size, a shorter window or another device may help"
         raise OutOfMemory(f"out of memory: {' '.join(str(error).split())[:200]}; {hint}") from error
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

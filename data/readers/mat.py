@@ -24,7 +24,7 @@ from data.readers.contents import (
     reading,
     usable_ecg,
 )
-from data.readers.variables import RATE_NAMES, Store, arrays, choose, is_vector, read_generic, scalar
+from data.readers.variables import RATE_NAMES, Archive, arrays, choose, is_vector, read_generic, scalar
 from data.recording import Signal
 
 LAYOUTS = ("auto", "240219", "240517", "240826", "generic")
@@ -61,7 +61,7 @@ def mat_variables(path: Path) -> tuple[Variable, ...]:
         return store.variables
 
 
-def _layout(store: Store, wanted: Wanted, where: Path) -> tuple[str, Variable | None]:
+def _layout(store: Archive, wanted: Wanted, where: Path) -> tuple[str, Variable | None]:
     found = arrays(store)
     if wanted.layout == "generic":
         return "generic", None
@@ -84,7 +84,7 @@ def _layout(store: Store, wanted: Wanted, where: Path) -> tuple[str, Variable | 
     return (_recognise(store, main, where) if wanted.layout == "auto" else wanted.layout), main
 
 
-def _recognise(store: Store, main: Variable, where: Path) -> str:
+def _recognise(store: Archive, main: Variable, where: Path) -> str:
     if is_vector(main):
         return "240517"
     if main.name != "data" or len(main.shape) != 2:
@@ -101,7 +101,7 @@ def _recognise(store: Store, main: Variable, where: Path) -> str:
     return "generic" if n_rows > n_columns and n_columns <= 16 else "240826"
 
 
-def _time_axis(store: Store, variable: Variable) -> int | None:
+def _time_axis(store: Archive, variable: Variable) -> int | None:
     """Return the axis of the eight columns if the first is evenly spaced times (0 in transposed files), else None."""
     for axis in (1, 0):
         if len(variable.shape) == 2 and variable.shape[axis] == len(COLUMNS_240219):
@@ -119,7 +119,7 @@ def _quantum(times: Numbers) -> float:
     return float(np.spacing(top)) if np.isfinite(top) else 0.0
 
 
-def _read_columns(store: Store, main: Variable, wanted: Wanted, where: Path) -> Contents:
+def _read_columns(store: Archive, main: Variable, wanted: Wanted, where: Path) -> Contents:
     if len(main.shape) != 2 or len(COLUMNS_240219) not in main.shape:
         raise DataError(f"{where}: layout 240219 needs samples x 8 ({', '.join(COLUMNS_240219)}); got {main}")
     axis = _time_axis(store, main)
@@ -137,7 +137,7 @@ def _read_columns(store: Store, main: Variable, wanted: Wanted, where: Path) -> 
     return Contents(signals, names, rate_hz, ecg=ecg)
 
 
-def _read_segments(store: Store, main: Variable, wanted: Wanted, where: Path) -> Contents:
+def _read_segments(store: Archive, main: Variable, wanted: Wanted, where: Path) -> Contents:
     if len(main.shape) != 2:
         raise DataError(f"{where}: a vector or a matrix of segments is needed; got {main}; see layout='generic'")
     if wanted.layout == "240517" and not is_vector(main):
@@ -162,7 +162,7 @@ def _read_segments(store: Store, main: Variable, wanted: Wanted, where: Path) ->
     return Contents(signals, kept, rate_hz, rate_is_default=said is None, ecg=aside)
 
 
-def _joined(store: Store, variable: Variable) -> Signal:
+def _joined(store: Archive, variable: Variable) -> Signal:
     return as_float32(np.ravel(store.load(variable.name), order="C"))
 
 
@@ -201,7 +201,7 @@ class _Mat73:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Store]:
+def _opened(path: Path) -> Iterator[Archive]:
     if h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
             held = {name: _described(name, file[name]) for name in file if not name.startswith("#")}

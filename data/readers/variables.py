@@ -26,7 +26,7 @@ ECG_RATE_NAMES = ("ecg_rate_hz", "ecg_fs", "fs_ecg")
 R_PEAK_NAMES = ("r_peaks_s", "r_peak_s")
 
 
-class Store(Protocol):
+class Archive(Protocol):
     """An open file of named arrays."""
 
     @property
@@ -44,12 +44,12 @@ class Store(Protocol):
         """Yield the 1-D slices of a 2-D variable at `indices` of `axis`."""
 
 
-def arrays(store: Store) -> dict[str, Variable]:
+def arrays(store: Archive) -> dict[str, Variable]:
     """Return the numeric variables of at least two samples, by name."""
     return {v.name: v for v in store.variables if v.name in store.numeric and int(np.prod(v.shape)) >= 2}
 
 
-def choose(store: Store, pattern: str | None, where: Path) -> list[Variable]:
+def choose(store: Archive, pattern: str | None, where: Path) -> list[Variable]:
     """Return the variables with the signal: those that match a name or glob, sorted, or the only candidate.
 
     pattern: name or glob; None takes the only candidate.
@@ -79,7 +79,7 @@ def _known() -> frozenset[str]:
     return frozenset((*RATE_NAMES, *ECG_RATE_NAMES, *R_PEAK_NAMES))
 
 
-def scalar(store: Store, names: tuple[str, ...], where: Path) -> float | None:
+def scalar(store: Archive, names: tuple[str, ...], where: Path) -> float | None:
     """Return the value of a scalar variable with one of `names`, ignoring case; None if there is none.
 
     Raises DataError if several such variables differ.
@@ -95,7 +95,7 @@ def scalar(store: Store, names: tuple[str, ...], where: Path) -> float | None:
     return next(iter(found.values()), None)
 
 
-def r_peaks(store: Store, where: Path) -> NDArray[np.float64] | None:
+def r_peaks(store: Archive, where: Path) -> NDArray[np.float64] | None:
     """Return the annotated R peaks in s, float64[beat]; None if the file has none. Raises DataError for NaN."""
     for name in R_PEAK_NAMES:
         if name in store.numeric:
@@ -112,7 +112,7 @@ def is_vector(variable: Variable) -> bool:
 
 
 def read_generic(
-    store: Store, wanted: Wanted, where: Path, labels: tuple[str, ...] = (), channel_axis: int | None = None
+    store: Archive, wanted: Wanted, where: Path, labels: tuple[str, ...] = (), channel_axis: int | None = None
 ) -> Contents:
     """Read the chosen variable as [time], [time, channel] or [channel, time]; the longer axis is time.
 

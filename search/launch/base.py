@@ -120,11 +120,6 @@ def stop_workers(processes: Sequence[subprocess.Popen[bytes]], timeout_s: float 
             process.wait()
 
 
-def cores() -> int:
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def last_line_of(log: Path) -> str:
     """Return the last line of `log`, "" where the file is empty or missing."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []

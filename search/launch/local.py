@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.errors import LaunchError
-from search.launch.base import Launch, cores, last_line_of, start_worker, stop_workers
+from search.launch.base import Launch, last_line_of, start_worker, stop_workers
+from training.device import cores
 
 N_WORKERS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+@dataclass(frozen=True, resources_of=True)
+class Resources:
     """The resources of one worker.
 
     gpu: the GPU it sees, as in CUDA_VISIBLE_DEVICES; None leaves that variable as it is.
@@ -25,12 +26,12 @@ class Slot:
     threads: int
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(resources_of=True, eq=False)
 class LocalWorker:
     """The handle of a worker process on this machine."""
 
     launch: Launch
-    slot: Slot
+    resources: Resources
     log: Path
     process: subprocess.Popen[bytes]
 
@@ -42,13 +43,15 @@ class LocalWorker:
         return self.process.poll()
 
     def restart(self) -> None:
-        self.process = start_worker(self.launch, self.log, self.slot.threads, self.slot.gpu)
+        self.process = start_worker(self.launch, self.log, self.resources.threads, self.resources.gpu)
 
     def last_line(self) -> str:
         return last_line_of(self.log)
 
 
-def slots(n_workers: int | None, gpus: Sequence[str], per_gpu: int | None, n_cores: int) -> tuple[Slot, ...]:
+def resources_of(
+    n_workers: int | None, gpus: Sequence[str], per_gpu: int | None, n_cores: int
+) -> tuple[Resources, ...]:
     """Return the resources of each worker.
 
     Workers are dealt out to the GPUs in turn. The CPU threads are divided equally, at least one for each worker:
@@ -71,7 +74,7 @@ def slots(n_workers: int | None, gpus: Sequence[str], per_gpu: int | None, n_cor
             f"use --per-gpu {-(-n_workers // len(gpus))}"
         )
     threads = max(1, n_cores // n_workers)
-    return tuple(Slot(gpus[i % len(gpus)] if gpus else None, threads) for i in range(n_workers))
+    return tuple(Resources(gpus[i % len(gpus)] if gpus else None, threads) for i in range(n_workers))
 
 
 def visible_gpus(environment: Mapping[str, str], n_devices: int) -> tuple[str, ...]:
@@ -87,13 +90,15 @@ def local_workers(launch: Launch) -> Iterator[Sequence[LocalWorker]]:
 
     # device_count asks NVML and makes no CUDA context, which would cost this process GPU memory
     gpus = visible_gpus(os.environ, torch.cuda.device_count())
-    chosen = slots(launch.n_workers, gpus, launch.per_gpu, cores())
+    chosen = resources_of(launch.n_workers, gpus, launch.per_gpu, cores())
     workers: list[LocalWorker] = []
     try:
-        for i, slot in enumerate(chosen):
+        for i, resources in enumerate(chosen):
             log = launch.logs / f"worker-{i}.log"
             log.unlink(missing_ok=True)
-            workers.append(LocalWorker(launch, slot, log, start_worker(launch, log, slot.threads, slot.gpu)))
+            workers.append(
+                LocalWorker(launch, resources, log, start_worker(launch, log, resources.threads, resources.gpu))
+            )
         yield workers
     finally:
         stop_workers([worker.process for worker in workers])

@@ -13,16 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import LaunchError
-from search.launch.base import (
-    LOST,
-    STOP_TIMEOUT_S,
-    Launch,
-    cores,
-    last_line_of,
-    refuse_sqlite,
-    start_worker,
-    stop_workers,
-)
+from search.launch.base import LOST, STOP_TIMEOUT_S, Launch, last_line_of, refuse_sqlite, start_worker, stop_workers
+from training.device import cores
 
 THREADS = 1
 N_WORKERS = 2

@@ -13,7 +13,7 @@ import search.launch.base
 from search.errors import LaunchError
 from search.launch.base import LOST, Launch, WorkerHandle, last_line_of, pairs
 from search.launch.launch import GAVE_UP, MAX_RESTARTS, STEADY_S, launcher, restart_crashed, supervise
-from search.launch.local import N_WORKERS, Slot, slots, visible_gpus
+from search.launch.local import N_WORKERS, Resources, resources_of, visible_gpus
 from search.launch.ray import gpu_share, ray_workers
 from search.launch.slurm import parameters, slurm_workers
 
@@ -42,12 +42,12 @@ def a_launch(folder: Path, **changes: Any) -> Launch:
 def test_a_worker_for_each_device_slot_with_a_fair_share_of_the_threads(
     n_workers: int | None, gpus: tuple[str, ...], per_gpu: int | None, n_cores: int, expected: list[Any]
 ) -> None:
-    assert slots(n_workers, gpus, per_gpu, n_cores) == tuple(Slot(*pair) for pair in expected)
+    assert resources_of(n_workers, gpus, per_gpu, n_cores) == tuple(Resources(*pair) for pair in expected)
 
 
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(1, 64))
 def test_gpus_fill_evenly_and_threads_never_exceed_the_cores(n_workers: int, n_gpus: int, n_cores: int) -> None:
-    chosen = slots(n_workers, [str(i) for i in range(n_gpus)], None, n_cores)
+    chosen = resources_of(n_workers, [str(i) for i in range(n_gpus)], None, n_cores)
     held = [sum(slot.gpu == str(i) for slot in chosen) for i in range(n_gpus)]
     assert max(held) - min(held) <= 1
     assert all(slot.threads >= 1 for slot in chosen)
@@ -60,7 +60,7 @@ def test_gpus_fill_evenly_and_threads_never_exceed_the_cores(n_workers: int, n_g
 )
 def test_more_workers_than_slots_are_refused_with_what_to_do(n_workers: int, gpus: tuple[str, ...], words: str) -> None:
     with pytest.raises(LaunchError, match=words):
-        slots(n_workers, gpus, 2, 8)
+        resources_of(n_workers, gpus, 2, 8)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ FINISHED = ("COMPLETE", "PRUNED")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Testbed:
     """A folder and an empty database. server: PostgreSQL's, which can be stopped; None for SQLite."""
 
     folder: Path
@@ -59,7 +59,7 @@ def record(folder: Path) -> Path:
     return tiny_recordings(folder)
 
 
-def spec_of(place: Place, name: str, trials: int, epochs: int, **changes: Any) -> StudySpec:
+def spec_of(testbed: Testbed, name: str, trials: int, epochs: int, **changes: Any) -> StudySpec:
     """A study of tiny autoencoders, about 0.3 s an epoch on one core; `changes` replace sections of its file."""
     fixed: dict[str, Any] = {
         "levels": 2,
@@ -80,31 +80,31 @@ def spec_of(place: Place, name: str, trials: int, epochs: int, **changes: Any) -
         "budget": {"trials": trials},
         **changes,
     }
-    document = tiny_study(tiny_data(place.recordings), **sections)
+    document = tiny_study(tiny_data(testbed.recordings), **sections)
     return check(decode(StudySpec, document, name), name)
 
 
-def make(place: Place, spec: StudySpec) -> Study:
+def make(testbed: Testbed, spec: StudySpec) -> Study:
     """The study of `spec` in the database."""
-    return create(spec, open_storage(place.url), open_engine(place.url))[0]
+    return create(spec, open_storage(testbed.url), open_engine(testbed.url))[0]
 
 
-def start(place: Place, name: str, *arguments: str, log: str, **options: Any) -> subprocess.Popen[bytes]:
+def start(testbed: Testbed, name: str, *arguments: str, log: str, **options: Any) -> subprocess.Popen[bytes]:
     """A process of `drivebeat ARGUMENTS` on the study, its words in the file `log` of the folder."""
     there = environment(
-        DRIVEBEAT_STORAGE=place.url,
+        DRIVEBEAT_STORAGE=testbed.url,
         PYTHONUNBUFFERED="1",
         OMP_NUM_THREADS="1",
-        DRIVEBEAT_ARTIFACTS=str(place.artifacts),
+        DRIVEBEAT_ARTIFACTS=str(testbed.artifacts),
     )
-    with (place.folder / log).open("ab") as file:
+    with (testbed.folder / log).open("ab") as file:
         words = command(arguments[0], name, *arguments[1:])
-        return subprocess.Popen(words, env=there, cwd=place.folder, stdout=file, stderr=subprocess.STDOUT, **options)
+        return subprocess.Popen(words, env=there, cwd=testbed.folder, stdout=file, stderr=subprocess.STDOUT, **options)
 
 
-def work(place: Place, name: str, log: str, lease_s: float = 30.0, **options: Any) -> subprocess.Popen[bytes]:
+def work(testbed: Testbed, name: str, log: str, lease_s: float = 30.0, **options: Any) -> subprocess.Popen[bytes]:
     """A worker."""
-    return start(place, name, "work", "--threads", "1", "--lease", str(lease_s), log=log, **options)
+    return start(testbed, name, "work", "--threads", "1", "--lease", str(lease_s), log=log, **options)
 
 
 @contextlib.contextmanager
@@ -136,9 +136,9 @@ def until(what: str, happens: Callable[[], bool], limit_s: float, every_s: float
     return time.monotonic() - began
 
 
-def trials(place: Place, study: Study) -> list[FrozenTrial]:
+def trials(testbed: Testbed, study: Study) -> list[FrozenTrial]:
     """All trials, read afresh."""
-    return open_storage(place.url).get_all_trials(study.optuna._study_id)
+    return open_storage(testbed.url).get_all_trials(study.optuna._study_id)
 
 
 def told(study: Study, number: int) -> int:
@@ -147,20 +147,20 @@ def told(study: Study, number: int) -> int:
     return len(found[number].intermediate_values) if number < len(found) else 0
 
 
-def slots(place: Place, study: Study) -> list[Any]:
+def slots(testbed: Testbed, study: Study) -> list[Any]:
     """The rows of the study's slots."""
-    engine = open_engine(place.url)
+    engine = open_engine(testbed.url)
     with engine.begin() as connection:
         rows = connection.execute(sqlalchemy.select(SLOTS).where(SLOTS.c.study == study.name)).all()
     engine.dispose()
     return list(rows)
 
 
-def states(place: Place, study: Study) -> Counter[str]:
+def states(testbed: Testbed, study: Study) -> Counter[str]:
     """How many trials are in which state."""
-    return Counter(trial.state.name for trial in trials(place, study))
+    return Counter(trial.state.name for trial in trials(testbed, study))
 
 
-def words(place: Place, pattern: str = "*.log") -> str:
+def words(testbed: Testbed, pattern: str = "*.log") -> str:
     """All logs."""
-    return "".join(path.read_text(errors="replace") for path in sorted(place.folder.glob(pattern)))
+    return "".join(path.read_text(errors="replace") for path in sorted(testbed.folder.glob(pattern)))
