@@ -27,10 +27,10 @@ import torch
 
 from benchmarks.chaos_crowd import cold_start, exactly_once
 from benchmarks.chaos_machine import disk_full, memory
-from benchmarks.chaos_testbed import (
+from benchmarks.chaos_site import (
     FINISHED,
     Row,
-    Testbed,
+    Site,
     ended,
     make,
     record,
@@ -57,37 +57,37 @@ from training.trainer import CHECKPOINT
 LIMIT_S = 600.0
 
 
-def exactly_n(testbed: Testbed, quick: bool) -> Row:
+def exactly_n(site: Site, quick: bool) -> Row:
     """Workers are killed at random moments and replaced; the budget is met exactly."""
     n_workers, budget, kills = (3, 10, 4) if quick else (8, 100, 20)
-    study = make(testbed, spec_of(testbed, "exactly", budget, epochs=2))
+    study = make(site, spec_of(site, "exactly", budget, epochs=2))
     draw = random.Random(4)
-    alive = [work(testbed, study.name, f"{i}.log", lease_s=10) for i in range(n_workers)]
+    alive = [work(site, study.name, f"{i}.log", lease_s=10) for i in range(n_workers)]
     everyone = list(alive)
     killed = 0
     with ended(everyone):
-        until("a trial under way", lambda: bool(trials(testbed, study)), LIMIT_S)
+        until("a trial under way", lambda: bool(trials(site, study)), LIMIT_S)
         pause_s = 0.0
         while killed < kills and any(process.poll() is None for process in alive):
             time.sleep(pause_s)
-            at_work = {row.pid for row in slots(testbed, study) if row.state in ("claimed", "telling")}
+            at_work = {row.pid for row in slots(site, study) if row.state in ("claimed", "telling")}
             targets = [i for i, process in enumerate(alive) if process.poll() is None and process.pid in at_work]
             if targets:
                 i = draw.choice(targets)
                 alive[i].kill()
                 killed += 1
-                alive[i] = work(testbed, study.name, f"{i}.log", lease_s=10)
+                alive[i] = work(site, study.name, f"{i}.log", lease_s=10)
                 everyone.append(alive[i])
             pause_s = draw.uniform(0.0, 1.0 if quick else 6.0)
         codes = wait_all(alive, LIMIT_S)
-        again = [work(testbed, study.name, "again.log") for _ in range(2)]
+        again = [work(site, study.name, "again.log") for _ in range(2)]
         everyone += again
         codes += wait_all(again, LIMIT_S)
-    found = states(testbed, study)
+    found = states(site, study)
     n_finished = sum(found[state] for state in FINISHED)
-    ends = Counter(line.split()[1] for line in words(testbed).splitlines() if " complete " in line)
+    ends = Counter(line.split()[1] for line in words(site).splitlines() if " complete " in line)
     twice = sum(count > 1 for count in ends.values())
-    in_slots = [row.trial for row in slots(testbed, study) if row.state == "finished"]
+    in_slots = [row.trial for row in slots(site, study) if row.state == "finished"]
     left = found["RUNNING"] + found["WAITING"]
     return Row(
         f"exactly N: {n_workers} workers, budget {budget}",
@@ -100,26 +100,26 @@ def exactly_n(testbed: Testbed, quick: bool) -> Row:
     )
 
 
-def kill_anything(testbed: Testbed, quick: bool) -> Row:
+def kill_anything(site: Site, quick: bool) -> Row:
     """A worker is killed in mid-epoch under `drivebeat launch`."""
     lease_s, epochs = LEASE_S, 8
     point = {"width": 8, "learning_rate": 1e-3}
-    calm = make(testbed, spec_of(testbed, "calm", 1, epochs, enqueue=[point]))
-    study = make(testbed, spec_of(testbed, "killed", 1, epochs, enqueue=[point]))
-    launcher = [work(testbed, "calm", "calm.log")]
+    calm = make(site, spec_of(site, "calm", 1, epochs, enqueue=[point]))
+    study = make(site, spec_of(site, "killed", 1, epochs, enqueue=[point]))
+    launcher = [work(site, "calm", "calm.log")]
     with ended(launcher):
         wait_all(launcher, LIMIT_S)
-        launcher.append(start(testbed, "killed", "launch", "--workers", "1", "--lease", str(lease_s), log="launch.log"))
+        launcher.append(start(site, "killed", "launch", "--workers", "1", "--lease", str(lease_s), log="launch.log"))
         until("two epochs", lambda: told(study, 0) >= 2, LIMIT_S)
         time.sleep(0.15)
-        (row,) = slots(testbed, study)
+        (row,) = slots(site, study)
         os.kill(row.pid, signal.SIGKILL)
-        at_kill = _reports(testbed, study.name)
-        took_s = until("the trial runs again", lambda: RESUMED in trials(testbed, study)[0].user_attrs, 60)
-        until("another epoch", lambda: len(_reports(testbed, study.name)) > len(at_kill), LIMIT_S, every_s=0.01)
-        repeated = sum(a != b for a, b in zip(at_kill, _reports(testbed, study.name), strict=False))
+        at_kill = _reports(site, study.name)
+        took_s = until("the trial runs again", lambda: RESUMED in trials(site, study)[0].user_attrs, 60)
+        until("another epoch", lambda: len(_reports(site, study.name)) > len(at_kill), LIMIT_S, every_s=0.01)
+        repeated = sum(a != b for a, b in zip(at_kill, _reports(site, study.name), strict=False))
         codes = wait_all(launcher, LIMIT_S)
-    (undisturbed,), (trial,) = trials(testbed, calm), trials(testbed, study)
+    (undisturbed,), (trial,) = trials(site, calm), trials(site, study)
     same = trial.value == undisturbed.value and trial.intermediate_values == undisturbed.intermediate_values
     return Row(
         "kill anything: the trial goes on by itself within lease + 5 s",
@@ -130,33 +130,33 @@ def kill_anything(testbed: Testbed, quick: bool) -> Row:
     )
 
 
-def _reports(testbed: Testbed, study: str) -> list[dict[str, float]]:
+def _reports(site: Site, study: str) -> list[dict[str, float]]:
     """The reports in trial 0's checkpoint, seconds included, by which an epoch done again would differ."""
-    path = checkpoint_folder(testbed.artifacts, study, 0) / CHECKPOINT
+    path = checkpoint_folder(site.artifacts, study, 0) / CHECKPOINT
     try:
         return list(json.loads(load_checkpoint(path, torch.device("cpu"))["reports"]))
     except CheckpointError:
         return []
 
 
-def fencing(testbed: Testbed, quick: bool) -> Row:
+def fencing(site: Site, quick: bool) -> Row:
     """A worker sleeps past its lease, and wakes when another one has finished its trial."""
     lease_s = 2.0
-    study = make(testbed, spec_of(testbed, "fenced", 3, epochs=6))
-    late = work(testbed, study.name, "late.log", lease_s)
+    study = make(site, spec_of(site, "fenced", 3, epochs=6))
+    late = work(site, study.name, "late.log", lease_s)
     everyone = [late]
     with ended(everyone):
         until("two epochs", lambda: told(study, 0) >= 2, LIMIT_S)
         late.send_signal(signal.SIGSTOP)
-        everyone.append(work(testbed, study.name, "other.log", lease_s))
-        until("another finishes it", lambda: trials(testbed, study)[0].state.name == "COMPLETE", LIMIT_S)
+        everyone.append(work(site, study.name, "other.log", lease_s))
+        until("another finishes it", lambda: trials(site, study)[0].state.name == "COMPLETE", LIMIT_S)
         everyone[1].terminate()
         wait_all(everyone[1:], 30)
-        before = trials(testbed, study)[0]
+        before = trials(site, study)[0]
         late.send_signal(signal.SIGCONT)
         codes = wait_all(everyone, LIMIT_S)
-    refused = "trial 0 is somebody else's by now" in words(testbed, "late.log")
-    after = trials(testbed, study)
+    refused = "trial 0 is somebody else's by now" in words(site, "late.log")
+    after = trials(site, study)
     by_late = sum(f":{late.pid}:" in trial.user_attrs[WORKER] for trial in after)
     stands = (before.value, before.user_attrs[WORKER]) == (after[0].value, after[0].user_attrs[WORKER])
     return Row(
@@ -164,25 +164,25 @@ def fencing(testbed: Testbed, quick: bool) -> Row:
         f"SIGSTOP in training past a lease of {lease_s:g} s, another worker finishes the trial, SIGCONT",
         f"{'refused' if refused else 'NOT refused'}, the other's result {'stands' if stands else 'LOST'}, "
         f"the late worker finished {by_late} trials more",
-        refused and stands and by_late >= 1 and codes == [0, 0] and states(testbed, study) == {"COMPLETE": 3},
+        refused and stands and by_late >= 1 and codes == [0, 0] and states(site, study) == {"COMPLETE": 3},
     )
 
 
-def database_away(testbed: Testbed, quick: bool) -> Row:
+def database_away(site: Site, quick: bool) -> Row:
     """The server is stopped twice in mid-search."""
-    assert testbed.server is not None
+    assert site.server is not None
     away_s, budget, epochs = (5.0, 4, 6) if quick else (30.0, 16, 20)
-    study = make(testbed, spec_of(testbed, "away", budget, epochs))
-    workers = [work(testbed, study.name, f"{i}.log", lease_s=10) for i in range(2)]
+    study = make(site, spec_of(site, "away", budget, epochs))
+    workers = [work(site, study.name, f"{i}.log", lease_s=10) for i in range(2)]
     with ended(workers):
         for stop in range(2):
             enough = 3 * (stop + 1)
             until("reports", partial(_reported, study, budget, enough), LIMIT_S)
-            testbed.server.stop()
+            site.server.stop()
             time.sleep(away_s)
-            testbed.server.start()
+            site.server.start()
         codes = wait_all(workers, LIMIT_S)
-    found = trials(testbed, study)
+    found = trials(site, study)
     complete = [trial for trial in found if trial.state.name == "COMPLETE"]
     lost = sum(epochs - len(trial.intermediate_values) for trial in complete)
     return Row(
@@ -197,18 +197,18 @@ def _reported(study: Study, budget: int, enough: int) -> bool:
     return sum(told(study, number) for number in range(budget)) > enough
 
 
-def stop_in_order(testbed: Testbed, quick: bool) -> Row:
+def stop_in_order(site: Site, quick: bool) -> Row:
     """SIGTERM in training."""
-    study = make(testbed, spec_of(testbed, "stopped", 1, epochs=8))
-    workers = [work(testbed, study.name, "first.log")]
+    study = make(site, spec_of(site, "stopped", 1, epochs=8))
+    workers = [work(site, study.name, "first.log")]
     with ended(workers):
         until("two epochs", lambda: told(study, 0) >= 2, LIMIT_S)
         workers[0].terminate()
         took_s = until("its end", lambda: workers[0].poll() is not None, 60)
-        (row,) = slots(testbed, study)
-        workers.append(work(testbed, study.name, "second.log"))
+        (row,) = slots(site, study)
+        workers.append(work(site, study.name, "second.log"))
         codes = wait_all(workers, LIMIT_S)
-    (trial,) = trials(testbed, study)
+    (trial,) = trials(site, study)
     resumed = trial.user_attrs.get(RESUMED)
     return Row(
         "SIGTERM: exit 0 within 10 s, the trial goes on elsewhere",
@@ -218,7 +218,7 @@ def stop_in_order(testbed: Testbed, quick: bool) -> Row:
     )
 
 
-Scenario = Callable[[Testbed, bool], Row]
+Scenario = Callable[[Site, bool], Row]
 SCENARIOS: tuple[Scenario, ...] = (
     exactly_n, kill_anything, cold_start, exactly_once, fencing, database_away, stop_in_order, memory, disk_full,
 )  # fmt: skip
@@ -226,17 +226,17 @@ PROCESSES_ONLY = (memory, disk_full)  # the database has no part in these: SQLit
 
 
 @contextmanager
-def testbeds(database: str, recordings: Path) -> Iterator[Callable[[Scenario], Testbed]]:
+def sites(database: str, recordings: Path) -> Iterator[Callable[[Scenario], Site]]:
     """A function that gives each scenario a folder and an empty database of its own."""
     with ExitStack() as stack:
         server = stack.enter_context(private_postgres()) if database == "postgresql" else None
 
-        def testbed(scenario: Scenario) -> Testbed:
+        def site(scenario: Scenario) -> Site:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drivebeat-chaos-")))
             url = f"sqlite:///{folder}/studies.db" if server is None else server.new_database()
-            return Testbed(folder, url, recordings, server)
+            return Site(folder, url, recordings, server)
 
-        yield testbed
+        yield site
 
 
 def main() -> None:
@@ -252,14 +252,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="drivebeat-chaos-") as folder:
         recordings = record(Path(folder))
         for database in ("sqlite", "postgresql") if asked.database == "both" else (asked.database,):
-            with testbeds(database, recordings) as testbed:
+            with sites(database, recordings) as site:
                 for scenario in SCENARIOS:
                     apart = (scenario is database_away and database == "sqlite") or (
                         scenario in PROCESSES_ONLY and database == "postgresql" and asked.database == "both"
                     )
                     if apart or (asked.only and scenario.__name__ not in asked.only):
                         continue
-                    at = testbed(scenario)
+                    at = site(scenario)
                     try:
                         row = scenario(at, asked.quick)
                     except TimeoutError as error:
@@ -269,14 +269,14 @@ def main() -> None:
     sys.exit(1 if broken else 0)
 
 
-def _say(row: Row, testbed: Testbed, as_json: bool) -> None:
+def _say(row: Row, site: Site, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"database": testbed.database} | asdict(row)), flush=True)
+        print(json.dumps({"database": site.database} | asdict(row)), flush=True)
     else:
         held = "held" if row.ok else "BROKEN"
-        print(f"| {row.promise} | {row.done} | {row.result} | {testbed.database}: {held} |", flush=True)
+        print(f"| {row.promise} | {row.done} | {row.result} | {site.database}: {held} |", flush=True)
     if not row.ok:
-        unusual = re.sub(r"^trial \d+ (complete|pruned) .*\n", "", words(testbed), flags=re.MULTILINE)
+        unusual = re.sub(r"^trial \d+ (complete|pruned) .*\n", "", words(site), flags=re.MULTILINE)
         print(unusual[-6000:], file=sys.stderr, flush=True)
 
 

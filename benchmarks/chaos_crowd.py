@@ -12,7 +12,7 @@ from collections import Counter
 
 import sqlalchemy
 
-from benchmarks.chaos_testbed import Row, Testbed, ended, make, spec_of, start, states, trials, wait_all, words, work
+from benchmarks.chaos_site import Row, Site, ended, make, spec_of, start, states, trials, wait_all, words, work
 from search.storage.open import open_engine, open_storage
 from search.storage.tables import SCHEMA
 from search.study.spec import StudySpec
@@ -22,14 +22,14 @@ from tests.support.waiting import free_port
 LIMIT_S = 1800.0
 
 
-def cold_start(testbed: Testbed, quick: bool) -> Row:
+def cold_start(site: Site, quick: bool) -> Row:
     """Processes make and open schema and study at the same moment; forked, so that no import spreads them in time."""
     n = 8 if quick else 32
-    spec = spec_of(testbed, "cold", 1, epochs=1)
+    spec = spec_of(site, "cold", 1, epochs=1)
     start_at = time.time() + 1.0
-    children = [_child(testbed, spec, start_at) for _ in range(n)]
+    children = [_child(site, spec, start_at) for _ in range(n)]
     crashed = sum(os.waitpid(child, 0)[1] != 0 for child in children)
-    engine = open_engine(testbed.url)
+    engine = open_engine(site.url)
     with engine.connect() as connection:
         versions = connection.execute(sqlalchemy.select(sqlalchemy.func.count()).select_from(SCHEMA)).scalar_one()
         names = connection.execute(sqlalchemy.text("SELECT study_name FROM studies")).scalars().all()
@@ -42,31 +42,31 @@ def cold_start(testbed: Testbed, quick: bool) -> Row:
     )
 
 
-def _child(testbed: Testbed, spec: StudySpec, start_at: float) -> int:
+def _child(site: Site, spec: StudySpec, start_at: float) -> int:
     child = os.fork()
     if child:
         return child
     try:
         time.sleep(max(0.0, start_at - time.time()))
-        make(testbed, spec)
-        load_study("cold", open_storage(testbed.url))
+        make(site, spec)
+        load_study("cold", open_storage(site.url))
         os._exit(0)
     except BaseException:
-        with (testbed.folder / f"{os.getpid()}.log").open("w") as log:
+        with (site.folder / f"{os.getpid()}.log").open("w") as log:
             traceback.print_exc(file=log)
         os._exit(1)
 
 
-def exactly_once(testbed: Testbed, quick: bool) -> Row:
+def exactly_once(site: Site, quick: bool) -> Row:
     """Many workers at a queue of points while the dashboard polls the database."""
     n_points, n_workers = (12, 4) if quick else (500, 16)
     draw = random.Random(7)
     points = [{"width": 8, "learning_rate": draw.uniform(1e-3, 2e-3)} for _ in range(n_points)]
     brief = {"steps_per_epoch": 5}
-    study = make(testbed, spec_of(testbed, "queue", n_points, epochs=1, enqueue=points, fixed=brief))
+    study = make(site, spec_of(site, "queue", n_points, epochs=1, enqueue=points, fixed=brief))
     port = free_port()
-    dashboard = _dashboard(testbed, port)
-    workers = [work(testbed, study.name, f"{i}.log") for i in range(n_workers)]
+    dashboard = _dashboard(site, port)
+    workers = [work(site, study.name, f"{i}.log") for i in range(n_workers)]
     polls = errors = 0
     began = time.monotonic()
     with ended([dashboard, *workers]):
@@ -82,13 +82,13 @@ def exactly_once(testbed: Testbed, quick: bool) -> Row:
             except OSError:  # it does not listen yet
                 errors += polls > 0
         codes = wait_all(workers, 10)
-    found = trials(testbed, study)
-    ran = Counter(match[1] for match in re.finditer(r"^trial (\d+) complete", words(testbed), re.MULTILINE))
+    found = trials(site, study)
+    ran = Counter(match[1] for match in re.finditer(r"^trial (\d+) complete", words(site), re.MULTILINE))
     once = sum(count == 1 for count in ran.values())
     rates = {trial.params["learning_rate"] for trial in found}
     asked_for = {point["learning_rate"] for point in points}
-    n_complete = states(testbed, study)["COMPLETE"]
-    locked = len(re.findall("locked|deadlock", words(testbed)))
+    n_complete = states(site, study)["COMPLETE"]
+    locked = len(re.findall("locked|deadlock", words(site)))
     return Row(
         f"exactly once: {n_points} enqueued points, {n_workers} workers",
         f"the dashboard polled every 0.5 s ({polls} times)",
@@ -111,5 +111,5 @@ def _unlike(what: str, found: int, wanted: int) -> str:
     return "" if found == wanted else f", {found} {what} instead of {wanted}"
 
 
-def _dashboard(testbed: Testbed, port: int) -> subprocess.Popen[bytes]:
-    return start(testbed, "--port", "dashboard", str(port), log="dashboard.log")
+def _dashboard(site: Site, port: int) -> subprocess.Popen[bytes]:
+    return start(site, "--port", "dashboard", str(port), log="dashboard.log")

@@ -25,7 +25,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from benchmarks.chaos_testbed import FINISHED, Row, ended, until, wait_all
+from benchmarks.chaos_site import FINISHED, Row, ended, until, wait_all
 from tests.support.postgres import Postgres, private_postgres
 from tests.support.program import environment
 

@@ -15,8 +15,8 @@ from statistics import median
 
 import sqlalchemy
 
-from benchmarks.chaos_testbed import Testbed, record
-from benchmarks.scaling_testbed import EPOCHS, Open, Worker, at_once, closed, create_study, past, worker
+from benchmarks.chaos_site import Site, record
+from benchmarks.scaling_site import EPOCHS, Open, Worker, at_once, closed, create_study, past, worker
 from search.storage.open import open_engine
 from tests.support.postgres import private_postgres
 
@@ -24,10 +24,10 @@ PHASES = ("turn", "attributes", "report", "prune", "note", "end")
 Table = tuple[str, Sequence[str], list[list[str]]]
 
 
-def statements(testbed: Testbed, quick: bool) -> Table:
+def statements(site: Site, quick: bool) -> Table:
     """A trial's statements, by what is done and whose tables are spoken to."""
-    create_study(testbed, "statements")
-    one = worker(testbed.url, "statements")
+    create_study(site, "statements")
+    one = worker(site.url, "statements")
     for _ in range(2):
         one.trial()
     before, connects = one.meter.statements.copy(), one.meter.connections.copy()
@@ -43,27 +43,27 @@ def statements(testbed: Testbed, quick: bool) -> Table:
     return f"Statements of one trial of {EPOCHS} epochs", ("step", "Optuna's", "ours"), rows
 
 
-def sizes(testbed: Testbed, quick: bool) -> Table:
+def sizes(site: Site, quick: bool) -> Table:
     """Bytes that a finished trial takes, by table, indexes included."""
     n_trials = 100 if quick else 2000
-    study = create_study(testbed, "sizes")
-    before = _bytes(testbed)
-    past(study, testbed.url, n_trials)
-    grown = {name: size - before.get(name, 0) for name, size in _bytes(testbed).items()}
+    study = create_study(site, "sizes")
+    before = _bytes(site)
+    past(study, site.url, n_trials)
+    grown = {name: size - before.get(name, 0) for name, size in _bytes(site).items()}
     rows = [[name, f"{size / n_trials:,.0f}"] for name, size in sorted(grown.items(), key=lambda r: -r[1]) if size > 0]
     rows.append(["all", f"{sum(grown.values()) / n_trials:,.0f}"])
     return f"Bytes a trial takes, over {n_trials:,} trials", ("table with its indexes", "bytes"), rows
 
 
-def growth(testbed: Testbed, quick: bool) -> Table:
+def growth(site: Site, quick: bool) -> Table:
     """Seconds of each step behind so and so many finished trials, against the fewest."""
     counts = (20, 60) if quick else (100, 1_000, 10_000)
     cases = [(n, sampler) for n in counts for sampler in ("random", "tpe", "gp") if sampler != "gp" or n <= 1_000]
     workers = []
     for n_trials, sampler in cases:
-        study = create_study(testbed, f"growth-{sampler}-{n_trials}", sampler)
-        past(study, testbed.url, n_trials)
-        workers.append(worker(testbed.url, study.name))
+        study = create_study(site, f"growth-{sampler}-{n_trials}", sampler)
+        past(study, site.url, n_trials)
+        workers.append(worker(site.url, study.name))
     took = _least(workers, 3 if quick else 8)
     rows = []
     for (n_trials, sampler), mine in zip(cases, took, strict=True):
@@ -72,15 +72,15 @@ def growth(testbed: Testbed, quick: bool) -> Table:
     return "Time of a step by finished trials", ("trials", "sampler", "first turn", *PHASES), rows
 
 
-def running(testbed: Testbed, quick: bool) -> Table:
+def running(site: Site, quick: bool) -> Table:
     """Seconds of a step beside so and so many trials that run, against the fewest."""
     cases = (1, 10) if quick else (1, 10, 100, 1_000)
     workers = []
     for n_running in cases:
-        study = create_study(testbed, f"running-{n_running}", "random")
-        past(study, testbed.url, 20)
-        past(study, testbed.url, n_running, "RUNNING")
-        workers.append(worker(testbed.url, study.name))
+        study = create_study(site, f"running-{n_running}", "random")
+        past(study, site.url, 20)
+        past(study, site.url, n_running, "RUNNING")
+        workers.append(worker(site.url, study.name))
     took = _least(workers, 2 if quick else 4)
     steps = ("turn", "report", "prune")
     rows = [
@@ -107,14 +107,14 @@ def _least(workers: Sequence[Worker], n_rounds: int) -> list[dict[str, float]]:
     return found
 
 
-def crowd(testbed: Testbed, quick: bool) -> Table:
+def crowd(site: Site, quick: bool) -> Table:
     """Workers side by side, none of which trains: what they wait for is the database and each other."""
     rows, base, base_turn = [], None, 0.0
     for n_workers in (1, 2) if quick else (1, 4, 16):
         name = f"crowd-{n_workers}"
-        create_study(testbed, name, "tpe")
+        create_study(site, name, "tpe")
         shared = Open()
-        workers = [worker(testbed.url, name, i, shared) for i in range(n_workers)]
+        workers = [worker(site.url, name, i, shared) for i in range(n_workers)]
         n_each = 2 if quick else max(4, 48 // n_workers)
         took_s = at_once(workers, n_each)
         n_trials = n_each * n_workers
@@ -131,7 +131,7 @@ def crowd(testbed: Testbed, quick: bool) -> Table:
     return "Workers side by side", head, rows
 
 
-TABLES: dict[str, Callable[[Testbed, bool], Table]] = {
+TABLES: dict[str, Callable[[Site, bool], Table]] = {
     "statements": statements,
     "sizes": sizes,
     "growth": growth,
@@ -147,36 +147,36 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--only", choices=TABLES, action="append", help="a table; may be given again")
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
     options = parser.parse_args(arguments)
-    for testbed in _places(options.database):
+    for site in _places(options.database):
         for name, table in TABLES.items():
             if name in (options.only or TABLES):
-                title, head, rows = table(testbed, options.quick)
-                print(f"\n{title} ({testbed.database})\n")
+                title, head, rows = table(site, options.quick)
+                print(f"\n{title} ({site.database})\n")
                 print(
                     "\n".join(["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]), flush=True
                 )
 
 
-def _places(database: str) -> Iterator[Testbed]:
+def _places(database: str) -> Iterator[Site]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drivebeat-scaling-")))
         recordings = record(folder / "recordings")
         if database in ("sqlite", "both"):
-            yield Testbed(folder, f"sqlite:///{folder}/studies.db", recordings, None)
+            yield Site(folder, f"sqlite:///{folder}/studies.db", recordings, None)
         if database in ("postgresql", "both"):
             server = stack.enter_context(private_postgres())
-            yield Testbed(folder, server.new_database(), recordings, server)
+            yield Site(folder, server.new_database(), recordings, server)
 
 
-def _bytes(testbed: Testbed) -> dict[str, int]:
+def _bytes(site: Site) -> dict[str, int]:
     """Size of each table with its indexes."""
     asked = {
         "SQLite": "SELECT m.tbl_name, SUM(s.pgsize) FROM dbstat s JOIN sqlite_master m ON m.name = s.name GROUP BY 1",
         "PostgreSQL": "SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables",
     }
-    engine = open_engine(testbed.url)
+    engine = open_engine(site.url)
     with engine.connect() as connection:
-        found = {str(name): int(size) for name, size in connection.execute(sqlalchemy.text(asked[testbed.database]))}
+        found = {str(name): int(size) for name, size in connection.execute(sqlalchemy.text(asked[site.database]))}
     engine.dispose()
     return found
 

@@ -117,15 +117,15 @@ def main(arguments: Sequence[str]) -> None:
     plan = QUICK if options.quick else FULL
     plan = replace(plan, files=options.files or plan.files, rounds=options.rounds or plan.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        testbed = Path(folder)
+        site = Path(folder)
         print(f"{plan.files} recordings of {plan.minutes:g} min, 5 rows at {RATE_HZ:g} Hz; median of {plan.rounds}")
-        generate(testbed, plan)
-        url = f"sqlite:///{testbed}/studies.db"
-        (testbed / "startup.toml").write_text(STUDY.format(folder=testbed), encoding="utf-8")
-        run(command("create", str(testbed / "startup.toml"), "--storage", url), {})
+        generate(site, plan)
+        url = f"sqlite:///{site}/studies.db"
+        (site / "startup.toml").write_text(STUDY.format(folder=site), encoding="utf-8")
+        run(command("create", str(site / "startup.toml"), "--storage", url), {})
         tell("commands", commands(url, plan))
-        tell("loading the recordings", cached_or_not([sys.executable, "-c", LOAD, folder], testbed, plan))
-        tell("a worker, to its first step", cached_or_not([sys.executable, "-c", WORK, folder], testbed, plan))
+        tell("loading the recordings", cached_or_not([sys.executable, "-c", LOAD, folder], site, plan))
+        tell("a worker, to its first step", cached_or_not([sys.executable, "-c", WORK, folder], site, plan))
 
 
 def generate(folder: Path, plan: Plan) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.storage_testbed import Testbed, kinds_here, statements_of
+from benchmarks.storage_site import Site, kinds_here, statements_of
 from benchmarks.storage_worker import Costs, Task, measure
 from tests.support.postgres import private_postgres
 
@@ -64,7 +64,7 @@ def cells(quick: bool) -> list[Cell]:
     return sorted(dict.fromkeys(found), key=lambda cell: (cell.dear, cell.n_finished * cell.n_workers))
 
 
-def measured(testbed: Testbed, wanted: Sequence[Cell], n_rounds: int, until_s: float) -> Measured:
+def measured(site: Site, wanted: Sequence[Cell], n_rounds: int, until_s: float) -> Measured:
     """Costs by cell and kind: rounds over all cells, in each of which the kinds take turns, until time.monotonic() is
     until_s."""
     found: Measured = {}
@@ -74,12 +74,12 @@ def measured(testbed: Testbed, wanted: Sequence[Cell], n_rounds: int, until_s: f
         made: dict[tuple[str, int, int], str] = {}
         for i in range(n_rounds):
             for cell in wanted:
-                for kind in kinds_here(testbed):
+                for kind in kinds_here(site):
                     if time.monotonic() > until_s or (cell.dear and (i > 0 or kind not in ("stock", "ours"))):
                         continue
                     which = (kind, cell.n_finished, cell.n_running)
                     if which not in made:
-                        made[which] = stack.enter_context(testbed.made(*which))
+                        made[which] = stack.enter_context(site.made(*which))
                     n_trials = max(2, N_TRIALS // cell.n_workers) * (N_MORE if kind == "ours" else 1)
                     task = Task(kind, made[which], n_trials)
                     found.setdefault((cell, kind), []).extend(_side_by_side(context, task, cell.n_workers))
@@ -101,13 +101,11 @@ def _side_by_side(context: multiprocessing.context.ForkServerContext, task: Task
         process.join()
 
 
-def statements(testbed: Testbed, quick: bool) -> list[Row]:
+def statements(site: Site, quick: bool) -> list[Row]:
     """Statements of one trial by sampler and pruner, once a few are finished."""
     rows: list[Row] = [("sampler", "pruner", "stock", "ours")]
     for sampler, pruner in SEARCHES[: 1 if quick else None]:
-        rows.append(
-            (sampler, pruner, *(str(statements_of(testbed, kind, sampler, pruner)) for kind in ("stock", "ours")))
-        )
+        rows.append((sampler, pruner, *(str(statements_of(site, kind, sampler, pruner)) for kind in ("stock", "ours"))))
     return rows
 
 
@@ -173,22 +171,22 @@ def main(arguments: Sequence[str]) -> None:
     names, began = options.only or ("statements", *TABLES), time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="drivebeat-storage-")))
-        testbeds = []
+        sites = []
         if options.database in ("postgresql", "both"):
-            testbeds.append(Testbed("PostgreSQL", folder, stack.enter_context(private_postgres())))
+            sites.append(Site("PostgreSQL", folder, stack.enter_context(private_postgres())))
         if options.database in ("sqlite", "both"):
-            testbeds.append(Testbed("SQLite", folder, None))
-        for i, testbed in enumerate(testbeds):
+            sites.append(Site("SQLite", folder, None))
+        for i, site in enumerate(sites):
             if "statements" in names:
-                _print(f"Statements of one trial ({testbed.database})", statements(testbed, options.quick))
+                _print(f"Statements of one trial ({site.database})", statements(site, options.quick))
             wanted = [] if names == ["statements"] else cells(options.quick)
             if names == ["running"]:
                 wanted = [cell for cell in wanted if cell.n_finished == BEFORE]
-            until_s = began + 60.0 * options.minutes * (i + 1) / len(testbeds)
-            found = measured(testbed, wanted, 1 if options.quick else 3, until_s)
+            until_s = began + 60.0 * options.minutes * (i + 1) / len(sites)
+            found = measured(site, wanted, 1 if options.quick else 3, until_s)
             for name, (title, table) in TABLES.items():
                 if name in names:
-                    _print(f"{title} ({testbed.database})", table(kinds_here(testbed), found))
+                    _print(f"{title} ({site.database})", table(kinds_here(site), found))
 
 
 def _print(title: str, rows: Sequence[Row]) -> None:

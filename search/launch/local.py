@@ -14,7 +14,7 @@ from training.device import cores
 N_WORKERS = 2
 
 
-@dataclass(frozen=True, resources_of=True)
+@dataclass(frozen=True, slots=True)
 class Resources:
     """The resources of one worker.
 
@@ -26,7 +26,7 @@ class Resources:
     threads: int
 
 
-@dataclass(resources_of=True, eq=False)
+@dataclass(slots=True, eq=False)
 class LocalWorker:
     """The handle of a worker process on this machine."""
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.chaos_testbed import Testbed
+from benchmarks.chaos_site import Site
 from benchmarks.scaling import TABLES, main
-from benchmarks.scaling_testbed import EPOCHS, Worker, attributes_of, closed, create_study, past, worker
+from benchmarks.scaling_site import EPOCHS, Worker, attributes_of, closed, create_study, past, worker
 from search.artifacts.open import open_artifacts
 from search.pages.notes import put_note
 from search.queue.slots import progress
@@ -19,14 +19,14 @@ from tests.support.worker import worker_context
 
 
 @pytest.fixture
-def testbed(tmp_path: Path, recordings: Path) -> Testbed:
-    return Testbed(tmp_path, f"sqlite:///{tmp_path}/studies.db", recordings, None)
+def site(tmp_path: Path, recordings: Path) -> Site:
+    return Site(tmp_path, f"sqlite:///{tmp_path}/studies.db", recordings, None)
 
 
 @pytest.fixture
-def one(testbed: Testbed) -> Iterator[Worker]:
-    create_study(testbed, "simulated", "random", n_trials=3)
-    found = worker(testbed.url, "simulated")
+def one(site: Site) -> Iterator[Worker]:
+    create_study(site, "simulated", "random", n_trials=3)
+    found = worker(site.url, "simulated")
     yield found
     closed(found)
 
@@ -77,11 +77,11 @@ def test_statements_are_counted_by_step_and_owner(one: Worker) -> None:
     assert said["turn", "ours"] > 0 < said["turn", "Optuna"]
 
 
-def test_trials_of_the_past_are_to_optuna_as_if_they_had_run(one: Worker, testbed: Testbed) -> None:
+def test_trials_of_the_past_are_to_optuna_as_if_they_had_run(one: Worker, site: Site) -> None:
     one.trial()
     study = one.study
-    past(study, testbed.url, 1)
-    past(study, testbed.url, 2, "RUNNING")
+    past(study, site.url, 1)
+    past(study, site.url, 2, "RUNNING")
     ran, written, *running = study.optuna.get_trials()
     assert written.params.keys() == ran.params.keys()
     assert written.distributions == ran.distributions

@@ -19,7 +19,7 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine, event, insert
 
-from benchmarks.chaos_testbed import Testbed, make, spec_of
+from benchmarks.chaos_site import Site, make, spec_of
 from search.pages.notes import WRITTEN_BY_TRIAL_RESULTS, put_note
 from search.queue.slots import OrphanDetector, claim, close, record_result, renew
 from search.queue.workers import Process, WorkerStatus, this_process, update_status
@@ -144,12 +144,12 @@ class Worker:
             self.detector.find(self.engine, held.study, time.monotonic())
 
 
-def create_study(testbed: Testbed, name: str, sampler: str = "tpe", n_trials: int = 1_000_000) -> Study:
+def create_study(site: Site, name: str, sampler: str = "tpe", n_trials: int = 1_000_000) -> Study:
     """A study of four parameters, median pruning and EPOCHS reports a trial."""
     return make(
-        testbed,
+        site,
         spec_of(
-            testbed,
+            site,
             name,
             n_trials,
             EPOCHS,

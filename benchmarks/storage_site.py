@@ -30,7 +30,7 @@ RUNNING_REPORTS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Testbed:
+class Site:
     """A database system to measure on. server: of PostgreSQL."""
 
     database: str
@@ -60,16 +60,16 @@ class Testbed:
             self.server.drop(url)
 
 
-def kinds_here(testbed: Testbed) -> tuple[str, ...]:
+def kinds_here(site: Site) -> tuple[str, ...]:
     """The kinds to compare: stock first; the gRPC proxy only where grpcio is installed."""
     if importlib.util.find_spec("grpc"):
         return ("stock", "grpc", "journal", "ours")
     return ("stock", "journal", "ours")
 
 
-def statements_of(testbed: Testbed, kind: str, sampler: str, pruner: str, n_before: int = 12) -> int:
+def statements_of(site: Site, kind: str, sampler: str, pruner: str, n_before: int = 12) -> int:
     """Statements of one trial after a few others; BEGIN counts where it is one (SQLite)."""
-    with testbed.made("stock", 0, 0) as url:
+    with site.made("stock", 0, 0) as url:
         storage = opened(kind, url)
         engine: Engine = storage.engine if kind == "ours" else storage._backend.engine  # type: ignore[attr-defined]
         study = loaded(storage, sampler, pruner)

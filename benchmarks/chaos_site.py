@@ -27,7 +27,7 @@ FINISHED = ("COMPLETE", "PRUNED")
 
 
 @dataclass(frozen=True, slots=True)
-class Testbed:
+class Site:
     """A folder and an empty database. server: PostgreSQL's, which can be stopped; None for SQLite."""
 
     folder: Path
@@ -59,7 +59,7 @@ def record(folder: Path) -> Path:
     return tiny_recordings(folder)
 
 
-def spec_of(testbed: Testbed, name: str, trials: int, epochs: int, **changes: Any) -> StudySpec:
+def spec_of(site: Site, name: str, trials: int, epochs: int, **changes: Any) -> StudySpec:
     """A study of tiny autoencoders, about 0.3 s an epoch on one core; `changes` replace sections of its file."""
     fixed: dict[str, Any] = {
         "levels": 2,
@@ -80,31 +80,31 @@ def spec_of(testbed: Testbed, name: str, trials: int, epochs: int, **changes: An
         "budget": {"trials": trials},
         **changes,
     }
-    document = tiny_study(tiny_data(testbed.recordings), **sections)
+    document = tiny_study(tiny_data(site.recordings), **sections)
     return check(decode(StudySpec, document, name), name)
 
 
-def make(testbed: Testbed, spec: StudySpec) -> Study:
+def make(site: Site, spec: StudySpec) -> Study:
     """The study of `spec` in the database."""
-    return create(spec, open_storage(testbed.url), open_engine(testbed.url))[0]
+    return create(spec, open_storage(site.url), open_engine(site.url))[0]
 
 
-def start(testbed: Testbed, name: str, *arguments: str, log: str, **options: Any) -> subprocess.Popen[bytes]:
+def start(site: Site, name: str, *arguments: str, log: str, **options: Any) -> subprocess.Popen[bytes]:
     """A process of `drivebeat ARGUMENTS` on the study, its words in the file `log` of the folder."""
     there = environment(
-        DRIVEBEAT_STORAGE=testbed.url,
+        DRIVEBEAT_STORAGE=site.url,
         PYTHONUNBUFFERED="1",
         OMP_NUM_THREADS="1",
-        DRIVEBEAT_ARTIFACTS=str(testbed.artifacts),
+        DRIVEBEAT_ARTIFACTS=str(site.artifacts),
     )
-    with (testbed.folder / log).open("ab") as file:
+    with (site.folder / log).open("ab") as file:
         words = command(arguments[0], name, *arguments[1:])
-        return subprocess.Popen(words, env=there, cwd=testbed.folder, stdout=file, stderr=subprocess.STDOUT, **options)
+        return subprocess.Popen(words, env=there, cwd=site.folder, stdout=file, stderr=subprocess.STDOUT, **options)
 
 
-def work(testbed: Testbed, name: str, log: str, lease_s: float = 30.0, **options: Any) -> subprocess.Popen[bytes]:
+def work(site: Site, name: str, log: str, lease_s: float = 30.0, **options: Any) -> subprocess.Popen[bytes]:
     """A worker."""
-    return start(testbed, name, "work", "--threads", "1", "--lease", str(lease_s), log=log, **options)
+    return start(site, name, "work", "--threads", "1", "--lease", str(lease_s), log=log, **options)
 
 
 @contextlib.contextmanager
@@ -136,9 +136,9 @@ def until(what: str, happens: Callable[[], bool], limit_s: float, every_s: float
     return time.monotonic() - began
 
 
-def trials(testbed: Testbed, study: Study) -> list[FrozenTrial]:
+def trials(site: Site, study: Study) -> list[FrozenTrial]:
     """All trials, read afresh."""
-    return open_storage(testbed.url).get_all_trials(study.optuna._study_id)
+    return open_storage(site.url).get_all_trials(study.optuna._study_id)
 
 
 def told(study: Study, number: int) -> int:
@@ -147,20 +147,20 @@ def told(study: Study, number: int) -> int:
     return len(found[number].intermediate_values) if number < len(found) else 0
 
 
-def slots(testbed: Testbed, study: Study) -> list[Any]:
+def slots(site: Site, study: Study) -> list[Any]:
     """The rows of the study's slots."""
-    engine = open_engine(testbed.url)
+    engine = open_engine(site.url)
     with engine.begin() as connection:
         rows = connection.execute(sqlalchemy.select(SLOTS).where(SLOTS.c.study == study.name)).all()
     engine.dispose()
     return list(rows)
 
 
-def states(testbed: Testbed, study: Study) -> Counter[str]:
+def states(site: Site, study: Study) -> Counter[str]:
     """How many trials are in which state."""
-    return Counter(trial.state.name for trial in trials(testbed, study))
+    return Counter(trial.state.name for trial in trials(site, study))
 
 
-def words(testbed: Testbed, pattern: str = "*.log") -> str:
+def words(site: Site, pattern: str = "*.log") -> str:
     """All logs."""
-    return "".join(path.read_text(errors="replace") for path in sorted(testbed.folder.glob(pattern)))
+    return "".join(path.read_text(errors="replace") for path in sorted(site.folder.glob(pattern)))
