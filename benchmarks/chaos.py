@@ -155,7 +155,7 @@ def fencing(site: Site, quick: bool) -> Row:
         before = trials(site, study)[0]
         late.send_signal(signal.SIGCONT)
         codes = wait_all(everyone, LIMIT_S)
-    refused = "trial 0 is somebody else's by now" in words(site, "late.log")
+    refused = "trial 0 was taken over by another worker" in words(site, "late.log")
     after = trials(site, study)
     by_late = sum(f":{late.pid}:" in trial.user_attrs[WORKER] for trial in after)
     stands = (before.value, before.user_attrs[WORKER]) == (after[0].value, after[0].user_attrs[WORKER])
