@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 
 from search.errors import StudyError
 from search.study.study import Study
-from search.trials import RUN, best_trial
+from search.trials import RUN, Fate, best_trial, count_fates
 from training.config import RunConfig, from_document, write_run
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES, better
@@ -28,6 +28,13 @@ def best_of(studies: Sequence[Study]) -> tuple[Study, FrozenTrial]:
     found = [(study, trial) for study in studies if (trial := best_trial(study.optuna)) is not None]
     if not found:
         names = ", ".join(study.name for study in studies)
+        counts = count_fates(trial for study in studies for trial in study.optuna.get_trials(deepcopy=False))
+        n_infeasible = counts[Fate.INFEASIBLE]
+        if n_infeasible and not counts[Fate.COMPLETE]:
+            raise StudyError(
+                f"study {names}: no complete, feasible trial to export, {n_infeasible} infeasible; loosen "
+                f"[constraints] in a study of another name, or go on: drivebeat launch {studies[0].spec.name}"
+            )
         raise StudyError(
             f"study {names}: no complete, feasible trial to export yet; run: drivebeat launch {studies[0].spec.name}"
         )

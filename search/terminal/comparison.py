@@ -24,12 +24,13 @@ def show_comparison(found: StudyComparison, console: Console) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0, highlight=False)
     table.add_column("study", overflow="fold")
     by_snr = "SI-SDR dB at\n" + " ".join(f"{shown_snr(float(snr)):>5}" for snr in snrs)
-    for heading in ("trials\nc/p/f", "best", by_snr, "par.", "ms", "s"):
+    counts = "c/p/i/f" if _any_infeasible(found) else "c/p/f"  # 80 columns are just enough
+    for heading in (f"trials\n{counts}", "best", by_snr, "par.", "ms", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in found.results:
         table.add_row(
             _name(result, found),
-            f"{result.complete}/{result.pruned + result.infeasible}/{result.failed}",
+            _counts(result, infeasible=_any_infeasible(found)),
             f"{result.best:+.2f}" if result.best is not None else "none",
             " ".join(f"{result.si_sdr_db[snr]:5.1f}" if snr in result.si_sdr_db else "     " for snr in snrs),
             _in_thousands(result.n_parameters),
@@ -39,6 +40,16 @@ def show_comparison(found: StudyComparison, console: Console) -> None:
     console.print(table)
     for line in _footnotes(found):
         console.print(line, highlight=False, markup=False)
+
+
+def _any_infeasible(found: StudyComparison) -> bool:
+    return any(result.infeasible for result in found.results)
+
+
+def _counts(result: StudyResult, *, infeasible: bool) -> str:
+    """Trials by fate; infeasible ones only if the table has a place for them."""
+    middle = f"{result.pruned}/{result.infeasible}" if infeasible else f"{result.pruned}"
+    return f"{result.complete}/{middle}/{result.failed}"
 
 
 def comparison_document_of_studies(found: StudyComparison) -> dict[str, Any]:
@@ -72,12 +83,10 @@ def _footnotes(found: StudyComparison) -> list[str]:
     unfinished = [_name(result, found) for result in results if not result.spent]
     if unfinished:
         lines.append(f"Not finished: {', '.join(unfinished)}.")
-    infeasible = {_name(result, found): result.infeasible for result in results if result.infeasible}
-    if infeasible:
-        lines.append("Infeasible, counted in p: " + ", ".join(f"{name} {n}" for name, n in infeasible.items()) + ".")
     metrics = ", ".join(sorted({result.metric for result in results}))
     lines.append(
         f"best: {metrics} of the best trial; SI-SDR, par. (parameters) and ms (one window on one CPU thread, measured "
-        "here) are of that trial. c/p/f: complete, pruned, failed. s: seconds of training, median over complete trials."
+        "here) are of that trial. c, p, i, f: complete, pruned, infeasible, failed. "
+        "s: seconds of training, median over complete trials."
     )
     return lines

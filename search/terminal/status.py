@@ -105,7 +105,7 @@ def _running_table(rows: Sequence[tuple[Snapshot, RunningTrial]], several: bool)
 
 def _ended_table(rows: Sequence[tuple[Snapshot, EndedTrial]], several: bool) -> Table:
     table = _table("ended last", several)
-    table.add_column("state", no_wrap=True, min_width=8)
+    table.add_column("fate", no_wrap=True, min_width=8)
     # only the reason is shortened, never the numbers
     table.add_column("score", justify="right", no_wrap=True, min_width=7)
     table.add_column("ago", justify="right", no_wrap=True, min_width=6)
@@ -296,20 +296,20 @@ def show_all(studies: Sequence[StudyLike], engine: Engine, console: Console) -> 
     if not studies:
         console.print("no study yet; create one: drivebeat create STUDY.toml")
         return
-    table = new_table("study", "model", right=("finished", "pruned", "infeasible", "failed", "metric", "best"))
+    # 80 columns have room for a study's name only if the counts share one
+    table = new_table("study", "model", right=("finished", "p/i/f", "metric", "best"))
     for study in studies:
         snap = snapshot(study, engine)
         table.add_row(
             snap.name,
             study.family,
             f"{snap.finished}/{snap.budget}",
-            str(snap.pruned),
-            str(snap.infeasible),
-            str(snap.failed),
+            f"{snap.pruned}/{snap.infeasible}/{snap.failed}",
             snap.metric,
             snap.best,
         )
     console.print(table)
+    console.print("p/i/f: pruned, infeasible, failed trials", highlight=False)
 
 
 def new_table(*left: str, right: Sequence[str]) -> Table:

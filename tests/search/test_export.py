@@ -112,7 +112,9 @@ def test_nothing_is_written_where_there_is_nothing_to_export_or_no_way_to_write_
     study = bench.create(make_spec())
     told(study, [(None, None), (7.0, 3.0)])
     before = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(StudyError, match="no complete, feasible trial to export yet; run: drivebeat launch tiny"):
+    with pytest.raises(
+        StudyError, match=r"no complete, feasible trial to export, 1 infeasible; .*: drivebeat launch tiny"
+    ):
         export([study], tmp_path / "best.yaml")
     told(study, [(1.0, None)])
     with pytest.raises(ConfigError, match=r"best.txt: a config is written as .yaml or .yml or .json"):

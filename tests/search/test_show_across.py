@@ -159,11 +159,16 @@ def test_the_widest_table_fits_80_columns_and_holds_what_one_compares_by() -> No
     rows = tuple(result(family) for family in DENOISERS)
     text = shown(StudyComparison(rows, {}))
     assert max(map(len, text.splitlines())) <= 80
-    lines = {line.split()[0]: line.split() for line in text.splitlines() if "8/14/1" in line}
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if "8/12/2/1" in line}
     for family in DENOISERS:
-        assert lines[family] == f"{family} 8/14/1 -2.25 -10.5 -1.5 4.0 10.2 1.2M 12.3 123".split()
+        assert lines[family] == f"{family} 8/12/2/1 -2.25 -10.5 -1.5 4.0 10.2 1.2M 12.3 123".split()
     assert "Not finished" not in text
-    assert "autoencoder 2" in text  # infeasible ones, of the pruned
+    assert "c/p/i/f" in text
+
+
+def test_without_infeasible_trials_the_counts_name_three_fates() -> None:
+    text = shown(StudyComparison((result("s4d", infeasible=0),), {}))
+    assert "c/p/f" in text and "8/12/1" in text
 
 
 def test_a_study_under_way_and_two_of_one_family_are_told_apart() -> None:

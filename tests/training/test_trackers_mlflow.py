@@ -86,7 +86,9 @@ def test_trials_are_children_of_their_study_with_parameters_curves_and_artifacts
     trial(run, tmp_path, server, 1, range(3))  # taken on by another worker, who is told all epochs again
     assert not [record for record in caplog.records if record.name == "drivebeat.trackers"]
     client = MlflowClient(tracking_uri=server)
-    runs: list[Any] = client.search_runs([client.get_experiment_by_name("drivebeat").experiment_id])
+    experiment = client.get_experiment_by_name("drivebeat")
+    assert experiment is not None
+    runs: list[Any] = client.search_runs([experiment.experiment_id])
     (parent,) = [found for found in runs if "mlflow.parentRunId" not in found.data.tags]
     children = {found.info.run_name: found for found in runs if found is not parent}
     assert parent.info.run_name == "demo"

@@ -22,7 +22,11 @@ from training.numbers import finite
 from training.report import shown_snr
 
 CSV_FILE, FIGURE_FILE = "compare.csv", "compare.png"
-TITLES = {"si_sdr_db": "SI-SDR in dB", "event_f1": "F1 of S1 and S2 events", "hr_within_5_bpm": "heart rate < 5 bpm"}
+TITLES = {
+    "si_sdr_db": "SI-SDR in dB",
+    "event_f1": "F1 of S1 and S2 events",
+    "hr_within_5_bpm": "heart rate within 5 bpm",
+}
 # Distinct in hue and lightness, readable on white and on black. The reference run has the colour of estimates.
 LINE_COLOURS = (COLOURS["estimate"], "#2b7bba", "#3a9d5d", "#8e5bb5", "#b8860b", "#d1588a", "#4fa3a5", "#7a6a5c")
 GREY = "#8a8f98"
