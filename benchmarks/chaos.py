@@ -33,12 +33,12 @@ from benchmarks.chaos_site import (
     Site,
     ended,
     make,
+    n_reports,
     record,
     slots,
     spec_of,
     start,
     states,
-    told,
     trials,
     until,
     wait_all,
@@ -110,7 +110,7 @@ def kill_anything(site: Site, quick: bool) -> Row:
     with ended(launcher):
         wait_all(launcher, LIMIT_S)
         launcher.append(start(site, "killed", "launch", "--workers", "1", "--lease", str(lease_s), log="launch.log"))
-        until("two epochs", lambda: told(study, 0) >= 2, LIMIT_S)
+        until("two epochs", lambda: n_reports(study, 0) >= 2, LIMIT_S)
         time.sleep(0.15)
         (row,) = slots(site, study)
         os.kill(row.pid, signal.SIGKILL)
@@ -146,7 +146,7 @@ def fencing(site: Site, quick: bool) -> Row:
     late = work(site, study.name, "late.log", lease_s)
     everyone = [late]
     with ended(everyone):
-        until("two epochs", lambda: told(study, 0) >= 2, LIMIT_S)
+        until("two epochs", lambda: n_reports(study, 0) >= 2, LIMIT_S)
         late.send_signal(signal.SIGSTOP)
         everyone.append(work(site, study.name, "other.log", lease_s))
         until("another finishes it", lambda: trials(site, study)[0].state.name == "COMPLETE", LIMIT_S)
@@ -194,7 +194,7 @@ def database_away(site: Site, quick: bool) -> Row:
 
 
 def _reported(study: Study, budget: int, enough: int) -> bool:
-    return sum(told(study, number) for number in range(budget)) > enough
+    return sum(n_reports(study, number) for number in range(budget)) > enough
 
 
 def stop_in_order(site: Site, quick: bool) -> Row:
@@ -202,7 +202,7 @@ def stop_in_order(site: Site, quick: bool) -> Row:
     study = make(site, spec_of(site, "stopped", 1, epochs=8))
     workers = [work(site, study.name, "first.log")]
     with ended(workers):
-        until("two epochs", lambda: told(study, 0) >= 2, LIMIT_S)
+        until("two epochs", lambda: n_reports(study, 0) >= 2, LIMIT_S)
         workers[0].terminate()
         took_s = until("its end", lambda: workers[0].poll() is not None, 60)
         (row,) = slots(site, study)

@@ -141,8 +141,8 @@ def trials(site: Site, study: Study) -> list[FrozenTrial]:
     return open_storage(site.url).get_all_trials(study.optuna._study_id)
 
 
-def told(study: Study, number: int) -> int:
-    """How many reports the trial has; 0 before it exists."""
+def n_reports(study: Study, number: int) -> int:
+    """Return the number of reports of the trial; 0 before it exists."""
     found = study.optuna.get_trials(deepcopy=False)
     return len(found[number].intermediate_values) if number < len(found) else 0
 

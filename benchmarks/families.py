@@ -65,7 +65,7 @@ class Job:
 
     @property
     def key(self) -> str:
-        """What tells this job from all others of one comparison."""
+        """Return the key of this job, unique in one comparison."""
         return f"{self.label}/{self.family}/{self.seed}/{self.seconds:g}"
 
 

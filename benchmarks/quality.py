@@ -207,10 +207,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     ours = read_run(asked.run)
     wanted = jobs(ours, (QUICK,) if asked.quick else LAB, minutes, asked.seed, asked.output)
     settings = json.dumps({"run": asked.run.read_text(), "minutes": minutes, "seed": asked.seed})
-    told = asked.output / "settings.json"
-    if told.exists() and told.read_text() != settings:
+    settings_file = asked.output / "settings.json"
+    if settings_file.exists() and settings_file.read_text() != settings:
         parser.error(f"{asked.output} holds models of other settings; name another folder with -o")
-    told.write_text(settings)
+    settings_file.write_text(settings)
     os.environ["OMP_NUM_THREADS"] = "1"  # before the processes start: torch reads it as it is imported
     with multiprocessing.get_context("spawn").Pool(asked.processes, maxtasksperchild=1) as pool:
         for line in pool.imap_unordered(perform, [job for job in wanted if not job.path.exists()]):

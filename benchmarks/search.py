@@ -6,7 +6,7 @@
 
 benchmarks/search_table.py makes the tables. Every replay is a line of
 FOLDER/replays.jsonl, and one that stands there is not repeated: remove the file after a change to a method. Compute and
-time are counted in trainings to the end, of the table's mean cost. A value counts when its trial is told complete.
+time are counted in trainings to the end, of the table's mean cost. A value counts when its trial is complete.
 Printed are medians over the seeds with bootstrap intervals of 95 %; "never" is a median beyond the budget.
 """
 

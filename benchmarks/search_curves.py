@@ -42,7 +42,7 @@ class Table:
 
     @property
     def values(self) -> NDArray[np.float64]:
-        """float64[row]: what a trial trained to its end is told, its best score from the ramps' end on."""
+        """float64[row]: the value of a trial trained to its end, the best score from the ramps' end on."""
         best: NDArray[np.float64] = self.scores[:, self.first_eligible :].max(axis=1)
         return best
 

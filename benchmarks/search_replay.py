@@ -29,7 +29,7 @@ class StopAsking(Exception):
 @dataclass(frozen=True, slots=True)
 class Method:
     """A way to search. start: (table, seed) -> a study and what asks it. stopped_counts: a trial that was stopped
-    early is told as complete with its last score, as Ray Tune's Optuna search does."""
+    early counts as complete with its last score, as Ray Tune's Optuna search does."""
 
     name: str
     start: Callable[[Table, int], tuple[optuna.Study, Ask]]

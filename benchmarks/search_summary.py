@@ -23,7 +23,7 @@ class Outcomes:
     lines: tuple[Mapping[str, Any], ...]
 
     def until(self, value: float, key: str) -> NDArray[np.float64]:
-        """float64[seed]: "compute" or "at" (time) when a value of at least `value` was told; infinite where never."""
+        """float64[seed]: "compute" or "at" (time) when a value of at least `value` was reported; inf where never."""
         return np.array(
             [
                 next((x for x, y in zip(line[key], line["best"], strict=True) if y >= value - 1e-3), math.inf)
@@ -32,7 +32,7 @@ class Outcomes:
         )
 
     def best_at(self, amount: float, key: str) -> NDArray[np.float64]:
-        """float64[seed]: the best value told by so much "compute", or by so many "trials"."""
+        """float64[seed]: the best value reported by so much "compute", or by so many "trials"."""
         return np.array(
             [
                 max((y for x, y in zip(line[key], line["best"], strict=True) if x <= amount), default=-math.inf)

@@ -156,7 +156,7 @@ def commands(url: str, plan: Plan) -> dict[str, list[Spent]]:
 
 
 def cached_or_not(words: Sequence[str], folder: Path, plan: Plan) -> dict[str, list[Spent]]:
-    """The command without a cache, with an empty one, and with a filled one: it tells its own seconds."""
+    """The command without a cache, with an empty one, and with a filled one; it reports its own seconds."""
     spent: dict[str, list[Spent]] = {"no cache": [], "empty cache": [], "filled cache": []}
     run(words, {"DRIVEBEAT_CACHE": str(folder / "cache")})
     time.sleep(SETTLED_S)

@@ -26,7 +26,7 @@ class Layout:
 
     step: the largest rounding of a sample; 0 where float32 is kept exactly.
     holds_nan: False where the format has integers only.
-    options: what `read` must be told.
+    options: the arguments that `read` needs.
     """
 
     name: str

@@ -243,7 +243,7 @@ def test_clean_windows_have_no_spikes_at_their_ends() -> None:
 
 
 def test_engine_lines_raise_the_noise_by_up_to_their_decibels() -> None:
-    """Noise and lines have nothing in common, so what is left of the noise in the sum tells how much came on top."""
+    """Noise and lines have nothing in common, so the noise that remains in the sum shows how much was added."""
     _, usual = together(batches(config(only("engine_lines_db", 1e-6), randomiser="none"), split(), n_steps=8))
     _, raised = together(batches(config(only("engine_lines_db", 10.0), randomiser="none"), split(), n_steps=8))
     share = torch.nn.functional.cosine_similarity(usual, raised)

@@ -1,4 +1,4 @@
-"""How MATLAB layouts are told apart, and what happens where they cannot be."""
+"""Distinguish MATLAB layouts, and refuse files whose layout is unclear."""
 
 import tracemalloc
 from collections.abc import Callable

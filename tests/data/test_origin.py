@@ -1,4 +1,4 @@
-"""What a file held is remembered only while it can be told that it is still the same."""
+"""The contents of a file are cached only while the file is certainly unchanged."""
 
 import time
 from pathlib import Path

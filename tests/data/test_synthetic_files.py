@@ -121,9 +121,9 @@ def test_sessions_lie_in_folders_of_their_own_and_differ(tmp_path: Path) -> None
 
 
 def test_nothing_but_the_files_stays_and_each_is_told(tmp_path: Path) -> None:
-    told: list[str] = []
-    paths = synthesise(config("wav"), tmp_path / "new" / "folder", progress=told.append)
-    assert told == [str(p) for p in paths]
+    written: list[str] = []
+    paths = synthesise(config("wav"), tmp_path / "new" / "folder", progress=written.append)
+    assert written == [str(p) for p in paths]
     assert sorted((tmp_path / "new" / "folder").iterdir()) == sorted(paths)
 
 

@@ -25,7 +25,7 @@ def config(**options: Any) -> DataConfig:
 
 
 def marked(n_samples: int, value: float) -> Segment:
-    """A recording that is a wave about `value`, so that every sample tells where it comes from."""
+    """A recording that is a wave about `value`, so that the value of every sample identifies its recording."""
     row = (value + 0.1 * np.sin(np.arange(n_samples) * 0.4)).astype(np.float32)[None]
     return Segment(row, row[0] - np.float32(value), Path("x"))
 
