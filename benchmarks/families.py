@@ -201,15 +201,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"unknown family {family!r}; known: {', '.join(DENOISERS)}")
     jobs = plan(options.runs, families, options.seconds, options.seeds)
     options.output.mkdir(parents=True, exist_ok=True)
-    ledger = options.output / "runs.jsonl"
+    results_file = options.output / "runs.jsonl"
     wanted = {job.key for job in jobs}
-    results = [r for r in _read(ledger) if r["key"] in wanted]
+    results = [r for r in _read(results_file) if r["key"] in wanted]
     done = {r["key"] for r in results}
     # Set before the processes start: torch reads it as it is imported.
     os.environ["OMP_NUM_THREADS"] = "1"
     with multiprocessing.get_context("spawn").Pool(options.processes, maxtasksperchild=1) as pool:
         for result in pool.imap_unordered(perform, [job for job in jobs if job.key not in done]):
-            with ledger.open("a") as file:
+            with results_file.open("a") as file:
                 file.write(json.dumps(result) + "\n")
             results.append(result)
             print(f"{result['key']}: {result.get('validation', result.get('failed'))}", file=sys.stderr, flush=True)

@@ -17,7 +17,8 @@ Artifacts = Annotated[
     str,
     typer.Option(
         metavar="FOLDER|s3://...",
-        help="Artifacts of trials: checkpoints, figures, sounds, configs. A folder that all workers share, or s3://BUCKET/PREFIX.",
+        help="Artifacts of trials: checkpoints, figures, sounds, configs. A folder that all workers share, or "
+        "s3://BUCKET/PREFIX.",
         envvar="DRIVEBEAT_ARTIFACTS",
     ),
 ]

@@ -85,7 +85,7 @@ def visible_gpus(environment: Mapping[str, str], n_devices: int) -> tuple[str, .
 
 @contextmanager
 def local_workers(launch: Launch) -> Iterator[Sequence[LocalWorker]]:
-    """Run workers on this machine while the context is entered. Raises LaunchError as `slots` does."""
+    """Run workers on this machine while the context is entered. Raises LaunchError as `resources_of` does."""
     import torch
 
     # device_count asks NVML and makes no CUDA context, which would cost this process GPU memory
