@@ -1,7 +1,7 @@
 """The folder of a run: train into it, evaluate it, apply its model to a recording.
 
-A run's folder holds run.yaml, the best weights, the checkpoint and the files of its trackers. The commands `train`,
-`evaluate` and `apply` are functions of this module.
+A run's folder holds run.yaml, the best weights, the checkpoint and the files of its trackers. The commands train,
+evaluate and apply call train_run, evaluate_folder and apply_folder.
 """
 
 import dataclasses
