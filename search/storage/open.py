@@ -4,10 +4,7 @@ import contextlib
 import importlib.util
 import os
 import re
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,14 +14,18 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from sqlalchemy import Engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from search.errors import StorageError
 from search.storage.fast.storage import FastStorage
+from search.storage.idle import close_when_idle
 from search.storage.locks import exclusive
 from search.storage.tables import create_tables
 
+DEFAULT_URL = "sqlite:///studies.db"
+EXAMPLES = "write it like sqlite:///studies.db or postgresql://user@host/name"
+BUSY_S = 60
 # File systems, as proc_pid_mountinfo(5) names their types, to which other machines may write at the same time.
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "ncpfs", "afs", "coda", "9p", "ceph", "lustre", "gpfs"}
@@ -64,68 +65,6 @@ def network_file_system(path: Path) -> str:
         return ""
     kind = file_system(mountinfo, PurePosixPath(path.resolve()))
     return kind if is_network(kind) else ""
-
-
-IDLE_S = 5.0
-FRESH_S = 1.0  # a connection used so recently is not tested again
-
-
-@dataclass(slots=True, eq=False)
-class _Usage:
-    """used_s: when a connection was last used (time.monotonic). scheduled: whether a check is scheduled."""
-
-    used_s: float = 0.0
-    scheduled: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-def close_when_idle(engine: Engine, idle_s: float = IDLE_S) -> None:
-    """Close the connections in the engine's pool when none has been used for idle_s seconds.
-
-    A connection that was unused for more than FRESH_S seconds is tested with a ping before it is used again, and
-    replaced if the server has closed it.
-    """
-    usage = _Usage()
-
-    def check() -> None:
-        with usage.lock:
-            rest_s = usage.used_s + idle_s - time.monotonic()
-            usage.scheduled = rest_s > 0 or engine.pool.checkedout() > 0  # type: ignore[attr-defined]
-        if usage.scheduled:
-            _schedule(max(rest_s, idle_s / 5), check)
-        else:
-            engine.pool.dispose()  # engine.dispose() would replace the pool while another thread connects
-
-    @event.listens_for(engine, "checkin")
-    def _on_checkin(connection: Any, record: Any) -> None:
-        with usage.lock:
-            usage.used_s = record.info["used_s"] = time.monotonic()
-            schedule, usage.scheduled = not usage.scheduled, True
-        if schedule:
-            _schedule(idle_s, check)
-
-    @event.listens_for(engine, "checkout")
-    def _on_checkout(connection: Any, record: Any, proxy: Any) -> None:
-        used_s = record.info.get("used_s")
-        if used_s is not None and time.monotonic() - used_s > FRESH_S:
-            try:
-                alive = engine.dialect.do_ping(connection)
-            except engine.dialect.loaded_dbapi.Error:
-                alive = False
-            if not alive:
-                raise DisconnectionError
-
-
-def _schedule(after_s: float, call: Callable[[], None]) -> None:
-    """Call a function after after_s seconds, in a thread that does not keep the process alive."""
-    timer = threading.Timer(after_s, call)
-    timer.daemon = True
-    timer.start()
-
-
-DEFAULT_URL = "sqlite:///studies.db"
-EXAMPLES = "write it like sqlite:///studies.db or postgresql://user@host/name"
-BUSY_S = 60
 
 
 def storage_url(option: str | None) -> str:
@@ -198,7 +137,7 @@ def open_engine(url: str) -> Engine:
 def fast_engine(url: str) -> Engine:
     """Return the engine of a FastStorage, on a database that has its tables.
 
-    On PostgreSQL it keeps one connection, and closes it after IDLE_S seconds without use: a trial writes several times
+    On PostgreSQL it keeps one connection, and closes it after some seconds without use: a trial writes several times
     in a row, and opening a connection takes longer than the writes.
     """
     options = engine_options(url)

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from search.storage.fast.storage import FastStorage, batch
+from search.storage.idle import close_when_idle
 from search.storage.open import open_storage
 
 UNIT = FloatDistribution(0.0, 1.0)
@@ -263,8 +264,6 @@ def test_finished_trials_are_read_once_and_only_when_wanted(fast: FastStorage) -
 
 def test_an_idle_engine_keeps_no_connection(tmp_path: Path) -> None:
     """It closes what it kept, and connects again when it is used."""
-    from search.storage.open import close_when_idle
-
     engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/a.db", poolclass=sqlalchemy.QueuePool, pool_size=1)
     closed = threading.Event()
     sqlalchemy.event.listen(engine, "close", lambda *_: closed.set())
