@@ -34,6 +34,12 @@ ARTIFACT = "artifacts:"
 # The version of a note says which module wrote it. Each edit in the dashboard adds one to it.
 WRITTEN_BY_TRIAL_RESULTS, WRITTEN_BY_STUDY_PAGE, WRITTEN_BY_RETENTION = 1, 2, 3
 ATTRIBUTE_LENGTH = 2045  # optuna_dashboard splits a text into attributes of this length
+SHOWN = {
+    "si_sdr_db": ("SI-SDR dB", ".2f"),
+    "event_f1": (f"event F1 (±{1000 * EVENT_TOLERANCE_S:.0f} ms)", ".2f"),
+    "hr_within_5_bpm": ("heart rate within 5 bpm", ".0%"),
+    "hr_error_bpm": ("heart-rate error bpm (median)", ".1f"),
+}
 
 
 def note_ver_key(trial_id: int | None) -> str:
@@ -53,14 +59,6 @@ def split_text(text: str, prefix: str) -> dict[str, str]:
     """Split `text` into attributes named `prefix` + number, each at most ATTRIBUTE_LENGTH long."""
     starts = range(0, len(text), ATTRIBUTE_LENGTH)
     return {f"{prefix}{i}": text[start : start + ATTRIBUTE_LENGTH] for i, start in enumerate(starts)}
-
-
-SHOWN = {
-    "si_sdr_db": ("SI-SDR dB", ".2f"),
-    "event_f1": (f"event F1 (±{1000 * EVENT_TOLERANCE_S:.0f} ms)", ".2f"),
-    "hr_within_5_bpm": ("heart rate within 5 bpm", ".0%"),
-    "hr_error_bpm": ("heart-rate error bpm (median)", ".1f"),
-}
 
 
 def put_note(storage: BaseStorage, study_id: int, trial_id: int | None, body: str, version: int) -> None:

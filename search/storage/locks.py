@@ -14,6 +14,20 @@ from sqlalchemy import Connection, Engine, TextClause
 
 FILE_RETRY_S = 1.0
 MARK_SIZE = 16
+LOCK_TIMEOUT_S = 600.0
+POLL_S = 5.0
+
+# The holder's session executes no other statements, so its state has not changed since it acquired the lock.
+_END_HOLDER_POSTGRES = """
+SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = current_database()
+AND l.database = a.datid AND l.classid = CAST(:high AS bigint)::oid AND l.objid = CAST(:low AS bigint)::oid
+AND a.state = 'idle' AND clock_timestamp() - a.state_change > make_interval(secs => :s)
+"""
+_HOLDER_MYSQL = """
+SELECT id FROM information_schema.processlist
+WHERE id = IS_USED_LOCK(:name) AND command = 'Sleep' AND time > :s
+"""
 
 
 @contextlib.contextmanager
@@ -94,22 +108,6 @@ def _remove_lock(path: str, overdue: str) -> None:
         if _text_of(Path(f"{path}.term")) == overdue:
             Path(f"{path}.term").unlink(missing_ok=True)
             Path(path).unlink(missing_ok=True)
-
-
-LOCK_TIMEOUT_S = 600.0
-POLL_S = 5.0
-
-# The holder's session executes no other statements, so its state has not changed since it acquired the lock.
-_END_HOLDER_POSTGRES = """
-SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = current_database()
-AND l.database = a.datid AND l.classid = CAST(:high AS bigint)::oid AND l.objid = CAST(:low AS bigint)::oid
-AND a.state = 'idle' AND clock_timestamp() - a.state_change > make_interval(secs => :s)
-"""
-_HOLDER_MYSQL = """
-SELECT id FROM information_schema.processlist
-WHERE id = IS_USED_LOCK(:name) AND command = 'Sleep' AND time > :s
-"""
 
 
 @contextlib.contextmanager

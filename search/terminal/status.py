@@ -24,7 +24,9 @@ from training.numbers import signed
 
 SHOWN_RUNNING = 8
 BAR_WIDTH = 30
+PLAIN_EVERY_S = 10.0
 FATE_STYLES = {Fate.COMPLETE: "green", Fate.PRUNED: "yellow", Fate.INFEASIBLE: "yellow", Fate.FAILED: "red"}
+WORKER_STYLES = {"working": "green", "waiting": "", "stopped": "dim", "died": "red"}
 
 
 def render(snapshots: Sequence[Snapshot]) -> RenderableType:
@@ -139,9 +141,6 @@ def ended_line(snap: Snapshot, trial: EndedTrial) -> str:
     return f"{snap.name}: trial {trial.number} {trial.fate}{score}" + (f": {trial.reason}" if trial.reason else "")
 
 
-PLAIN_EVERY_S = 10.0
-
-
 @dataclass(slots=True)
 class PlainLines:
     """Makes the lines of the plain output: a line for each trial that ended, and the progress from time to time.
@@ -230,9 +229,6 @@ def _raise_if(stop: bool) -> None:
         raise KeyboardInterrupt
 
 
-STYLES = {"working": "green", "waiting": "", "stopped": "dim", "died": "red"}
-
-
 def workers_table(rows: Sequence[WorkerRow]) -> Table:
     """Return a table with a line for each worker, 80 columns wide at most."""
     alive = sum(row.status.state in ("working", "waiting") for row in rows)
@@ -258,7 +254,7 @@ def workers_table(rows: Sequence[WorkerRow]) -> Table:
             "" if status.epoch is None else str(status.epoch + 1),
             "" if status.score is None else f"{status.score:+.2f}",
             ago(row.seen_s_ago),
-            style=STYLES[status.state],
+            style=WORKER_STYLES[status.state],
         )
     return table
 
