@@ -1,4 +1,4 @@
-"""Turn SIGINT and SIGTERM into events, so that a command can end in an orderly way."""
+"""Handle SIGINT and SIGTERM, so that a command can end in an orderly way."""
 
 import signal
 import threading
@@ -47,3 +47,29 @@ def stop_signals() -> Iterator[tuple[threading.Event, list[int]]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def recorded_interrupts() -> Iterator[list[int]]:
+    """Yield a list of the SIGINTs received in the block. Each raises KeyboardInterrupt, as is Python's default.
+
+    A library may catch KeyboardInterrupt and go on: the list tells that the user has pressed Ctrl-C all the same.
+    SIGINT that is ignored (a job in the background of a shell) or handled by the caller stays so.
+    """
+    interrupts: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield interrupts
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -24,6 +24,7 @@ from search.cli.studies import (
     work_command,
 )
 from search.errors import UserError
+from search.signals import recorded_interrupts
 
 ISSUES = "https://github.com/drivebeat/drivebeat/issues"
 
@@ -123,21 +124,19 @@ def main() -> None:
 
     DRIVEBEAT_DEBUG=1 shows the traceback of a UserError too.
     """
-    try:
-        code: Any = app(standalone_mode=False, prog_name="drivebeat")
-    except typer.Exit as end:
-        code = end.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        code = 130
-    except BrokenPipeError:  # the reader of the pipe has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    except UserError as error:
-        if os.environ.get("DRIVEBEAT_DEBUG"):
-            raise
-        code = _print_error(str(error), 2)
-    except Exception as error:
-        code = _handle(error)
+    with recorded_interrupts() as interrupts:
+        try:
+            code: Any = app(standalone_mode=False, prog_name="drivebeat")
+        except typer.Exit as end:
+            code = end.exit_code
+        except (typer.Abort, KeyboardInterrupt):
+            code = 130
+        except BrokenPipeError:  # the reader of the pipe has closed it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        except Exception as error:
+            # an import that KeyboardInterrupt broke off can fail with another error: numpy's, with AttributeError
+            code = 130 if interrupts else _handle(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -148,7 +147,11 @@ def _print_error(message: str, code: int) -> int:
 
 
 def _handle(error: Exception) -> int:
-    """Print an error of the option parser in one line, or the traceback of a bug. Return the exit code."""
+    """Print a UserError or the option parser's error in one line, a bug with its traceback. Return the exit code."""
+    if isinstance(error, UserError):
+        if os.environ.get("DRIVEBEAT_DEBUG"):
+            raise error
+        return _print_error(str(error), 2)
     # click's exceptions are recognised by their attributes: some versions of typer contain their own copy of click
     if hasattr(error, "format_message") and hasattr(error, "ctx"):
         message = error.format_message().strip().rstrip(".")

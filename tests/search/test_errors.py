@@ -1,6 +1,8 @@
 """A user's mistake is one line and exit code 2; anything else is a bug: a traceback and exit code 1."""
 
+import contextlib
 import inspect
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +52,26 @@ def test_a_bug_of_ours_shows_its_traceback_and_where_to_report_it(
     assert "Traceback (most recent call last)" in said.err and "deep inside" in said.err
     last = said.err.strip().splitlines()[-1]
     assert last.startswith("drivebeat: this is a bug in Drivebeat ") and "please report" in last and "https://" in last
+
+
+def test_an_error_that_follows_a_swallowed_ctrl_c_is_no_bug_of_ours(
+    drivebeat: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As numpy fails when its import is interrupted."""
+
+    def fail(option: str | None) -> str:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise AttributeError("half imported")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr("search.storage.open.storage_url", fail)
+        said = drivebeat("show")
+        assert (said.code, said.err) == (130, "")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_file_that_cannot_be_written_is_named_with_the_next_step(tmp_path: Path) -> None:
