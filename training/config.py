@@ -18,7 +18,8 @@ from data.errors import near
 from models import DENOISERS, DenoiserConfig
 from models.front import FrontConfig
 from objectives.losses import LOSSES, LossConfig
-from training.decode import decode, decode_named, encode, read_document, write_document
+from training.decode import decode, decode_named, encode
+from training.documents import read_document, write_document
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 from training.schedule import OptimiserConfig, ScheduleConfig

@@ -1,25 +1,23 @@
-"""Decode plain values into frozen dataclasses, encode them again, and read and write documents.
+"""Decode plain values into frozen dataclasses, and encode them again.
 
-Every document (YAML, TOML, JSON) becomes a config through `decode`. It accepts no unknown keys, wrong types or NaN, and
-its errors name the document, the section and the key.
+Every document (training.documents) becomes a config through `decode`. It accepts no unknown keys, wrong types or NaN,
+and its errors name the document, the section and the key.
 """
 
+import functools
 import json
 import math
 import re
-import tomllib
 import types
 import typing
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from data.errors import near
-from data.files import atomic
+from training.documents import walk
 from training.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,11 +33,14 @@ def decode(cls: type[T], values: object, where: str) -> T:
 
     where: the document or section; every error message begins with it.
 
-    Raises ConfigError for unknown keys, wrong types, NaN, infinities and values that `cls` refuses.
+    Raises ConfigError for unknown keys, wrong types, NaN, infinities, values that `cls` refuses, and values beyond the
+    limits of training.documents.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: a table of keys is needed, got {_show(values)}")
-    refuse_nan(values, where)
+    for name, value in walk(values, where):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{name}: {value} is not a number a config may hold")
     try:
         text = json.dumps(values)
     except TypeError as error:
@@ -70,7 +71,8 @@ def pick(table: Mapping[str, T], name: object, where: str, what: str) -> T:
     """
     if isinstance(name, str) and name in table:
         return table[name]
-    raise ConfigError(f"{where}: unknown {what} {name!r}{near(str(name), table)}; known: {', '.join(sorted(table))}")
+    known = ", ".join(sorted(table))
+    raise ConfigError(f"{where}: unknown {what} {_show(name)}{near(str(name), table)}; known: {known}")
 
 
 def changed(config: D, where: str, **fields: Any) -> D:
@@ -86,54 +88,7 @@ def encode(value: object) -> Any:
     return json.loads(json.dumps(asdict(value)))  # type: ignore[call-overload]  # tuples become lists
 
 
-def refuse_nan(values: object, where: str) -> None:
-    """Raise ConfigError for a NaN or an infinity anywhere in `values`."""
-    if isinstance(values, float) and not math.isfinite(values):
-        raise ConfigError(f"{where}: {values} is not a number a config may hold")
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            refuse_nan(value, f"{where}.{key}")
-    elif isinstance(values, list | tuple):
-        for i, value in enumerate(values):
-            refuse_nan(value, f"{where}[{i}]")
-
-
-def read_document(path: Path) -> Any:
-    """Read the plain values in a .yaml, .yml, .toml or .json file. Raises ConfigError naming the file and the line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; check the path") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
-    try:
-        match path.suffix.lower():
-            case ".toml":
-                return tomllib.loads(text)
-            case ".yaml" | ".yml":
-                return yaml.load(text, Loader=_Loader)  # derived from SafeLoader
-            case ".json":
-                return json.loads(text, object_pairs_hook=_each_once)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
-    raise ConfigError(f"{path}: unknown kind of document {path.suffix!r}; .toml, .yaml or .json is needed")
-
-
-def write_document(values: Any, path: Path) -> None:
-    """Write plain values to a .yaml or .json file, atomically and with keys in their order.
-
-    Raises ConfigError for any other suffix.
-    """
-    if path.suffix in (".yaml", ".yml"):
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    elif path.suffix == ".json":
-        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    else:
-        raise ConfigError(f"{path}: a config is written as .yaml or .json")
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
+@functools.cache
 def _adapter(cls: Any) -> TypeAdapter[Any]:
     """Return the pydantic adapter of a class. Cached: building it takes longer than decoding a sampled point."""
     return TypeAdapter(cls)
@@ -184,31 +139,3 @@ def _show(value: object) -> str:
     """Return the repr of a value, shortened to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader of YAML 1.1, changed so that 1e-4 is a number, as in YAML 1.2, and repeated keys are an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        keys = [self.construct_object(key, deep=True) for key in nodes]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"key {key!r} stands twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object as a dict. Raises ValueError for a repeated key."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} stands twice")
-    return values

@@ -90,10 +90,9 @@ def read_switches(environment: Mapping[str, str] | None = None, dotenv: Path = D
 
     environment: None takes os.environ. An empty value counts as not set.
 
-    Raises ConfigError for a switch that is neither on nor off.
+    Raises ConfigError for a switch that is neither on nor off, and for a file that cannot be read.
     """
-    from_file = {name: value or "" for name, value in dotenv_values(dotenv).items()} if dotenv.is_file() else {}
-    given = {**from_file, **(os.environ if environment is None else environment)}
+    given = {**_from_file(dotenv), **(os.environ if environment is None else environment)}
     given = {name: value.strip() for name, value in given.items() if value.strip()}
     stdout = given.get("STDOUT_LOGGING")
     return Switches(
@@ -111,6 +110,18 @@ def read_switches(environment: Mapping[str, str] | None = None, dotenv: Path = D
         mlflow={name: value for name, value in given.items() if name.startswith("MLFLOW_")},
         only_first_batch=_switch(given, "ONLY_FIRST_BATCH", False),
     )
+
+
+def _from_file(dotenv: Path) -> dict[str, str]:
+    """Return the variables in the file; none if it does not exist. Raises ConfigError."""
+    if not dotenv.is_file():
+        return {}
+    try:
+        return {name: value or "" for name, value in dotenv_values(dotenv, encoding="utf-8-sig").items()}
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{dotenv}: cannot be read as UTF-8 ({error.reason}); save it in that encoding") from error
+    except OSError as error:
+        raise ConfigError(f"{dotenv}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _switch(given: Mapping[str, str], name: str, default: bool) -> bool:

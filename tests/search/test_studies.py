@@ -21,7 +21,8 @@ from search.study.spec import BudgetSpec, StudySpec, read_spec, run_of, space_of
 from search.study.study import create, load_studies
 from search.worker.worker import work
 from training.config import RunConfig, from_document, read_run, to_document, write_run
-from training.decode import decode, read_document
+from training.decode import decode
+from training.documents import read_document
 from training.trainer import train
 
 FOLDER = Path(__file__).parents[2] / "search" / "studies"

@@ -26,7 +26,8 @@ from training.config import (
     to_document,
     write_run,
 )
-from training.decode import decode, read_document, write_document
+from training.decode import decode
+from training.documents import read_document, write_document
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 

@@ -1,0 +1,188 @@
+"""Read and write documents (YAML, TOML, JSON) as plain values, and limit what a document of any origin can ask for.
+
+A document may come from somebody else. One of a few bytes can stand for gigabytes (aliases of aliases in YAML) or be
+nested deeper than Python's stack. The limits are far above every config.
+"""
+
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.files import atomic
+from training.errors import ConfigError
+
+MAX_BYTES = 4 * 2**20
+MAX_VALUES = 100_000  # keys included, and what an alias stands for as often as it is named
+MAX_DEPTH = 50
+MAX_BITS = 64  # of an integer
+MAX_KEY = 200  # characters
+NO_TEXT = re.compile("[\0\\ud800-\\udfff]")  # no path, and no column of a database, takes them
+TOO_MANY = f"more than {MAX_VALUES:,} values with its aliases, which no config has; is it the right file?"
+TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, which no config is; is it the right file?"
+
+
+def read_document(path: Path) -> Any:
+    """Read the plain values in a .yaml, .yml, .toml or .json file in UTF-8, with a byte order mark or without.
+
+    Raises ConfigError, naming the file and the line, for a file that cannot be read and one beyond the limits.
+    """
+    text = _text_of(path)
+    parse = PARSERS.get(path.suffix.lower())
+    if parse is None:
+        raise ConfigError(f"{path}: unknown kind of document {path.suffix!r}; .toml, .yaml or .json is needed")
+    try:
+        values = parse(text)
+    except RecursionError:
+        raise ConfigError(f"{path}: {TOO_DEEP}") from None
+    except Exception as error:  # PyYAML raises errors of many kinds for a tag that does not fit its value
+        raise ConfigError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
+    for _ in walk(values, str(path)):
+        pass  # it checks
+    return values
+
+
+def write_document(values: Any, path: Path) -> None:
+    """Write plain values to a .yaml or .json file, atomically and with keys in their order.
+
+    Raises ConfigError for any other suffix.
+    """
+    if path.suffix in (".yaml", ".yml"):
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    elif path.suffix == ".json":
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    else:
+        raise ConfigError(f"{path}: a config is written as .yaml or .json")
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def walk(values: object, where: str) -> Iterator[tuple[str, object]]:
+    """Yield the name and the content of `values` and of all values in it, in their order.
+
+    where: the name of `values`; that of an inner value has its keys and positions after it ("best.yaml.fit.epochs").
+
+    Raises ConfigError for more than MAX_VALUES values and keys, more than MAX_DEPTH levels, and for keys, integers and
+    texts that a library, an operating system or a database cannot take.
+    """
+    # Not recursive, for Python's stack may be too small for the values; they may even contain themselves.
+    n_values, left = 0, [(where, values, 0)]
+    while left:
+        name, value, depth = left.pop()
+        n_values += 1 + (len(value) if isinstance(value, Mapping) else 0)
+        if n_values > MAX_VALUES:
+            raise ConfigError(f"{where}: {TOO_MANY}")
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{where}: {TOO_DEEP}")
+        _check_scalar(value, name)
+        yield name, value
+        if isinstance(value, Mapping):
+            for key in value:
+                _check_key(key, name)
+            left += [(f"{name}.{key}", inner, depth + 1) for key, inner in reversed(list(value.items()))]
+        elif isinstance(value, list | tuple):
+            left += [(f"{name}[{i}]", inner, depth + 1) for i, inner in reversed(list(enumerate(value)))]
+
+
+def _text_of(path: Path) -> str:
+    """Read a text. Raises ConfigError if the file cannot be read, is too large, or is in another encoding."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', error)}); check the path") from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no config is; is it the right file?")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{content[error.start]:02x} at {error.start}"
+        raise ConfigError(f"{path}: cannot be read as UTF-8 ({found}); save it in that encoding") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _check_key(key: object, where: str) -> None:
+    """Raise ConfigError for a key that is too long, or that `_check_scalar` refuses. where: the name of its table."""
+    if isinstance(key, str) and len(key) > MAX_KEY:
+        raise ConfigError(f"{where}: a key of {len(key)} characters; at most {MAX_KEY} are allowed")
+    _check_scalar(key, where)
+
+
+def _check_scalar(value: object, where: str) -> None:
+    """Raise ConfigError for a long integer, and for a text with a NUL or half a surrogate pair."""
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise ConfigError(f"{where}: an integer of {value.bit_length()} bits; at most {MAX_BITS} are allowed")
+    if isinstance(value, str) and NO_TEXT.search(value) is not None:
+        raise ConfigError(f"{where}: a text with a NUL character or half a surrogate pair; remove it")
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader of YAML 1.1, changed so that 1e-4 is a number, as in YAML 1.2, and repeated keys are an error.
+
+    It counts the values, those of an alias each time it is named: merged keys (<<) copy them.
+    """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._n_values = 0
+        self._sizes: dict[str, int] = {}  # the values under each anchor
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        before, is_alias = self._n_values, isinstance(event, yaml.AliasEvent)
+        if is_alias and event.anchor in self.anchors and event.anchor not in self._sizes:
+            raise yaml.MarkedYAMLError(problem=f"{event.anchor!r} contains itself", problem_mark=event.start_mark)
+        self._n_values += self._sizes.get(event.anchor, 0) if is_alias else 1
+        if self._n_values > MAX_VALUES:
+            raise yaml.YAMLError(TOO_MANY)
+        node = super().compose_node(parent, index)
+        if not is_alias and event.anchor is not None:
+            self._sizes[event.anchor] = self._n_values - before
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # refused by the base class
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"key {key!r} stands twice", problem_mark=node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def _yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # derived from SafeLoader
+
+
+def _json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dict. Raises ValueError for a repeated key."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"key {name!r} stands twice")
+    return values
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".yaml": _yaml, ".yml": _yaml, ".json": _json}
