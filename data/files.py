@@ -1,12 +1,16 @@
-"""Write files atomically, and raise errors that name the file."""
+"""Write files atomically, raise errors that name the file, and check names that become parts of paths."""
 
+import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data.errors import FileError
+from data.errors import FileError, printable
+
+MAX_PART_BYTES = 255  # of a file's or folder's name, in all common file systems
 
 
 @contextmanager
@@ -48,3 +52,26 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def path_part(name: str) -> str:
+    """Return `name` as a single part of a path, which cannot lead out of its folder.
+
+    An ordinary name is returned unchanged. Another program can give a study any name: one that is empty, "." or "..",
+    has a "/" or a control character, or is longer than MAX_PART_BYTES is replaced by its plain characters and a digest.
+    Different names stay different.
+    """
+    is_ordinary = name not in ("", ".", "..") and "/" not in name and printable(name) == name
+    if is_ordinary and len(name.encode()) <= MAX_PART_BYTES:
+        return name
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40].strip("-")
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{plain or 'name'}.{digest}"
+
+
+def is_beside(name: str) -> bool:
+    """Return whether `name`, as a file gives it, is that of another file in the same folder.
+
+    A path or a URL instead could make a foreign file have any file of the user read.
+    """
+    return name not in ("", ".", "..") and not set(name) & set("/\\:")

@@ -17,14 +17,17 @@ from torch import nn
 
 from data.config import DataConfig
 from data.corpus import load
+from data.errors import shell_command
+from data.files import file_errors
 from data.mixing.mixture import held_out
 from data.recording import Recording
 from training.apply import apply, check_output, samples_of, write_estimate
 from training.bars import bar, warn
 from training.checkpoint import load_weights
 from training.config import RunConfig, read_run, write_run
-from training.decode import changed, decode, read_document
+from training.decode import changed, decode
 from training.device import arithmetic, check_precision, memory_errors, resolve_device
+from training.documents import read_document
 from training.errors import ConfigError
 from training.evaluation.estimate import estimate_mixture
 from training.evaluation.scores import SCORES, TABLE_SCORES, Row, classical_rows, score_rows
@@ -85,7 +88,8 @@ def train_run(
     """
     run = resolve_init(run)
     path = folder / RUN_FILE
-    is_resumed = path.exists()
+    with file_errors(path, "read"):
+        is_resumed = path.exists()
     if is_resumed and read_run(path) != run:
         raise ConfigError(f"{folder}: holds another run; choose another folder with -o, or remove it")
     check_precision(resolve_device(run.fit.device), run.fit.precision)
@@ -146,10 +150,11 @@ def _is_milestone(report: EpochReport) -> bool:
 def read_folder(folder: Path) -> RunConfig:
     """Read the config of the run in `folder`. Raises ConfigError if the folder holds no run."""
     path = folder / RUN_FILE
-    if not path.exists():
-        raise ConfigError(
-            f"{folder}: not a run's folder (no {RUN_FILE}); train one: drivebeat train RUN.yaml -o {folder}"
-        )
+    with file_errors(path, "read"):
+        is_run = path.exists()
+    if not is_run:
+        command = shell_command("train", "RUN.yaml", "-o", folder)
+        raise ConfigError(f"{folder}: not a run's folder (no {RUN_FILE}); train one: {command}")
     return read_run(path)
 
 

@@ -1,13 +1,15 @@
 """Sections of a report on each study, the recordings, the sounds and the provenance."""
 
+import hashlib
 import platform
-import shlex
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from data.config import Source
+from data.errors import shell_command
+from data.files import path_part
 from search.report.facts import MixtureFact, StudyFact, TrialFact, artifacts_of
 from search.report.page import Block, Code, Drawing, Grid, Paragraph, Picture, Section, Sound
 from search.report.plots import draw_history, draw_importances, draw_parallel, draw_slices, searched, shown_range
@@ -22,6 +24,7 @@ from training.numbers import short
 from training.report import shown_snr
 
 BEST_SHOWN = 5
+MAX_SLUG = 150  # characters of a file's name, which has at most 255
 SOUNDS = (("noisy.wav", "noisy"), ("clean.wav", "clean"), ("estimate.wav", "estimate"))
 
 
@@ -152,16 +155,16 @@ def _best_config(study: StudyFact, storage: str) -> list[Block]:
         path = Path(folder) / "best.yaml"
         export([study.source], path)
         document = path.read_text(encoding="utf-8")
-    command = f"drivebeat export {shlex.quote(study.name)} --storage {shlex.quote(storage)} -o best.yaml\n"
+    command = shell_command("export", study.name, "--storage", storage, "-o", "best.yaml")
     return [
-        Code("Export, train and evaluate the best trial:", "sh", f"{command}{_commands('best.yaml', study.name)}"),
+        Code("Export, train and evaluate the best trial:", "sh", f"{command}\n{_commands('best.yaml', study.name)}"),
         Code(f"The configuration of trial {study.result.best_trial}, as exported (YAML)", "yaml", document),
     ]
 
 
 def _commands(config: str, name: str) -> str:
-    folder = shlex.quote(f"runs/{name}")
-    return f"drivebeat train {config} -o {folder}\ndrivebeat evaluate {folder}\n"
+    folder = Path("runs") / path_part(name)
+    return f"{shell_command('train', config, '-o', folder)}\n{shell_command('evaluate', folder)}\n"
 
 
 def data_section(found_mixtures: Sequence[MixtureFact]) -> Section:
@@ -246,7 +249,8 @@ def _showcase(files: dict[str, bytes], title: str, name: str) -> list[Block]:
 def provenance_section(studies: Sequence[StudyFact], storage: str, runs: Sequence[str]) -> Section:
     """Return the origin of the report and the command to write it again."""
     names = [study.name for study in studies]
-    command = ["drivebeat", "report", *names, "--storage", storage, *(part for run in runs for part in ("--run", run))]
+    trained = [part for run in runs for part in ("--run", run)]
+    command = shell_command("report", *names, "--storage", storage, *trained, "-o", "report.html")
     best = next(((s.source, s.best) for s in studies if s.best is not None), None)
     versions = provenance(*best)["versions"] if best is not None else {"python": platform.python_version()}
     written = datetime.now(UTC).isoformat(timespec="seconds")
@@ -263,9 +267,12 @@ def provenance_section(studies: Sequence[StudyFact], storage: str, runs: Sequenc
         tuple(rows),
         n_left=2,
     )
-    return Section("Provenance", (grid, Code("Write it again:", "sh", f"{shlex.join(command)} -o report.html\n")))
+    return Section("Provenance", (grid, Code("Write it again:", "sh", f"{command}\n")))
 
 
 def _slug(name: str) -> str:
     """Return `name` as part of an id and a file name. Different names stay different."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else f".{ord(c):x}" for c in name)
+    slug = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else f".{ord(c):x}" for c in name)
+    if len(slug) <= MAX_SLUG:
+        return slug
+    return f"{slug[: MAX_SLUG - 17]}.{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from data.files import make_folder
+from data.files import make_folder, path_part
 from search.errors import StudyError
 from search.study.export import best_of, check_ending, provenance, run_of_trial
 from search.study.study import Study
@@ -85,7 +85,7 @@ def confirm(
         for i, offset in list(todo):
             study, trial = chosen[i]
             seed = study.spec.seed + offset
-            home = folder / study.name / f"trial-{trial.number}-seed-{seed}"
+            home = folder / path_part(study.name) / f"trial-{trial.number}-seed-{seed}"
             try:
                 score = _train(with_seed(run_of_trial(trial, study.name), seed), home, study)
             except Timeout:  # another process trains it

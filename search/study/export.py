@@ -12,6 +12,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from data.errors import shell_command
 from search.errors import StudyError
 from search.study.study import Study
 from search.trials import RUN, Fate, best_trial, count_fates
@@ -30,14 +31,13 @@ def best_of(studies: Sequence[Study]) -> tuple[Study, FrozenTrial]:
         names = ", ".join(study.name for study in studies)
         counts = count_fates(trial for study in studies for trial in study.optuna.get_trials(deepcopy=False))
         n_infeasible = counts[Fate.INFEASIBLE]
+        again = shell_command("launch", studies[0].spec.name)
         if n_infeasible and not counts[Fate.COMPLETE]:
             raise StudyError(
                 f"study {names}: no complete, feasible trial to export, {n_infeasible} infeasible; loosen "
-                f"[constraints] in a study of another name, or go on: drivebeat launch {studies[0].spec.name}"
+                f"[constraints] in a study of another name, or go on: {again}"
             )
-        raise StudyError(
-            f"study {names}: no complete, feasible trial to export yet; run: drivebeat launch {studies[0].spec.name}"
-        )
+        raise StudyError(f"study {names}: no complete, feasible trial to export yet; run: {again}")
     score = SCORES[found[0][0].spec.metric]  # families of one study file share it
     best = found[0]
     for candidate in found[1:]:

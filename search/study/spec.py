@@ -11,6 +11,7 @@ from models import DENOISERS
 from objectives.losses import LOSSES
 from search.sampling.pruners import PrunerSpec
 from search.sampling.samplers import SamplerSpec, grid_axes
+from search.study.names import check_name
 from search.study.space import (
     AUGMENT,
     Parameter,
@@ -25,7 +26,8 @@ from search.study.space import (
     sections,
 )
 from training.config import RunConfig
-from training.decode import decode, encode, pick, read_document
+from training.decode import decode, encode, pick
+from training.documents import read_document
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 
@@ -117,10 +119,6 @@ class StudySpec:
     generation: int = 4
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name:
-            raise ValueError(f"name is {self.name!r}; a text without '/' is needed")
-        if len(self.name) > 150:  # the database's columns hold 200, including the family's name
-            raise ValueError(f"name is {len(self.name)} characters long; at most 150 are allowed")
         if self.epochs < 1:
             raise ValueError(f"epochs is {self.epochs}; at least 1 is needed")
         if self.generation < 1:
@@ -163,6 +161,8 @@ def check(spec: StudySpec, where: str) -> StudySpec:
     known = {name for model in spec.models for name in _parameters_of(spec, model, where)}
     families = f"model{'s' if len(spec.models) > 1 else ''} {', '.join(spec.models)} with loss {spec.loss}"
     check_names(_named(spec), known, where, families)
+    for name in (spec.name, *study_names(spec).values()):
+        check_name(name, where)
     for model in spec.models:
         space = space_of(spec, model, where)
         run_of(spec, space, feasible_example(space, where), where)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.files import file_errors, make_folder
+from data.files import file_errors, make_folder, path_part
 from training.config import RunConfig
 from training.numbers import finite
 from training.report import EpochReport, shown_snr
@@ -138,7 +138,11 @@ class Tracking:
     def trackers(self, study: str, trial: int) -> Trackers:
         """Build the trackers of a trial. Study and number identify it, also if another worker began it."""
         target = TrackerTarget(
-            self.switches.trial_logs / study / str(trial), self.switches, study, f"trial {study}/{trial}", self.outages
+            self.switches.trial_logs / path_part(study) / str(trial),
+            self.switches,
+            study,
+            f"trial {study}/{trial}",
+            self.outages,
         )
         return self.build(self.names, target)
 
