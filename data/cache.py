@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from data.errors import DataError
-from data.files import atomic
+from data.files import atomic, is_beside
 from data.recording import Signal
 
 LOGGER = logging.getLogger("drivebeat.cache")
@@ -199,9 +199,11 @@ def _add_record(path: Path, found: list[Path]) -> None:
     # A line begins with the name of the record, of a signal file, or of a record that is a segment.
     for line in header.read_text(encoding="utf-8", errors="replace").splitlines():
         name = line.split()[0] if line.split() and not line.startswith("#") else ""
-        if name and (path.parent / name).is_file():
+        if not is_beside(name):
+            continue  # refused by the reader
+        if (path.parent / name).is_file():
             found.append(path.parent / name)
-        elif name and (path.parent / f"{name}.hea").is_file():
+        elif (path.parent / f"{name}.hea").is_file():
             _add_record(path.parent / f"{name}.hea", found)
 
 

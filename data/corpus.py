@@ -14,6 +14,7 @@ from data.cache import Cache, Prepared, open_cache, store
 from data.config import DataConfig, Source, SplitConfig
 from data.ecg import beats
 from data.errors import DataError
+from data.files import is_beside
 from data.filters import bandpass, resample
 from data.readers.read import read
 from data.recording import Recording, Signal, frozen
@@ -126,11 +127,15 @@ def _check_groups(train: Split, config: DataConfig) -> None:
 
 
 def find(source: Source) -> list[Path]:
-    """Return the files of `source`, sorted, each once. Raises DataError if a glob matches nothing."""
+    """Return the files of `source`, sorted, each once. Raises DataError if a glob matches nothing, or cannot."""
     found: set[Path] = set()
     for pattern in source.files:
-        plain = Path(pattern).expanduser()
-        paths = [plain] if plain.exists() else [Path(name) for name in glob.glob(str(plain), recursive=True)]  # noqa: PTH207
+        try:
+            plain = Path(pattern).expanduser()
+            paths = [plain] if plain.exists() else [Path(name) for name in glob.glob(str(plain), recursive=True)]  # noqa: PTH207
+        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: ~ of an unknown user
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"no recording can be found by {pattern[:200]!r} ({reason}); check the path") from error
         if not paths:
             raise DataError(f"no recording matches {pattern!r} (looked from {Path.cwd()}); check the path")
         found.update(paths)
@@ -204,10 +209,12 @@ def _ecg_of(path: Path, source: Source) -> Path | None:
     """Return the separate ECG file of a recording; None if the source names none. Raises DataError."""
     if source.ecg is None:
         return None
-    ecg = path.with_name(path.name.replace(source.ecg.replace, source.ecg.by))
-    if ecg == path:
+    name = path.name.replace(source.ecg.replace, source.ecg.by)
+    if name == path.name:
         raise DataError(f"{path}: its name does not hold {source.ecg.replace!r}, so its ECG cannot be found")
-    return ecg
+    if not is_beside(name):
+        raise DataError(f"{path}: its ECG {name!r} is not the name of a file beside it; correct ecg.by")
+    return path.with_name(name)
 
 
 def _read(path: Path, ecg: Path | None, source: Source) -> Recording:

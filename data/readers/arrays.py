@@ -1,5 +1,6 @@
 """Read NumPy archives (.npz) and text tables (.csv, .tsv), and write recordings as archives."""
 
+import math
 import re
 import warnings
 import zipfile
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import DataError
+from data.errors import DataError, printable
 from data.files import atomic
-from data.readers.contents import Contents, Numbers, Variable, Wanted, gather, rate_of, reading
+from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, gather, rate_of, reading
 from data.readers.variables import read_generic
 from data.recording import Recording
 
@@ -93,6 +94,8 @@ def _opened(path: Path) -> Iterator[_Npz]:
             if entry.endswith(".npy")
         }
     variables = tuple(Variable(name, shape, str(dtype)) for name, (shape, dtype) in held.items())
+    for variable, (shape, dtype) in zip(variables, held.values(), strict=True):
+        check_memory(math.prod(shape) * dtype.itemsize, f"array {variable}", path)
     numeric = frozenset(name for name, (_, dtype) in held.items() if dtype.kind in "iuf")
     with np.load(path, allow_pickle=False) as archive:
         yield _Npz(archive, variables, numeric)
@@ -109,10 +112,10 @@ def _array_header(zipped: zipfile.ZipFile, entry: str) -> tuple[tuple[int, ...],
 def _labels(store: _Npz) -> tuple[str, ...]:
     texts = {v.name: v for v in store.variables if v.dtype.startswith("<U")}
     if "channels" in texts:
-        return tuple(str(name) for name in np.ravel(store.load("channels")))
+        return tuple(printable(str(name)) for name in np.ravel(store.load("channels")))
     if "axes" in texts:
         joined = ",".join(str(text) for text in np.ravel(store.load("axes")))
-        return tuple(name.strip() for name in re.sub(r"\(.*?\)", "", joined).split(",") if name.strip())
+        return tuple(printable(name.strip()) for name in re.sub(r"\(.*?\)", "", joined).split(",") if name.strip())
     return ()
 
 
@@ -166,7 +169,7 @@ def _table(path: Path) -> tuple[tuple[str, ...], str | None, int]:
     cells = [cell.strip().strip("\"'").strip() for cell in line.rstrip("\r\n").split(delimiter)]
     if all(_is_number(cell) for cell in cells):
         return tuple(f"ch{i + 1}" for i in range(len(cells))), delimiter, n_before
-    return tuple(cell or f"column{i + 1}" for i, cell in enumerate(cells)), delimiter, n_before + 1
+    return tuple(printable(cell) or f"column{i + 1}" for i, cell in enumerate(cells)), delimiter, n_before + 1
 
 
 def _is_number(cell: str) -> bool:

@@ -1,5 +1,6 @@
-"""What readers receive and return, and the rules for channels, ECGs and rates that hold for every file format."""
+"""What readers receive and return, and the rules for channels, ECGs, rates and sizes that hold for all formats."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import DataError, near
+from data.errors import DataError, near, printable
 from data.recording import Signal
 
 Numbers = NDArray[np.generic]
@@ -25,7 +26,7 @@ class Variable:
 
     def __str__(self) -> str:
         size = " x ".join(str(n) for n in self.shape) or "scalar"
-        return f"{self.name} ({size} {self.dtype})"
+        return f"{printable(self.name)} ({size} {printable(self.dtype)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,9 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         yield
     except DataError:
         raise
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x}"
+        raise DataError(f"{path}: cannot be read as {kind} in UTF-8 ({found}); save it in that encoding") from error
     except Exception as error:  # each library has many kinds of errors for broken files
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DataError(
@@ -183,3 +187,17 @@ def listing(items: Iterable[object], at_most: int = 8) -> str:
     texts = [str(item) for item in items]
     more = f" and {len(texts) - at_most} more" if len(texts) > at_most else ""
     return (", ".join(texts[:at_most]) or "nothing") + more
+
+
+def check_memory(n_bytes: int, what: str, where: Path) -> None:
+    """Raise DataError for an array that is larger than this machine's memory: a small file can claim any size.
+
+    what: the array, for the message.
+    """
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if n_bytes > available:
+        needed_gb, available_gb = n_bytes / 1e9, available / 1e9
+        raise DataError(
+            f"{where}: {printable(what)} takes {needed_gb:,.1f} GB, more than the {available_gb:,.1f} GB of memory "
+            "here; cut the recording into parts"
+        )

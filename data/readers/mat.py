@@ -1,5 +1,6 @@
 """Read MATLAB files, v5 and v7.3 (HDF5): the layouts of the lab's campaigns, recognised by content, and others."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ import h5py
 import numpy as np
 import scipy.io
 
-from data.errors import DataError
+from data.errors import DataError, printable
 from data.readers.contents import (
     Contents,
     Numbers,
     Variable,
     Wanted,
     as_float32,
+    check_memory,
     gather,
     is_even,
     rate_of,
@@ -204,8 +206,8 @@ class _Mat73:
 def _opened(path: Path) -> Iterator[Archive]:
     if h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
-            held = {name: _described(name, file[name]) for name in file if not name.startswith("#")}
-            numeric = frozenset(name for name, v in held.items() if v.dtype in NUMERIC)
+            held = {name: _described(name, _item(file, name, path)) for name in file if not name.startswith("#")}
+            numeric = _numeric(held.values(), path)
             yield _Mat73(file, tuple(held.values()), numeric)
         return
     variables = tuple(
@@ -218,7 +220,37 @@ def _opened(path: Path) -> Iterator[Archive]:
         value: Any = scipy.io.loadmat(str(path), variable_names=[name], appendmat=False)[name]
         return np.asarray(value)
 
-    yield _Mat5(load, variables, frozenset(v.name for v in variables if v.dtype in NUMERIC))
+    yield _Mat5(load, variables, _numeric(variables, path))
+
+
+def _numeric(variables: Iterable[Variable], where: Path) -> frozenset[str]:
+    """Return the names of the variables with real numbers. Raises DataError for one too large for the memory."""
+    found = [v for v in variables if v.dtype in NUMERIC]
+    for v in found:
+        itemsize = np.dtype({"double": "f8", "single": "f4"}.get(v.dtype, v.dtype)).itemsize
+        check_memory(math.prod(v.shape) * itemsize, f"variable {v}", where)
+    return frozenset(v.name for v in found)
+
+
+def _item(file: Any, name: str, where: Path) -> Any:
+    """Return a variable of an HDF5 file.
+
+    Raises DataError if another file holds its data: a foreign recording could name any file of the user.
+    """
+    link = file.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        target = getattr(link, "filename", getattr(link, "path", "another file"))
+        raise DataError(_outside(name, f"is a link to {target!r}", where))
+    item = file[name]
+    if isinstance(item, h5py.Dataset) and item.external:
+        raise DataError(_outside(name, f"has its data in {item.external[0][0]!r}", where))
+    if isinstance(item, h5py.Dataset) and item.is_virtual:
+        raise DataError(_outside(name, "has its data in other datasets (it is virtual)", where))
+    return item
+
+
+def _outside(name: str, problem: str, where: Path) -> str:
+    return f"{where}: dataset {printable(name)} {problem}; a recording must hold its own data, so copy them into it"
 
 
 def _described(name: str, item: Any) -> Variable:
@@ -230,4 +262,4 @@ def _described(name: str, item: Any) -> Variable:
         kind = {"float64": "double", "float32": "single"}.get(item.dtype.name, item.dtype.name)
     if item.attrs.get("MATLAB_empty"):
         return Variable(name, (0, 0), kind)
-    return Variable(name, tuple(item.shape[::-1]), kind)
+    return Variable(name, (0,) if item.shape is None else tuple(item.shape[::-1]), kind)

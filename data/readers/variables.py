@@ -1,6 +1,7 @@
 """Files of named arrays (.mat, .npz): find the variables with the signal, the rate, the ECG and the R peaks."""
 
 import fnmatch
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -46,7 +47,7 @@ class Archive(Protocol):
 
 def arrays(store: Archive) -> dict[str, Variable]:
     """Return the numeric variables of at least two samples, by name."""
-    return {v.name: v for v in store.variables if v.name in store.numeric and int(np.prod(v.shape)) >= 2}
+    return {v.name: v for v in store.variables if v.name in store.numeric and math.prod(v.shape) >= 2}
 
 
 def choose(store: Archive, pattern: str | None, where: Path) -> list[Variable]:
@@ -87,7 +88,7 @@ def scalar(store: Archive, names: tuple[str, ...], where: Path) -> float | None:
     found = {
         v.name: float(np.ravel(store.load(v.name))[0])
         for v in store.variables
-        if v.name.lower() in names and v.name in store.numeric and int(np.prod(v.shape)) == 1
+        if v.name.lower() in names and v.name in store.numeric and math.prod(v.shape) == 1
     }
     if len(set(found.values())) > 1:
         said = ", ".join(f"{name} = {value:g}" for name, value in found.items())
@@ -153,7 +154,7 @@ def read_generic(
         taken = {v.name for v in chosen}
         for beside in (v for v in arrays(store).values() if is_ecg(v.name) and v.name not in taken and is_vector(v)):
             ecg_rate_hz = scalar(store, ECG_RATE_NAMES, where)
-            if ecg_rate_hz is not None or int(np.prod(beside.shape)) == signals.shape[1]:
+            if ecg_rate_hz is not None or math.prod(beside.shape) == signals.shape[1]:
                 ecg = usable_ecg(as_float32(np.ravel(store.load(beside.name))))
                 break
     return Contents(signals, kept, rate_hz, ecg=ecg, ecg_rate_hz=None if ecg is None else ecg_rate_hz, r_peaks_s=peaks)

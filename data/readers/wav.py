@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 
 from data.errors import DataError
-from data.readers.contents import Contents, Variable, Wanted, gather, reading
+from data.readers.contents import Contents, Variable, Wanted, check_memory, gather, reading
 
 UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # written by programs that stream and do not know the size
 
@@ -18,6 +18,8 @@ def read_wav(path: Path, wanted: Wanted) -> Contents:
     """
     with reading(path, "a .wav file"):
         _check_size(path)
+        info = soundfile.info(str(path))
+        check_memory(4 * info.frames * info.channels, "the sound", path)
         samples, rate_hz = soundfile.read(str(path), dtype="float32", always_2d=True)
     n_samples, n_channels = samples.shape
     names = tuple(f"ch{i + 1}" for i in range(n_channels))

@@ -7,8 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import DataError
-from data.readers.contents import Contents, Variable, Wanted, gather, pick_channels, reading
+from data.errors import DataError, printable
+from data.readers.contents import (
+    Contents,
+    Variable,
+    Wanted,
+    check_memory,
+    gather,
+    pick_channels,
+    reading,
+)
 
 BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")  # annotation codes of QRS complexes (wfdb's ann_label_table)
 BEAT_FILES = ("qrs", "atr")
@@ -63,17 +71,19 @@ def _header(path: Path) -> Any:
         raise DataError(f"{path}: its WFDB header {header_path.name} is not beside it; copy it there")
     with reading(header_path, "a WFDB header"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # wfdb refuses names of files and segments with a path, which would make a header read any file of the user
         header = _library().rdheader(str(path.with_suffix("")), rd_segments=True)
     for name in getattr(header, "file_name", None) or ():
         if not (path.parent / name).is_file():
             raise DataError(f"{path}: its signal file {name} is not beside it; copy it there")
     if not header.sig_name:
         raise DataError(f"{path}: a WFDB record without signals; name another one")
+    check_memory(4 * (header.sig_len or 0) * len(header.sig_name), "the record", path)
     return header
 
 
 def _names(header: Any) -> tuple[str, ...]:
-    return tuple(name or f"ch{i + 1}" for i, name in enumerate(header.sig_name))
+    return tuple(printable(name or f"ch{i + 1}") for i, name in enumerate(header.sig_name))
 
 
 def _annotated(path: Path, rate_hz: float) -> NDArray[np.float64] | None:
