@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from data.errors import UserError
 from data.files import atomic
 from training.errors import CheckpointError
 
@@ -34,7 +36,8 @@ def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Read the state that save_checkpoint wrote, with tensors on `device`.
 
-    Raises CheckpointError if the file is missing, damaged or not a checkpoint of this version.
+    Raises CheckpointError if the file is missing, damaged or not a checkpoint of this version. A right checksum does
+    not mean that save_checkpoint wrote the content.
     """
     try:
         content = path.read_bytes()
@@ -45,8 +48,28 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a checkpoint of this Drivebeat; remove it to start the run anew")
     if hashlib.sha256(payload).hexdigest().encode() != header[len(MAGIC) :]:
         raise CheckpointError(f"{path}: damaged (its checksum does not match); remove it to start the run anew")
-    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-    return state
+    with damage(path):
+        state: object = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}, not a table")
+        return state
+
+
+@contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """Raise CheckpointError, which calls the checkpoint at `path` damaged, for an error in the block.
+
+    Any exception of a library for a content that it did not write counts, but not too little memory.
+    """
+    try:
+        yield
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise CheckpointError(
+            f"{path}: damaged (not the state of a run: {reason.replace(';', ',')}); remove it to start the run anew"
+        ) from error
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
@@ -70,7 +93,7 @@ def load_weights(module: nn.Module, path: Path, sha256: str = "") -> None:
     """
     tensors = _read_weights(path, sha256)
     _check_fit(module.state_dict(), tensors, path)
-    module.load_state_dict(tensors)
+    _load_tensors(module, tensors, path)
 
 
 def load_fitting_weights(module: nn.Module, path: Path, sha256: str = "") -> tuple[int, int]:
@@ -88,8 +111,20 @@ def load_fitting_weights(module: nn.Module, path: Path, sha256: str = "") -> tup
     }
     if not fitting:
         raise CheckpointError(f"{path}: none of its tensors fits the config; is it another model's?")
-    module.load_state_dict(fitting, strict=False)
+    _load_tensors(module, fitting, path)
     return len(fitting), len(wanted)
+
+
+def _load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load tensors of right names and shapes. Raises CheckpointError for those without values (sparse, meta ...)."""
+    try:
+        module.load_state_dict(tensors, strict=False)
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{path}: weights cannot be used ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def weights_file(path: Path) -> Path:
@@ -127,7 +162,7 @@ def _read_weights(path: Path, sha256: str) -> Mapping[str, Tensor]:
         else:
             tensors = load(content)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path}: weights cannot be read ({str(error).splitlines()[0]})") from error
+        raise CheckpointError(f"{path}: weights cannot be read ({_first_line(error)})") from error
     except Exception as error:  # torch.load raises many kinds of error for a file that it did not write
         raise CheckpointError(f"{path}: not a weights file ({type(error).__name__})") from error
     if not isinstance(tensors, Mapping):

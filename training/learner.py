@@ -12,12 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from data.mixing.mixture import Batch
-from training.checkpoint import load_checkpoint, load_fitting_weights, load_weights, save_checkpoint, weights_file
+from training.checkpoint import (
+    WEIGHTS,
+    damage,
+    load_checkpoint,
+    load_fitting_weights,
+    load_weights,
+    save_checkpoint,
+    weights_file,
+)
 from training.config import InitConfig, RunConfig, from_document, to_document
-from training.device import autocast
+from training.device import arithmetic, autocast
 from training.ema import average_in, copy_of, ema_decay_at
 from training.errors import CheckpointError, ConfigError
 from training.report import EpochReport
@@ -84,14 +93,23 @@ class Learner:
         return state
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Load a state that `state` returned for a learner of the same run."""
+        """Load a state that `state` returned for a learner of the same run. Raises an exception for any other."""
         self.model.load_state_dict(state["model"])
         if self.optimiser is not None:
             self.optimiser.load_state_dict(state["optimiser"])
+            _check_moments(self.optimiser)
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
+
+
+def _check_moments(optimiser: torch.optim.Optimizer) -> None:
+    """Raise ValueError for a state whose shapes are not those of the parameters, which torch does not check."""
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape != parameter.shape:
+                raise ValueError(f"{name} has shape {tuple(value.shape)}, its parameter {tuple(parameter.shape)}")
 
 
 def loss_of(model: nn.Module, criterion: nn.Module, batch: Batch, precision: str) -> torch.Tensor:
@@ -170,21 +188,46 @@ def load_progress(
     Raises CheckpointError if it is damaged or belongs to another run or to other recordings.
     """
     state = load_checkpoint(path, device)
-    if not _describes(state["run"], run):
-        raise CheckpointError(f"{path}: belongs to another run; choose another folder or remove it")
-    if state["data_fingerprint"] != fingerprint:
-        raise CheckpointError(
-            f"{path}: belongs to other recordings (fingerprint {state['data_fingerprint']}, now "
-            f"{fingerprint}); put them back, or remove the checkpoint to start anew"
-        )
-    learner.load(state)
-    return _reports(state)
+    with damage(path):
+        if not _describes(state["run"], run):
+            raise CheckpointError(f"{path}: belongs to another run; choose another folder or remove it")
+        if state["data_fingerprint"] != fingerprint:
+            raise CheckpointError(
+                f"{path}: belongs to other recordings (fingerprint {state['data_fingerprint']}, now "
+                f"{fingerprint}); put them back, or remove the checkpoint to start anew"
+            )
+        learner.load(state)
+        return _reports(state)
+
+
+def check_progress(run: RunConfig, fingerprint: str, path: Path) -> int:
+    """Return the number of epochs in the checkpoint at `path`, after a check that `run` can continue from it.
+
+    The check loads the checkpoint into a learner on the CPU, which takes a step, and the best weights beside it into
+    the model. It costs about as much as a step of training.
+
+    Raises CheckpointError if the checkpoint or the weights are damaged, or belong to another run or other recordings.
+    """
+    cpu = torch.device("cpu")
+    with arithmetic(run.fit.seed, cpu, run.fit.threads):
+        model = run.build_model(run.data.n_channels)
+        learner = build_learner(run, model, cpu, starts_anew=False)
+        reports = load_progress(run, fingerprint, learner, path, cpu)
+        if learner.optimiser is not None:
+            for parameter in model.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+            with damage(path):
+                learner.optimiser.step()
+    if reports and reports[-1].best_epoch is not None:
+        load_weights(model, path.parent / WEIGHTS)
+    return len(reports)
 
 
 def read_progress(path: Path) -> tuple[str, list[EpochReport]]:
     """Read the fingerprint of the recordings and the reports from a checkpoint. Raises CheckpointError."""
     state = load_checkpoint(path, torch.device("cpu"))
-    return state["data_fingerprint"], _reports(state)
+    with damage(path):
+        return str(state["data_fingerprint"]), _reports(state)
 
 
 def run_text(run: RunConfig) -> str:
@@ -202,6 +245,9 @@ def _describes(text: str, run: RunConfig) -> bool:
         return False
 
 
-def _reports(state: dict[str, Any]) -> list[EpochReport]:
-    """Return the reports in the state of a checkpoint."""
-    return [EpochReport(**report) for report in json.loads(state["reports"])]
+def _reports(state: Mapping[str, Any]) -> list[EpochReport]:
+    """Return the reports in the state of a checkpoint. Raises an exception for a text of another origin."""
+    reports = TypeAdapter(list[EpochReport]).validate_json(state["reports"], strict=True, extra="forbid")
+    if [report.epoch for report in reports] != list(range(len(reports))):
+        raise ValueError("its reports are not of the epochs 0, 1, 2 ...")
+    return reports
