@@ -11,6 +11,8 @@ from typing import Protocol
 from search.storage.optuna_private import ArtifactStore
 
 Log = Callable[[str], None]
+# Returns the number of epochs in the checkpoint at a path. Raises CheckpointError for one that cannot be used.
+Check = Callable[[Path], int]
 
 
 class Checkpoints(Protocol):
@@ -19,11 +21,12 @@ class Checkpoints(Protocol):
     @property
     def folder(self) -> Path: ...
 
-    def restore(self) -> int:
+    def restore(self, check: Check = ...) -> int:
         """Put the newest valid checkpoint and its weights into `folder`, before training starts.
 
-        Damaged checkpoints are logged and skipped. Returns the number of epochs in the checkpoint; 0 where there is
-        none.
+        check: called with the path of a checkpoint that has its weights beside it; the default reads it only.
+        Checkpoints that it refuses are logged and skipped. Returns the number of epochs in the checkpoint; 0 where
+        there is none.
         """
 
     def rotate(self, n_epochs: int) -> None:

@@ -6,16 +6,27 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
 
-from search.artifacts.base import Checkpoints, Log
+from data.files import is_beside, path_part
+from search.artifacts.base import Check, Checkpoints, Log
 from search.storage.optuna_private import ArtifactStore
-from training.checkpoint import load_checkpoint
+from training.checkpoint import damage, load_checkpoint
 from training.errors import CheckpointError
 from training.trainer import CHECKPOINT
 
 LATEST, PREVIOUS = "checkpoint.latest.pt", "checkpoint.previous.pt"
+
+
+def epochs_in(path: Path) -> int:
+    """Return the number of epochs in the checkpoint. Raises CheckpointError where it is missing or damaged."""
+    state = load_checkpoint(path, torch.device("cpu"))
+    with damage(path):
+        return len(json.loads(state["reports"]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +40,29 @@ class FolderStore:
         return FolderCheckpoints(checkpoint_folder(self.folder, study, number), log)
 
 
+def checked_id(artifact_id: str) -> str:
+    """Return the id of an artifact. Raises ArtifactNotFound for a path, which a foreign study may hold."""
+    if not is_beside(artifact_id):
+        raise ArtifactNotFound("not found")
+    return artifact_id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FolderArtifacts:
+    """An artifact store for Optuna in a folder."""
+
+    inner: FileSystemArtifactStore
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        return self.inner.open_reader(checked_id(artifact_id))
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        self.inner.write(checked_id(artifact_id), content_body)
+
+    def remove(self, artifact_id: str) -> None:
+        self.inner.remove(checked_id(artifact_id))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FolderCheckpoints:
     """Checkpoints in the folder where the trial trains, which other workers share."""
@@ -36,8 +70,8 @@ class FolderCheckpoints:
     folder: Path
     log: Log
 
-    def restore(self) -> int:
-        return restore(self.folder, self.log)
+    def restore(self, check: Check = epochs_in) -> int:
+        return restore(self.folder, self.log, check)
 
     def rotate(self, n_epochs: int) -> None:
         rotate(self.folder)
@@ -48,7 +82,7 @@ class FolderCheckpoints:
 
 def checkpoint_folder(folder: Path, study: str, number: int) -> Path:
     """Return the folder with checkpoints and weights of trial `number`; any worker with `folder` can continue it."""
-    return folder / "checkpoints" / study / str(number)
+    return folder / "checkpoints" / path_part(study) / str(number)
 
 
 def rotate(folder: Path) -> None:
@@ -63,26 +97,23 @@ def rotate(folder: Path) -> None:
         os.link(folder / CHECKPOINT, folder / LATEST)
 
 
-def restore(folder: Path, log: Log) -> int:
-    """Make the newest valid checkpoint in `folder` the current one, and return its number of epochs; 0 without one."""
+def restore(folder: Path, log: Log, check: Check = epochs_in) -> int:
+    """Make the newest valid checkpoint in `folder` the current one, and return its number of epochs; 0 without one.
+
+    check: see Checkpoints.restore. Checkpoints that it refuses are deleted.
+    """
     current = folder / CHECKPOINT
-    if not current.exists() and not (folder / PREVIOUS).exists():
-        return 0
     for candidate in (current, folder / PREVIOUS):
+        if not candidate.exists():
+            continue
         try:
-            n_epochs = epochs_in(candidate)
-        except (CheckpointError, RuntimeError) as error:
-            if candidate.exists():
-                log(f"{error}; continuing without it")
-                candidate.unlink()
+            n_epochs = check(candidate)
+        except CheckpointError as error:
+            log(f"{error}; continuing without it")
+            candidate.unlink()
             continue
         if candidate != current:
             candidate.replace(current)
         (folder / LATEST).unlink(missing_ok=True)
         return n_epochs
     return 0
-
-
-def epochs_in(path: Path) -> int:
-    """Return the number of epochs in the checkpoint. Raises CheckpointError where it is missing or damaged."""
-    return len(json.loads(load_checkpoint(path, torch.device("cpu"))["reports"]))

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any, BinaryIO
 
@@ -18,11 +19,11 @@ import numpy as np
 import torch
 from optuna.artifacts import Boto3ArtifactStore
 
-from data.files import atomic
-from search.artifacts.base import Checkpoints, Log
-from search.artifacts.folder import LATEST, PREVIOUS, checkpoint_folder, restore, rotate
+from data.files import path_part
+from search.artifacts.base import Check, Checkpoints, Log
+from search.artifacts.folder import LATEST, PREVIOUS, checked_id, checkpoint_folder, epochs_in, restore, rotate
 from search.errors import ArtifactError
-from training.checkpoint import load_checkpoint, save_checkpoint
+from training.checkpoint import damage, load_checkpoint, save_checkpoint
 from training.errors import CheckpointError
 from training.trainer import CHECKPOINT, WEIGHTS
 
@@ -125,7 +126,7 @@ class BucketArtifacts:
         return Boto3ArtifactStore(self.bucket.bucket, self.bucket.client)
 
     def _key(self, artifact_id: str) -> str:
-        return f"{self.bucket.prefix}artifacts/{artifact_id}"
+        return f"{self.bucket.prefix}artifacts/{checked_id(artifact_id)}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +142,7 @@ class BucketStore:
 
     def checkpoints(self, study: str, number: int, log: Log) -> Checkpoints:
         folder = checkpoint_folder(self.scratch, study, number)
-        return BucketCheckpoints(folder, self.bucket, f"checkpoints/{study}/{number}/", log)
+        return BucketCheckpoints(folder, self.bucket, f"checkpoints/{path_part(study)}/{number}/", log)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,14 +158,14 @@ class BucketCheckpoints:
     log: Log
     away: Event = field(default_factory=Event)
 
-    def restore(self) -> int:
-        n_here = restore(self.folder, self.log)
+    def restore(self, check: Check = epochs_in) -> int:
+        n_here = restore(self.folder, self.log, check)
         try:
             for n_epochs in reversed(self._uploaded()):
                 if n_epochs <= n_here:
                     break
-                if self._download(n_epochs):
-                    return n_epochs
+                if found := self._download(n_epochs, check):
+                    return found
         except Unreachable as error:
             self.log(f"{self.bucket.url(self.start)}: {error}; continuing with this machine's, {n_here} epochs")
         return n_here
@@ -207,26 +208,29 @@ class BucketCheckpoints:
             save_checkpoint(files, parcel)
             self.bucket.put(parcel, self._name(n_epochs))
 
-    def _download(self, n_epochs: int) -> bool:
-        """Put an uploaded checkpoint into the folder. Logs a damaged one and returns False."""
+    def _download(self, n_epochs: int, check: Check) -> int:
+        """Put an uploaded checkpoint into the folder, and return its number of epochs. Logs a damaged one: 0."""
         name = self._name(n_epochs)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _removed_after(self.folder / "parcel.pt") as parcel:
+        with _removed_after(self.folder / "parcel.pt") as parcel, TemporaryDirectory(dir=self.folder) as unpacked:
             self.bucket.get(name, parcel)
             try:
                 files = load_checkpoint(parcel, torch.device("cpu"))
-            except (CheckpointError, RuntimeError) as error:
-                reason = str(error).removeprefix(f"{parcel}: ").partition(";")[0]
+                with damage(parcel):
+                    contents = {file: files[file].numpy().tobytes() for file in (WEIGHTS, CHECKPOINT) if file in files}
+                for file, content in contents.items():
+                    (Path(unpacked) / file).write_bytes(content)
+                found = check(Path(unpacked) / CHECKPOINT)
+            except CheckpointError as error:
+                reason = str(error).replace(f"{unpacked}/", "").removeprefix(f"{parcel}: ").partition(";")[0]
                 self.log(f"{self.bucket.url(name)}: {reason}; continuing without it")
-                return False
-        for file in (WEIGHTS, CHECKPOINT):  # in this order, so that a checkpoint always has its weights
-            if file in files:
-                with atomic(self.folder / file) as temporary:
-                    temporary.write_bytes(files[file].numpy().tobytes())
+                return 0
+            for file in contents:  # in this order, so that a checkpoint always has its weights
+                (Path(unpacked) / file).replace(self.folder / file)
         for link in (LATEST, PREVIOUS):
             (self.folder / link).unlink(missing_ok=True)
-        self.log(f"{self.bucket.url(name)}: continued after {n_epochs} epochs")
-        return True
+        self.log(f"{self.bucket.url(name)}: continued after {found} epochs")
+        return found
 
 
 def _bytes(path: Path) -> torch.Tensor:
