@@ -7,7 +7,7 @@ from pathlib import Path
 from optuna.artifacts import FileSystemArtifactStore
 
 from search.artifacts.base import TrialStore
-from search.artifacts.folder import FolderStore
+from search.artifacts.folder import FolderArtifacts, FolderStore
 from search.errors import ArtifactError
 
 
@@ -33,4 +33,4 @@ def open_artifacts(place: str | os.PathLike[str]) -> TrialStore:
         raise ArtifactError(
             f"artifacts {text}: the folder cannot be made ({error.strerror}); choose another: --artifacts FOLDER"
         ) from error
-    return FolderStore(folder, FileSystemArtifactStore(text))
+    return FolderStore(folder, FolderArtifacts(FileSystemArtifactStore(text)))

@@ -27,6 +27,7 @@ from search.worker.assign import assign, claim_slot
 from search.worker.build import BuiltTrial, Infeasible, build
 from search.worker.context import Assignment, Stopped, WorkerContext
 from search.worker.result import TrialResult, failure, memory_as_constraint, summary, tell
+from training.learner import check_progress
 from training.report import EpochReport
 from training.trackers.base import Trackers, tracked_files
 from training.trainer import train
@@ -201,7 +202,7 @@ def _training(
     if not built.continued:  # any files are left from a deleted study of this name
         checkpoints.delete()
     make_folder(checkpoints.folder)
-    n_restored = checkpoints.restore()
+    n_restored = checkpoints.restore(partial(check_progress, built.run, context.corpus.fingerprint))
     trackers = context.tracking.trackers(name, trial.number)
     trackers.start(built.run, f"{name} {trial.number}")
     epochs = train(
