@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 
+from data.errors import shell_command
 from search.queue.slots import progress
 from search.storage.locks import exclusive
 from search.study.finished import stop_reason
@@ -91,7 +92,7 @@ def news(study: Study, engine: Engine, before: SentMessages, now: float) -> tupl
     if reason:
         if before.finished:
             return before, []
-        body = f"{reason}; {counts}, {result}. Next: drivebeat export {study.name} -o best.yaml"
+        body = f"{reason}; {counts}, {result}. Next: {shell_command('export', study.name, '-o', 'best.yaml')}"
         value = best.value if best else None
         return SentMessages(value, now, finished=True), [Message(f"drivebeat: {study.name} is done", body)]
     if best is None or best.value is None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from data.errors import shell_command
 from search.cli.options import Json, Layout, Quiet, RateHz, Variable
 
 
@@ -81,7 +82,7 @@ def train_command(
         return
     typer.echo(f"{output}: {run.fit.score} {last.best_score:+.3f}")
     if not silent:
-        typer.echo(f"next: drivebeat evaluate {output}")
+        typer.echo(f"next: {shell_command('evaluate', output)}")
 
 
 def evaluate_command(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from data.errors import shell_command
 from search.cli.options import ARTIFACTS, Artifacts, Lease, Storage
 
 
@@ -55,7 +56,7 @@ def create_command(
             typer.echo(
                 f"study {study.name}: {len(study.space.sampled)} parameters, {spec.budget.trials} trials{enqueued}"
             )
-    typer.echo(f"next: drivebeat launch {spec.name} --workers 2")
+    typer.echo(f"next: {shell_command('launch', spec.name, '--workers', 2)}")
 
 
 def launch_command(
@@ -126,7 +127,7 @@ def launch_command(
         raise
     for snap in snaps:
         typer.echo(plain_line(snap))
-    typer.echo(f"next: drivebeat export {name} -o best.yaml; drivebeat dashboard")
+    typer.echo(f"next: {shell_command('export', name, '-o', 'best.yaml')}; drivebeat dashboard")
 
 
 def work_command(
@@ -298,4 +299,4 @@ def export_command(
 
             best = export_confirmed(confirmed(studies, confirm, runs, typer.echo), output)
             typer.echo(f"{output}: {in_words(best)}")
-    typer.echo(f"next: drivebeat train {output} -o runs/{output.stem}")
+    typer.echo(f"next: {shell_command('train', output, '-o', Path('runs') / output.stem)}")

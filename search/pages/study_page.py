@@ -8,8 +8,10 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from data.corpus import Corpus
+from data.errors import shell_command
+from data.files import path_part
 from data.mixing.mixture import held_out
-from search.pages.notes import finish_note, replace_note, split_text
+from search.pages.notes import code, finish_note, replace_note, split_text
 from search.pages.plots import Classical, Plot, learning_curves, score_by_cost, score_by_snr, workers_over_time
 from search.pages.retention import remove_artifacts
 from search.queue.slots import progress
@@ -74,7 +76,8 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], engine: Engine) -> s
     else:
         parts.append(
             f"**Best so far: {best.value:+.3f}, trial {best.number}**. Export and train it: "
-            f"`drivebeat export {study.name} -o best.yaml`, then `drivebeat train best.yaml -o runs/{study.name}`"
+            f"{code(shell_command('export', study.name, '-o', 'best.yaml'))}, then "
+            f"{code(shell_command('train', 'best.yaml', '-o', PurePath('runs') / path_part(study.name)))}"
         )
     rows = [f"| {name} | {describe(range_)} |" for name, range_ in sorted(study.space.sampled.items())]
     parts.append("\n".join(["| searched | range |", "|---|---|", *rows]))
