@@ -3,6 +3,7 @@
 Commands import slow modules in their functions, so that --help is fast.
 """
 
+import io
 import os
 import sys
 import traceback
@@ -11,6 +12,7 @@ from typing import Any
 
 import typer
 
+from data.errors import printable
 from search.cli.data import data_app
 from search.cli.report import compare_command, report_command
 from search.cli.runs import apply_command, evaluate_command, train_command
@@ -27,6 +29,7 @@ from search.errors import UserError
 from search.signals import recorded_interrupts
 
 ISSUES = "https://github.com/drivebeat/drivebeat/issues"
+MAX_CHARACTERS = 4000  # of an error's line; a foreign file can have names of any length
 
 app = typer.Typer(
     name="drivebeat",
@@ -123,7 +126,10 @@ def main() -> None:
     Exit code 130: Ctrl-C.
 
     DRIVEBEAT_DEBUG=1 shows the traceback of a UserError too.
+
+    Characters that the terminal's encoding does not have are printed as "?".
     """
+    _replace_unencodable()
     with recorded_interrupts() as interrupts:
         try:
             code: Any = app(standalone_mode=False, prog_name="drivebeat")
@@ -140,9 +146,20 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _replace_unencodable() -> None:
+    """Have standard output replace characters that its encoding does not have: ±, — or the bytes of a foreign name.
+
+    An error would end the command, and a worker with it. Standard error escapes them already.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
 def _print_error(message: str, code: int) -> int:
     """Print `message` in one line on stderr and return `code`."""
-    typer.echo(f"drivebeat: {' '.join(message.split())}", err=True)
+    line = printable(" ".join(line.strip() for line in message.strip().splitlines()))
+    shown = line if len(line) <= MAX_CHARACTERS else f"{line[: MAX_CHARACTERS // 2]} ... {line[-MAX_CHARACTERS // 2 :]}"
+    typer.echo(f"drivebeat: {shown}", err=True)
     return code
 
 
