@@ -114,10 +114,10 @@ def kill_anything(site: Site, quick: bool) -> Row:
         time.sleep(0.15)
         (row,) = slots(site, study)
         os.kill(row.pid, signal.SIGKILL)
-        at_kill = _reports(site, study.name)
+        at_kill = _reports(site, study.identity)
         took_s = until("the trial runs again", lambda: RESUMED in trials(site, study)[0].user_attrs, 60)
-        until("another epoch", lambda: len(_reports(site, study.name)) > len(at_kill), LIMIT_S, every_s=0.01)
-        repeated = sum(a != b for a, b in zip(at_kill, _reports(site, study.name), strict=False))
+        until("another epoch", lambda: len(_reports(site, study.identity)) > len(at_kill), LIMIT_S, every_s=0.01)
+        repeated = sum(a != b for a, b in zip(at_kill, _reports(site, study.identity), strict=False))
         codes = wait_all(launcher, LIMIT_S)
     (undisturbed,), (trial,) = trials(site, calm), trials(site, study)
     same = trial.value == undisturbed.value and trial.intermediate_values == undisturbed.intermediate_values

@@ -151,7 +151,7 @@ def slots(site: Site, study: Study) -> list[Any]:
     """The rows of the study's slots."""
     engine = open_engine(site.url)
     with engine.begin() as connection:
-        rows = connection.execute(sqlalchemy.select(SLOTS).where(SLOTS.c.study == study.name)).all()
+        rows = connection.execute(sqlalchemy.select(SLOTS).where(SLOTS.c.study == study.identity)).all()
     engine.dispose()
     return list(rows)
 

@@ -12,19 +12,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from optuna.storages import BaseStorage
 from packaging.requirements import Requirement
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import inspect, make_url
+from sqlalchemy import Engine, inspect, make_url
 from sqlalchemy.exc import ArgumentError
 
 from data.config import DataConfig
 from data.corpus import load
 from search.artifacts.open import open_artifacts
 from search.storage.open import masked, network_file_system, open_engine, open_storage
+from search.storage.readable import open_readable
 from search.storage.tables import SCHEMA_VERSION, database_time
+from search.study.agreement import disagreements
+from search.study.record import readable_records
 from search.study.spec import read_spec
-from search.study.study import all_studies, load_studies
+from search.study.study import load_studies
 from training.switches import read_switches
 from training.trackers.build import tracking_of
 
@@ -59,18 +63,19 @@ class Check:
     fix: str = ""
 
 
-def examine(url: str, artifacts: str, study: str | None) -> list[Check]:
+def examine(url: str, artifacts: str, study: str | None, *, mend: bool = False) -> list[Check]:
     """Run all checks and return their results. A check that raises an error gives a "broken" result.
 
     url: of the storage.
     artifacts: folder or s3:// address of the artifact store.
     study: a study in the storage, or a study file, whose recordings are read too; None to read no recordings.
+    mend: mend what Optuna's tables and ours disagree on.
     """
     steps: list[tuple[str, Callable[[], list[Check]]]] = [
         ("python", lambda: [_python()]),
         ("packages", lambda: [_packages(), _extras(url)]),
         ("device", lambda: [_device(), _threads()]),
-        ("storage", lambda: _storage(url)),
+        ("storage", lambda: _storage(url, mend)),
         ("artifacts", lambda: [_artifacts(artifacts)]),
         ("disk", lambda: _disks(url, artifacts)),
         ("trackers", lambda: _trackers(url)),
@@ -150,7 +155,7 @@ def _threads() -> Check:
     return Check("threads", "ok", f"{n_cores} CPU cores, {threads} threads")
 
 
-def _storage(url: str) -> list[Check]:
+def _storage(url: str, mend: bool) -> list[Check]:
     path = _sqlite_file(url)
     if path is not None and not path.exists():
         if kind := network_file_system(path):
@@ -158,17 +163,23 @@ def _storage(url: str) -> list[Check]:
             return [Check("storage", "broken", f"{path} would be on a network file system ({kind})", fix)]
         return [Check("storage", "ok", f"{path} does not exist yet", "drivebeat create STUDY.toml creates it")]
     began = time.perf_counter()
-    storage, engine = open_storage(url), open_engine(url)
+    if mend:
+        storage, engine = open_storage(url), open_engine(url)
+    else:
+        opened = open_readable(url)
+        storage, engine = opened.storage, opened.engine
     with engine.begin() as connection:
         skew_s = database_time(connection) - time.time()
     seconds = time.perf_counter() - began
-    n_studies = len(all_studies(storage))
+    records, problems = readable_records(storage)
+    n_studies = len(records) + len(problems)
     counted = f"{n_studies} {'study' if n_studies == 1 else 'studies'}"
     found = f"{masked(url)}: {counted}, tables of version {SCHEMA_VERSION}, opened in {seconds:.1f} s"
     checks = [Check("storage", "ok", found)]
     if {"alembic_version", "experiments", "registered_models"} <= set(inspect(engine).get_table_names()):
         fix = "give MLflow a separate database; both keep the version of their tables in alembic_version"
         checks.append(Check("storage", "warning", "MLflow's tables are in the database of the studies", fix))
+    checks += _agreement(storage, engine, mend)
     engine.dispose()
     if abs(skew_s) > MAX_SKEW_S:
         fix = "set this machine's clock by NTP (timedatectl set-ntp true), or the clock of the database"
@@ -176,6 +187,19 @@ def _storage(url: str) -> list[Check]:
     else:
         checks.append(Check("clock", "ok", f"within {MAX_SKEW_S:g} s of the database's clock"))
     return checks
+
+
+def _agreement(storage: BaseStorage, engine: Engine, mend: bool) -> list[Check]:
+    """Check that Optuna's tables and ours agree on every study and trial; mend what they disagree on if `mend`."""
+    checks = []
+    for found in disagreements(storage, engine):
+        if mend and found.mend is not None:
+            found.mend()
+            checks.append(Check("studies", "ok", f"{found.found}: mended ({found.fix})"))
+        else:
+            how = f"drivebeat doctor --fix: {found.fix}" if found.mend is not None else found.fix
+            checks.append(Check("studies", "warning", found.found, how))
+    return checks or [Check("studies", "ok", "Optuna's tables and Drivebeat's agree")]
 
 
 def _sqlite_file(url: str) -> Path | None:
@@ -237,7 +261,7 @@ def _recordings(name: str, url: str) -> Check:
     if name.endswith(".toml"):
         config, wanted = read_spec(Path(name)).data, None
     else:
-        study = load_studies(name, open_storage(url))[0]
+        study = load_studies(name, open_readable(url).storage)[0]
         config, wanted = study.spec.data, study.fingerprint
     return _read(config, wanted)
 

@@ -8,6 +8,8 @@
     ├── TrainingFailed          training.errors: a training that cannot continue
     ├── OutOfMemory             training.errors: too little memory
     ├── StudyError              a study that is missing, or has other settings
+    │   ├── StudyGone           a study that was deleted while it was used
+    │   └── NoBudget            a study without a budget in this database
     ├── StorageError            a database
     ├── ArtifactError           an artifact store
     ├── LaunchError             workers that cannot be launched, or ended early
@@ -27,6 +29,14 @@ from training.errors import TrainingFailed as TrainingFailed
 
 class StudyError(UserError):
     """A study is missing, or has other settings than expected."""
+
+
+class StudyGone(StudyError):
+    """A study was deleted, or deleted and created again, since it was loaded."""
+
+
+class NoBudget(StudyError):
+    """No budget is stored for a study: another program has copied it, or its rows were removed."""
 
 
 class StorageError(UserError):

@@ -69,7 +69,7 @@ def after_trial(study: Study, engine: Engine, switches: Switches, log: Log) -> N
     """
     if not switches.message_urls:
         return
-    with exclusive(engine, f"messages {study.name}", expires_s=LOCK_EXPIRES_S):
+    with exclusive(engine, f"messages {study.identity}", expires_s=LOCK_EXPIRES_S):
         storage, study_id = study.optuna._storage, study.optuna._study_id
         before = SentMessages.decode(storage.get_study_system_attrs(study_id).get(MESSAGES, "{}"))
         sent, messages = news(study, engine, before, time.time())
@@ -86,7 +86,7 @@ def news(study: Study, engine: Engine, before: SentMessages, now: float) -> tupl
     now: the time in seconds since 1970.
     """
     best, reason = best_trial(study.optuna), stop_reason(study, engine)
-    state = progress(engine, study.name)
+    state = progress(engine, study.identity)
     counts = f"{state.finished} of {state.budget} trials"
     result = f"best {study.spec.metric} {best.value:+.3f} (trial {best.number})" if best else "no complete trial"
     if reason:

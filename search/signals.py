@@ -1,4 +1,4 @@
-"""Handle SIGINT and SIGTERM, so that a command can end in an orderly way."""
+"""Handle SIGINT, SIGTERM and SIGHUP, so that a command can end in an orderly way."""
 
 import signal
 import threading
@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+# A terminal that is closed sends SIGHUP, which Windows does not have.
+STOPPING = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+
+
+def _handled() -> list[int]:
+    """Return the numbers of the signals to handle: SIGHUP only if it is not ignored, as nohup makes it."""
+    return [number for number in STOPPING if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def stop_event() -> threading.Event:
-    """Return an event that the first SIGINT or SIGTERM sets. A second one of the same kind ends the process.
+    """Return an event that the first SIGINT, SIGTERM or SIGHUP sets. A second one of the same kind ends the process.
 
     Outside the main thread, where handlers cannot be set, the event is never set.
     """
@@ -21,14 +27,14 @@ def stop_event() -> threading.Event:
         signal.signal(number, signal.SIG_DFL)
 
     if threading.current_thread() is threading.main_thread():
-        for number in STOPPING:
+        for number in _handled():
             signal.signal(number, handle)
     return stop
 
 
 @contextmanager
 def stop_signals() -> Iterator[tuple[threading.Event, list[int]]]:
-    """Yield an event that SIGINT and SIGTERM set, and a list of the signals received.
+    """Yield an event that SIGINT, SIGTERM and SIGHUP set, and a list of the signals received.
 
     The previous handlers are restored at the end of the block. Outside the main thread the event is never set.
     """
@@ -41,7 +47,7 @@ def stop_signals() -> Iterator[tuple[threading.Event, list[int]]]:
     if threading.current_thread() is not threading.main_thread():
         yield stop, received
         return
-    previous = {number: signal.signal(number, handle) for number in STOPPING}
+    previous = {number: signal.signal(number, handle) for number in _handled()}
     try:
         yield stop, received
     finally:

@@ -1,7 +1,10 @@
 """Names of the attributes that we store with studies and trials, a trial's fate, and the best trial."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
@@ -25,12 +28,34 @@ SPEC = "drivebeat:spec"
 FAMILY = "drivebeat:family"
 SPACE = "drivebeat:space"
 FINGERPRINT = "drivebeat:data_fingerprint"
+IDENTITY = "drivebeat:identity"  # {"id": its identity, "study_id": Optuna's id of the study it was given to}
 
 # A study's system attributes.
 MESSAGES = "drivebeat:messages"  # which messages have been sent
 PAGE_AT = "drivebeat:page_at"  # when the study page was drawn last
 CLASSICAL_ROWS = "drivebeat:classical"  # scores of the classical methods, as JSON
 REMOVED = "drivebeat:artifacts_removed:"  # + trial_id: how many of its artifacts were removed
+
+ARTIFACT = "artifacts:"  # + an artifact's id: prefix of Optuna's system attributes of trials and studies
+
+
+_TEXTS = frozenset({RUN, FATE, REASON, WORKER, DEVICE, MODEL})
+_COUNTS = frozenset({RESUMED, BEST_EPOCH, N_PARAMETERS})
+_NUMBERS = frozenset({SECONDS, LATENCY_MS})
+
+
+def attributes_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the user attributes of a trial, without those of ours that another program has changed to another type."""
+    return {key: value for key, value in trial.user_attrs.items() if _well_formed(key, value)}
+
+
+def _well_formed(key: str, value: Any) -> bool:
+    if key in _TEXTS:
+        return isinstance(value, str)
+    if key == BY_SNR:
+        return isinstance(value, dict) and all(isinstance(scores, dict) for scores in value.values())
+    number = isinstance(value, int if key in _COUNTS else int | float) and not isinstance(value, bool)
+    return number or not (key in _COUNTS | _NUMBERS or key.startswith(SI_SDR_AT))
 
 
 class Fate(StrEnum):
@@ -71,12 +96,40 @@ def fate_of(trial: FrozenTrial) -> Fate:
     return fate if trial.intermediate_values and is_feasible(trial) else Fate.INFEASIBLE
 
 
+def by_origin(
+    trials: Iterable[FrozenTrial], slot_trials: frozenset[int]
+) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+    """Split `trials` into those of the budget and the ended ones of other programs.
+
+    slot_trials: numbers of the trials that slots record (search.queue.slots). Waiting trials are in neither list, nor
+    are running ones without a slot.
+    """
+    budgeted, others = [], []
+    for trial in trials:
+        if trial.number in slot_trials:
+            budgeted.append(trial)
+        elif trial.state.is_finished():
+            others.append(trial)
+    return budgeted, others
+
+
 def count_fates(trials: Iterable[FrozenTrial]) -> dict[Fate, int]:
     """Return fate -> number of `trials`, for all fates."""
     counts = dict.fromkeys(Fate, 0)
     for trial in trials:
         counts[fate_of(trial)] += 1
     return counts
+
+
+def artifacts_of(system_attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Return file name -> id of the artifacts in the system attributes of a trial or a study, removed ones included."""
+    found = {}
+    for key, value in system_attrs.items():
+        if key.startswith(ARTIFACT):
+            with contextlib.suppress(TypeError, ValueError, KeyError):  # changed by another program
+                meta = json.loads(value)
+                found[str(meta["filename"])] = str(meta["artifact_id"])
+    return found
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
@@ -104,7 +157,7 @@ def best_feasible(trials: Iterable[FrozenTrial], direction: StudyDirection) -> F
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
     """Return the best complete, feasible trial of the study that has a stored run; None where there is none."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return best_feasible((trial for trial in complete if RUN in trial.user_attrs), study.direction)
+    return best_feasible((trial for trial in complete if RUN in attributes_of(trial)), study.direction)
 
 
 def pareto_front(points: Sequence[tuple[float, float]], *, rising: bool) -> list[tuple[float, float]]:

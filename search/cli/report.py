@@ -98,18 +98,19 @@ def report_command(
     """
     from search.artifacts.open import open_artifacts
     from search.report.build import build_report, format_of, write_report
-    from search.storage.open import explained, masked, open_engine, open_storage, storage_url
+    from search.storage.open import explained, masked, storage_url
+    from search.storage.readable import open_readable
     from search.study.study import load_studies
 
     chosen = format_of(output, kind)
     url = storage_url(storage)
     with explained(url):
-        opened = open_storage(url)
-        studies = {study.name: study for name in names for study in load_studies(name, opened)}
+        opened = open_readable(url)
+        studies = {study.name: study for name in names for study in load_studies(name, opened.storage)}
         page = build_report(
             list(studies.values()),
-            open_engine(url),
-            open_artifacts(artifacts).artifacts,
+            opened.engine,
+            open_artifacts(artifacts, create=False).artifacts,
             masked(url),
             runs=runs or (),
             classical=classical,

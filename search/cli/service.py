@@ -24,13 +24,16 @@ def workers_command(
     from rich.console import Console
 
     from search.queue.workers import workers
-    from search.storage.open import explained, masked, open_engine, open_storage, storage_url
+    from search.storage.open import explained, masked, storage_url
+    from search.storage.readable import open_readable
+    from search.study.identity import names_by_identity
     from search.terminal.status import workers_document, workers_table
 
     url = storage_url(storage)
     with explained(url):
-        open_storage(url)
-        rows = workers(open_engine(url))
+        opened = open_readable(url)
+        rows = workers(opened.engine, names_by_identity(opened.storage))
+        opened.close()
     if as_json:
         typer.echo(json.dumps(workers_document(rows), indent=2))
     elif not rows:
@@ -67,6 +70,19 @@ def dashboard_command(
             show_default=False,
         ),
     ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-proxy",
+            metavar="ADDRESS",
+            help="Address or network of a reverse proxy, whose X-Forwarded-For names the client; may be repeated. This "
+            "machine is trusted.",
+            show_default=False,
+        ),
+    ] = None,
+    max_upload: Annotated[
+        int, typer.Option(min=1, max=128, metavar="MIB", help="MiB that an upload of an artifact may have.")
+    ] = 64,
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
 ) -> None:
@@ -82,6 +98,8 @@ def dashboard_command(
         host,
         port,
         passwords=passwords,
+        trusted_proxies=trusted_proxy or (),
+        max_upload_mib=max_upload,
         log=lambda address: typer.echo(f"{masked(url)} at {address} (Ctrl-C stops it)"),
     )
 
@@ -104,7 +122,8 @@ def watch_command(
 
     from rich.console import Console
 
-    from search.storage.open import explained, open_engine, open_storage, storage_url
+    from search.storage.open import explained, storage_url
+    from search.storage.readable import open_readable
     from search.study.record import load_records
     from search.study.status import snapshot
     from search.terminal.status import watch
@@ -113,13 +132,14 @@ def watch_command(
         raise typer.BadParameter("--json needs --once; add --once")
     url = storage_url(storage)
     with explained(url):
-        studies, engine = load_records(open_storage(url), name), open_engine(url)
+        opened = open_readable(url)
+        studies, engine = load_records(opened.storage, name), opened.engine
         if as_json:
             found = [dataclasses.asdict(snapshot(study, engine)) for study in studies]
             typer.echo(json.dumps(found, indent=2))
         else:
             watch(studies, engine, Console(), every_s=every, once=once)
-    engine.dispose()
+        opened.close()
 
 
 def doctor_command(
@@ -132,6 +152,7 @@ def doctor_command(
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print all details as JSON.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what Optuna's tables and Drivebeat's disagree on.")] = False,
 ) -> None:
     """Check packages, device, database, disk, clock and recordings, and print a fix for each problem.
 
@@ -144,7 +165,7 @@ def doctor_command(
     from search.doctor import checks_document, checks_table, examine
     from search.storage.open import storage_url
 
-    checks = examine(storage_url(storage), artifacts, study)
+    checks = examine(storage_url(storage), artifacts, study, mend=fix)
     if as_json:
         typer.echo(json.dumps(checks_document(checks), indent=2))
     else:

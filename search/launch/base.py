@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from data.files import file_errors, make_folder
 from search.errors import LaunchError
 from search.queue.slots import LEASE_S
+from search.queue.workers import LAUNCHER_PID
 
+LAUNCHED = "=== launched"  # first words of the line that begins the part of a launch in a log
 STOP_TIMEOUT_S = 30.0
 # The exit code reported for a worker whose machine is gone.
 LOST = -1
@@ -86,6 +89,7 @@ def start_worker(launch: Launch, log: Path, threads: int, gpu: str | None = None
     """
     environment = os.environ | {
         "DRIVEBEAT_STORAGE": launch.url,
+        LAUNCHER_PID: str(os.getpid()),
         # torch reads these when it is imported, so they must be set before the process starts
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
@@ -120,10 +124,19 @@ def stop_workers(processes: Sequence[subprocess.Popen[bytes]], timeout_s: float 
             process.wait()
 
 
+def open_log(folder: Path, i: int) -> Path:
+    """Return the log of worker `i` in `folder`, with a line for this launch after those of earlier launches."""
+    log = folder.absolute() / f"worker-{i}.log"
+    make_folder(folder)
+    with file_errors(log), log.open("a", encoding="utf-8") as file:
+        file.write(f"{LAUNCHED} {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+    return log
+
+
 def last_line_of(log: Path) -> str:
-    """Return the last line of `log`, "" where the file is empty or missing."""
+    """Return the last line that the workers of the last launch wrote to `log`; "" where there is none."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else ""
+    return lines[-1] if lines and not lines[-1].startswith(LAUNCHED) else ""
 
 
 def pairs(options: Sequence[str]) -> dict[str, str]:

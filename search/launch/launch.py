@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 from rich.live import Live
 from sqlalchemy import Engine
 
 from data.errors import near
-from search.errors import LaunchError, StudyError
+from search.errors import LaunchError, NoBudget, StudyError, StudyGone
 from search.launch.base import Launch, Launcher, WorkerHandle
 from search.launch.local import local_workers
 from search.launch.ray import ray_workers
@@ -23,7 +24,7 @@ from search.storage.open import explained, open_engine, open_storage
 from search.storage.retry import retry
 from search.study.finished import stop_reason
 from search.study.status import Snapshot, snapshot
-from search.study.study import Study, load_study
+from search.study.study import Study, confirm_identity, current, has_changed, load_study
 from search.terminal.status import PlainLines, render
 from search.worker.assign import recover
 
@@ -133,13 +134,15 @@ def launch(request: Launch, console: Console, launcher_name: str = "local") -> l
 
     Returns one snapshot for each study, taken at the end.
 
-    Raises Interrupted after SIGINT or SIGTERM, once all workers have stopped. Raises LaunchError where the workers
+    Raises Interrupted after SIGINT, SIGTERM or SIGHUP, once all workers have stopped, and LaunchError where the workers
     ended before the studies were finished.
     """
     chosen = launcher(launcher_name)
     with explained(request.url):
         storage, engine = open_storage(request.url), open_engine(request.url)
         studies = [load_study(name, storage) for name in request.studies]
+        for study in studies:
+            confirm_identity(study)
         if not studies:
             raise StudyError("no study to launch")
         detector = OrphanDetector(grace_s=request.lease_s / 3)
@@ -147,6 +150,7 @@ def launch(request: Launch, console: Console, launcher_name: str = "local") -> l
         exits: list[_WorkerExit] = []
         if not all(stop_reason(study, engine) for study in studies):
             exits = _run_workers(chosen, request, studies, engine, detector, console)
+        studies = _present(studies, console)
         _recover_all(studies, engine, detector)
         for study in studies:
             if reason := stop_reason(study, engine):
@@ -182,8 +186,8 @@ def _run_workers(
             for worker in restart_crashed(workers, time.monotonic()):
                 console.print(f"{worker.handle.name} crashed and was restarted", highlight=False)
             try:
-                snaps = retry(
-                    lambda: _snapshots(studies, engine, detector),
+                studies, snaps = retry(
+                    partial(_snapshots, studies, engine, detector, console),
                     lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
                     check=lambda: _check_waiting(stop, workers),
                 )
@@ -197,7 +201,7 @@ def _run_workers(
         if stop.is_set():
             console.print("stopping the workers ...", highlight=False)
         exits = [_WorkerExit(worker.handle.exit_code(), worker.handle.last_line()) for worker in workers]
-    _recover_all(studies, engine, detector)
+    _recover_all(_present(studies, console), engine, detector)
     if signals:
         raise Interrupted(signals[0])
     return exits
@@ -208,10 +212,29 @@ def _recover_all(studies: Sequence[Study], engine: Engine, detector: OrphanDetec
         recover(study, engine, detector)
 
 
-def _snapshots(studies: Sequence[Study], engine: Engine, detector: OrphanDetector) -> list[Snapshot]:
-    """Reopen the slots of dead workers and take a snapshot of each study."""
-    _recover_all(studies, engine, detector)
-    return [snapshot(study, engine) for study in studies]
+def _present(studies: Sequence[Study], console: Console) -> list[Study]:
+    """Return the studies as they are called now, without those that were deleted, which are printed."""
+    found = []
+    for study in studies:
+        try:
+            found.append(current(study))
+        except StudyGone:
+            console.print(f"study {study.name} was deleted", highlight=False, markup=False, soft_wrap=True)
+    return found
+
+
+def _snapshots(
+    studies: Sequence[Study], engine: Engine, detector: OrphanDetector, console: Console
+) -> tuple[list[Study], list[Snapshot]]:
+    """Reopen the slots of dead workers, and return the studies that still exist with a snapshot of each."""
+    while True:
+        studies = _present(studies, console)
+        try:
+            _recover_all(studies, engine, detector)
+            return studies, [snapshot(study, engine) for study in studies]
+        except (KeyError, NoBudget):  # deleted or renamed meanwhile, else it is an error
+            if not any(map(has_changed, studies)):
+                raise
 
 
 def _check_waiting(stop: threading.Event, workers: Sequence[SupervisedWorker]) -> None:

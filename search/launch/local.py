@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.errors import LaunchError
-from search.launch.base import Launch, last_line_of, start_worker, stop_workers
+from search.launch.base import Launch, last_line_of, open_log, start_worker, stop_workers
 from training.device import cores
 
 N_WORKERS = 2
@@ -94,8 +94,7 @@ def local_workers(launch: Launch) -> Iterator[Sequence[LocalWorker]]:
     workers: list[LocalWorker] = []
     try:
         for i, resources in enumerate(chosen):
-            log = launch.logs / f"worker-{i}.log"
-            log.unlink(missing_ok=True)
+            log = open_log(launch.logs, i)
             workers.append(
                 LocalWorker(launch, resources, log, start_worker(launch, log, resources.threads, resources.gpu))
             )

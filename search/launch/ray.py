@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import LaunchError
-from search.launch.base import LOST, STOP_TIMEOUT_S, Launch, last_line_of, refuse_sqlite, start_worker, stop_workers
+from search.launch.base import (
+    LOST,
+    STOP_TIMEOUT_S,
+    Launch,
+    last_line_of,
+    open_log,
+    refuse_sqlite,
+    start_worker,
+    stop_workers,
+)
 from training.device import cores
 
 THREADS = 1
@@ -123,8 +132,7 @@ def ray_workers(launch: Launch) -> Iterator[Sequence[RayWorker]]:
         share = gpu_share(n_workers, resources.get("GPU", 0), launch.per_gpu)
         actor_class = ray.remote(num_cpus=THREADS, num_gpus=share)(Host)
         for i in range(n_workers):
-            log = (launch.logs / f"worker-{i}.log").absolute()
-            log.unlink(missing_ok=True)
+            log = open_log(launch.logs, i)
             arguments = (launch, log, Path.cwd())
             workers.append(RayWorker(ray, actor_class, arguments, log.stem, actor_class.remote(*arguments)))
         yield workers

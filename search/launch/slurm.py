@@ -16,7 +16,16 @@ from typing import Any
 
 from data.files import make_folder
 from search.errors import LaunchError
-from search.launch.base import LOST, STOP_TIMEOUT_S, Launch, last_line_of, refuse_sqlite, start_worker, stop_workers
+from search.launch.base import (
+    LOST,
+    STOP_TIMEOUT_S,
+    Launch,
+    last_line_of,
+    open_log,
+    refuse_sqlite,
+    start_worker,
+    stop_workers,
+)
 
 N_WORKERS = 2
 POLL_S = 0.2
@@ -135,9 +144,7 @@ def slurm_workers(launch: Launch) -> Iterator[Sequence[SlurmWorker]]:
             folder, cluster=cluster, slurm_max_num_timeout=MAX_TIMEOUTS, local_max_num_timeout=MAX_TIMEOUTS
         )
         executor.update_parameters(**options, slurm_signal_delay_s=SIGNAL_BEFORE_S)
-        logs = [launch.logs.absolute() / f"worker-{i}.log" for i in range(launch.n_workers or N_WORKERS)]
-        for log in logs:
-            log.unlink(missing_ok=True)
+        logs = [open_log(launch.logs, i) for i in range(launch.n_workers or N_WORKERS)]
         works = [Job(launch, log, options["cpus_per_task"]) for log in logs]
         with executor.batch():
             jobs = [executor.submit(work) for work in works]

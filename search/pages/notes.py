@@ -1,6 +1,5 @@
 """A trial's note for the dashboard: its result in Markdown, made from the stored trial alone."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -24,6 +23,8 @@ from search.trials import (
     SECONDS,
     WORKER,
     Fate,
+    artifacts_of,
+    attributes_of,
     fate_of,
 )
 from training.evaluation.scores import EVENT_TOLERANCE_S
@@ -31,7 +32,6 @@ from training.evaluation.showcase import PITCH_FACTOR
 from training.numbers import short
 from training.report import shown_snr
 
-ARTIFACT = "artifacts:"
 # The version of a note says which module wrote it. Each edit in the dashboard adds one to it.
 WRITTEN_BY_TRIAL_RESULTS, WRITTEN_BY_STUDY_PAGE, WRITTEN_BY_RETENTION = 1, 2, 3
 ATTRIBUTE_LENGTH = 2045  # optuna_dashboard splits a text into attributes of this length
@@ -94,15 +94,9 @@ def replace_note(
     return True
 
 
-def artifacts_of(trial: FrozenTrial) -> dict[str, str]:
-    """Return file name -> id of a trial's artifacts, removed ones included."""
-    metas = [json.loads(value) for key, value in trial.system_attrs.items() if key.startswith(ARTIFACT)]
-    return {meta["filename"]: meta["artifact_id"] for meta in metas if meta is not None}
-
-
 def note_of(trial: FrozenTrial, study_id: int, *, removed: bool = False) -> str:
     """Return the note of `trial` in Markdown. removed: its artifacts were removed."""
-    attributes = trial.user_attrs
+    attributes = attributes_of(trial)
     parts = [_headline(trial)]
     if trial.constraints and any(value > 0 for value in trial.constraints.values()):
         excess = ", ".join(f"{name} by {value:,.6g}" for name, value in trial.constraints.items() if value > 0)
@@ -111,7 +105,7 @@ def note_of(trial: FrozenTrial, study_id: int, *, removed: bool = False) -> str:
         parts.append(f"**Why {fate_of(trial)}**: {_plain(attributes[REASON])}")
     if attributes.get(BY_SNR):
         parts.append(_table(attributes[BY_SNR]))
-    files = {} if removed else artifacts_of(trial)
+    files = {} if removed else artifacts_of(trial.system_attrs)
     place = f"/artifacts/{study_id}/{trial._trial_id}"
     if "window.png" in files:
         parts.append(f"![noisy, clean, estimate: one window of the validation mixture]({place}/{files['window.png']})")
@@ -141,7 +135,7 @@ def note_of(trial: FrozenTrial, study_id: int, *, removed: bool = False) -> str:
 
 def _headline(trial: FrozenTrial) -> str:
     """Return the first line of the note: fate, score, epochs, model and cost."""
-    a = trial.user_attrs
+    a = attributes_of(trial)
     fate = fate_of(trial)
     state = "trained, result pending" if fate == Fate.RUNNING and BY_SNR in a else fate
     value = trial.values[0] if trial.values else None  # of a pruned trial: its last report

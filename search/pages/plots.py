@@ -11,7 +11,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from search.trials import SI_SDR_AT, WORKER, Fate, fate_of, pareto_front
+from search.trials import SI_SDR_AT, WORKER, Fate, attributes_of, fate_of, pareto_front
 from training.numbers import rounded
 
 N_CURVES, N_POINTS, N_BARS = 40, 500, 300
@@ -39,7 +39,7 @@ def score_by_snr(best: Sequence[FrozenTrial], classical: Classical) -> Plot:
     """
     lines: list[tuple[str, dict[str, Any], dict[str, Any], str]] = []
     for trial, colour in zip(best, TRIAL_COLOURS, strict=False):
-        own = {k.removeprefix(SI_SDR_AT): v for k, v in trial.user_attrs.items() if k.startswith(SI_SDR_AT)}
+        own = {k.removeprefix(SI_SDR_AT): v for k, v in attributes_of(trial).items() if k.startswith(SI_SDR_AT)}
         line = {"color": colour, "width": 1.5 if lines else 3}
         lines.append((f"trial {trial.number}", own, line, "circle"))
     for (name, by_snr), symbol in zip(classical.items(), cycle(SYMBOLS), strict=False):
@@ -99,7 +99,7 @@ def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metri
 
     good: complete feasible trials, best first. attribute: user attribute with the cost. label, metric: of the axes.
     """
-    points = [(t.user_attrs[attribute], t.values[0], t) for t in good if attribute in t.user_attrs][:N_POINTS]
+    points = [(attributes_of(t)[attribute], t.values[0], t) for t in good if attribute in attributes_of(t)][:N_POINTS]
     front = pareto_front([(cost, score) for cost, score, _ in points], rising=maximize)
     data = [
         {
@@ -125,7 +125,7 @@ def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metri
 
 def workers_over_time(trials: Sequence[FrozenTrial]) -> Plot:
     """Plot which worker ran each of the latest N_BARS trials, and when."""
-    started = [t for t in trials if t.datetime_start is not None and t.user_attrs.get(WORKER)][-N_BARS:]
+    started = [t for t in trials if t.datetime_start is not None and attributes_of(t).get(WORKER)][-N_BARS:]
     data = []
     for fate, colour in COLOURS.items():
         bars = [t for t in started if fate_of(t) == fate]
@@ -135,7 +135,7 @@ def workers_over_time(trials: Sequence[FrozenTrial]) -> Plot:
                     "type": "bar",
                     "orientation": "h",
                     "name": fate,
-                    "y": [t.user_attrs[WORKER] for t in bars],
+                    "y": [attributes_of(t)[WORKER] for t in bars],
                     "base": [_moment(t.datetime_start) for t in bars],
                     "x": [_milliseconds(t) for t in bars],
                     "text": [str(t.number) for t in bars],

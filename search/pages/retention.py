@@ -8,12 +8,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
-from search.pages.notes import WRITTEN_BY_RETENTION, artifacts_of, note_of, replace_note
+from search.pages.notes import WRITTEN_BY_RETENTION, note_of, replace_note
 from search.storage.fast.reads import system_attributes, trial_of_key
 from search.storage.optuna_private import ArtifactStore
 from search.study.spec import ArtifactSpec
 from search.study.study import Study
-from search.trials import REMOVED, ranked
+from search.trials import REMOVED, artifacts_of, ranked
 
 
 def retained(trials: Sequence[FrozenTrial], keep: ArtifactSpec, direction: StudyDirection) -> frozenset[int]:
@@ -45,7 +45,7 @@ def remove_artifacts(
     """
     study_id, storage = study.optuna._study_id, study.optuna._storage
     kept = retained(trials, study.spec.artifacts, study.optuna.direction)
-    candidates = [t for t in trials if t.number not in kept and artifacts_of(t)]
+    candidates = [t for t in trials if t.number not in kept and artifacts_of(t.system_attrs)]
     if not candidates:
         return 0
     done = {trial_of_key(key) for key in system_attributes(engine, study_id, f"{REMOVED}%")}
@@ -54,7 +54,7 @@ def remove_artifacts(
         if trial._trial_id in done:
             continue
         try:
-            for identifier in artifacts_of(trial).values():
+            for identifier in artifacts_of(trial.system_attrs).values():
                 _remove(artifacts, identifier)
         except OSError as error:
             log(f"artifacts of trial {trial.number} are not removed yet: {error}")
@@ -75,4 +75,4 @@ def _record_removal(storage: BaseStorage, engine: Engine, study_id: int, trial: 
     # in attributes of the study, for Optuna's finished trials are read-only
     note = note_of(trial, study_id, removed=True)
     replace_note(storage, engine, study_id, trial._trial_id, note, WRITTEN_BY_RETENTION)
-    storage.set_study_system_attr(study_id, f"{REMOVED}{trial._trial_id}", len(artifacts_of(trial)))
+    storage.set_study_system_attr(study_id, f"{REMOVED}{trial._trial_id}", len(artifacts_of(trial.system_attrs)))

@@ -14,7 +14,7 @@ from data.mixing.mixture import held_out
 from search.pages.notes import code, finish_note, replace_note, split_text
 from search.pages.plots import Classical, Plot, learning_curves, score_by_cost, score_by_snr, workers_over_time
 from search.pages.retention import remove_artifacts
-from search.queue.slots import progress
+from search.queue.slots import progress, slot_trials
 from search.storage.fast.reads import system_attributes
 from search.storage.optuna_private import ArtifactStore
 from search.storage.tables import database_time
@@ -26,7 +26,9 @@ from search.trials import (
     N_PARAMETERS,
     PAGE_AT,
     Fate,
+    attributes_of,
     best_feasible,
+    by_origin,
     count_fates,
     ranked,
 )
@@ -47,7 +49,7 @@ def draw_page(study: Study, trials: Sequence[FrozenTrial], engine: Engine, corpu
         "3-parameters": score_by_cost(good, N_PARAMETERS, "parameters", metric, maximize),
         "5-workers": workers_over_time(trials),
     }
-    if any(LATENCY_MS in trial.user_attrs for trial in good):
+    if any(LATENCY_MS in attributes_of(trial) for trial in good):
         plots["4-latency"] = score_by_cost(good, LATENCY_MS, "latency of a window, ms", metric, maximize)
     _put_plots(study, engine, plots)
     replace_note(study.optuna._storage, engine, study.optuna._study_id, None, study_note(study, trials, engine))
@@ -56,8 +58,9 @@ def draw_page(study: Study, trials: Sequence[FrozenTrial], engine: Engine, corpu
 def study_note(study: Study, trials: Sequence[FrozenTrial], engine: Engine) -> str:
     """Return the study's note in Markdown: metric, progress, best trial, ranges and recordings."""
     spec = study.spec
-    best, state = best_feasible(trials, study.optuna.direction), progress(engine, study.name)
-    counts = count_fates(trials)
+    best, state = best_feasible(trials, study.optuna.direction), progress(engine, study.identity)
+    budgeted, others = by_origin(trials, slot_trials(engine, study.identity))
+    counts = count_fates(budgeted)
     limits = []
     if spec.constraints.max_parameters is not None:
         limits.append(f"at most {spec.constraints.max_parameters:,} parameters")
@@ -69,7 +72,8 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], engine: Engine) -> s
         f"loss {spec.loss}, {spec.epochs} epochs, sampler {spec.sampler.name}, pruner {spec.pruner.name}"
         + (f"; {' and '.join(limits)}" if limits else ""),
         f"{state.finished} of {state.budget} trials finished: {counts[Fate.COMPLETE]} complete, "
-        f"{counts[Fate.PRUNED]} pruned, {counts[Fate.INFEASIBLE]} infeasible; {counts[Fate.FAILED]} failed",
+        f"{counts[Fate.PRUNED]} pruned, {counts[Fate.INFEASIBLE]} infeasible; {counts[Fate.FAILED]} failed"
+        + (f"; {len(others)} trials by other programs, which do not count" if others else ""),
     ]
     if best is None or best.value is None:
         parts.append("No complete, feasible trial yet.")
@@ -151,7 +155,7 @@ def _page_is_due(study: Study, engine: Engine) -> bool:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         now = database_time(connection)
     drawn = system_attributes(engine, study.optuna._study_id, PAGE_AT).get(PAGE_AT)
-    if drawn is not None and now - float(drawn) < PAGE_EVERY_S and not progress(engine, study.name).spent:
+    if drawn is not None and now - float(drawn) < PAGE_EVERY_S and not progress(engine, study.identity).spent:
         return False
     study.optuna._storage.set_study_system_attr(study.optuna._study_id, PAGE_AT, now)
     return True

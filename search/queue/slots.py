@@ -2,20 +2,26 @@
 
 A slot holds one trial of the budget, whichever workers run it. A worker claims a slot before it asks Optuna for a
 trial, so that several workers together run exactly the budget. Each claim increases the slot's token, and each change
-to a slot requires the current token (fencing): a worker that lost its slot cannot change it any more. States:
+to a slot requires the current token (fencing): a worker that lost its slot cannot change it any more. `study` is the
+identity of a study (search.study.identity) in all functions here. States:
 
     claimed -> telling -> finished      the usual case; "telling": the result is recorded, and Optuna may not have it
     claimed -> open -> claimed          the worker stopped or died; the next one continues the trial
     claimed -> telling -> failed        the trial failed; the slot does not count towards the budget
+    claimed -> open, without a trial    the trial was deleted, or cannot run; the next worker takes another trial
+
+docs/design.md has the transition for each pair of a slot's state and Optuna's state of its trial.
 """
 
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, func, insert, or_, select, update
 
+from search.errors import NoBudget
 from search.queue.workers import Process
 from search.storage.tables import SLOTS, STUDIES, database_time
 
@@ -89,10 +95,12 @@ def claim(engine: Engine, study: str, process: Process, lease_s: float, *, new: 
 
     A worker holds one slot at a time. A slot that it claimed in an earlier call, whose answer was lost when the
     connection broke, counts as open. After the study's hours no new slot is given; open ones still are.
+
+    Raises NoBudget.
     """
     with engine.begin() as connection:
         # the row lock (PostgreSQL) or the immediate transaction (SQLite) makes claims of one study wait for each other
-        budget = connection.execute(select(STUDIES).where(STUDIES.c.study == study).with_for_update()).one()
+        budget = _budget(connection, study, lock=True)
         now = database_time(connection)
         lease = {
             "state": "claimed",
@@ -120,6 +128,41 @@ def claim(engine: Engine, study: str, process: Process, lease_s: float, *, new: 
             connection.execute(update(STUDIES).where(STUDIES.c.study == study).values(started_at=now))
         connection.execute(insert(SLOTS).values(study=study, slot=slot, token=1, deaths=0, beats=0, **lease))
     return Claim(study, slot, 1, process.name)
+
+
+def _budget(connection: Connection, study: str, *, lock: bool = False) -> Row[Any]:
+    """Return the study's row in the table of budgets. Raises NoBudget where it has none."""
+    query = select(STUDIES).where(STUDIES.c.study == study)
+    found = connection.execute(query.with_for_update() if lock else query).first()
+    if found is None:
+        raise NoBudget(
+            f"study {study}: no budget is stored for it in this database, as for a study that another program copied; "
+            "run: drivebeat adopt STUDY, which counts its trials"
+        )
+    return found
+
+
+def has_budget(engine: Engine, study: str) -> bool:
+    """Return whether a budget is stored for the study."""
+    with engine.connect() as connection:
+        return connection.execute(select(STUDIES.c.study).where(STUDIES.c.study == study)).first() is not None
+
+
+def add_slots(engine: Engine, study: str, slots: Sequence[tuple[int | None, str]], started_at: float | None) -> None:
+    """Store a budget of no trials for the study, and slots for trials that ran in another database.
+
+    slots: (number of the trial, state of the slot) by slot. started_at: when the first trial started, in seconds since
+    1970.
+    """
+    none = {"worker": "", "host": "", "pid": 0, "token": 1, "deaths": 0, "beats": 0, "expires_at": 0.0}
+    rows = [
+        {"study": study, "slot": slot, "state": state, "trial": trial, **none}
+        for slot, (trial, state) in enumerate(slots)
+    ]
+    with engine.begin() as connection:
+        connection.execute(insert(STUDIES).values(study=study, n_trials=0, started_at=started_at))
+        if rows:
+            connection.execute(insert(SLOTS), rows)
 
 
 def _claimable(study: str, worker: str) -> Select[tuple[Any, ...]]:
@@ -178,6 +221,14 @@ def close(engine: Engine, held: Claim, state: str) -> bool:
     """
     assert state in ("finished", "failed", "open"), state
     return _change(engine, held, state=state)
+
+
+def clear(engine: Engine, held: Claim) -> bool:
+    """End a claim so that the next worker takes another trial; return False where it had ended before.
+
+    For a slot whose trial was deleted, or cannot run.
+    """
+    return _change(engine, held, state="open", trial=None, outcome=None, deaths=0, reached=None)
 
 
 def reopen(engine: Engine, orphan: Orphan, *, last_epoch: int | None = None, result: str | None = None) -> bool:
@@ -281,10 +332,26 @@ def next_slot(engine: Engine, study: str) -> int:
     return 0 if last is None else int(last) + 1
 
 
-def progress(engine: Engine, study: str) -> Progress:
-    """Return how many slots of the study are in which state, with its budget."""
+def slot_trials(engine: Engine, study: str) -> frozenset[int]:
+    """Return the numbers of the trials that slots of the study record: the trials of its budget."""
     with engine.begin() as connection:
-        budget = connection.execute(select(STUDIES).where(STUDIES.c.study == study)).one()
+        rows = connection.execute(select(SLOTS.c.trial).where(SLOTS.c.study == study, SLOTS.c.trial.is_not(None)))
+        return frozenset(rows.scalars())
+
+
+def seconds_left(engine: Engine, study: str) -> float | None:
+    """Return the seconds until the study's hours have passed; None without such a limit, or before its first trial."""
+    with engine.begin() as connection:
+        row = _budget(connection, study)
+        if row.hours is None or row.started_at is None:
+            return None
+        return max(0.0, float(row.started_at + row.hours * 3600 - database_time(connection)))
+
+
+def progress(engine: Engine, study: str) -> Progress:
+    """Return how many slots of the study are in which state, with its budget. Raises NoBudget."""
+    with engine.begin() as connection:
+        budget = _budget(connection, study)
         rows = connection.execute(
             select(SLOTS.c.state, func.count()).where(SLOTS.c.study == study).group_by(SLOTS.c.state)
         )

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from search.storage.tables import WORKERS, database_time
 
+LAUNCHER_PID = "DRIVEBEAT_LAUNCHER_PID"  # environment variable of a worker: the pid of the launch that started it
 FORGET_AFTER_S = 7 * 24 * 3600.0
 
 
@@ -39,7 +41,10 @@ def this_process() -> Process:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """What a worker does now. state: "working", "waiting" or "stopped". epoch: the last that the trial finished."""
+    """What a worker does now.
+
+    state: "working", "waiting" or "stopped". study: an identity. epoch: the last that the trial finished.
+    """
 
     state: str = "waiting"
     study: str | None = None
@@ -114,8 +119,11 @@ def update_status(connection: Connection, process: Process, status: WorkerStatus
     )
 
 
-def workers(engine: Engine) -> list[WorkerRow]:
-    """Return all registered workers, the latest heartbeat first."""
+def workers(engine: Engine, names: Mapping[str, str] | None = None) -> list[WorkerRow]:
+    """Return all registered workers, the latest heartbeat first.
+
+    names: identity -> name of the studies. With it, the workers' statuses have names in place of identities.
+    """
     with engine.begin() as connection:
         now = database_time(connection)
         rows = connection.execute(select(WORKERS).order_by(WORKERS.c.seen_at.desc())).all()
@@ -125,7 +133,8 @@ def workers(engine: Engine) -> list[WorkerRow]:
         state = row.state
         if state != "stopped" and (process.is_gone or now - row.seen_at > row.lease_s):
             state = "died"
-        status = WorkerStatus(state, row.study, row.trial, row.epoch, row.score)
+        study = row.study if names is None or row.study is None else names.get(row.study, row.study)
+        status = WorkerStatus(state, study, row.trial, row.epoch, row.score)
         found.append(WorkerRow(process, row.device, status, now - row.started_at, now - row.seen_at))
     return found
 

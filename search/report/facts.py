@@ -15,7 +15,7 @@ from search.storage.optuna_private import ArtifactStore
 from search.study.comparison import StudyComparison, StudyResult, compare_studies
 from search.study.study import Study
 from search.terminal.tables import importances_of
-from search.trials import LATENCY_MS, N_PARAMETERS, REASON, SECONDS, Fate, best_trial, fate_of
+from search.trials import LATENCY_MS, N_PARAMETERS, REASON, SECONDS, Fate, attributes_of, best_trial, fate_of
 from training.evaluation.compare import Comparison, Estimates, compare
 from training.evaluation.scores import SCORES, better, classical_rows
 
@@ -115,7 +115,7 @@ def _study_fact(study: Study, result: StudyResult) -> StudyFact:
 def _trial_fact(trial: FrozenTrial) -> TrialFact:
     curve = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
     score = trial.value if trial.value is not None else curve[-1] if curve else None
-    attributes = trial.user_attrs
+    attributes = attributes_of(trial)
     return TrialFact(
         number=trial.number,
         fate=fate_of(trial),

@@ -21,10 +21,13 @@ Accept = Callable[[Mapping[str, Any]], bool]
 
 
 def key_of(params: Mapping[str, Any], distributions: Distributions) -> Key | None:
-    """Return a key that is the same for equal points; None for a point that lacks a parameter."""
+    """Return a key that is the same for equal points; None for one that lacks a parameter or has a foreign value."""
     if any(name not in params for name in distributions):
         return None
-    return tuple(distributions[name].to_internal_repr(params[name]) for name in sorted(distributions))
+    try:
+        return tuple(distributions[name].to_internal_repr(params[name]) for name in sorted(distributions))
+    except (ValueError, TypeError):  # a value that another program has stored
+        return None
 
 
 def taken(trials: Sequence[FrozenTrial], distributions: Distributions) -> frozenset[Key]:
@@ -32,6 +35,8 @@ def taken(trials: Sequence[FrozenTrial], distributions: Distributions) -> frozen
     keys = set()
     for trial in trials:
         fixed = trial.system_attrs.get("fixed_params", {}) if trial.state == TrialState.WAITING else {}
+        if not isinstance(fixed, dict):
+            continue
         keys.add(key_of({**fixed, **trial.params}, distributions))
     return frozenset(key for key in keys if key is not None)
 

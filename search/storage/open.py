@@ -97,7 +97,7 @@ def open_storage(url: str, *, fast: bool = True) -> BaseStorage:
         options = engine_options(url)
         with exclusive(engine, "schema"):
             create_tables(engine)
-            first = _checked(url, options)
+            first = check_optuna_version(url, options)
             first.remove_session()
             first.engine.dispose()
         if fast and engine.dialect.name in ("sqlite", "postgresql"):
@@ -109,10 +109,13 @@ def open_storage(url: str, *, fast: bool = True) -> BaseStorage:
         return get_storage(storage)
 
 
-def _checked(url: str, options: dict[str, object]) -> RDBStorage:
-    """Return Optuna's storage, with its tables created. Raises StorageError where they are of another version."""
+def check_optuna_version(url: str, options: dict[str, object], *, create: bool = True) -> RDBStorage:
+    """Return Optuna's storage. Raises StorageError where its tables are of another version.
+
+    options: of create_engine. create: create the tables where they are missing.
+    """
     try:
-        return RDBStorage(driver_url(url), engine_kwargs=options)
+        return RDBStorage(driver_url(url), engine_kwargs=options, skip_table_creation=not create)
     except RuntimeError as error:
         if "compatible with the table schema" not in str(error):
             raise
@@ -127,9 +130,7 @@ def _checked(url: str, options: dict[str, object]) -> RDBStorage:
 def open_engine(url: str) -> Engine:
     """Return a SQLAlchemy engine for our own tables, with the settings of open_storage. Raises StorageError."""
     with explained(url), explained_on_open(url):
-        parsed = make_url(driver_url(url))
-        _check(parsed)
-        engine = sqlalchemy.create_engine(parsed, **engine_options(url))
+        engine = sqlalchemy.create_engine(checked_url(url), **engine_options(url))
         _tune(engine)
         return engine
 
@@ -199,6 +200,25 @@ def _reason(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     words = " ".join(str(getattr(cause, "orig", None) or cause).split())
     return words.removesuffix(".")[:200]
+
+
+def checked_url(url: str) -> sqlalchemy.URL:
+    """Return `url` with its driver. Raises StorageError for a database that is not supported or cannot be shared."""
+    parsed = make_url(driver_url(url))
+    _check(parsed)
+    return parsed
+
+
+def require_file(url: str) -> None:
+    """Raise StorageError where `url` names a SQLite file that does not exist, so that a typing error makes none."""
+    with explained(url), explained_on_open(url):
+        parsed = checked_url(url)
+    path = Path(parsed.database or "")
+    if parsed.get_backend_name() == "sqlite" and not path.exists():
+        raise StorageError(
+            f"storage {masked(url)}: there is no file {path}; create a study in it: drivebeat create STUDY.toml, or "
+            "name another database: --storage URL"
+        )
 
 
 def _check(url: sqlalchemy.URL) -> None:

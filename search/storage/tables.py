@@ -1,8 +1,8 @@
 """Our own tables in Optuna's database.
 
-studies: budgets. slots: the trials of a budget, with leases and fencing tokens (search.queue.slots). workers: their
-status and last heartbeat (search.queue.workers). Times are seconds since 1970 by the database's clock, for the clocks
-of machines differ.
+A study's key in them is its identity (search.study.identity). studies: budgets. slots: the trials of a budget, with
+leases and fencing tokens (search.queue.slots). workers: their status and last heartbeat (search.queue.workers). Times
+are seconds since 1970 by the database's clock, for the clocks of machines differ.
 """
 
 from sqlalchemy import (
@@ -89,15 +89,21 @@ def create_tables(engine: Engine) -> None:
         version = connection.execute(select(func.max(SCHEMA.c.version))).scalar_one()
         if version is None:
             connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
-        elif version != SCHEMA_VERSION:
-            raise StorageError(
-                f"the database's Drivebeat tables have version {version}, this Drivebeat needs {SCHEMA_VERSION}; "
-                + ("run: drivebeat storage upgrade" if version < SCHEMA_VERSION else "use a newer Drivebeat")
-            )
+        else:
+            check_version(version)
+
+
+def check_version(version: int | None) -> None:
+    """Raise StorageError where `version` is not that of our tables."""
+    if version != SCHEMA_VERSION:
+        raise StorageError(
+            f"the database's Drivebeat tables have version {version}, this Drivebeat needs {SCHEMA_VERSION}; "
+            + ("run: drivebeat storage upgrade" if (version or 0) < SCHEMA_VERSION else "use a newer Drivebeat")
+        )
 
 
 def set_budget(engine: Engine, study: str, n_trials: int, hours: float | None) -> None:
-    """Insert or update a study's budget."""
+    """Insert or update the budget of the study with the identity `study`."""
     with engine.begin() as connection:
         row = {"n_trials": n_trials, "hours": hours}
         changed = connection.execute(update(STUDIES).where(STUDIES.c.study == study).values(row))

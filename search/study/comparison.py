@@ -9,11 +9,11 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from objectives.cost import n_parameters
-from search.queue.slots import progress
+from search.queue.slots import progress, slot_trials
 from search.study.costs import At, cpu_latency_ms
 from search.study.export import run_of_trial
 from search.study.study import Study
-from search.trials import SECONDS, SI_SDR_AT, Fate, best_trial, count_fates, fate_of
+from search.trials import SECONDS, SI_SDR_AT, Fate, attributes_of, best_trial, by_origin, count_fates, fate_of
 from training.config import RunConfig
 from training.decode import encode
 from training.evaluation.scores import SCORES
@@ -102,12 +102,12 @@ def _rank(result: StudyResult) -> tuple[str, bool, float, str]:
 
 
 def _result(study: Study, mixture: str, engine: Engine) -> StudyResult:
-    trials = study.optuna.get_trials(deepcopy=False)
+    trials, _ = by_origin(study.optuna.get_trials(deepcopy=False), slot_trials(engine, study.identity))
     complete = [t for t in trials if fate_of(t) == Fate.COMPLETE]
     counts = count_fates(trials)
     best = best_trial(study.optuna)
     run = run_of_trial(best, study.name) if best is not None else None
-    seconds, budget = _seconds(complete), progress(engine, study.name)
+    seconds, budget = _seconds(complete), progress(engine, study.identity)
     return StudyResult(
         study=study.name,
         family=study.space.model.name,
@@ -130,12 +130,12 @@ def _result(study: Study, mixture: str, engine: Engine) -> StudyResult:
 
 
 def _by_snr(trial: FrozenTrial) -> dict[str, float]:
-    found = {k.removeprefix(SI_SDR_AT): v for k, v in trial.user_attrs.items() if k.startswith(SI_SDR_AT)}
+    found = {k.removeprefix(SI_SDR_AT): v for k, v in attributes_of(trial).items() if k.startswith(SI_SDR_AT)}
     return dict(sorted(found.items(), key=lambda item: float(item[0])))
 
 
 def _seconds(trials: Sequence[FrozenTrial]) -> list[float]:
-    return [t.user_attrs[SECONDS] for t in trials if SECONDS in t.user_attrs]
+    return [attributes_of(t)[SECONDS] for t in trials if SECONDS in attributes_of(t)]
 
 
 def _size(run: RunConfig) -> int:

@@ -12,7 +12,7 @@ EXHAUSTED = "every point of its space has been tried"
 
 def stop_reason(study: StudyLike, engine: Engine) -> str:
     """Return why no further trial of the study will start; "" where the study is not finished."""
-    state = progress(engine, study.name)
+    state = progress(engine, study.identity)
     if state.open or state.claimed:
         return ""
     if state.finished >= state.budget:
@@ -20,8 +20,8 @@ def stop_reason(study: StudyLike, engine: Engine) -> str:
     if state.out_of_time:
         return f"its {study.hours:g} hours are over"
     trials = study.optuna.get_trials(deepcopy=False)
-    if any(trial.state in (TrialState.WAITING, TrialState.RUNNING) for trial in trials):
-        return ""
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return ""  # running trials are another program's, for no slot is claimed; their end may never come
     # A study is created only if a point exists, and a space with one continuous axis is infinite.
     sampled = next((trial.distributions for trial in reversed(trials) if trial.distributions), None)
     size = None if sampled is None else n_points(sampled)

@@ -8,12 +8,12 @@ from typing import Literal
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, select
 
-from search.queue.slots import HELD, progress
+from search.queue.slots import HELD, progress, seconds_left, slot_trials
 from search.queue.workers import WorkerRow, WorkerStatus, workers
-from search.storage.tables import SLOTS, STUDIES, database_time
+from search.storage.tables import SLOTS
 from search.study.finished import stop_reason
 from search.study.record import StudyLike
-from search.trials import FINISHED, REASON, Fate, best_trial, count_fates, fate_of
+from search.trials import FINISHED, REASON, Fate, best_trial, by_origin, count_fates, fate_of
 
 RECENT = 5
 PACE_TRIALS = 20  # number of the latest trials from which the duration of a trial is estimated
@@ -57,9 +57,10 @@ class Best:
 class Snapshot:
     """The state of a study at one moment.
 
-    recent: the trials that ended last. n_workers: number of workers on the study. last_hour: number of trials that
-    ended in the last hour. eta_s: estimated seconds until the budget is spent; None without ended trials or workers.
-    stop_reason: why no further trial will start, else "".
+    complete, pruned, infeasible, failed: numbers of trials of the budget. others: number of ended trials that another
+    program added, which do not count. recent: the trials that ended last. n_workers: number of workers on the study.
+    last_hour: number of trials that ended in the last hour. eta_s: estimated seconds until the budget is spent; None
+    without ended trials or workers. stop_reason: why no further trial will start, else "".
     """
 
     name: str
@@ -70,6 +71,7 @@ class Snapshot:
     pruned: int
     infeasible: int
     failed: int
+    others: int
     running: tuple[RunningTrial, ...]
     best_trial: Best | None
     recent: tuple[EndedTrial, ...]
@@ -90,19 +92,22 @@ class Snapshot:
 
 
 def snapshot(study: StudyLike, engine: Engine) -> Snapshot:
-    """Read the state of the study."""
+    """Read the state of the study. Raises NoBudget."""
+    budget = progress(engine, study.identity).budget
     trials = study.optuna.get_trials(deepcopy=False)
-    counts = count_fates(trials)
+    own = slot_trials(engine, study.identity)
+    budgeted, others = by_origin(trials, own)
+    counts = count_fates(budgeted)
     now = datetime.now()
     ended = [t for t in trials if t.datetime_complete is not None]
     ended.sort(key=lambda t: (_ended_s_ago(t, now) or 0.0, -t.number))
-    at_work = _at_work(engine, study.name)
+    at_work = _at_work(engine, study.identity)
     running = tuple(
-        _running(t, study.name, at_work, study.epochs, now) for t in trials if t.state == TrialState.RUNNING
+        _running(t, study.identity, at_work, study.epochs, now) for t in trials if t.state == TrialState.RUNNING
     )
     best = best_trial(study.optuna)
-    budget = progress(engine, study.name).budget
-    finished = sum(counts[fate] for fate in FINISHED)
+    n_left = max(0, budget - sum(counts[fate] for fate in FINISHED))
+    paced = [trial for trial in ended if trial.number in own][:PACE_TRIALS]
     return Snapshot(
         name=study.name,
         metric=study.metric,
@@ -112,12 +117,13 @@ def snapshot(study: StudyLike, engine: Engine) -> Snapshot:
         pruned=counts[Fate.PRUNED],
         infeasible=counts[Fate.INFEASIBLE],
         failed=counts[Fate.FAILED],
+        others=len(others),
         running=running,
         best_trial=Best(best.number, best.value, _ended_s_ago(best, now)) if best and best.value is not None else None,
         recent=tuple(_ended(t, now) for t in ended[:RECENT]),
         n_workers=len(at_work),
         last_hour=sum((_ended_s_ago(t, now) or 0.0) <= HOUR_S for t in ended),
-        eta_s=_eta_s(budget - finished, ended[:PACE_TRIALS], running, _hours_left_s(study, engine)),
+        eta_s=_eta_s(n_left, paced, running, seconds_left(engine, study.identity)),
         stop_reason=stop_reason(study, engine),
     )
 
@@ -191,12 +197,3 @@ def _eta_s(
     done = sum(min(1.0, (trial.seconds or 0.0) / mean_s) for trial in with_worker) if mean_s > 0 else 0.0
     eta_s = max(0.0, n_left - done) * mean_s / len(with_worker)
     return eta_s if hours_left_s is None else min(eta_s, hours_left_s)
-
-
-def _hours_left_s(study: StudyLike, engine: Engine) -> float | None:
-    """Return the seconds until the study's hours have passed; None without such a limit, or before its first trial."""
-    with engine.begin() as connection:
-        row = connection.execute(select(STUDIES).where(STUDIES.c.study == study.name)).one()
-        if row.hours is None or row.started_at is None:
-            return None
-        return max(0.0, float(row.started_at + row.hours * HOUR_S - database_time(connection)))

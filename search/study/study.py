@@ -1,6 +1,8 @@
 """Create studies from a study file, and load them from the database."""
 
+import contextlib
 import json
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,19 +10,29 @@ from typing import Any
 
 import optuna
 from optuna import Study as OptunaStudy
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from data.corpus import load
-from search.errors import ConfigError, StudyError
+from search.errors import ConfigError, StudyError, StudyGone
 from search.sampling.points import Accept, any_left, key_of, taken
 from search.sampling.pruners import build_pruner
 from search.storage.locks import exclusive
 from search.storage.tables import set_budget
-from search.study.record import StudyLike, StudyRecord, load_record, load_records
+from search.study.adopt import settle_identity
+from search.study.identity import (
+    Mark,
+    give,
+    mark_of,
+    name_now,
+    remove_orphaned_rows,
+)
+from search.study.record import StudyLike, StudyRecord, load_record, load_records, stored_document
 from search.study.space import Space, describe
 from search.study.spec import StudySpec, part_of, run_of, space_of, spec_document, study_names
+from search.study.usable import why_refused
 from search.trials import FAMILY, FINGERPRINT, SPACE, SPEC
 from training.decode import decode
 from training.evaluation.scores import SCORES
@@ -30,9 +42,13 @@ CHANGEABLE = {"budget", "enqueue", "artifacts"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """The study of one family. optuna: its Optuna study. spec: its study file. fingerprint: of its recordings."""
+    """The study of one family.
+
+    optuna: its Optuna study. identity: see search.study.identity. spec: its study file. fingerprint: of its recordings.
+    """
 
     optuna: OptunaStudy
+    identity: str
     spec: StudySpec
     space: Space
     fingerprint: str
@@ -71,18 +87,14 @@ def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: s
     fingerprint = fingerprint or load(spec.data).fingerprint
     spaces = {name: space_of(spec, family) for family, name in study_names(spec).items()}
     with exclusive(engine, "create"):
+        remove_orphaned_rows(storage, engine)
         existing = set(optuna.get_all_study_names(storage))
         for name in existing & spaces.keys():
             _refuse_differences(name, spec, spaces[name], fingerprint, storage)
-        return [
-            Study(_make(name, spec, space, fingerprint, storage, engine), spec, space, fingerprint)
-            for name, space in spaces.items()
-        ]
+        return [_make(name, spec, space, fingerprint, storage, engine) for name, space in spaces.items()]
 
 
-def _make(
-    name: str, spec: StudySpec, space: Space, fingerprint: str, storage: BaseStorage, engine: Engine
-) -> optuna.Study:
+def _make(name: str, spec: StudySpec, space: Space, fingerprint: str, storage: BaseStorage, engine: Engine) -> Study:
     study = optuna.create_study(
         storage=storage,
         study_name=name,
@@ -90,6 +102,7 @@ def _make(
         load_if_exists=True,
         pruner=build_pruner(spec.pruner, spec.epochs),
     )
+    identity = settle_identity(study, engine)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.metric])
@@ -97,10 +110,36 @@ def _make(
     study.set_user_attr(SPACE, _space_lines(space))
     study.set_user_attr(FINGERPRINT, fingerprint)
     enqueue(study, [part_of(point, space) for point in spec.enqueue])
-    set_budget(engine, name, spec.budget.trials, spec.budget.hours)
+    set_budget(engine, identity, spec.budget.trials, spec.budget.hours)
     # Last: only a study with SPEC is complete, and one without it is created again after an interruption.
     study.set_user_attr(SPEC, json.dumps(spec_document(spec)))
-    return study
+    return Study(study, identity, spec, space, fingerprint)
+
+
+def confirm_identity(study: StudyLike) -> None:
+    """Store the study's identity with it, where an older version or optuna-dashboard's renaming has not."""
+    storage, study_id = study.optuna._storage, study.optuna._study_id
+    if mark_of(study.optuna.user_attrs) != Mark(study.identity, study_id):
+        give(storage, study_id, study.identity)
+
+
+def current(study: Study) -> Study:
+    """Return the study as it is called now; `study` itself where it was not renamed. Raises StudyGone."""
+    storage, study_id = study.optuna._storage, study.optuna._study_id
+    now = name_now(storage, study_id, study.identity)
+    if now == (study_id, study.name):
+        return study
+    renamed = load_study(now[1], storage)
+    confirm_identity(renamed)
+    return renamed
+
+
+def has_changed(study: Study) -> bool:
+    """Return whether the study was deleted or renamed since it was loaded."""
+    try:
+        return current(study) is not study
+    except StudyGone:
+        return True
 
 
 def enqueue(study: optuna.Study, points: Sequence[Mapping[str, bool | int | float | str]]) -> int:
@@ -118,6 +157,29 @@ def enqueue(study: optuna.Study, points: Sequence[Mapping[str, bool | int | floa
     return n_new
 
 
+def parse_point(values: Sequence[str], study: Study) -> dict[str, bool | int | float | str]:
+    """Return the point that `values`, each NAME=VALUE, give for the study's sampled parameters. Raises ConfigError."""
+    point: dict[str, Any] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or name in point:
+            raise ConfigError(f"{value!r}: " + ("given twice" if equals else "not NAME=VALUE; write it like width=16"))
+        point[name] = _parsed(text, study.space.sampled.get(name))
+    if reason := why_refused(point, study.space):
+        raise ConfigError(f"study {study.name}: {reason}")
+    return {name: value for name, value in point.items() if name in study.space.sampled}
+
+
+def _parsed(text: str, distribution: BaseDistribution | None) -> bool | int | float | str:
+    """Return the value that `text` stands for, of the type that `distribution` needs where it can be that."""
+    if isinstance(distribution, CategoricalDistribution):
+        return next((choice for choice in distribution.choices if str(choice) == text), text)  # type: ignore[return-value]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
 def decode_study(record: StudyLike) -> Study:
     """Decode the spec and the space of a stored study; return a Study as it is. Raises ConfigError."""
     if isinstance(record, Study):
@@ -126,7 +188,7 @@ def decode_study(record: StudyLike) -> Study:
     spec = decode(StudySpec, record.document, f"study {record.name}")
     record.optuna.pruner = build_pruner(spec.pruner, spec.epochs)
     # the space was checked when the study was created
-    return Study(record.optuna, spec, space_of(spec, record.family, check=False), record.fingerprint)
+    return Study(record.optuna, record.identity, spec, space_of(spec, record.family, check=False), record.fingerprint)
 
 
 def load_study(name: str, storage: BaseStorage) -> Study:
@@ -137,11 +199,6 @@ def load_study(name: str, storage: BaseStorage) -> Study:
 def load_studies(name: str, storage: BaseStorage) -> list[Study]:
     """Load the study `name`, or all families of the study file `name`. Raises StudyError where there is neither."""
     return [decode_study(record) for record in load_records(storage, name)]
-
-
-def all_studies(storage: BaseStorage) -> list[Study]:
-    """Load all studies that Drivebeat created, sorted by name."""
-    return [decode_study(record) for record in load_records(storage)]
 
 
 def untried(study: Study, trials: Sequence[FrozenTrial]) -> Accept:
@@ -181,10 +238,17 @@ def _refuse_differences(name: str, spec: StudySpec, space: Space, fingerprint: s
     """Raise StudyError where the stored study `name` has other settings or recordings."""
     study = optuna.load_study(study_name=name, storage=storage)
     attributes = study.user_attrs
+    wanted, stored = SCORES[spec.metric].direction, [direction.name.lower() for direction in study.directions]
+    if stored != [wanted]:
+        raise StudyError(
+            f"study {name!r} exists with the direction{'s' if len(stored) > 1 else ''} {', '.join(stored)}, and "
+            f"{spec.metric} needs {wanted}; choose another name, or delete it: drivebeat delete {shlex.quote(name)}"
+        )
     if SPEC not in attributes:
         if all(trial.state == TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
-            return  # its creation was interrupted
+            return  # its creation was interrupted, or another program has created it without a trial
         raise StudyError(f"study {name!r} exists and was not created by Drivebeat; choose another name")
+    stored_document(name, attributes)
     differences = _differences(attributes[SPACE], _space_lines(space))
     if attributes[FAMILY] != space.model.name:
         differences.insert(0, f"model ({attributes[FAMILY]}, now {space.model.name})")

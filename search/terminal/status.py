@@ -1,7 +1,7 @@
 """Show a search that runs elsewhere: a live view on a terminal, plain lines in a file or a pipe."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +14,11 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine
 
+from search.errors import NoBudget, StudyError
 from search.queue.workers import WorkerRow
 from search.signals import stop_signals
 from search.storage.retry import retry
-from search.study.record import StudyLike
+from search.study.record import StudyLike, StudyRecord, current_record
 from search.study.status import EndedTrial, RunningTrial, Snapshot, snapshot
 from search.trials import Fate
 from training.numbers import signed
@@ -64,9 +65,10 @@ def _facts(snap: Snapshot) -> RenderableType:
 
 
 def _counts(snap: Snapshot) -> str:
-    """Return the numbers of trials by fate, infeasible ones only if there are any."""
+    """Return the numbers of trials by fate, and of other programs' trials; the rarer ones only if there are any."""
     infeasible = f", {snap.infeasible} infeasible" if snap.infeasible else ""
-    return f"{snap.complete} complete, {snap.pruned} pruned{infeasible}, {snap.failed} failed"
+    others = f"; {snap.others} by other programs" if snap.others else ""
+    return f"{snap.complete} complete, {snap.pruned} pruned{infeasible}, {snap.failed} failed{others}"
 
 
 def _best(snap: Snapshot) -> str:
@@ -172,7 +174,7 @@ class PlainLines:
 
 
 def watch(
-    studies: Sequence[StudyLike],
+    studies: Sequence[StudyRecord],
     engine: Engine,
     console: Console,
     *,
@@ -181,7 +183,8 @@ def watch(
 ) -> list[Snapshot]:
     """Show the studies until all are finished, or until SIGINT or SIGTERM. Return their last snapshots.
 
-    It writes nothing to the database, and retries while the database is away.
+    It writes nothing to the database, and retries while the database is away. Raises StudyGone where a study is
+    deleted.
 
     every_s: seconds between two snapshots.
     once: show one snapshot and return.
@@ -194,7 +197,7 @@ def watch(
             show = _show_lines(console, PlainLines())
         while True:
             snaps = retry(
-                lambda: [snapshot(study, engine) for study in studies],
+                lambda: _snapshots(studies, engine),
                 lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
                 check=lambda: _raise_if(stop.is_set()),
             )
@@ -209,6 +212,16 @@ def watch(
         for snap in snaps:
             console.print(plain_line(snap), highlight=False, markup=False, soft_wrap=True)
     return snaps
+
+
+def _snapshots(studies: Sequence[StudyRecord], engine: Engine) -> list[Snapshot]:
+    """Take a snapshot of each study under its present name. Raises StudyGone where one was deleted."""
+    while True:
+        try:
+            return [snapshot(current_record(study), engine) for study in studies]
+        except (KeyError, NoBudget):  # deleted or renamed between the two calls, else it is an error
+            if [current_record(study).name for study in studies] == [study.name for study in studies]:
+                raise
 
 
 def _show_live(live: Live) -> Callable[[Sequence[Snapshot]], None]:
@@ -287,15 +300,23 @@ def ago(seconds: float) -> str:
     return f"{max(0, int(seconds))} s"
 
 
-def show_all(studies: Sequence[StudyLike], engine: Engine, console: Console) -> None:
-    """Print a line for each study."""
-    if not studies:
+def show_all(studies: Sequence[StudyLike], problems: Mapping[str, str], engine: Engine, console: Console) -> None:
+    """Print a line for each study.
+
+    problems: name -> reason for the studies that cannot be read. Those whose budget is missing are added to them.
+    """
+    if not studies and not problems:
         console.print("no study yet; create one: drivebeat create STUDY.toml")
         return
     # 80 columns have room for a study's name only if the counts share one
     table = new_table("study", "model", right=("finished", "p/i/f", "metric", "best"))
+    problems = dict(problems)
     for study in studies:
-        snap = snapshot(study, engine)
+        try:
+            snap = snapshot(study, engine)
+        except StudyError as error:
+            problems[study.name] = str(error)
+            continue
         table.add_row(
             snap.name,
             study.family,
@@ -304,8 +325,11 @@ def show_all(studies: Sequence[StudyLike], engine: Engine, console: Console) -> 
             snap.metric,
             snap.best,
         )
-    console.print(table)
-    console.print("p/i/f: pruned, infeasible, failed trials", highlight=False)
+    if table.row_count:
+        console.print(table)
+        console.print("p/i/f: pruned, infeasible, failed trials", highlight=False)
+    for problem in problems.values():
+        console.print(f"not shown: {problem}", soft_wrap=True, highlight=False, markup=False)
 
 
 def new_table(*left: str, right: Sequence[str]) -> Table:

@@ -14,6 +14,7 @@ from data.info import Info
 from search.study.space import describe, parameters
 from search.study.status import snapshot
 from search.study.study import Study
+from search.study.usable import usable_view
 from search.terminal.status import new_table, plain_line
 from search.trials import COLLAPSED, REASON, best_trial
 from training.numbers import short
@@ -76,12 +77,13 @@ def type_name(hint: object) -> str:
 
 def importances_of(study: Study) -> dict[str, float]:
     """Return Optuna's parameter importances, empty with fewer than MIN_FOR_IMPORTANCES complete trials."""
-    if len(study.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < MIN_FOR_IMPORTANCES:
+    seen = usable_view(study.optuna, study.space)
+    if len(seen.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < MIN_FOR_IMPORTANCES:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return optuna.importance.get_param_importances(study.optuna)
+            return optuna.importance.get_param_importances(seen)
         except (ValueError, RuntimeError, ZeroDivisionError):  # equal scores, or a single parameter
             return {}
 

@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import optuna
+from optuna.trial import FrozenTrial
 from sqlalchemy import Engine
 
 from data.corpus import Corpus
@@ -36,7 +37,7 @@ class WorkerContext:
     lease_s: duration of its lease on a slot. store: artifacts and checkpoints. threads: CPU threads a trial may use;
     None: torch's default. stop: set when the worker must stop. log: writes a line; never raises. retry: calls a
     function again while the database is unavailable, and returns its result; raises Stopped. check_stop: raises Stopped
-    if `stop` is set.
+    if `stop` is set. left_out: numbers of the unusable trials that the log names (search.study.usable).
     """
 
     study: Study
@@ -53,15 +54,18 @@ class WorkerContext:
     log: Callable[[str], None]
     retry: Retry
     check_stop: Callable[[], None]
+    left_out: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assignment:
     """A trial to run: the claim on its slot, Optuna's trial object and its parameters.
 
-    claim.trial is set if another worker started the trial, claim.result if that worker recorded its result.
+    claim.trial is set if another worker started the trial, claim.result if that worker recorded its result. ended: the
+    trial if it has ended already.
     """
 
     claim: Claim
     trial: optuna.Trial
     params: Mapping[str, Any]
+    ended: FrozenTrial | None = None

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.queue.slots import Claim
 from search.storage.fast.storage import batch
 from search.study.study import Study
-from search.trials import FATE, REASON, Fate
+from search.trials import FATE, REASON, Fate, fate_of
 
 MEMORY = "memory"  # name of a constraint; feasible <= 0
 ON_DEVICE = (
@@ -60,10 +60,22 @@ class TrialResult:
 
     @staticmethod
     def recorded(claim: Claim) -> "TrialResult | None":
-        """Return the result that an earlier worker recorded in the slot; None where there is none."""
+        """Return the result that an earlier worker recorded in the slot; None where there is none that can be read."""
         if claim.result is None:
             return None
-        return dataclasses.replace(TrialResult.decode(claim.result), recorded_before=True)
+        try:
+            return dataclasses.replace(TrialResult.decode(claim.result), recorded_before=True)
+        except (ValueError, TypeError, KeyError):  # changed by another program: the trial is trained again
+            return None
+
+
+def ended_elsewhere(trial: FrozenTrial) -> TrialResult:
+    """Return the result of a trial that another program has ended: its state and value in Optuna."""
+    fate = fate_of(trial)
+    value = trial.value if fate == Fate.COMPLETE else None
+    reason = trial.user_attrs.get(REASON)
+    reason = f"ended by another program{f': {reason}' if isinstance(reason, str) else ''}"
+    return TrialResult(fate, value, len(trial.intermediate_values), reason, recorded_before=True)
 
 
 def failure(error: BaseException) -> TrialResult:
@@ -99,16 +111,20 @@ def _learns_memory(study: Study) -> bool:
     return study.spec.constraints.memory == "learn"
 
 
-def tell(study: Study, trial: optuna.Trial, result: TrialResult) -> None:
+def tell(study: Study, trial: optuna.Trial, result: TrialResult) -> TrialResult:
     """Tell Optuna the result, and store its fate, its reason and the memory constraint with the trial.
 
-    Does nothing where Optuna has the result already.
+    Returns the result that Optuna has: another one if another program has ended the trial. Does nothing where Optuna
+    has a result already.
     """
     storage, trial_id = study.optuna._storage, trial._trial_id
-    if storage.get_trial(trial_id).state.is_finished():
-        return  # an earlier call succeeded, and then its worker died or lost the connection
     states = {Fate.COMPLETE: TrialState.COMPLETE, Fate.FAILED: TrialState.FAIL}
     state = states.get(result.fate, TrialState.PRUNED)
+    stored = storage.get_trial(trial_id)
+    if stored.state == TrialState.WAITING:  # another program has put it back
+        storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+    if stored.state.is_finished():  # an earlier call succeeded, and then its worker died or lost the connection
+        return result if stored.state == state else ended_elsewhere(stored)
     try:
         with batch(storage, trial_id):
             if _learns_memory(study) and result.fits is not None:
@@ -119,8 +135,11 @@ def tell(study: Study, trial: optuna.Trial, result: TrialResult) -> None:
         study.optuna.tell(trial, result.value if state == TrialState.COMPLETE else None, state=state)
     except (ValueError, UpdateFinishedTrialError):
         # this process was suspended after record_result for longer than its lease, and another worker told the result
-        if not storage.get_trial(trial_id).state.is_finished():
+        stored = storage.get_trial(trial_id)
+        if not stored.state.is_finished():
             raise
+        return result if stored.state == state else ended_elsewhere(stored)
+    return result
 
 
 def summary(number: int, result: TrialResult) -> str:

@@ -19,14 +19,14 @@ from search.errors import TrainingFailed
 from search.messages import after_trial, worker_failed
 from search.pages.study_page import update_pages
 from search.pages.trial_results import store_results
-from search.queue.slots import close, record_result
+from search.queue.slots import clear, close, record_result
 from search.storage.locks import exclusive
 from search.storage.retry import is_transient
 from search.trials import COLLAPSED, SECONDS, Fate
 from search.worker.assign import assign, claim_slot
 from search.worker.build import BuiltTrial, Infeasible, build
 from search.worker.context import Assignment, Stopped, WorkerContext
-from search.worker.result import TrialResult, failure, memory_as_constraint, summary, tell
+from search.worker.result import TrialResult, ended_elsewhere, failure, memory_as_constraint, summary, tell
 from training.learner import check_progress
 from training.report import EpochReport
 from training.trackers.base import Trackers, tracked_files
@@ -42,6 +42,10 @@ class LeaseLost(Exception):
     """Another worker has taken over the trial."""
 
 
+class TrialEnded(Exception):
+    """Another program has ended the trial, or deleted it."""
+
+
 class OutOfTime(Exception):
     """The trial exceeded the study's trial_minutes."""
 
@@ -50,14 +54,16 @@ def run_trial(context: WorkerContext) -> TrialResult | None:
     """Run the next trial of the study, and return its result; None where there is no trial to run now.
 
     A trial that another worker started is continued from its newest checkpoint. If that worker recorded a result,
-    nothing is trained, and Optuna gets the result. A trial that fails, or that another worker takes over, has a result
-    too. Raises Stopped.
+    nothing is trained, and Optuna gets the result. A trial that fails, that another worker takes over, or that another
+    program has ended, has a result too. Raises Stopped, and KeyError where the study was deleted.
     """
     study, engine = context.study, context.engine
     assignment = context.retry(partial(_claim_and_assign, context))
     if assignment is None:
         return None
     result = TrialResult.recorded(assignment.claim)
+    if result is None and assignment.ended is not None:
+        result = ended_elsewhere(assignment.ended)
     built: BuiltTrial | None = None
     run: _Run | None = None
     if result is None:
@@ -76,15 +82,19 @@ def run_trial(context: WorkerContext) -> TrialResult | None:
             context.log(f"trial {assignment.trial.number} interrupted; the next worker continues it")
             context.retry(partial(close, engine, assignment.claim, "open"))
             raise
-        except (LeaseLost, UpdateFinishedTrialError):
+        except LeaseLost:
             return _refused(context, assignment)
+        except (TrialEnded, UpdateFinishedTrialError, KeyError) as error:
+            result = _ended_elsewhere(context, assignment, error)
+            if result is None:
+                return _deleted(context, assignment)
         except (RuntimeError, ValueError, OSError, MemoryError, OutOfTime) as error:
             result = memory_as_constraint(study, failure(error))
         del built, run
         _free_memory()
     if not context.retry(partial(record_result, engine, assignment.claim, result.encode())):
         return _refused(context, assignment)
-    context.retry(partial(tell, study, assignment.trial, result))
+    result = context.retry(partial(tell, study, assignment.trial, result))
     _close(context, assignment, result)
     _show(context, assignment)
     return result
@@ -94,7 +104,7 @@ def _claim_and_assign(context: WorkerContext) -> Assignment | None:
     """Claim a slot and assign it a trial, one worker at a time; None where there is none to run."""
     study = context.study.optuna
     study.get_trials(deepcopy=False)  # a new worker reads the whole study before the others wait for it
-    with exclusive(context.engine, f"turn {context.study.name}", expires_s=ASSIGN_S):
+    with exclusive(context.engine, f"turn {context.study.identity}", expires_s=ASSIGN_S):
         trials = study.get_trials(deepcopy=False)
         claimed = claim_slot(context, trials)
         return None if claimed is None else assign(context, claimed, trials)
@@ -162,7 +172,7 @@ class _Run:
 def _renewed(context: WorkerContext, assignment: Assignment) -> Iterator[Callable[[], None]]:
     """Renew the lease while the block runs.
 
-    Yields a check that raises Stopped, LeaseLost or OutOfTime where the training must end.
+    Yields a check that raises Stopped, LeaseLost, TrialEnded or OutOfTime where the training must end.
     """
     minutes = context.study.spec.budget.trial_minutes
     limit_s = math.inf if minutes is None else 60 * minutes
@@ -173,6 +183,8 @@ def _renewed(context: WorkerContext, assignment: Assignment) -> Iterator[Callabl
         context.check_stop()
         if context.heartbeat.lost.is_set():
             raise LeaseLost
+        if context.heartbeat.ended.is_set():
+            raise TrialEnded
         if time.monotonic() > deadline:
             raise OutOfTime(reason)
 
@@ -184,7 +196,8 @@ def _renewed(context: WorkerContext, assignment: Assignment) -> Iterator[Callabl
             _close(context, assignment, result)
         os._exit(HUNG_EXIT)
 
-    context.heartbeat.start(assignment.claim, assignment.trial.number, limit_s + HUNG_GRACE_S, abandon)
+    trial = assignment.trial
+    context.heartbeat.start(assignment.claim, trial.number, trial._trial_id, limit_s + HUNG_GRACE_S, abandon)
     try:
         yield check
     finally:
@@ -198,7 +211,7 @@ def _training(
     """Start the training, or continue it from its checkpoint. The end of the block frees its device."""
     trial, name = assignment.trial, context.study.name
     reported = frozenset(context.retry(partial(trial.storage.get_trial, trial._trial_id)).intermediate_values)
-    checkpoints = context.store.checkpoints(name, trial.number, context.log)
+    checkpoints = context.store.checkpoints(context.study.identity, trial.number, context.log)
     if not built.continued:  # any files are left from a deleted study of this name
         checkpoints.delete()
     make_folder(checkpoints.folder)
@@ -263,7 +276,7 @@ def _close(context: WorkerContext, assignment: Assignment, result: TrialResult) 
     """Close the slot of a trial whose result Optuna has, log it and send messages. Another worker may repeat this."""
     study, engine, switches = context.study, context.engine, context.tracking.switches
     # before the slot is closed: no worker returns to a closed slot
-    context.store.checkpoints(study.name, assignment.trial.number, context.log).delete()
+    context.store.checkpoints(study.identity, assignment.trial.number, context.log).delete()
     state = "failed" if result.fate == Fate.FAILED else "finished"
     context.retry(partial(close, engine, assignment.claim, state))
     context.log(summary(assignment.trial.number, result))
@@ -279,6 +292,36 @@ def _show(context: WorkerContext, assignment: Assignment) -> None:
     context.retry(
         partial(update_pages, context.study, context.engine, trial_id, artifacts, context.corpus, context.log)
     )
+
+
+def _ended_elsewhere(context: WorkerContext, assignment: Assignment, error: Exception) -> TrialResult | None:
+    """Return the result that another program gave the trial; None where it was deleted.
+
+    Raises `error` where the trial is still running, so that it has another cause, and KeyError where the study was
+    deleted.
+    """
+    study, number = context.study.optuna, assignment.trial.number
+    try:
+        trials = context.retry(partial(study.get_trials, deepcopy=False))
+    except KeyError:
+        context.log(f"trial {number} ends here: its study was deleted or replaced")
+        context.store.checkpoints(context.study.identity, number, context.log).delete()
+        raise
+    trial = next((trial for trial in trials if trial.number == number), None)
+    if trial is None:
+        return None
+    if not trial.state.is_finished():
+        raise error
+    return ended_elsewhere(trial)
+
+
+def _deleted(context: WorkerContext, assignment: Assignment) -> TrialResult:
+    """Free the slot of a trial that was deleted, and its checkpoints."""
+    number = assignment.trial.number
+    context.log(f"trial {number} was deleted; its slot is free for another trial")
+    context.store.checkpoints(context.study.identity, number, context.log).delete()
+    context.retry(partial(clear, context.engine, assignment.claim))
+    return TrialResult(Fate.RUNNING, None, 0)
 
 
 def _refused(context: WorkerContext, assignment: Assignment) -> TrialResult:

@@ -1,6 +1,8 @@
 """A worker: a process that runs trials of its studies until their budgets are spent."""
 
 import contextlib
+import dataclasses
+import os
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from data.config import DataConfig
 from data.corpus import Corpus, load
 from search.artifacts.base import TrialStore
-from search.errors import WorkerError
+from search.errors import NoBudget, StudyGone, WorkerError
 from search.messages import worker_stopped
 from search.queue.heartbeat import Heartbeat
 from search.queue.slots import LEASE_S, OrphanDetector, progress
@@ -20,7 +22,8 @@ from search.queue.workers import Process, WorkerStatus, device_name, register, t
 from search.storage.open import explained, open_engine, open_storage
 from search.storage.retry import is_starting, is_transient, retry
 from search.study.finished import stop_reason
-from search.study.study import Study, load_studies
+from search.study.identity import forget_deleted
+from search.study.study import Study, confirm_identity, current, has_changed, load_studies
 from search.trials import Fate
 from search.worker.assign import recover
 from search.worker.context import Retry, Stopped, WorkerContext
@@ -42,6 +45,7 @@ def work(
     log: Callable[[str], None] = print,
     tracking: Tracking | None = None,
     stop: threading.Event | None = None,
+    parent: int | None = None,
 ) -> int:
     """Run trials of studies, one study after the other, until their budgets are spent.
 
@@ -49,7 +53,8 @@ def work(
     checkpoints.
     threads: CPU threads a trial may use; None: torch's default. lease_s: duration of a lease. log: takes a line.
     tracking: trackers and messages. stop: setting it stops the worker within a training step or two; the trial's
-    checkpoint stays, and the next worker continues the trial.
+    checkpoint stays, and the next worker continues the trial. parent: the pid of the launch that started this process;
+    the worker stops when that has died.
 
     At the end of a study the worker waits until the other workers have finished their trials, and continues those of
     workers that die. It waits for a database that is unavailable or still starting.
@@ -64,6 +69,9 @@ def work(
     detector = OrphanDetector(grace_s=lease_s / 3)
 
     def check_stop() -> None:
+        if parent is not None and os.getppid() != parent and not stop.is_set():
+            log("the launch that started this worker has died; the worker stops")
+            stop.set()
         if stop.is_set():
             raise Stopped
 
@@ -79,7 +87,7 @@ def work(
         for study in studies:
             if stop.is_set():
                 break
-            if _is_spent(study, engine, log):
+            if not _has_trials_left(study, engine, log):
                 continue
             if study.spec.data not in corpora:
                 corpora[study.spec.data] = load(study.spec.data)
@@ -102,7 +110,6 @@ def work(
                 check_stop,
             )
             n_trials += _run_trials(context)
-            _log_stop_reason(context)
         _unregister(engine, process)
     engine.dispose()
     return n_trials
@@ -126,7 +133,10 @@ def connect(
 
     def attempt() -> tuple[Engine, list[Study]]:
         storage, engine = open_storage(url), open_engine(url)
-        studies = {study.name: study for name in names for study in load_studies(name, storage)}
+        forget_deleted(storage, engine)
+        studies = {study.identity: study for name in names for study in load_studies(name, storage)}
+        for study in studies.values():
+            confirm_identity(study)
         register(engine, process, device_name(), lease_s)
         return engine, list(studies.values())
 
@@ -143,19 +153,33 @@ def _check_recordings(study: Study, corpus: Corpus) -> None:
 
 
 def _run_trials(context: WorkerContext) -> int:
-    """Run trials of one study until it is finished or the worker is stopped; return their number.
+    """Run trials of one study until it is finished or deleted, or the worker is stopped; return their number.
 
-    Raises WorkerError.
+    A study that is renamed goes on under its new name. Raises WorkerError.
     """
     n_trials = 0
     reasons: list[str] = []  # of the failures since the last trial that did not fail
     with contextlib.suppress(Stopped):
         while True:
             context.check_stop()
-            context.retry(partial(recover, context.study, context.engine, context.detector))
-            result = run_trial(context)
+            try:
+                context = context.retry(partial(_current, context))
+                context.retry(partial(recover, context.study, context.engine, context.detector))
+                result = run_trial(context)
+                finished = result is None and context.retry(partial(_is_finished, context))
+            except Stopped:
+                raise
+            except StudyGone:
+                context.log(f"study {context.study.name} was deleted; no further trial of it runs")
+                context.retry(partial(forget_deleted, context.study.optuna._storage, context.engine))
+                break
+            except Exception:  # an error of any kind may come from a study that was deleted or renamed meanwhile
+                if not context.retry(partial(has_changed, context.study)):
+                    raise
+                continue
             if result is None:
-                if context.retry(partial(_is_finished, context)):
+                if finished:
+                    _log_stop_reason(context)
                     break
                 context.stop.wait(WAIT_S)
                 continue
@@ -163,6 +187,15 @@ def _run_trials(context: WorkerContext) -> int:
             reasons = [*reasons, result.reason] if result.fate == Fate.FAILED and not result.recorded_before else []
             _check_failures(context, reasons)
     return n_trials
+
+
+def _current(context: WorkerContext) -> WorkerContext:
+    """Return `context` with the study as it is called now. Raises StudyGone where it was deleted."""
+    study = current(context.study)
+    if study is context.study:
+        return context
+    context.log(f"study {context.study.name} is now called {study.name}")
+    return dataclasses.replace(context, study=study)
 
 
 def _check_failures(context: WorkerContext, reasons: Sequence[str]) -> None:
@@ -179,21 +212,26 @@ def _kind(reason: str) -> str:
     return re.sub(r"\d[\d.,e+-]*", "#", reason)
 
 
-def _is_spent(study: Study, engine: Engine, log: Callable[[str], None]) -> bool:
-    return retry(partial(progress, engine, study.name), log).spent
+def _has_trials_left(study: Study, engine: Engine, log: Callable[[str], None]) -> bool:
+    """Return whether a trial of the study may start. A study that was deleted since it was loaded has none."""
+    try:
+        return not retry(partial(progress, engine, study.identity), log).spent
+    except NoBudget:
+        if not has_changed(study):
+            raise
+        log(f"study {study.name} was deleted")
+        return False
 
 
 def _log_stop_reason(context: WorkerContext) -> None:
-    """Log why the study is finished, unless the worker was stopped."""
-    if context.stop.is_set():
-        return
+    """Log why the study is finished."""
     reason = retry(partial(stop_reason, context.study, context.engine), context.log)
     if reason:
         context.log(f"study {context.study.name}: {reason}")
 
 
 def _is_finished(context: WorkerContext) -> bool:
-    state = progress(context.engine, context.study.name)
+    state = progress(context.engine, context.study.identity)
     return state.spent or (state.open + state.claimed == 0 and bool(stop_reason(context.study, context.engine)))
 
 

@@ -100,7 +100,7 @@ def test_a_trial_whose_checkpoint_is_damaged_still_ends_well(
 
     with pytest.raises(BrokenOff):
         run(study, break_off)
-    damage(checkpoint_folder(tmp_path, study.name, 0) / CHECKPOINT)
+    damage(checkpoint_folder(tmp_path, study.identity, 0) / CHECKPOINT)
     scores: list[float] = []
     result = run(study, lambda _, score: scores.append(score))
     assert result is not None
@@ -118,7 +118,7 @@ def test_a_new_trial_takes_nothing_from_one_of_its_number_in_a_study_that_is_gon
     bench: Any, make_spec: Any, corpus: Any, tmp_path: Path
 ) -> None:
     study = bench.create(make_spec(budget={"trials": 1}, epochs=1))
-    folder = checkpoint_folder(tmp_path, study.name, 0)
+    folder = checkpoint_folder(tmp_path, study.identity, 0)
     save_checkpoint({"run": "another", "reports": "[{}]"}, folder / CHECKPOINT)
     result = run_trial(worker_context(study, bench.engine, corpus, open_artifacts(tmp_path)))
     assert result is not None

@@ -22,7 +22,6 @@ from search.artifacts.open import open_artifacts
 from search.artifacts.s3 import BucketStore
 from search.errors import ArtifactError
 from search.pages.retention import remove_artifacts
-from search.queue.slots import progress
 from search.study.study import Study
 from search.trials import RESUMED
 from tests.search.test_artifacts_contract import quiet, train_epochs
@@ -262,7 +261,7 @@ def test_a_killed_workers_trial_goes_on_elsewhere_from_the_bucket(
     words, _ = second.communicate(timeout=100)
     assert second.returncode == 0, words
     assert f"{n_at_kill:06d}.pt: continued after {n_at_kill} epochs" in words
-    assert progress(bench.engine, "tiny").finished == 1
+    assert bench.progress().finished == 1
     killed, calm = (trials_of(bench, name)[0] for name in ("tiny", "calm"))
     assert killed.user_attrs[RESUMED] == 1
     assert (killed.value, killed.intermediate_values) == (calm.value, calm.intermediate_values)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from search.queue.slots import progress
 from tests.support.crowd import run_crowd
 
 
@@ -27,7 +26,7 @@ def test_four_processes_meet_the_budget_exactly_and_run_no_point_twice(bench_of_
     assert len(set(points)) == 24
     first = {point for number, point in zip(numbers, points, strict=True) if number < 6}
     assert first == {(8, round(0.001 * n, 6)) for n in range(1, 7)}
-    state = progress(bench_of_each.engine, "tiny")
+    state = bench_of_each.progress()
     assert (state.finished, state.claimed, state.open, state.failed) == (24, 0, 0, 0)
     ended = study.optuna.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
     assert len(ended) == 24 == len(study.optuna.get_trials())

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from search.queue.slots import progress
 from search.queue.workers import workers
 from tests.support.program import environment
 from tests.support.waiting import wait_for
@@ -129,7 +128,7 @@ def test_it_stops_the_workers_and_gives_their_trials_back_however_often_it_is_pr
     assert "stopped by SIGINT; the same command continues the search" in terminal.shown
     assert "Traceback" not in terminal.shown
     assert not any(map(is_alive, at_work))
-    state = progress(bench.engine, "tiny")
+    state = bench.progress()
     assert (state.open, state.claimed, state.finished, state.failed) == (2, 0, 0, 0)
     assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING] * 2
     assert {row.status.state for row in workers(bench.engine)} == {"stopped"}
@@ -150,4 +149,4 @@ def test_before_there_are_workers_it_ends_without_a_word(
     terminal.type(b"\x03")
     assert terminal.end(60) == 130, terminal.shown
     assert "Traceback" not in terminal.shown
-    assert progress(bench.engine, "tiny").claimed == 0
+    assert bench.progress().claimed == 0

@@ -64,7 +64,7 @@ def test_a_trial_knows_earlier_generations_only(make_spec: Callable[..., StudySp
     url = f"sqlite:///{tmp_path}/studies.db"
     engine = open_engine(url)
     study = create(make_spec(deterministic=True, generation=2), open_storage(url), engine)[0]
-    set_budget(engine, study.name, 10, None)
+    set_budget(engine, study.identity, 10, None)
     first = visible_study(study, engine, 0)
     assert first is not None and first.get_trials() == []
     assert visible_study(study, engine, 2) is None, "the first generation has not even begun"

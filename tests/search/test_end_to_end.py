@@ -98,7 +98,8 @@ def test_a_killed_worker_is_started_again_and_ctrl_c_stops_a_launch_in_order(
     fixed = {"levels": 2, "kernel": 3, "batch_size": 8, "steps_per_epoch": 12, "gain_ramp": "none"}
     assert drivebeat("create", str(study_file(fixed=fixed, budget={"trials": 2}, epochs=6))).code == 0
     url = f"sqlite:///{tmp_path}/studies.db"
-    engine, study = open_engine(url), load_study("tiny", open_storage(url)).optuna
+    engine, stored = open_engine(url), load_study("tiny", open_storage(url))
+    study = stored.optuna
 
     def launch() -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -134,14 +135,14 @@ def test_a_killed_worker_is_started_again_and_ctrl_c_stops_a_launch_in_order(
     assert "the same command continues the search" in err
     with pytest.raises(ProcessLookupError):
         os.kill(second, 0)
-    state = progress(engine, "tiny")
+    state = progress(engine, stored.identity)
     assert state.claimed == 0
 
     launcher = launch()
     out, err = launcher.communicate(timeout=120)
     assert launcher.returncode == 0, (out, err)
     assert "tiny: 2/2 finished" in out
-    assert progress(engine, "tiny").spent
+    assert progress(engine, stored.identity).spent
     trials = study.get_trials()
     assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials) == 2
     assert not any(trial.state == TrialState.RUNNING for trial in trials)

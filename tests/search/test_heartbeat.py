@@ -27,7 +27,7 @@ def heartbeat(engine: Engine) -> Iterator[Heartbeat]:
 
 def test_the_heartbeat_renews_the_lease_and_tells_the_epoch(engine: Engine, heartbeat: Heartbeat, take: Take) -> None:
     held = take(this_process(), lease_s=1.2)
-    heartbeat.start(held, 5, math.inf, lambda: None)
+    heartbeat.start(held, 5, None, math.inf, lambda: None)
     heartbeat.epoch(2, -0.5)
 
     def beats() -> int:
@@ -45,7 +45,7 @@ def test_the_heartbeat_notices_that_another_worker_has_the_slot(
     engine: Engine, heartbeat: Heartbeat, take: Take
 ) -> None:
     held = take(this_process())
-    heartbeat.start(held, 5, math.inf, lambda: None)
+    heartbeat.start(held, 5, None, math.inf, lambda: None)
     with engine.begin() as connection:
         connection.execute(update(SLOTS).values(token=held.token + 1, worker="another"))
     assert heartbeat.lost.wait(20.0)
@@ -53,5 +53,5 @@ def test_the_heartbeat_notices_that_another_worker_has_the_slot(
 
 def test_the_heartbeat_calls_back_when_a_trial_hangs(heartbeat: Heartbeat, engine: Engine, take: Take) -> None:
     called = threading.Event()
-    heartbeat.start(take(this_process()), 5, 0.1, called.set)
+    heartbeat.start(take(this_process()), 5, None, 0.1, called.set)
     assert called.wait(20.0)

@@ -58,7 +58,7 @@ def to(hook: str) -> Switches:
 
 def finish(bench: Any, study: Any, value: float) -> None:
     """One trial from its slot to its end."""
-    held = claim(bench.engine, study.name, this_process(), 30.0)
+    held = claim(bench.engine, study.identity, this_process(), 30.0)
     assert held is not None
     trial = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
     trial.set_user_attr(RUN, "{}")

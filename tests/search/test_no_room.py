@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from search.artifacts.open import open_artifacts
 from search.errors import WorkerError
-from search.queue.slots import close, progress
+from search.queue.slots import close
 from search.queue.workers import this_process
 from search.study.study import Study
 from search.trials import Fate, best_trial
@@ -105,7 +105,7 @@ def test_a_study_that_learns_memory_has_it_infeasible_and_counts_it(
     assert (first.state, second.state) == (TrialState.PRUNED, TrialState.COMPLETE)
     assert (first.constraints, second.constraints) == ({MEMORY: 1.0}, {MEMORY: -1.0})
     assert first.user_attrs["reason"].startswith("out of memory on the device")
-    assert progress(bench.engine, "tiny").spent
+    assert bench.progress().spent
     best = best_trial(study.optuna)
     assert best is not None and best.number == 1
     assert any(line.startswith("trial 0 infeasible (0 epochs): out of memory") for line in said)

@@ -214,7 +214,7 @@ def test_a_worker_that_dies_around_its_tell_loses_nothing(
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
     assert trials[0].value == 4.25
     assert not trials[0].intermediate_values, "it was not trained again"
-    assert progress(engine, study.name).finished == 2
+    assert progress(engine, study.identity).finished == 2
 
 
 def test_an_outcome_that_awaits_its_telling_is_never_overwritten_however_many_die_of_it(
@@ -238,7 +238,7 @@ def test_a_trial_asked_for_by_a_worker_that_died_before_noting_it_goes_on(
     point = {"width": 8, "learning_rate": 0.00123}
     study = bench_of_each.create(make_spec(enqueue=[point], budget={"trials": 2}))
     engine = bench_of_each.engine
-    assert claim(engine, study.name, dead, 30.0) is not None
+    assert claim(engine, study.identity, dead, 30.0) is not None
     stray = study.optuna.ask()
     recover(study, engine, OrphanDetector(grace_s=10.0))
 

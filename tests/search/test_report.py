@@ -26,6 +26,7 @@ from search.study.export import run_of_trial
 from search.study.spec import run_of
 from search.study.study import Study, create
 from search.trials import REASON, RUN, best_trial
+from tests.support.study import record_trials
 from training.config import from_document, to_document
 
 STORAGE = "postgresql://me:***@host/studies"
@@ -87,6 +88,8 @@ def make_page(bench: Any, tmp_path: Path) -> MakePage:
     def make(*studies: Study, **options: Any) -> Page:
         store = FileSystemArtifactStore(str(tmp_path / "artifacts"))
         (tmp_path / "artifacts").mkdir(exist_ok=True)
+        for study in studies:
+            record_trials(study, bench.engine)
         return build_report(studies, bench.engine, store, STORAGE, **{"classical": False, **options})
 
     return make
@@ -112,6 +115,7 @@ def full(make_spec: Any, tmp_path_factory: pytest.TempPathFactory) -> Made:
     end(study, TrialState.PRUNED, "behind the others after epoch 1", reported=True)
     end(study, TrialState.PRUNED, "9,999 parameters, 10 allowed")
     end(study, TrialState.FAIL, "RuntimeError: <boom>")
+    record_trials(study, engine)
     page = build_report([study], engine, FileSystemArtifactStore(str(folder)), STORAGE)
     studies = gather([study], engine)[1]
     engine.dispose()

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.queue.slots import close, progress
+from search.queue.slots import close
 from search.queue.workers import Process
 from search.sampling.points import key_of
 from search.sampling.pruners import PRUNERS, PrunerSpec, build_pruner
@@ -72,7 +72,7 @@ def test_no_point_is_given_twice_and_the_budget_is_met_exactly(sampler: str, ben
     assignments = run_side_by_side(bench.url, "tiny")
     keys = [key_of(assignment.params, study.space.sampled) for assignment in assignments]
     assert len(keys) == len(set(keys)) == 14
-    state = progress(bench.engine, "tiny")
+    state = bench.progress()
     assert (state.finished, state.claimed, state.open) == (14, 0, 0)
     assert len(study.optuna.get_trials()) == 14
 

@@ -64,7 +64,7 @@ def test_it_measures_postgresql_too(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_simulated_trials_spend_the_budget_and_no_more(one: Worker) -> None:
     assert [one.trial() for _ in range(4)] == [True, True, True, False]
-    assert progress(one.engine, "simulated").finished == 3
+    assert progress(one.engine, one.study.identity).finished == 3
     trials = one.study.optuna.get_trials()
     assert [len(trial.intermediate_values) for trial in trials] == [EPOCHS] * 3
 
@@ -89,7 +89,7 @@ def test_trials_of_the_past_are_to_optuna_as_if_they_had_run(one: Worker, site: 
     assert written.intermediate_values.keys() == ran.intermediate_values.keys()
     assert len(written.system_attrs) == len(ran.system_attrs)
     assert [trial.state.name for trial in (ran, written, *running)] == ["COMPLETE", "COMPLETE", "RUNNING", "RUNNING"]
-    assert progress(one.engine, "simulated").finished == 2
+    assert progress(one.engine, one.study.identity).finished == 2
 
 
 def test_simulated_trials_leave_the_attributes_of_real_ones(

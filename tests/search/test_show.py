@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 from rich.console import Console
+from sqlalchemy import Engine
 
 from search.study.status import snapshot
-from search.study.study import Study, all_studies
+from search.study.study import Study
 from search.terminal.status import plain_line, render, show_all
 from search.terminal.tables import show_study
 from search.trials import REASON, RUN, Fate
+from tests.support.study import record_trials
 
 
 @pytest.fixture
@@ -24,8 +26,8 @@ def text(console: Console) -> str:
     return console.file.getvalue()
 
 
-def tell(study: Study, n: int) -> None:
-    """n complete trials, one pruned, one failed, one running at its second epoch."""
+def tell(study: Study, n: int, engine: Engine) -> None:
+    """n complete trials, one pruned, one failed, one running at its second epoch; each in its slot."""
     distributions = dict(study.space.sampled)
     for number in range(n):
         trial = study.optuna.ask(fixed_distributions=distributions)
@@ -39,6 +41,7 @@ def tell(study: Study, n: int) -> None:
     running = study.optuna.ask()
     running.report(1.25, 0)
     running.report(1.5, 1)
+    record_trials(study, engine)
 
 
 def test_every_line_fits_80_columns(bench: Any, make_spec: Any, console: Console) -> None:
@@ -49,8 +52,8 @@ def test_every_line_fits_80_columns(bench: Any, make_spec: Any, console: Console
             name=name, models=["wave_unet_transformer"], search=[], fixed={}, ranges=ranges, budget={"trials": 20}
         )
     )
-    tell(study, 11)
-    show_all(all_studies(bench.storage), bench.engine, console)
+    tell(study, 11, bench.engine)
+    show_all([study], {}, bench.engine, console)
     console.print(render([snapshot(study, bench.engine)]))
     lines = text(console).splitlines()
     assert max(map(len, lines)) <= 80
@@ -62,7 +65,7 @@ def test_every_line_fits_80_columns(bench: Any, make_spec: Any, console: Console
 
 def test_a_study_shows_its_space_its_progress_and_its_best(bench: Any, make_spec: Any, console: Console) -> None:
     study = bench.create(make_spec())
-    tell(study, 3)
+    tell(study, 3, bench.engine)
     show_study(study, bench.engine, console)
     shown = text(console)
     assert "4/4 finished (3 complete, 1 pruned, 1 failed), best si_sdr_db +2.000 (trial 2)" in shown
@@ -79,17 +82,17 @@ def test_importances_are_shown_only_where_there_are_trials_enough_to_tell(
     bench: Any, make_spec: Any, console: Console
 ) -> None:
     study = bench.create(make_spec(budget={"trials": 30}))
-    tell(study, 5)
+    tell(study, 5, bench.engine)
     show_study(study, bench.engine, console)
     assert "weight:" not in text(console)
-    tell(study, 8)
+    tell(study, 8, bench.engine)
     show_study(study, bench.engine, console)
     assert "weight: share of the differences" in text(console)
 
 
 def test_a_snapshot_counts_what_is_finished_and_what_runs(bench: Any, make_spec: Any) -> None:
     study = bench.create(make_spec(budget={"trials": 9}))
-    tell(study, 2)
+    tell(study, 2, bench.engine)
     snap = snapshot(study, bench.engine)
     assert (snap.finished, snap.complete, snap.pruned, snap.failed, snap.budget) == (3, 2, 1, 1, 9)
     (running,) = snap.running
@@ -101,5 +104,5 @@ def test_a_snapshot_counts_what_is_finished_and_what_runs(bench: Any, make_spec:
 
 
 def test_with_no_study_the_next_step_is_said(bench: Any, console: Console) -> None:
-    show_all([], bench.engine, console)
+    show_all([], {}, bench.engine, console)
     assert "drivebeat create STUDY.toml" in text(console)

@@ -15,6 +15,7 @@ from search.study.spec import run_of
 from search.study.study import Study, create
 from search.terminal.comparison import comparison_document_of_studies, show_comparison
 from search.trials import RUN
+from tests.support.study import record_trials
 from training.config import to_document
 
 
@@ -60,10 +61,13 @@ def test_a_result_counts_trials_and_tells_of_the_best_one(bench: Any, families: 
     prune(study, reported=False)
     study.optuna.tell(study.optuna.ask(), state=TrialState.FAIL)
 
+    record_trials(study, bench.engine)
+    study.optuna.tell(study.optuna.ask(fixed_distributions=dict(study.space.sampled)), 0.0)  # another program's
+
     (result,) = compare_studies([study], bench.engine).results
 
     assert (result.complete, result.pruned, result.infeasible, result.failed) == (3, 1, 1, 1)
-    assert (result.finished, result.budget, result.spent) == (5, 4, False)
+    assert (result.finished, result.budget, result.spent) == (5, 4, True)
     assert (result.study, result.family, result.mixture) == ("tiny-autoencoder", "autoencoder", "A")
     assert (result.best, result.best_trial) == (3.0, 1)
     assert dict(result.si_sdr_db) == {"-5": 1.0, "+0": 5.0}

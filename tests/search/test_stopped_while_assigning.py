@@ -85,7 +85,7 @@ def search_of(bench_of_each: Bench, make_spec: MakeSpec) -> Study:
 def test_a_trial_is_noted_in_one_slot_only(search_of: Study, bench_of_each: Bench) -> None:
     """The late one asked for a trial and was stopped; another one found it without a slot, and took it."""
     engine = bench_of_each.engine
-    late, other = (claim(engine, search_of.name, elsewhere(name), 30.0) for name in ("late", "other"))
+    late, other = (claim(engine, search_of.identity, elsewhere(name), 30.0) for name in ("late", "other"))
     assert isinstance(late, Claim)
     assert isinstance(other, Claim)
     assert record_trial(engine, other, 0)
@@ -103,7 +103,7 @@ def test_a_turn_whose_slot_was_lost_on_the_way_is_none_and_its_trial_is_the_next
     def late(engine: Any, held: Claim, trial: int) -> bool:
         """As if it had slept past its lease, and its slot had been claimed anew."""
         if not given_up:
-            given_up.append(claim(engine, search_of.name, elsewhere("late"), 30.0))
+            given_up.append(claim(engine, search_of.identity, elsewhere("late"), 30.0))
         return record_trial(engine, held, trial)
 
     monkeypatch.setattr("search.worker.assign.record_trial", late)

@@ -18,6 +18,7 @@ from search.queue.workers import register, this_process, workers
 from search.storage.open import driver_url, open_engine, open_storage
 from search.storage.tables import SCHEMA_VERSION, SLOTS
 from search.storage.upgrade import upgrade
+from search.study.study import load_study
 
 MOUNTINFO = r"""
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -197,7 +198,7 @@ def test_an_upgrade_copies_first_and_loses_nothing(filled_url: str, tmp_path: Pa
 
 def test_version_1_is_upgraded_in_place_with_its_slots_and_gets_the_index(filled_url: str) -> None:
     engine = open_engine(filled_url)
-    held = claim(engine, "tiny", this_process(), 30.0)
+    held = claim(engine, load_study("tiny", open_storage(filled_url)).identity, this_process(), 30.0)
     make_ours_version_1(filled_url)
     upgrade(filled_url, None, print)
 

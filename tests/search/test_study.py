@@ -7,9 +7,9 @@ import optuna
 import pytest
 
 from search.errors import StudyError
-from search.queue.slots import progress
 from search.sampling.samplers import SamplerSpec
-from search.study.study import all_studies, create, load_studies, load_study
+from search.study.record import readable_records
+from search.study.study import create, load_studies, load_study
 from search.trials import FAMILY, SPEC
 
 
@@ -21,7 +21,7 @@ def test_a_study_comes_back_as_it_was_made(bench_of_each: Any, make_spec: Any) -
     assert dict(loaded.space.sampled) == dict(made.space.sampled)
     assert loaded.fingerprint == made.fingerprint
     assert loaded.optuna.metric_names == ["si_sdr_db"]
-    assert progress(bench_of_each.engine, "tiny").budget == 4
+    assert bench_of_each.progress().budget == 4
 
 
 def test_made_again_a_study_takes_a_new_budget_and_new_points_once(bench_of_each: Any, make_spec: Any) -> None:
@@ -29,7 +29,7 @@ def test_made_again_a_study_takes_a_new_budget_and_new_points_once(bench_of_each
     more = make_spec(budget={"trials": 9}, enqueue=[{"width": 8, "learning_rate": 0.002}])
     bench_of_each.create(more)
     bench_of_each.create(more)
-    assert progress(bench_of_each.engine, "tiny").budget == 9
+    assert bench_of_each.progress().budget == 9
     waiting = load_study("tiny", bench_of_each.storage).optuna.get_trials()
     assert [trial.system_attrs["fixed_params"] for trial in waiting] == [{"width": 8, "learning_rate": 0.002}]
 
@@ -89,7 +89,7 @@ def test_a_study_of_somebody_else_is_neither_taken_nor_loaded(bench: Any, make_s
         bench.create(make_spec())
     with pytest.raises(StudyError, match="was not created by Drivebeat"):
         load_study("tiny", bench.storage)
-    assert all_studies(bench.storage) == []
+    assert readable_records(bench.storage) == ([], {})
 
 
 def test_an_unknown_study_is_named_with_the_near_one(bench: Any, make_spec: Any) -> None:

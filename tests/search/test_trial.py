@@ -15,7 +15,6 @@ from optuna_dashboard import get_note
 from data.corpus import Corpus
 from models.autoencoder import AutoencoderConfig
 from search.artifacts.open import open_artifacts
-from search.queue.slots import progress
 from search.queue.workers import this_process
 from search.study.export import run_of_trial
 from search.study.study import Study
@@ -169,7 +168,7 @@ def test_stopping_ends_a_trial_within_a_step(run_one: Callable[..., Ran], bench:
     with pytest.raises(Stopped):
         run_one(context={"stop": stop}, fixed={"levels": 2, "batch_size": 4, "steps_per_epoch": 10_000})
     assert calls == 2
-    state = progress(bench.engine, "tiny")
+    state = bench.progress()
     assert (state.open, state.claimed) == (1, 0)
 
 

@@ -28,6 +28,7 @@ SNAP = Snapshot(
     pruned=9_000,
     infeasible=0,
     failed=12,
+    others=0,
     running=(RUNNING,) * 40,
     best_trial=Best(99_999, 0.123, 400.0),
     recent=(ENDED,) * 5,
@@ -62,7 +63,7 @@ def test_a_trial_that_has_lost_its_worker_is_shown_as_waiting_for_one() -> None:
 
 def begin(bench: Any, study: Any, score: float) -> Any:
     """A claim and its trial, with one report."""
-    held = claim(bench.engine, study.name, this_process(), 30.0)
+    held = claim(bench.engine, study.identity, this_process(), 30.0)
     assert held is not None
     trial = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
     trial.set_user_attr(RUN, "{}")
@@ -78,7 +79,7 @@ def test_a_snapshot_knows_who_runs_a_trial_and_how_far_the_worker_is(bench: Any,
     begin(bench, study, 0.5)
     study.optuna.ask(fixed_distributions=dict(study.space.sampled))  # a stray: nobody's
     with bench.engine.begin() as connection:
-        update_status(connection, this_process(), WorkerStatus("working", study.name, 0, 1, 0.75))
+        update_status(connection, this_process(), WorkerStatus("working", study.identity, 0, 1, 0.75))
     snap = snapshot(study, bench.engine)
     held, stray = snap.running
     assert (held.number, held.device, held.epoch, held.n_epochs, held.score) == (0, "cpu", 2, 3, 0.75)

@@ -11,7 +11,6 @@ from optuna.trial import TrialState
 
 from search.artifacts.open import open_artifacts
 from search.errors import WorkerError
-from search.queue.slots import progress
 from search.study.study import load_study
 from search.worker.build import BuiltTrial, build
 from search.worker.context import Assignment, WorkerContext
@@ -67,7 +66,7 @@ def test_three_failures_in_a_row_for_one_reason_end_the_worker(
     trials = study.optuna.get_trials()
     assert [trial.state for trial in trials] == [TrialState.FAIL] * 3
     assert all("loss is not finite" in trial.user_attrs["reason"] for trial in trials)
-    state = progress(bench.engine, "tiny")
+    state = bench.progress()
     assert (state.failed, state.finished, state.claimed, state.open) == (3, 0, 0, 0)
     assert not state.spent
 
@@ -88,7 +87,7 @@ def test_a_failure_now_and_then_does_not_cost_the_budget(
     monkeypatch.setattr("search.worker.trial.build", flaky)
     bench.create(make_spec(epochs=1, budget={"trials": 2}))
     assert work_here("tiny") == 4
-    state = progress(bench.engine, "tiny")
+    state = bench.progress()
     assert (state.failed, state.finished, state.spent) == (2, 2, True)
 
 
@@ -141,5 +140,5 @@ def test_a_signal_in_a_long_epoch_ends_a_worker_in_order_and_the_trial_goes_on_e
         worker.kill()
     assert (worker.returncode, err) == (0, "")
     assert "trial 0 interrupted" in out
-    state = progress(bench.engine, "tiny")
+    state = bench.progress()
     assert (state.open, state.claimed, state.finished) == (1, 0, 0)

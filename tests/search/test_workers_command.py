@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from search.cli.service import workers_command
 from search.queue.workers import Process, WorkerRow, WorkerStatus, register, this_process, update_status, workers
+from search.storage.open import open_storage
 from search.storage.tables import WORKERS
 from search.terminal.status import ago, workers_document, workers_table
 
@@ -76,6 +77,7 @@ def test_json_holds_the_whole_roster(bench: Any, capsys: pytest.CaptureFixture[s
 
 
 def test_an_empty_roster_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_storage(f"sqlite:///{tmp_path}/studies.db").remove_session()
     workers_command(storage=f"sqlite:///{tmp_path}/studies.db")
     assert "drivebeat launch STUDY" in capsys.readouterr().out
 

@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from optuna.storages import BaseStorage
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, insert, select
 
 from data.synthetic.recordings import SynthConfig, synthesise
+from search.queue.pairs import EDGES, Edge
+from search.queue.slots import Progress, progress, slot_trials
 from search.storage.open import open_engine, open_storage
+from search.storage.tables import SLOTS
+from search.study.record import load_record
 from search.study.spec import StudySpec
 from search.study.study import Study, create
 
@@ -78,6 +82,39 @@ class Bench:
     def create(self, spec: StudySpec) -> Study:
         return create(spec, self.storage, self.engine)[0]
 
+    def progress(self, name: str = "tiny") -> Progress:
+        """Return the progress of the study `name`."""
+        return progress(self.engine, load_record(name, self.storage).identity)
+
     def close(self) -> None:
         self.storage.remove_session()
         self.engine.dispose()
+
+
+def record_trials(study: Study, engine: Engine) -> None:
+    """Give each trial of the study a slot in the state that a worker leaves it in, as if workers had run all."""
+    recorded = slot_trials(engine, study.identity)
+    ends = {Edge.FINISH: "finished", Edge.FAIL: "failed", Edge.CONTINUE: "claimed", Edge.BEGIN: "open"}
+    with engine.begin() as connection:
+        first = connection.execute(
+            select(func.count()).select_from(SLOTS).where(SLOTS.c.study == study.identity)
+        ).scalar_one()
+        new = [trial for trial in study.optuna.get_trials(deepcopy=False) if trial.number not in recorded]
+        rows = [
+            {
+                "study": study.identity,
+                "slot": first + i,
+                "state": ends[EDGES["claimed"][trial.state]],
+                "trial": trial.number,
+                "worker": "elsewhere",
+                "host": "elsewhere",
+                "pid": 1,
+                "token": 1,
+                "deaths": 0,
+                "beats": 0,
+                "expires_at": 4e9,
+            }
+            for i, trial in enumerate(new)
+        ]
+        if rows:
+            connection.execute(insert(SLOTS), rows)

@@ -34,9 +34,9 @@ class QuietHeartbeat(Heartbeat):
 
     def __init__(self, at: Callable[[int, float], None] = lambda epoch, score: None) -> None:
         self._at = at
-        self.lost = threading.Event()
+        self.lost, self.ended = threading.Event(), threading.Event()
 
-    def start(self, claim: Claim, trial: int, limit_s: float, hung: Callable[[], None]) -> None:
+    def start(self, claim: Claim, trial: int, trial_id: int | None, limit_s: float, hung: Callable[[], None]) -> None:
         """Do nothing."""
 
     def epoch(self, epoch: int, score: float) -> None:
@@ -92,7 +92,7 @@ def worker_context(
 def next_assignment(context: WorkerContext) -> Assignment | None:
     """Claim the next slot and assign it a trial under the lock that run_trial takes; None where there is none."""
     study = context.study
-    with exclusive(context.engine, f"turn {study.name}", expires_s=60):
+    with exclusive(context.engine, f"turn {study.identity}", expires_s=60):
         trials = study.optuna.get_trials(deepcopy=False)
         claimed = claim_slot(context, trials)
         return None if claimed is None else assign(context, claimed, trials)

@@ -1,0 +1,137 @@
+"""Commands that change stored studies: enqueue, cancel, rename, copy, adopt, delete."""
+
+from typing import Annotated
+
+import typer
+
+from search.cli.options import ARTIFACTS, Artifacts, Storage
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def enqueue_command(
+    name: StudyName,
+    values: Annotated[
+        list[str], typer.Argument(metavar="NAME=VALUE", help="Value of a searched parameter; others are sampled.")
+    ],
+    storage: Storage = None,
+) -> None:
+    """Enqueue a trial with given values. The next free worker runs it, as one trial of the budget."""
+    from search.storage.open import explained, open_storage, require_file, storage_url
+    from search.study.study import enqueue, load_study, parse_point
+
+    url = storage_url(storage)
+    require_file(url)
+    with explained(url):
+        study = load_study(name, open_storage(url))
+        point = parse_point(values, study)
+        n_new = enqueue(study.optuna, [point])
+    shown = ", ".join(f"{key} {value}" for key, value in point.items())
+    typer.echo(f"study {study.name}: enqueued {shown}" if n_new else f"study {study.name}: {shown} has a trial already")
+
+
+def cancel_command(
+    name: StudyName,
+    trial: Annotated[int, typer.Argument(min=0, metavar="TRIAL", help="Number of a waiting or running trial.")],
+    storage: Storage = None,
+    yes: Yes = False,
+) -> None:
+    """Cancel a waiting or running trial. It fails, and the budget gives another trial for it."""
+    from search.storage.open import explained, open_storage, require_file, storage_url
+    from search.study.lifecycle import cancel
+
+    url = storage_url(storage)
+    require_file(url)
+    _ask(f"Cancel trial {trial} of study {name}?", yes)
+    with explained(url):
+        before = cancel(name, trial, open_storage(url))
+    typer.echo(f"study {name}: trial {trial}, which was {before.name.lower()}, is cancelled")
+
+
+def rename_command(
+    name: StudyName,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
+    storage: Storage = None,
+) -> None:
+    """Rename a study. Its workers go on under the new name."""
+    from search.storage.open import explained, open_engine, open_storage, require_file, storage_url
+    from search.study.lifecycle import rename
+
+    url = storage_url(storage)
+    require_file(url)
+    with explained(url):
+        rename(name, new, open_storage(url), open_engine(url))
+    typer.echo(f"study {name} is now called {new}")
+
+
+def copy_command(
+    name: StudyName,
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="Database to copy to.", show_default=False)],
+    new: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the copy.", show_default="the same")
+    ] = None,
+    storage: Storage = None,
+) -> None:
+    """Copy a study into another database, with its trials, notes and the rest of its budget.
+
+    The artifacts are not copied: give the copy's workers the same --artifacts. Stop the workers of the study first,
+    or both databases run the rest of its budget.
+    """
+    from search.storage.open import explained, masked, open_engine, open_storage, require_file, storage_url
+    from search.study.lifecycle import copy
+
+    url = storage_url(storage)
+    require_file(url)
+    with explained(url), explained(to):
+        source, target = open_storage(url), open_storage(to)
+        copy(name, source, open_engine(url), target, open_engine(to), new or name)
+    typer.echo(f"study {name} is copied to {masked(to)} as {new or name}")
+
+
+def adopt_command(name: StudyName, storage: Storage = None) -> None:
+    """Give a budget to a study that another program has copied or moved here. Its trials count towards it."""
+    from search.storage.open import explained, open_engine, open_storage, require_file, storage_url
+    from search.study.adopt import adopt
+
+    url = storage_url(storage)
+    require_file(url)
+    with explained(url):
+        state = adopt(name, open_storage(url), open_engine(url)).progress
+    left = f"; {state.open} to start again" if state.open else ""
+    typer.echo(f"study {name}: {state.finished} of {state.budget} trials of its budget have finished{left}")
+
+
+def delete_command(
+    name: StudyName,
+    storage: Storage = None,
+    artifacts: Artifacts = ARTIFACTS,
+    yes: Yes = False,
+) -> None:
+    """Delete a study with its trials, artifacts and checkpoints. A worker that trains for it ends the trial."""
+    from search.artifacts.open import open_artifacts
+    from search.storage.open import explained, open_engine, open_storage, require_file, storage_url
+    from search.study.lifecycle import delete, find
+
+    url = storage_url(storage)
+    require_file(url)
+    with explained(url):
+        opened = open_storage(url)
+        n_trials = opened.get_n_trials(find(opened, name)._study_id)
+        _ask(f"Delete study {name} with {n_trials} trials?", yes)
+        store = open_artifacts(artifacts)
+        n_trials = delete(name, opened, open_engine(url), store, lambda line: typer.echo(line, err=True))
+    typer.echo(f"study {name} with {n_trials} trials is deleted")
+
+
+def _ask(question: str, yes: bool) -> None:
+    """Ask the user unless `yes`. Raises ConfigError where nobody can answer, and typer.Abort for the answer no."""
+    import sys
+
+    from search.errors import ConfigError
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{question} Nobody can answer here; add --yes")
+    typer.confirm(question, abort=True)

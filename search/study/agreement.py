@@ -1,0 +1,91 @@
+"""Where Optuna's side of a database and ours disagree, and how to mend it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine
+
+from search.errors import StudyError
+from search.queue.pairs import Edge, Pair, follow, pairs
+from search.queue.slots import has_budget, slot_trials
+from search.storage.optuna_private import FrozenStudy
+from search.study.adopt import adopt, is_ours
+from search.study.identity import Mark, forget_deleted, give, identity_of, mark_of, orphaned_rows
+from search.study.record import stored_document
+from search.trials import SPEC
+
+AGREEING = (Edge.KEEP, Edge.CONTINUE, Edge.BEGIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A disagreement of the two sides. fix: what mend() does; mend is None where nothing can be done."""
+
+    found: str
+    fix: str
+    mend: Callable[[], object] | None
+
+
+def disagreements(storage: BaseStorage, engine: Engine) -> list[Disagreement]:
+    """Return where the two sides disagree."""
+    forget = partial(forget_deleted, storage, engine)
+    found = [
+        Disagreement(f"study {identity} was deleted, and its budget is left", "remove it", forget)
+        for identity in sorted(orphaned_rows(storage, engine))
+    ]
+    for study in storage.get_all_studies():
+        if SPEC in study.user_attrs:
+            found += _of_study(study, storage, engine)
+    return found
+
+
+def _of_study(study: FrozenStudy, storage: BaseStorage, engine: Engine) -> Iterator[Disagreement]:
+    name, study_id = study.study_name, study._study_id
+    try:
+        stored_document(name, study.user_attrs)
+    except StudyError as error:
+        yield Disagreement(str(error), "use the Drivebeat that made it, or delete it", None)
+        return
+    identity = identity_of(storage, study_id, name, study.user_attrs)
+    if identity is None or not has_budget(engine, identity):
+        mend = partial(adopt, name, storage, engine)
+        yield Disagreement(f"study {name} is a copy without a budget", "adopt it", mend)
+        return
+    if mark_of(study.user_attrs) != Mark(identity, study_id):
+        mend_mark = partial(give, storage, study_id, identity)
+        yield Disagreement(f"study {name} does not carry its identity {identity}", "store it", mend_mark)
+    recorded = slot_trials(engine, identity)
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    by_number = {trial.number: trial for trial in trials}
+    for pair in pairs(engine, identity, {number: trial.state for number, trial in by_number.items()}):
+        if pair.edge not in AGREEING:
+            yield _of_pair(name, identity, pair, by_number.get(pair.trial), storage, engine)
+    for trial in trials:
+        stray = trial.state == TrialState.RUNNING and is_ours(trial) and trial.number not in recorded
+        if stray and trial.params:
+            yield Disagreement(
+                f"study {name}: trial {trial.number} is running, and no slot records it",
+                "fail it",
+                partial(storage.set_trial_state_values, trial._trial_id, TrialState.FAIL),
+            )
+
+
+def _of_pair(
+    name: str, identity: str, pair: Pair, trial: FrozenTrial | None, storage: BaseStorage, engine: Engine
+) -> Disagreement:
+    state = "missing" if trial is None else trial.state.name.lower()
+    found = f"study {name}: slot {pair.slot} is {pair.state}, and its trial {pair.trial} is {state}"
+    if pair.edge == Edge.FAIL_TRIAL and trial is not None:
+        return Disagreement(
+            found, "fail the trial", partial(storage.set_trial_state_values, trial._trial_id, TrialState.FAIL)
+        )
+    fixes = {
+        Edge.FINISH: "finish the slot",
+        Edge.FAIL: "fail the slot",
+        Edge.REOPEN: "reopen the slot",
+        Edge.CLEAR: "give the slot another trial",
+    }
+    return Disagreement(found, fixes[pair.edge], partial(follow, engine, identity, pair))

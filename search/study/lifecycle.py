@@ -1,0 +1,174 @@
+"""Rename, copy and delete studies, and cancel trials, while workers may run."""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine, select, update
+from sqlalchemy.exc import IntegrityError
+
+from data.errors import near
+from search.artifacts.base import Log, TrialStore
+from search.errors import StudyError
+from search.queue.slots import add_slots, has_budget
+from search.storage.fast.reads import NOTE_OF_A_TRIAL, trial_of_key
+from search.storage.fast.storage import batch
+from search.storage.fast.tables import STUDIES as OPTUNA_STUDIES
+from search.storage.locks import exclusive
+from search.storage.optuna_private import FrozenStudy
+from search.storage.tables import SLOTS, STUDIES, set_budget
+from search.study.identity import give, identity_of, new_identity, remove_rows
+from search.trials import FATE, IDENTITY, REASON, REMOVED, SPEC, Fate, artifacts_of
+
+CANCELLED = "cancelled"  # the reason of a cancelled trial
+UNFINISHED = ("claimed", "telling", "open")
+
+
+def find(storage: BaseStorage, name: str) -> FrozenStudy:
+    """Return the Optuna study `name`, whoever created it. Raises StudyError, with the nearest name, for none."""
+    studies = storage.get_all_studies()
+    found = next((study for study in studies if study.study_name == name), None)
+    if found is None:
+        names = sorted(study.study_name for study in studies)
+        raise StudyError(f"no study {name!r}{near(name, names)}; known: {', '.join(names) or 'none'}")
+    return found
+
+
+def rename(name: str, new: str, storage: BaseStorage, engine: Engine) -> None:
+    """Rename a study. Workers go on with it. Raises StudyError where `name` is missing or `new` exists."""
+    with exclusive(engine, "create"):
+        study = find(storage, name)
+        identity = identity_of(storage, study._study_id, name, study.user_attrs)
+        if SPEC in study.user_attrs and identity is not None and has_budget(engine, identity):
+            give(storage, study._study_id, identity)  # a study of an older version has its name as its identity
+        columns = OPTUNA_STUDIES.c
+        try:
+            with engine.begin() as connection:
+                connection.execute(
+                    update(OPTUNA_STUDIES).where(columns.study_id == study._study_id).values(study_name=new)
+                )
+        except IntegrityError as error:
+            raise StudyError(f"a study {new!r} exists already; choose another name") from error
+
+
+def delete(name: str, storage: BaseStorage, engine: Engine, store: TrialStore, log: Log) -> int:
+    """Delete a study with its trials, its budget, and its artifacts and checkpoints; return the number of its trials.
+
+    A worker that trains for it ends the trial and goes on with its other studies. Raises StudyError.
+    """
+    with exclusive(engine, "create"):
+        study = find(storage, name)
+        trials = storage.get_all_trials(study._study_id, deepcopy=False)
+        identity = identity_of(storage, study._study_id, name, study.user_attrs)
+        with contextlib.suppress(KeyError):  # another program has deleted it in this moment
+            storage.delete_study(study._study_id)
+        if identity is not None:
+            remove_rows(engine, identity)
+    _remove_files(identity, study, trials, store, log)
+    return len(trials)
+
+
+def _remove_files(
+    identity: str | None, study: FrozenStudy, trials: list[FrozenTrial], store: TrialStore, log: Log
+) -> None:
+    """Remove the artifacts of a deleted study and its trials, and the checkpoints of its unfinished trials."""
+    attached = [artifacts_of(trial.system_attrs) for trial in trials] + [artifacts_of(study.system_attrs)]
+    for artifact in (identifier for files in attached for identifier in files.values()):
+        try:
+            store.artifacts.remove(artifact)
+        except FileNotFoundError:
+            continue
+        except Exception as error:  # every store has another error for a missing artifact
+            if type(error).__name__ != "ArtifactNotFound":
+                log(f"artifact {artifact} is not removed: {error}")
+                return
+    for trial in trials:
+        if identity is not None and not trial.state.is_finished():
+            store.checkpoints(identity, trial.number, log).delete()
+
+
+def copy(name: str, storage: BaseStorage, engine: Engine, target: BaseStorage, target_engine: Engine, new: str) -> str:
+    """Copy a study with its trials, notes, budget and slots into another database, or this one; return its identity.
+
+    The artifacts are not copied: the copy refers to the same files. Trials that run during the copy are started again
+    by the copy's workers.
+
+    target: storage of the other database; target_engine: its engine. new: name of the copy. Raises StudyError where
+    `name` is missing or `new` exists.
+    """
+    study = find(storage, name)
+    slots = _slots(storage, engine, study)  # before the trials: a slot that is behind its trial closes by rule
+    trials = storage.get_all_trials(study._study_id, deepcopy=False)
+    with exclusive(target_engine, "create"):
+        try:
+            study_id = target.create_new_study(study.directions, new)
+        except optuna.exceptions.DuplicatedStudyError as error:
+            raise StudyError(f"a study {new!r} exists already; choose another name: --name NAME") from error
+        ids = {trial._trial_id: target.create_new_trial(study_id, trial) for trial in trials}
+        for key, value in study.system_attrs.items():
+            target.set_study_system_attr(study_id, _renumbered(key, ids), value)
+        identity = new_identity(new)
+        if slots is not None:
+            budget, rows = slots
+            add_slots(target_engine, identity, rows, budget["started_at"])
+            set_budget(target_engine, identity, budget["n_trials"], budget["hours"])
+            give(target, study_id, identity)
+        others = {key: value for key, value in study.user_attrs.items() if key not in (IDENTITY, SPEC)}
+        for key, value in others.items():
+            target.set_study_user_attr(study_id, key, value)
+        if SPEC in study.user_attrs:  # last: a study without it is not complete
+            target.set_study_user_attr(study_id, SPEC, study.user_attrs[SPEC])
+    return identity
+
+
+def _slots(
+    storage: BaseStorage, engine: Engine, study: FrozenStudy
+) -> tuple[Mapping[str, Any], list[tuple[int | None, str]]] | None:
+    """Return the budget of a study, and (trial, state) of its slots for a copy; None where it has no budget."""
+    identity = identity_of(storage, study._study_id, study.study_name, study.user_attrs)
+    with engine.connect() as connection:
+        budget = connection.execute(select(STUDIES).where(STUDIES.c.study == identity)).mappings().first()
+        query = select(SLOTS.c.trial, SLOTS.c.state).where(SLOTS.c.study == identity).order_by(SLOTS.c.slot)
+        rows = connection.execute(query).all()
+    if budget is None:
+        return None
+    return dict(budget), [(row.trial, "open" if row.state in UNFINISHED else row.state) for row in rows]
+
+
+def _renumbered(key: str, ids: Mapping[int, int]) -> str:
+    """Return the key of a study's system attribute with the new trial_id, where the key contains one."""
+    prefix, _, rest = NOTE_OF_A_TRIAL.partition("%")
+    is_note = key.startswith(prefix) and rest.strip("%") in key and key.split(":")[1].isdigit()
+    if not (is_note or key.startswith(REMOVED)):
+        return key
+    trial_id = trial_of_key(key)
+    return key.replace(str(trial_id), str(ids.get(trial_id, trial_id)), 1)
+
+
+def cancel(name: str, number: int, storage: BaseStorage) -> TrialState:
+    """End a waiting or running trial as failed; return its state before.
+
+    Its worker, if it has one, ends the training within a fraction of its lease. The budget gives another trial for it.
+    Raises StudyError where there is no such trial, or it has ended.
+    """
+    study = find(storage, name)
+    trials = storage.get_all_trials(study._study_id, deepcopy=False)
+    trial = next((trial for trial in trials if trial.number == number), None)
+    if trial is None:
+        raise StudyError(f"study {name!r} has no trial {number}; it has the trials 0 to {len(trials) - 1}")
+    try:
+        if trial.state.is_finished():
+            raise UpdateFinishedTrialError
+        with batch(storage, trial._trial_id):
+            storage.set_trial_user_attr(trial._trial_id, FATE, str(Fate.FAILED))
+            storage.set_trial_user_attr(trial._trial_id, REASON, CANCELLED)
+        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    except UpdateFinishedTrialError as error:
+        raise StudyError(
+            f"trial {number} of study {name!r} has ended; waiting and running trials can be cancelled: drivebeat watch"
+        ) from error
+    return trial.state

@@ -1,0 +1,353 @@
+"""The life of a stored study by command: enqueue, cancel, rename, copy, adopt, delete, and the doctor who mends."""
+
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from search.artifacts.open import open_artifacts
+from search.queue.pairs import EDGES, Edge
+from search.queue.slots import progress, slot_trials
+from search.storage.open import driver_url, open_engine, open_storage
+from search.storage.readable import open_readable
+from search.storage.tables import SLOTS, STUDIES
+from search.study.agreement import disagreements
+from search.study.identity import mark_of, name_now, new_identity
+from search.study.record import load_record
+from search.study.study import load_study
+from search.worker.worker import work
+from tests.support.study import Bench, record_trials
+
+Drivebeat = Callable[..., Any]
+
+
+@pytest.fixture
+def tiny(bench: Bench, make_spec: Any) -> Any:
+    """A study of which a worker has run two of three trials."""
+    study = bench.create(make_spec(epochs=1, budget={"trials": 2}))
+    work(
+        ["tiny"], bench.url, open_artifacts(Path(bench.url[10:]).parent / "artifacts"), threads=1, log=lambda line: None
+    )
+    return bench.create(make_spec(epochs=1, budget={"trials": 3})) and study
+
+
+def test_an_identity_begins_with_the_name_and_is_fit_for_a_folder() -> None:
+    first, second = new_identity("a study/of mine"), new_identity("a study/of mine")
+    assert first != second
+    assert first.startswith("a-study-of-mine-") and len(first) == len("a-study-of-mine-") + 12
+    assert new_identity("../..").startswith("study-")
+    assert len(new_identity("x" * 500)) <= 53
+
+
+# enqueue
+
+
+def test_enqueue_gives_the_next_trial_its_values(bench: Bench, make_spec: Any, drivebeat: Drivebeat) -> None:
+    study = bench.create(make_spec())
+    said = drivebeat("enqueue", "tiny", "width=16", "learning_rate=0.002", "--storage", bench.url)
+    assert (said.code, said.out) == (0, "study tiny: enqueued width 16, learning_rate 0.002\n")
+    (trial,) = study.optuna.get_trials()
+    assert trial.system_attrs["fixed_params"] == {"width": 16, "learning_rate": 0.002}
+    again = drivebeat("enqueue", "tiny", "width=16", "learning_rate=0.002", "--storage", bench.url)
+    assert again.out == "study tiny: width 16, learning_rate 0.002 has a trial already\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("width=999", "width is '999'; one of 8, 16 is allowed"),
+        ("width=abc", "width is 'abc'; one of 8, 16 is allowed"),
+        ("learning_rate=5", "learning_rate is 5; 0.0001 .. 0.01 log is allowed"),
+        ("lerning_rate=0.001", "has no parameter 'lerning_rate', did you mean 'learning_rate'?"),
+        ("levels=3", "levels is 3, but the study fixes it at 2"),
+        ("width", "'width': not NAME=VALUE; write it like width=16"),
+    ],
+)
+def test_enqueue_refuses_what_cannot_run(
+    value: str, reason: str, bench: Bench, make_spec: Any, drivebeat: Drivebeat
+) -> None:
+    study = bench.create(make_spec())
+    said = drivebeat("enqueue", "tiny", value, "--storage", bench.url)
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert reason.split(", did")[0] in said.err
+    assert study.optuna.get_trials() == []
+
+
+# cancel
+
+
+def test_a_cancelled_trial_fails_and_a_finished_one_stays(tiny: Any, bench: Bench, drivebeat: Drivebeat) -> None:
+    tiny.optuna.enqueue_trial({"width": 8})
+    said = drivebeat("cancel", "tiny", "2", "--yes", "--storage", bench.url)
+    assert (said.code, said.out) == (0, "study tiny: trial 2, which was waiting, is cancelled\n")
+    trial = tiny.optuna.get_trials()[2]
+    assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, "cancelled")
+    for number, reason in (
+        ("0", "trial 0 of study 'tiny' has ended"),
+        ("9", "has no trial 9; it has the trials 0 to 2"),
+    ):
+        said = drivebeat("cancel", "tiny", number, "--yes", "--storage", bench.url)
+        assert (said.code, said.err.count("\n")) == (2, 1)
+        assert reason in said.err
+
+
+def test_what_destroys_asks_first(tiny: Any, bench: Bench, drivebeat: Drivebeat) -> None:
+    for command in (("delete", "tiny"), ("cancel", "tiny", "0")):
+        said = drivebeat(*command, "--storage", bench.url)
+        assert said.code == 2
+        assert "add --yes" in said.err
+    assert bench.progress().finished == 2
+
+
+# rename
+
+
+def test_a_renamed_study_keeps_identity_budget_and_trials(tiny: Any, bench: Bench, drivebeat: Drivebeat) -> None:
+    said = drivebeat("rename", "tiny", "better", "--storage", bench.url)
+    assert (said.code, said.out) == (0, "study tiny is now called better\n")
+    renamed = load_study("better", bench.storage)
+    assert renamed.identity == tiny.identity
+    assert progress(bench.engine, renamed.identity).finished == 2
+    assert name_now(bench.storage, tiny.optuna._study_id, tiny.identity) == (tiny.optuna._study_id, "better")
+    assert "better" in drivebeat("show", "--storage", bench.url).out
+    said = drivebeat("rename", "tiny", "other", "--storage", bench.url)
+    assert (said.code, said.err.startswith("drivebeat: no study 'tiny'")) == (2, True)
+
+
+def test_a_name_that_exists_is_refused(tiny: Any, bench: Bench, make_spec: Any, drivebeat: Drivebeat) -> None:
+    bench.create(make_spec(name="other"))
+    said = drivebeat("rename", "tiny", "other", "--storage", bench.url)
+    assert (said.code, "a study 'other' exists already" in said.err) == (2, True)
+    assert bench.progress().finished == 2
+
+
+# copy and adopt
+
+
+def test_a_copy_in_another_database_goes_on_with_the_rest_of_the_budget(
+    tiny: Any, bench: Bench, postgres_server: Any, tmp_path: Path, drivebeat: Drivebeat
+) -> None:
+    target = postgres_server.new_database()
+    try:
+        said = drivebeat("copy", "tiny", "--to", target, "--storage", bench.url)
+        assert said.code == 0, said.err
+        storage, engine = open_storage(target), open_engine(target)
+        copied = load_study("tiny", storage)
+        assert copied.identity != tiny.identity
+        assert [t.params for t in copied.optuna.get_trials()] == [t.params for t in tiny.optuna.get_trials()]
+        state = progress(engine, copied.identity)
+        assert (state.finished, state.budget) == (2, 3)
+        notes = {key for key in storage.get_study_system_attrs(copied.optuna._study_id) if ":note_ver" in key}
+        ids = {trial._trial_id for trial in copied.optuna.get_trials()}
+        assert {int(key.split(":")[1]) for key in notes if key.split(":")[1].isdigit()} <= ids
+        assert disagreements(storage, engine) == []
+        work(["tiny"], target, open_artifacts(tmp_path / "artifacts"), threads=1, log=lambda line: None)
+        assert len(copied.optuna.get_trials()) == 3
+        assert len(tiny.optuna.get_trials()) == 2, "the first one is as it was"
+        said = drivebeat("copy", "tiny", "--to", target, "--storage", bench.url)
+        assert (said.code, "a study 'tiny' exists already; choose another name: --name NAME" in said.err) == (2, True)
+        storage.remove_session()
+        engine.dispose()
+    finally:
+        postgres_server.drop(target)
+
+
+def test_a_copy_by_optuna_has_no_budget_until_it_is_adopted(
+    tiny: Any, bench: Bench, tmp_path: Path, drivebeat: Drivebeat
+) -> None:
+    target = f"sqlite:///{tmp_path}/other.db"
+    optuna.copy_study(from_study_name="tiny", from_storage=RDBStorage(driver_url(bench.url)), to_storage=target)
+    shown = drivebeat("show", "--storage", target)
+    assert (shown.code, shown.err.count("\n")) == (2, 1)
+    drivebeat("init", "--storage", target)
+    shown = drivebeat("show", "--storage", target)
+    assert "not shown: study" in shown.out and "drivebeat adopt" in shown.out
+    said = drivebeat("adopt", "tiny", "--storage", target)
+    assert (said.code, said.out) == (0, "study tiny: 2 of 3 trials of its budget have finished\n")
+    again = drivebeat("adopt", "tiny", "--storage", target)
+    assert (again.code, "has its budget already: 2 of 3 trials finished" in again.err) == (2, True)
+    storage, engine = open_storage(target), open_engine(target)
+    assert disagreements(storage, engine) == []
+    storage.remove_session()
+    engine.dispose()
+
+
+# delete
+
+
+def test_a_deleted_study_leaves_nothing(
+    tiny: Any, bench: Bench, make_spec: Any, tmp_path: Path, drivebeat: Drivebeat
+) -> None:
+    bench.create(make_spec(name="other"))
+    folder = Path(bench.url[10:]).parent / "artifacts"
+    assert any(folder.iterdir())
+    said = drivebeat("delete", "tiny", "--yes", "--storage", bench.url, "--artifacts", str(folder))
+    assert (said.code, said.out) == (0, "study tiny with 2 trials is deleted\n")
+    assert not [path for path in folder.rglob("*") if path.is_file()]
+    with bench.engine.begin() as connection:
+        for table in (STUDIES, SLOTS):
+            left = set(connection.execute(sqlalchemy.select(table.c.study)).scalars())
+            assert tiny.identity not in left
+    assert optuna.get_all_study_names(bench.storage) == ["other"]
+
+
+# the two sides
+
+
+@pytest.mark.parametrize("trial", [None, *TrialState])
+@pytest.mark.parametrize("slot", ["open", "claimed", "telling", "finished", "failed"])
+def test_every_pair_of_states_has_an_edge(slot: str, trial: TrialState | None) -> None:
+    assert EDGES[slot][trial] in Edge
+
+
+@pytest.mark.parametrize("trial", [None, *TrialState])
+@pytest.mark.parametrize("slot", ["open", "finished", "failed"])
+def test_the_doctor_mends_every_pair_that_disagrees(
+    slot: str, trial: TrialState | None, bench: Bench, make_spec: Any, drivebeat: Drivebeat
+) -> None:
+    study = bench.create(make_spec())
+    if trial is None:
+        number = 7
+    elif trial == TrialState.WAITING:
+        study.optuna.enqueue_trial({"width": 8})
+        number = 0
+    else:
+        asked = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
+        number = asked.number
+        if trial.is_finished():
+            study.optuna.tell(asked, 1.0 if trial == TrialState.COMPLETE else None, state=trial)
+    row = {"worker": "w", "host": "h", "pid": 1, "token": 1, "deaths": 0, "beats": 0, "expires_at": 0.0}
+    with bench.engine.begin() as connection:
+        connection.execute(
+            sqlalchemy.insert(SLOTS).values(study=study.identity, slot=0, state=slot, trial=number, **row)
+        )
+    edge = EDGES[slot][trial]
+    agreed = edge in (Edge.KEEP, Edge.CONTINUE, Edge.BEGIN)
+    assert bool(disagreements(bench.storage, bench.engine)) != agreed
+    before = drivebeat("doctor", "--storage", bench.url)
+    assert ("drivebeat doctor --fix" in before.out) != agreed
+    drivebeat("doctor", "--fix", "--storage", bench.url)
+    assert disagreements(bench.storage, bench.engine) == []
+
+
+def test_the_doctor_finds_the_budget_of_a_deleted_study(tiny: Any, bench: Bench, drivebeat: Drivebeat) -> None:
+    optuna.delete_study(study_name="tiny", storage=RDBStorage(driver_url(bench.url)))
+    assert f"study {tiny.identity} was deleted" in " ".join(drivebeat("doctor", "--storage", bench.url).out.split())
+    drivebeat("doctor", "--fix", "--storage", bench.url)
+    assert disagreements(bench.storage, bench.engine) == []
+    assert slot_trials(bench.engine, tiny.identity) == frozenset()
+
+
+def test_a_changed_study_file_is_named_and_the_others_are_shown(
+    tiny: Any, bench: Bench, make_spec: Any, drivebeat: Drivebeat
+) -> None:
+    other = bench.create(make_spec(name="other"))
+    for spoiled in ("[1, 2]", "{}", "no JSON", '{"name": "other", "metric": 3}'):
+        other.optuna.set_user_attr("drivebeat:spec", spoiled)
+        said = drivebeat("show", "--storage", bench.url)
+        assert said.code == 0
+        assert (
+            "2/3" in said.out and "not shown: study 'other': its attribute drivebeat:spec is no study file" in said.out
+        )
+        alone = drivebeat("show", "other", "--storage", bench.url)
+        assert (alone.code, alone.err.count("\n")) == (2, 1)
+
+
+# directions
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize", "maximize"]])
+def test_a_study_of_another_direction_is_refused(
+    directions: list[str], bench: Bench, study_file: Any, drivebeat: Drivebeat
+) -> None:
+    optuna.create_study(study_name="tiny", storage=RDBStorage(driver_url(bench.url)), directions=directions)
+    said = drivebeat("create", str(study_file()), "--storage", bench.url)
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert f"exists with the direction{'s' if len(directions) > 1 else ''} {', '.join(directions)}" in said.err
+    assert "si_sdr_db needs maximize" in said.err
+
+
+def test_an_empty_study_of_the_right_direction_is_taken_over(bench: Bench, make_spec: Any) -> None:
+    optuna.create_study(study_name="tiny", storage=RDBStorage(driver_url(bench.url)), direction="maximize")
+    study = bench.create(make_spec())
+    assert mark_of(study.optuna.user_attrs) is not None
+    assert bench.progress().budget == 4
+
+
+# reading
+
+
+def test_reading_makes_no_file_and_changes_none(tiny: Any, bench: Bench, tmp_path: Path, drivebeat: Drivebeat) -> None:
+    bench.close()
+    source = Path(bench.url[10:])
+    home = tmp_path / "read only"
+    home.mkdir()
+    with sqlite3.connect(source) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    copy = home / "studies.db"
+    copy.write_bytes(source.read_bytes())
+    before = copy.read_bytes()
+    url = f"sqlite:///{copy}"
+    output = tmp_path / "output"
+    output.mkdir()
+    home.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    copy.chmod(stat.S_IRUSR)
+    try:
+        for command in (
+            ("show",),
+            ("show", "tiny"),
+            ("watch", "tiny", "--once"),
+            ("workers",),
+            ("export", "tiny", "-o", str(output / "best.yaml")),
+            ("report", "tiny", "-o", str(output / "report.html"), "--no-classical"),
+            ("doctor",),
+        ):
+            said = drivebeat(*command, "--storage", url)
+            assert said.code == 0, (command, said)
+    finally:
+        home.chmod(stat.S_IRWXU)
+    assert copy.read_bytes() == before
+    assert [path.name for path in home.iterdir()] == ["studies.db"]
+    assert {path.name for path in tmp_path.iterdir()} <= {"read only", "output", "artifacts", source.name, "runs"} | {
+        f"{source.name}-{ending}" for ending in ("wal", "shm")
+    } | {path.name for path in tmp_path.glob("*.lock*")}
+
+
+@pytest.mark.parametrize(
+    "command", [("show",), ("show", "x"), ("watch", "x"), ("export", "x"), ("workers",), ("launch", "x"), ("work", "x"),
+                ("report", "x", "-o", "report.html"), ("delete", "x", "--yes"), ("rename", "x", "y"), ("adopt", "x")]
+)  # fmt: skip
+def test_a_mistyped_path_is_named_and_not_created(
+    command: tuple[str, ...], tmp_path: Path, drivebeat: Drivebeat
+) -> None:
+    said = drivebeat(*command, "--storage", f"sqlite:///{tmp_path}/typo.db")
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert f"there is no file {tmp_path}/typo.db" in said.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_sees_writes_that_are_not_checkpointed_yet(tiny: Any, bench: Bench) -> None:
+    assert Path(f"{bench.url[10:]}-wal").exists()
+    opened = open_readable(bench.url)
+    assert progress(opened.engine, load_record("tiny", opened.storage).identity).finished == 2
+    with pytest.raises(sqlalchemy.exc.OperationalError, match="readonly"), opened.engine.begin() as connection:
+        connection.execute(sqlalchemy.delete(SLOTS))
+    opened.close()
+
+
+def test_trials_of_other_programs_are_counted_apart(tiny: Any, bench: Bench, drivebeat: Drivebeat) -> None:
+    stock = optuna.load_study(study_name="tiny", storage=RDBStorage(driver_url(bench.url)))
+    for value in (1.0, 2.0):
+        stock.tell(stock.ask(), value)
+    said = drivebeat("watch", "tiny", "--once", "--storage", bench.url)
+    assert "tiny: 2/3 finished (2 complete, 0 pruned, 0 failed; 2 by other programs)" in said.out
+    record_trials(load_study("tiny", bench.storage), bench.engine)
+    assert bench.progress().finished == 4
