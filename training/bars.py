@@ -17,7 +17,12 @@ def bar(console: Console, description: str, total: int | None) -> Iterator[Advan
 
     Nothing is written if `console` is quiet or is not a terminal.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     shown = console.is_terminal and not console.quiet
     with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         task = progress.add_task(description, total=total)

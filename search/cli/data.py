@@ -19,14 +19,13 @@ def info_command(
     png: Annotated[Path | None, typer.Option(help="Plot the recording to this file.")] = None,
 ) -> None:
     """Print variables, shape, rate, duration, channels, in-band level and ECG heart rate of a recording."""
-    from rich.console import Console
-
     from data.info import describe, draw
     from data.readers.read import read
+    from search.terminal.console import PlainConsole
     from search.terminal.tables import show_info
 
     recording = read(file, variable=variable, rate_hz=rate_hz, layout=layout)
-    show_info(describe(file, recording), Console())
+    show_info(describe(file, recording), PlainConsole())
     if png is not None:
         draw(recording, png)
         typer.echo(f"{png}: written")
@@ -48,10 +47,9 @@ def synth_command(
     """Generate synthetic in-car recordings in a layout that Drivebeat reads."""
     import json
 
-    from rich.console import Console
-
     from data.errors import DataError
     from data.synthetic.recordings import SynthConfig, synthesise
+    from search.terminal.console import PlainConsole
     from training.bars import bar
 
     try:
@@ -59,7 +57,7 @@ def synth_command(
     except ValueError as error:
         raise DataError(f"--speeds is {speeds!r}; whole numbers with commas are needed, like 30,50,100") from error
     config = SynthConfig(seed=seed, minutes=minutes, speeds_kmh=numbers, layout=layout, sessions=sessions)
-    with bar(Console(quiet=quiet or as_json), "generating", None) as advance:
+    with bar(PlainConsole(quiet=quiet or as_json), "generating", None) as advance:
         written: list[str] = []
 
         def report(path: str) -> None:

@@ -32,8 +32,7 @@ def compare_command(
     """
     import json
 
-    from rich.console import Console
-
+    from search.terminal.console import PlainConsole
     from training.evaluation.compare import COMPARED_SCORES, compare, estimate_folders
     from training.evaluation.compare_files import comparison_document, comparison_table, method_lines, write_comparison
 
@@ -47,7 +46,7 @@ def compare_command(
     if as_json:
         typer.echo(json.dumps(comparison_document(found), indent=2, allow_nan=False))
         return
-    console = Console()
+    console = PlainConsole()
     for score in COMPARED_SCORES:
         console.print(comparison_table(found, score))
     for line in method_lines(found):

@@ -46,10 +46,9 @@ def train_command(
     import dataclasses
     import json
 
-    from rich.console import Console
-
     from search.messages import run_failed
     from search.storage.open import storage_url
+    from search.terminal.console import PlainConsole
     from training.config import read_run_with_provenance
     from training.errors import ConfigError, TrainingFailed
     from training.lineage import start_from
@@ -73,7 +72,7 @@ def train_command(
     try:
         # standard output must hold the JSON document only
         names = [name for name in tracking.names if not (as_json and name == "stdout")]
-        last = train_run(run, output, provenance, names, Console(quiet=silent), switches)
+        last = train_run(run, output, provenance, names, PlainConsole(quiet=silent), switches)
     except KeyboardInterrupt as interrupt:
         typer.echo("training interrupted; the same command continues it after its last finished epoch", err=True)
         raise typer.Exit(130) from interrupt
@@ -103,12 +102,11 @@ def evaluate_command(
     """Evaluate a run on its held-out mixture: table, CSV, figures, sounds."""
     import json
 
-    from rich.console import Console
-
+    from search.terminal.console import PlainConsole
     from training.runs import evaluate_folder, rows_document
 
     out = output or folder / "evaluation"
-    rows = evaluate_folder(folder, data, out, split, threads, Console(quiet=quiet or as_json), window_s)
+    rows = evaluate_folder(folder, data, out, split, threads, PlainConsole(quiet=quiet or as_json), window_s)
     if as_json:
         document = {"run": str(folder), "folder": str(out), "split": split, "rows": rows_document(rows)}
         typer.echo(json.dumps(document, allow_nan=False))
@@ -136,14 +134,13 @@ def apply_command(
     """Denoise a whole recording. The estimate has the length and rate of the recording."""
     import json
 
-    from rich.console import Console
-
     from data.readers.read import read
+    from search.terminal.console import PlainConsole
     from training.runs import apply_folder
 
     names = tuple(channels.split(",")) if channels else None
     source = read(recording, variable=variable, rate_hz=rate_hz, layout=layout, channels=names)
-    n_samples = apply_folder(folder, source, output, device, window_s, Console(quiet=quiet or as_json))
+    n_samples = apply_folder(folder, source, output, device, window_s, PlainConsole(quiet=quiet or as_json))
     if as_json:
         document = {
             "output": str(output),

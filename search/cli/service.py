@@ -21,12 +21,11 @@ def workers_command(
     """List the workers of the last week: state, host, device, trial and epoch."""
     import json
 
-    from rich.console import Console
-
     from search.queue.workers import workers
     from search.storage.open import explained, masked, storage_url
     from search.storage.readable import open_readable
     from search.study.identity import names_by_identity
+    from search.terminal.console import PlainConsole
     from search.terminal.status import workers_document, workers_table
 
     url = storage_url(storage)
@@ -39,7 +38,7 @@ def workers_command(
     elif not rows:
         typer.echo(f"no worker in {masked(url)} in the last week; start some: drivebeat launch STUDY --workers 2")
     else:
-        Console().print(workers_table(rows))
+        PlainConsole().print(workers_table(rows))
 
 
 @storage_app.command("upgrade")
@@ -120,12 +119,11 @@ def watch_command(
     import dataclasses
     import json
 
-    from rich.console import Console
-
     from search.storage.open import explained, storage_url
     from search.storage.readable import open_readable
     from search.study.record import load_records
     from search.study.status import snapshot
+    from search.terminal.console import PlainConsole
     from search.terminal.status import watch
 
     if as_json and not once:
@@ -138,7 +136,7 @@ def watch_command(
             found = [dataclasses.asdict(snapshot(study, engine)) for study in studies]
             typer.echo(json.dumps(found, indent=2))
         else:
-            watch(studies, engine, Console(), every_s=every, once=once)
+            watch(studies, engine, PlainConsole(), every_s=every, once=once)
         opened.close()
 
 
@@ -160,15 +158,14 @@ def doctor_command(
     """
     import json
 
-    from rich.console import Console
-
     from search.doctor import checks_document, checks_table, examine
     from search.storage.open import storage_url
+    from search.terminal.console import PlainConsole
 
     checks = examine(storage_url(storage), artifacts, study, mend=fix)
     if as_json:
         typer.echo(json.dumps(checks_document(checks), indent=2))
     else:
-        Console().print(checks_table(checks))
+        PlainConsole().print(checks_table(checks))
     if any(check.state == "broken" for check in checks):
         raise typer.Exit(1)

@@ -88,7 +88,7 @@ def _print_costs(costs: Sequence[FamilyCost], at: At, console: Console) -> None:
 
 
 def _print_parameters(title: str, rows: Sequence[Parameter], console: Console) -> None:
-    console.print(f"[bold]{title}[/bold]" + ("" if rows else ": no parameters"), highlight=False)
+    console.print(title + ("" if rows else ": no parameters"), style="bold", highlight=False)
     if rows:
         console.print(_parameter_table(rows))
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from optuna.artifacts.exceptions import ArtifactNotFound
+from sqlalchemy import text
 
 from search.artifacts.base import TrialStore
 from search.artifacts.folder import checkpoint_folder
@@ -298,6 +299,32 @@ def test_a_terminal_without_utf_8_ends_no_command(
     if code == 2:
         assert done.stderr.startswith(b"drivebeat: no study '")
         assert done.stderr.count(b"\n") == 1
+
+
+def test_names_are_printed_as_they_are(drivebeat: Any, study_file: Any, tmp_path: Path) -> None:
+    """Square brackets are no markup, and colons no emoji."""
+    study_file(name="[red]x :bug:")
+    assert "study [red]x :bug:: 2 parameters" in drivebeat("create", "tiny.toml").out
+    assert "[red]x :bug:" in drivebeat("show").out
+    assert "[red]x :bug:: 0/4 finished" in drivebeat("watch", "[red]x :bug:", "--once").out
+    rows = "".join(f"{i % 7},{i % 5}\n" for i in range(500))
+    (tmp_path / "[a].csv").write_text(f"[/red],[bold]z\n{rows}")
+    said = drivebeat("data", "info", "[a].csv", "--rate-hz", "250")
+    assert said.code == 0, said
+    for name in ("[a].csv\n", " [/red] ", " [bold]z "):
+        assert name in said.out
+
+
+def test_a_name_that_another_program_gave_does_not_steer_the_terminal(
+    drivebeat: Any, bench: Any, make_spec: Any
+) -> None:
+    bench.create(make_spec())
+    with bench.engine.begin() as connection:
+        connection.execute(text("UPDATE studies SET study_name = :name"), {"name": "a\x1b[2Jb"})
+    said = drivebeat("show", "--storage", bench.url)
+    assert said.code == 0, said
+    assert r"a\x1b[2Jb" in said.out
+    assert "\x1b" not in said.out
 
 
 def test_an_error_does_not_steer_the_terminal(refused: Callable[..., str]) -> None:

@@ -1,0 +1,22 @@
+"""The console of the commands."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from data.errors import printable
+
+
+class PlainConsole(Console):
+    """A console that prints texts as they are.
+
+    The names in files and databases of others are not markup or emoji of rich, and hold nothing that a terminal obeys.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__(quiet=quiet, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return `text`, a whole line or a cell of a table, for printing. Overrides the method of rich."""
+        return super().render_str("\n".join(map(printable, text.split("\n"))), **options)
