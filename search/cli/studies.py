@@ -99,8 +99,6 @@ def launch_command(
 
     Ctrl-C stops all workers (exit code 130). The same command continues the search.
     """
-    from rich.console import Console
-
     from search.errors import LaunchError
     from search.launch.base import Launch, pairs
     from search.launch.launch import Interrupted, launch
@@ -108,6 +106,7 @@ def launch_command(
     from search.queue.slots import LEASE_S
     from search.storage.open import explained, open_storage, storage_url
     from search.study.study import load_studies
+    from search.terminal.console import PlainConsole
     from search.terminal.status import plain_line
     from training.switches import read_switches
 
@@ -118,7 +117,7 @@ def launch_command(
         request = Launch(
             names, url, artifacts, workers, logs, lease or LEASE_S, per_gpu, ray_address, pairs(slurm or [])
         )
-        snaps = launch(request, Console(), launcher)
+        snaps = launch(request, PlainConsole(), launcher)
     except Interrupted as end:
         typer.echo(f"{end}", err=True)
         raise typer.Exit(end.exit_code) from end
@@ -196,10 +195,9 @@ def show_command(
     """
     import json
 
-    from rich.console import Console
-
     from search.storage.open import explained, open_engine, open_storage, storage_url
     from search.study.record import load_records
+    from search.terminal.console import PlainConsole
     from search.terminal.status import show_all
 
     if models or model is not None:
@@ -207,7 +205,7 @@ def show_command(
             raise typer.BadParameter("--models and --model take no studies; leave out one of the two")
         _show_models(model, rate_hz, window_samples, channels, as_json=as_json)
         return
-    console = Console()
+    console = PlainConsole()
     url = storage_url(storage)
     with explained(url):
         opened, engine = open_storage(url), open_engine(url)
@@ -241,18 +239,17 @@ def _show_models(model: str | None, rate_hz: float, window_samples: int, channel
     """Print one model family, or all of them if `model` is None."""
     import json
 
-    from rich.console import Console
-
     from search.study.costs import At
+    from search.terminal.console import PlainConsole
     from search.terminal.models import models_document, show_model, show_models
 
     at = At(rate_hz, window_samples, channels)
     if as_json:
         typer.echo(json.dumps(models_document(at, (model,) if model is not None else ()), indent=2))
     elif model is not None:
-        show_model(model, Console(), at)
+        show_model(model, PlainConsole(), at)
     else:
-        show_models(Console(), at)
+        show_models(PlainConsole(), at)
 
 
 def export_command(
