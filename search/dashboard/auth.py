@@ -11,6 +11,8 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import shlex
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,16 +20,14 @@ from typing import Literal
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from search.dashboard.attempts import LOOPBACK, Attempts, Network, TooManyAttempts, client_of
+from search.dashboard.http import HEADERS, Refusal
 from training.errors import ConfigError
 
 FULL, READ = "DRIVEBEAT_DASHBOARD_PASSWORD", "DRIVEBEAT_DASHBOARD_READ_PASSWORD"
 MIN_LENGTH = 8
 READING = frozenset({"GET", "HEAD"})
-HEADERS = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "SAMEORIGIN"),
-    ("Referrer-Policy", "same-origin"),
-)
+OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 Role = Literal["full", "read"]
 
@@ -45,8 +45,12 @@ class Passwords:
 
     def __post_init__(self) -> None:
         for role in ("full", "read"):
-            password = getattr(self, role)
-            if password is not None and len(password) < MIN_LENGTH:
+            password: str | None = getattr(self, role)
+            if password is None:
+                continue
+            if any("\ud800" <= character <= "\udfff" for character in password):  # how Python holds other bytes
+                raise ConfigError(f"the dashboard's password for {role} is not UTF-8 text; choose another one")
+            if len(password) < MIN_LENGTH:
                 raise ConfigError(
                     f"the dashboard's password for {role} has {len(password)} characters; at least {MIN_LENGTH} are "
                     "needed, such as: openssl rand -base64 18"
@@ -77,12 +81,20 @@ def find_passwords(file: Path | None, environment: Mapping[str, str] = os.enviro
     file: has a line `full: PASSWORD`, a line `read: PASSWORD`, or both. Empty lines and lines with # are skipped.
     environment: may hold DRIVEBEAT_DASHBOARD_PASSWORD and DRIVEBEAT_DASHBOARD_READ_PASSWORD.
 
-    Raises ConfigError, without the passwords, for a file that cannot be read or parsed.
+    Raises ConfigError, without the passwords, for a file that cannot be read or parsed, or that other users of the
+    machine can read or change.
     """
     if file is None:
         return Passwords(environment.get(FULL) or None, environment.get(READ) or None)
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        with file.open(encoding="utf-8") as opened:
+            mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
+            if os.name == "posix" and mode & OF_OTHERS:
+                raise ConfigError(
+                    f"--password-file {file}: other users can read or change it (mode {mode:04o}, allowed is 0600); "
+                    f"run: chmod 600 {shlex.quote(str(file))}"
+                )
+            lines = [line.strip() for line in opened.read().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"--password-file {file}: {reason}; add a line 'full: PASSWORD'") from error
@@ -119,27 +131,71 @@ def check_open(host: str, passwords: Passwords) -> None:
         )
 
 
-def require_auth(application: WSGIApplication, passwords: Passwords) -> WSGIApplication:
-    """Return `application` with authentication in front of it.
+@dataclass(frozen=True, slots=True, eq=False)
+class Auth:
+    """Decides which requests are refused.
 
-    If there are passwords, a request without a valid one gets 401, and the role `read` gets 403 for methods other than
-    GET and HEAD. If there are none, the Host header must be a loopback name, which stops DNS rebinding; any other gets
-    403.
-
-    In both cases a request that changes something gets 403 if another web page sent it. Browsers state the origin of a
-    request in Sec-Fetch-Site, older browsers and plain HTTP in Origin. X-Forwarded-Host counts as our own name, because
-    a web page cannot set it.
+    passwords: of the dashboard.
+    attempts: the wrong passwords so far.
+    proxies: addresses of reverse proxies, whose X-Forwarded-For names the client.
     """
 
+    passwords: Passwords
+    attempts: Attempts = field(default_factory=Attempts)
+    proxies: tuple[Network, ...] = LOOPBACK
+
+    def refusal(self, environ: WSGIEnvironment) -> Refusal | None:
+        """Return the refusal of a request, None if it is allowed. It reads the method, the headers and REMOTE_ADDR.
+
+        If there are passwords, a request without a valid one gets 401, or 429 for a client with too many wrong ones,
+        and the role `read` gets 403 for methods other than GET and HEAD. If there are none, the Host header must be a
+        loopback name, which stops DNS rebinding; any other gets 403.
+
+        In both cases a request that changes something gets 403 if another web page sent it. Browsers state the origin
+        of a request in Sec-Fetch-Site, older browsers and plain HTTP in Origin. X-Forwarded-Host counts as our own
+        name, because a web page cannot set it.
+        """
+        role: Role | None = "full"
+        if self.passwords.any:
+            try:
+                role = self._role(environ)
+            except TooManyAttempts as error:
+                return Refusal("429 Too Many Requests", str(error), (("Retry-After", str(error.wait_s)),))
+            if role is None:
+                challenge = ("WWW-Authenticate", 'Basic realm="Drivebeat", charset="UTF-8"')
+                return Refusal("401 Unauthorized", "a password is needed; any user name is accepted", (challenge,))
+        else:
+            host = _name(environ.get("HTTP_HOST", ""))
+            if host is None or not is_loopback(host):
+                return Refusal(
+                    "403 Forbidden",
+                    "without a password the dashboard answers to 127.0.0.1, [::1] and localhost only; behind a proxy "
+                    "start it with --password-file",
+                )
+        if environ["REQUEST_METHOD"] in READING:
+            return None
+        if role == "read":
+            return Refusal("403 Forbidden", "this password is read-only; sign in with the full one")
+        if _is_foreign(environ):
+            return Refusal("403 Forbidden", "another web page sent this request")
+        return None
+
+    def _role(self, environ: WSGIEnvironment) -> Role | None:
+        """Return the role of the request's password, None without a valid one. Raises TooManyAttempts."""
+        password = _password(environ.get("HTTP_AUTHORIZATION", ""))
+        if not password:
+            return None
+        client = client_of(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR", ""), self.proxies)
+        return self.attempts.check(client, lambda: self.passwords.role_of(password))
+
+
+def require_auth(application: WSGIApplication, auth: Auth) -> WSGIApplication:
+    """Return `application` with authentication in front of it, see Auth.refusal."""
+
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        refusal = _refusal(environ, passwords)
+        refusal = auth.refusal(environ)
         if refusal is not None:
-            status, reason = refusal
-            headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(reason.encode()) + 1))]
-            if status.startswith("401"):
-                headers.append(("WWW-Authenticate", 'Basic realm="Drivebeat", charset="UTF-8"'))
-            start_response(status, [*headers, ("Cache-Control", "no-store"), *HEADERS])
-            return [] if environ["REQUEST_METHOD"] == "HEAD" else [f"{reason}\n".encode()]
+            return refusal.respond(environ, start_response)
         environ.pop("HTTP_AUTHORIZATION", None)  # the application must not see the password
         return application(environ, _with_headers(start_response))
 
@@ -148,44 +204,25 @@ def require_auth(application: WSGIApplication, passwords: Passwords) -> WSGIAppl
 
 def _with_headers(start_response: StartResponse) -> StartResponse:
     def start(status: str, headers: list[tuple[str, str]], exc_info: object = None, /) -> Callable[[bytes], object]:
-        return start_response(status, [*headers, *HEADERS])
+        named = {name for name, _ in headers}
+        return start_response(status, [*headers, *(row for row in HEADERS if row[0] not in named)])
 
     return start
 
 
-def _refusal(environ: WSGIEnvironment, passwords: Passwords) -> tuple[str, str] | None:
-    """Return status and reason if the request is refused, else None."""
-    if passwords.any:
-        role = passwords.role_of(_password(environ.get("HTTP_AUTHORIZATION", "")))
-        if role is None:
-            return "401 Unauthorized", "a password is needed; any user name is accepted"
-    else:
-        role = "full"
-        host = _name(environ.get("HTTP_HOST", ""))
-        if host is None or not is_loopback(host):
-            return "403 Forbidden", (
-                "without a password the dashboard answers to 127.0.0.1, [::1] and localhost only; behind a proxy "
-                "start it with --password-file"
-            )
-    if environ["REQUEST_METHOD"] in READING:
-        return None
-    if role == "read":
-        return "403 Forbidden", "this password is read-only; sign in with the full one"
-    return _foreign(environ)
-
-
-def _foreign(environ: WSGIEnvironment) -> tuple[str, str] | None:
-    """Return status and reason if another web page sent the request, else None."""
-    site = environ.get("HTTP_SEC_FETCH_SITE")
-    if site is not None and site not in ("same-origin", "none"):
-        return "403 Forbidden", "another web page sent this request"
-    origin = environ.get("HTTP_ORIGIN")
-    if site is None and origin is not None:
-        forwarded = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")[0].strip()
-        own_hosts = {host.lower() for host in (environ.get("HTTP_HOST", ""), forwarded) if host}
-        if urlsplit(origin).netloc.lower() not in own_hosts:
-            return "403 Forbidden", "another web page sent this request"
-    return None
+def _is_foreign(environ: WSGIEnvironment) -> bool:
+    """Return whether another web page sent the request. An Origin that is not valid is not ours."""
+    site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    if origin is None:
+        return False
+    forwarded = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")[0].strip()
+    own_hosts = {host.lower() for host in (environ.get("HTTP_HOST", ""), forwarded) if host}
+    try:
+        return urlsplit(origin).netloc.lower() not in own_hosts
+    except ValueError:
+        return True
 
 
 def _name(host: str) -> str | None:

@@ -33,7 +33,8 @@ from search.storage.fast.reads import NOTE_TEXT, NOTE_VERSION, notes_by_trial, s
 from search.storage.optuna_private import FrozenStudy
 from search.trials import REMOVED, SPACE, SPEC, best_feasible, is_feasible
 
-STUDY_PATH = re.compile(r"/api/studies/(\d{1,9})(/.*)?")
+STUDY_PATH = re.compile(r"/api/studies/([0-9]{1,9})(/.*)?", re.DOTALL)
+AFTER = re.compile(r"[0-9]{1,18}")
 BLOCK = 1024  # trials that are compressed together
 FEW_NOTES = 20  # up to this number, changed notes are read by their ids, else the notes of all trials
 HIDDEN_STUDY_PATH = frozenset({SPEC, SPACE})  # long; `drivebeat show` and the study's note show them
@@ -88,7 +89,7 @@ class StudyPages:
             return self._rest(environ, start_response)
         after = parse_qs(environ.get("QUERY_STRING", "")).get("after", ["0"])[0]
         whole = environ["REQUEST_METHOD"] == "GET" and match[2] in (None, "/")
-        if not whole or not after.isascii() or not after.isdigit():
+        if not whole or not AFTER.fullmatch(after):
             return self._rest(environ, start_response)
         study = next((s for s in self._storage.get_all_studies() if s._study_id == int(match[1])), None)
         if study is None or study.system_attrs.get(PREFERENTIAL_STUDY):

@@ -1,7 +1,12 @@
-"""HTTP responses: compressed if the browser accepts gzip, and 304 if it has the response already."""
+"""HTTP requests and responses.
+
+Malformed requests get 400, HEAD the headers of GET. Text is compressed if the browser accepts gzip, and a response that
+the browser has already is 304.
+"""
 
 import gzip
 import hashlib
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +21,43 @@ MIN_BYTES = 1000
 TEXT = ("application/json", "text/", "application/javascript", "image/svg")
 # The elements of notes have no class. By default their links are too dark on a dark page, and table columns touch.
 NOTES_CSS = b"a:not([class]){color:#3b82f6}th:not([class]),td:not([class]){padding:0 1.2em 0 0;text-align:left}"
+HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "SAMEORIGIN"),
+    ("Referrer-Policy", "same-origin"),
+)
+# RFC 3986: a name, an IPv4 or an IPv6 address, and a port
+HOST = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"  # RFC 1952: deflate, no name, no time, unknown system
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A response of one line to a request that is not answered otherwise.
+
+    status: such as "403 Forbidden".
+    reason: the line, without its end.
+    extra: further headers.
+    """
+
+    status: str
+    reason: str
+    extra: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def body(self) -> bytes:
+        return f"{self.reason}\n".encode()
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        kind, length = ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(self.body)))
+        return [kind, length, *self.extra, ("Cache-Control", "no-store"), *HEADERS]
+
+    def respond(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Send the response; to HEAD without the line."""
+        start_response(self.status, self.headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +106,75 @@ def takes_gzip(environ: WSGIEnvironment) -> bool:
 
 def has_it(environ: WSGIEnvironment, tag: str) -> bool:
     """Return whether the browser has the response with this ETag."""
-    return tag in (part.strip() for part in environ.get("HTTP_IF_NONE_MATCH", "").split(","))
+    return not {tag, "*"}.isdisjoint(part.strip() for part in environ.get("HTTP_IF_NONE_MATCH", "").split(","))
+
+
+def checked(application: WSGIApplication) -> WSGIApplication:
+    """Return `application` behind a check of the path, the query and the headers that it parses.
+
+    Malformed ones get 400.
+    Of X-Forwarded-Host and X-Forwarded-Proto the application sees the first value, that of the outermost proxy.
+    """
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        for key in ("HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO"):
+            if key in environ:
+                environ[key] = environ[key].split(",")[0].strip()
+        name = _malformed(environ)
+        if name is None:
+            return application(environ, start_response)
+        return Refusal("400 Bad Request", f"{name} is malformed").respond(environ, start_response)
+
+    return answer
+
+
+def _malformed(environ: WSGIEnvironment) -> str | None:
+    """Return the name of a malformed part of the request, None if there is none."""
+    try:
+        environ.get("PATH_INFO", "").encode("latin-1").decode()
+    except UnicodeError:
+        return "the path"
+    if BAD_ESCAPE.search(environ.get("QUERY_STRING", "")):
+        return "the query"
+    for name, key in (("Host", "HTTP_HOST"), ("X-Forwarded-Host", "HTTP_X_FORWARDED_HOST")):
+        if not HOST.fullmatch(environ.get(key) or "localhost"):
+            return f"the header {name}"
+    if (environ.get("HTTP_X_FORWARDED_PROTO") or "http") not in ("http", "https"):
+        return "the header X-Forwarded-Proto"
+    if not environ.get("HTTP_ACCEPT_ENCODING", "").isascii():
+        return "the header Accept-Encoding"
+    length = str(environ.get("CONTENT_LENGTH") or "0")
+    return None if length.isascii() and length.isdigit() and len(length) < 19 else "the header Content-Length"
+
+
+def head_as_get(application: WSGIApplication) -> WSGIApplication:
+    """Return `application` with HEAD answered by the status and the headers of GET, and no body."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "HEAD":
+            return application(environ, start_response)
+        started: list[Any] = []
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
+            started[:] = [status, headers]
+            return lambda data: None
+
+        get = {**environ, "REQUEST_METHOD": "GET"}
+        get.pop("HTTP_RANGE", None)  # RFC 9110, 14.2: Range is defined for GET alone
+        get.pop("wsgi.file_wrapper", None)  # its file is closed by the server that sends it
+        body = application(get, start)
+        try:
+            status, headers = started
+            has_length = any(name.lower() == "content-length" for name, _ in headers)
+            if not has_length and not status.startswith(("1", "204", "304")):
+                headers = [*headers, ("Content-Length", str(sum(map(len, body))))]
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+        start_response(status, headers)
+        return []
+
+    return answer
 
 
 def compressed(application: WSGIApplication) -> WSGIApplication:

@@ -10,12 +10,18 @@ from optuna_dashboard._pareto_front import get_pareto_front_trials
 from optuna_dashboard._serializer import (
     serialize_attrs,
     serialize_distribution,
+    serialize_frozen_study,
     serialize_frozen_trial,
     serialize_study_detail,
 )
+
+# The keys of attributes that describe artifacts, to know which exist.
+from optuna_dashboard.artifact._backend import ARTIFACTS_ATTR_PREFIX, DASHBOARD_ARTIFACTS_ATTR_PREFIX
 from optuna_dashboard.preferential._study import _SYSTEM_ATTR_PREFERENTIAL_STUDY as PREFERENTIAL_STUDY
 
 __all__ = [
+    "ARTIFACTS_ATTR_PREFIX",
+    "DASHBOARD_ARTIFACTS_ATTR_PREFIX",
     "PREFERENTIAL_STUDY",
     "CachedExtraStudyProperty",
     "get_pareto_front_trials",
@@ -24,6 +30,7 @@ __all__ = [
     "param_importance_cache_lock",
     "serialize_attrs",
     "serialize_distribution",
+    "serialize_frozen_study",
     "serialize_frozen_trial",
     "serialize_study_detail",
 ]

@@ -5,22 +5,25 @@ import gc
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 from wsgiref.types import WSGIApplication
 from wsgiref.util import setup_testing_defaults
 
-import waitress
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import StorageInternalError
 from optuna_dashboard import wsgi
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.artifacts.open import open_artifacts
-from search.dashboard.auth import Passwords, check_open, require_auth
+from search.dashboard.attempts import parse_proxies
+from search.dashboard.auth import Auth, Passwords, check_open, require_auth
 from search.dashboard.cache import StudyPages
-from search.dashboard.http import compressed
+from search.dashboard.connections import MAX_UPLOAD_MIB, Server
+from search.dashboard.http import checked, compressed, head_as_get
+from search.dashboard.rename import renaming
+from search.dashboard.requests import install_checks
 from search.dashboard.storage import PageStorage
 from search.storage.open import open_engine, open_storage
 from search.storage.optuna_private import ArtifactStore
@@ -34,6 +37,8 @@ def serve(
     port: int,
     *,
     passwords: Passwords | None = None,
+    trusted_proxies: Sequence[str] = (),
+    max_upload_mib: int = MAX_UPLOAD_MIB,
     log: Callable[[str], None] = print,
     threads: int = 8,
 ) -> None:
@@ -43,6 +48,8 @@ def serve(
     artifacts: folder or s3:// address of the artifact store.
     host, port: address to listen on; port 0 takes a free one.
     passwords: of the dashboard, None for no password.
+    trusted_proxies: addresses or networks of reverse proxies, besides this machine's.
+    max_upload_mib: length of the longest request that uploads an artifact, in MiB.
     log: called with the dashboard's URL once it listens.
     threads: that handle requests.
 
@@ -50,19 +57,13 @@ def serve(
     on, or that other machines can reach without a password; StorageError for a storage and ArtifactError for an
     artifact store that cannot be opened.
     """
-    passwords = passwords or Passwords()
-    check_open(host, passwords)
+    auth = Auth(passwords or Passwords(), proxies=parse_proxies(trusted_proxies))
+    check_open(host, auth.passwords)
     with bound(host, port) as listening:
         storage = PageStorage(open_storage(url, fast=False), open_engine(url))
         pages = build(storage, open_artifacts(artifacts).artifacts)
-        server = waitress.create_server(
-            require_auth(pages, passwords),
-            sockets=[listening],
-            threads=threads,
-            ident="drivebeat",
-            # require_auth reads X-Forwarded-Host
-            clear_untrusted_proxy_headers=False,
-        )
+        application = require_auth(pages, auth)
+        server = Server(application, listening, auth.refusal, threads=threads, max_upload_mib=max_upload_mib)
         name, number = listening.getsockname()[:2]
         shown = f"[{name}]" if listening.family == socket.AF_INET6 else name
         log(f"http://{shown}:{number}/dashboard/")
@@ -73,7 +74,9 @@ def serve(
 
 def build(storage: PageStorage, artifacts: ArtifactStore) -> WSGIApplication:
     """Return the application without authentication: optuna-dashboard, our responses about studies, compression."""
-    return compressed(StudyPages(storage, stock(storage, artifacts)))
+    dashboard = stock(storage, artifacts)
+    install_checks(dashboard, storage.engine)
+    return checked(head_as_get(compressed(renaming(storage, StudyPages(storage, dashboard)))))
 
 
 def stock(storage: PageStorage, artifacts: ArtifactStore) -> WSGIApplication:

@@ -22,8 +22,10 @@ from search.storage.fast.cache import to_local
 from search.storage.fast.reads import NOTE_OF_A_TRIAL
 from search.storage.fast.storage import FastStorage
 from search.storage.fast.tables import TRIALS
+from search.storage.locks import exclusive
 from search.storage.optuna_private import CachedStorage, FrozenStudy, models
-from search.trials import REMOVED, best_feasible
+from search.study.identity import identity_of, remove_rows
+from search.trials import REMOVED, SPEC, best_feasible
 
 
 @dataclass(slots=True, eq=False)
@@ -118,8 +120,17 @@ class PageStorage(CachedStorage):
         return copy.deepcopy(trials) if deepcopy else trials
 
     def delete_study(self, study_id: int) -> None:
-        """Delete the study, as Optuna does, and clear its caches: SQLite may reuse its id and the ids of its trials."""
-        super().delete_study(study_id)
+        """Delete the study with its budget, and clear its caches: SQLite may reuse its id and the ids of its trials."""
+        name, attributes = self.get_study_name_from_id(study_id), self.get_study_user_attrs(study_id)
+        identity = identity_of(self, study_id, name, attributes)
+        with exclusive(self.engine, "create"):
+            super().delete_study(study_id)
+            if identity is not None and SPEC in attributes:
+                remove_rows(self.engine, identity)
+        self.forget(study_id)
+
+    def forget(self, study_id: int) -> None:
+        """Clear all caches of a study, after it was renamed or deleted."""
         with self._reading:
             self._forget(study_id)
             self._identities.pop(study_id, None)
