@@ -22,6 +22,7 @@ from search.storage.locks import exclusive
 from search.storage.optuna_private import FrozenStudy
 from search.storage.tables import SLOTS, STUDIES, set_budget
 from search.study.identity import give, identity_of, new_identity, remove_rows
+from search.study.names import check_name
 from search.trials import FATE, IDENTITY, REASON, REMOVED, SPEC, Fate, artifacts_of
 
 CANCELLED = "cancelled"  # the reason of a cancelled trial
@@ -39,7 +40,11 @@ def find(storage: BaseStorage, name: str) -> FrozenStudy:
 
 
 def rename(name: str, new: str, storage: BaseStorage, engine: Engine) -> None:
-    """Rename a study. Workers go on with it. Raises StudyError where `name` is missing or `new` exists."""
+    """Rename a study. Workers go on with it.
+
+    Raises StudyError where `name` is missing or `new` exists, and ConfigError for a name that no study may have.
+    """
+    check_name(new, "rename")
     with exclusive(engine, "create"):
         study = find(storage, name)
         identity = identity_of(storage, study._study_id, name, study.user_attrs)
@@ -98,8 +103,9 @@ def copy(name: str, storage: BaseStorage, engine: Engine, target: BaseStorage, t
     by the copy's workers.
 
     target: storage of the other database; target_engine: its engine. new: name of the copy. Raises StudyError where
-    `name` is missing or `new` exists.
+    `name` is missing or `new` exists, and ConfigError for a name that no study may have.
     """
+    check_name(new, "copy")
     study = find(storage, name)
     slots = _slots(storage, engine, study)  # before the trials: a slot that is behind its trial closes by rule
     trials = storage.get_all_trials(study._study_id, deepcopy=False)

@@ -24,7 +24,7 @@ def check_name(name: str, where: str) -> None:
         "begins or ends with a blank": name != name.strip(),
         "begins with '-', as options do": name.startswith("-"),
         "holds unprintable characters": printable(name) != name,
-        f"has {size} bytes with its family": size > MAX_NAME_BYTES,
+        f"has {size} bytes": size > MAX_NAME_BYTES,
     }
     problem = next((text for text, is_broken in broken.items() if is_broken), None)
     if problem is not None:

@@ -130,7 +130,7 @@ def test_the_family_counts_in_the_length_of_a_name(make_spec: Any) -> None:
     longest = "x" * (MAX_NAME_BYTES - len("-wave_unet"))
     families = {"models": ["wave_unet", "identity"], "search": [], "ranges": {}, "fixed": {}}
     assert make_spec(name=longest, **families).name == longest
-    with pytest.raises(ConfigError, match="has 201 bytes with its family"):
+    with pytest.raises(ConfigError, match="has 201 bytes"):
         make_spec(name=longest + "x", **families)
 
 
@@ -141,6 +141,16 @@ def test_any_other_name_is_created_and_printed_for_a_shell(name: str, drivebeat:
     assert said.code == 0, said
     line = said.out.splitlines()[-1]
     assert shlex.split(line.removeprefix("next: ")) == ["drivebeat", "launch", name, "--workers", "2"]
+
+
+def test_a_study_is_renamed_and_copied_by_the_same_rule(drivebeat: Any, study_file: Any, bench: Any) -> None:
+    study_file()
+    drivebeat("create", "tiny.toml", "--storage", bench.url)
+    for arguments in (("rename", "tiny", ".."), ("copy", "tiny", "--to", bench.url, "--name", "..")):
+        said = drivebeat(*arguments, "--storage", bench.url)
+        assert said.code == 2, said
+        assert said.err.startswith(f"drivebeat: {arguments[0]}: name: '..' is the folder '..'; a name has 1 to 200")
+    assert " tiny " in drivebeat("show", "--storage", bench.url).out
 
 
 def test_a_refusal_names_a_command_that_can_be_pasted(drivebeat: Any, study_file: Any) -> None:

@@ -65,7 +65,7 @@ def test_a_family_with_none_of_the_searched_names_is_not_searched_over_all_of_it
         ({"metric": "snr_improvement_db"}, "is best for silence; choose one of .*si_sdr_db"),
         ({"direction": "minimize"}, "si_sdr_db is to maximize"),
         ({"name": "a/b"}, "name: 'a/b' holds '/'"),
-        ({"name": "x" * 201}, "has 201 bytes with its family; a name has 1 to 200 printable bytes of UTF-8"),
+        ({"name": "x" * 201}, "has 201 bytes; a name has 1 to 200 printable bytes of UTF-8"),
         ({"epochs": 0}, "epochs is 0; at least 1"),
         ({"epoch": 3}, r"unknown key 'epoch' \(did you mean 'epochs'\?\)"),
         ({"budget": {"trails": 3}}, r"unknown key 'budget.trails' \(did you mean 'trials'\?\)"),
