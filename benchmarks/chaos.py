@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.chaos_crowd import cold_start, exactly_once
+from benchmarks.chaos_foreign import foreign_acts
 from benchmarks.chaos_machine import disk_full, memory
 from benchmarks.chaos_site import (
     FINISHED,
@@ -220,7 +221,8 @@ def stop_in_order(site: Site, quick: bool) -> Row:
 
 Scenario = Callable[[Site, bool], Row]
 SCENARIOS: tuple[Scenario, ...] = (
-    exactly_n, kill_anything, cold_start, exactly_once, fencing, database_away, stop_in_order, memory, disk_full,
+    exactly_n, foreign_acts, kill_anything, cold_start, exactly_once, fencing, database_away, stop_in_order, memory,
+    disk_full,
 )  # fmt: skip
 PROCESSES_ONLY = (memory, disk_full)  # the database has no part in these: SQLite will do
 

@@ -24,7 +24,7 @@ LIMIT_S = 1800.0
 
 def cold_start(site: Site, quick: bool) -> Row:
     """Processes make and open schema and study at the same moment; forked, so that no import spreads them in time."""
-    n = 8 if quick else 32
+    n = 8 if quick else 64
     spec = spec_of(site, "cold", 1, epochs=1)
     start_at = time.time() + 1.0
     children = [_child(site, spec, start_at) for _ in range(n)]

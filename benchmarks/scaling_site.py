@@ -257,7 +257,14 @@ def _add_ended(tables: Any, study: Study, trial_id: int, number: int, usual: Any
     value = {"objective": 0, "value": draw.random(), "value_type": "FINITE"}
     tables[models.TrialValueModel].append({"trial_id": trial_id, **value})
     outcome = TrialResult(Fate.COMPLETE, 0.5, EPOCHS).encode()
-    slot = {"study": study.identity, "slot": number, "state": "finished", "token": 1, "worker": "it", "host": "elsewhere"}
+    slot = {
+        "study": study.identity,
+        "slot": number,
+        "state": "finished",
+        "token": 1,
+        "worker": "it",
+        "host": "elsewhere",
+    }
     slot |= {"pid": 1, "born": 1, "trial": number, "outcome": outcome, "deaths": 0, "beats": 100, "expires_at": 0.0}
     tables[SLOTS].append(slot)
 

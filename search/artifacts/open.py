@@ -11,8 +11,8 @@ from search.artifacts.folder import FolderArtifacts, FolderStore
 from search.errors import ArtifactError
 
 
-def open_artifacts(place: str | os.PathLike[str]) -> TrialStore:
-    """Open the store at `place`: a folder, made where it is missing, or s3://BUCKET/PREFIX.
+def open_artifacts(place: str | os.PathLike[str], *, create: bool = True) -> TrialStore:
+    """Open the store at `place`: a folder, made where it is missing if `create` is true, or s3://BUCKET/PREFIX.
 
     Raises ArtifactError for any other URL, a folder that cannot be made, and a bucket that cannot be reached.
     """
@@ -28,7 +28,8 @@ def open_artifacts(place: str | os.PathLike[str]) -> TrialStore:
         )
     folder = Path(text)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtifactError(
             f"artifacts {text}: the folder cannot be made ({error.strerror}); choose another: --artifacts FOLDER"

@@ -14,6 +14,14 @@ import typer
 
 from data.errors import printable
 from search.cli.data import data_app
+from search.cli.manage import (
+    adopt_command,
+    cancel_command,
+    copy_command,
+    delete_command,
+    enqueue_command,
+    rename_command,
+)
 from search.cli.report import compare_command, report_command
 from search.cli.runs import apply_command, evaluate_command, train_command
 from search.cli.service import dashboard_command, doctor_command, storage_app, watch_command, workers_command
@@ -56,7 +64,7 @@ def _add(panel: str, name: str, command: Any, *examples: str) -> None:
 
 
 app.add_typer(data_app, name="data", rich_help_panel="Recordings")
-SEARCH, RUN = "Search", "One run"
+SEARCH, MANAGE, RUN = "Search", "Stored studies", "One run"
 _add(SEARCH, "create", create_command, "create search/studies/demo.toml")
 _add(
     SEARCH,
@@ -99,6 +107,12 @@ _add(
 _add(SEARCH, "init", init_command, "init --storage postgresql://me@host/studies")
 _add(SEARCH, "doctor", doctor_command, "doctor", "doctor demo", "doctor search/studies/demo.toml --json")
 app.add_typer(storage_app, name="storage", rich_help_panel=SEARCH)
+_add(MANAGE, "enqueue", enqueue_command, "enqueue demo width=16 learning_rate=0.001")
+_add(MANAGE, "cancel", cancel_command, "cancel demo 7")
+_add(MANAGE, "rename", rename_command, "rename demo first_try")
+_add(MANAGE, "copy", copy_command, "copy demo --to postgresql://me@host/studies")
+_add(MANAGE, "adopt", adopt_command, "adopt demo")
+_add(MANAGE, "delete", delete_command, "delete demo", "delete demo --yes")
 _add(RUN, "train", train_command, "train best.yaml -o runs/best", "train best.yaml -o runs/long --epochs 200")
 _add(RUN, "evaluate", evaluate_command, "evaluate runs/best", "evaluate runs/best --data other.toml -o runs/best/other")
 _add(

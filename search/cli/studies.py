@@ -1,5 +1,6 @@
 """Commands for studies."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -104,18 +105,21 @@ def launch_command(
     from search.launch.launch import Interrupted, launch
     from search.messages import stalled
     from search.queue.slots import LEASE_S
-    from search.storage.open import explained, open_storage, storage_url
-    from search.study.study import load_studies
+    from search.storage.open import explained, storage_url
+    from search.storage.readable import open_readable
+    from search.study.record import load_records
     from search.terminal.console import PlainConsole
     from search.terminal.status import plain_line
     from training.switches import read_switches
 
     url, switches = storage_url(storage), read_switches()
     with explained(url):
-        names = tuple(study.name for study in load_studies(name, open_storage(url)))
+        opened = open_readable(url)
+        identities = tuple(study.identity for study in load_records(opened.storage, name))
+        opened.close()
     try:
         request = Launch(
-            names, url, artifacts, workers, logs, lease or LEASE_S, per_gpu, ray_address, pairs(slurm or [])
+            identities, url, artifacts, workers, logs, lease or LEASE_S, per_gpu, ray_address, pairs(slurm or [])
         )
         snaps = launch(request, PlainConsole(), launcher)
     except Interrupted as end:
@@ -142,13 +146,15 @@ def work_command(
     """
     from search.artifacts.open import open_artifacts
     from search.queue.slots import LEASE_S
+    from search.queue.workers import LAUNCHER_PID
     from search.signals import stop_event
-    from search.storage.open import storage_url
+    from search.storage.open import require_file, storage_url
     from search.worker.worker import work
     from training.switches import masking, read_switches
     from training.trackers.build import tracking_of
 
     url, lease_s = storage_url(storage), lease or LEASE_S
+    require_file(url)
     switches = read_switches()
     tracking = tracking_of(switches, url, missing=lambda line: typer.echo(line, err=True))
     if switches.only_first_batch:
@@ -162,6 +168,7 @@ def work_command(
         log=masking(lambda line: typer.echo(line) if switches.stdout is not False else None, switches.secrets),
         tracking=tracking,
         stop=stop_event(),
+        parent=int(parent) if (parent := os.environ.get(LAUNCHER_PID, "")).isdecimal() else None,
     )
     typer.echo(f"worker done: {n_trials} trials")
 
@@ -195,8 +202,9 @@ def show_command(
     """
     import json
 
-    from search.storage.open import explained, open_engine, open_storage, storage_url
-    from search.study.record import load_records
+    from search.storage.open import explained, storage_url
+    from search.storage.readable import open_readable
+    from search.study.record import load_records, readable_records
     from search.terminal.console import PlainConsole
     from search.terminal.status import show_all
 
@@ -208,10 +216,13 @@ def show_command(
     console = PlainConsole()
     url = storage_url(storage)
     with explained(url):
-        opened, engine = open_storage(url), open_engine(url)
-        loaded = (
-            [study for name in studies for study in load_records(opened, name)] if studies else load_records(opened)
-        )
+        opened = open_readable(url)
+        engine = opened.engine
+        if studies:
+            problems: dict[str, str] = {}
+            loaded = [study for name in studies for study in load_records(opened.storage, name)]
+        else:
+            loaded, problems = readable_records(opened.storage)
         chosen = list({study.name: study for study in loaded}.values())
         if across or len(studies or ()) > 1:
             from search.study.comparison import compare_studies as compare
@@ -226,7 +237,7 @@ def show_command(
         elif as_json:
             raise typer.BadParameter("--json needs --models, --model, --across or several studies; add one of them")
         elif not studies:
-            show_all(chosen, engine, console)
+            show_all(chosen, problems, engine, console)
         else:
             from search.study.study import decode_study
             from search.terminal.tables import show_study
@@ -279,14 +290,15 @@ def export_command(
 
     An interrupted --confirm continues when it is run again. Run several times at once, it shares the trainings.
     """
-    from search.storage.open import explained, open_storage, storage_url
+    from search.storage.open import explained, storage_url
+    from search.storage.readable import open_readable
     from search.study.export import check_ending, export
     from search.study.study import load_studies
 
     check_ending(output)
     url = storage_url(storage)
     with explained(url):
-        studies = load_studies(name, open_storage(url))
+        studies = load_studies(name, open_readable(url).storage)
         if confirm is None:
             study, trial = export(studies, output)
             typer.echo(f"{output}: trial {trial.number} of {study.name}, {study.spec.metric} {trial.value:+.3f}")

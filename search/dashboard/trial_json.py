@@ -41,7 +41,11 @@ class TrialWriter:
         removed: whether its artifacts were removed; they are then left out.
         """
         rest = FrozenTrial.__new__(FrozenTrial)
-        rest.__dict__ = {**trial.__dict__, "_params": {}, "_distributions": {}, "intermediate_values": {}}
+        attributes = dict(trial._system_attrs)
+        if not isinstance(attributes.get("fixed_params", {}), dict):  # another program's, on which the serialiser fails
+            del attributes["fixed_params"]
+        changed = {"_params": {}, "_distributions": {}, "intermediate_values": {}, "_system_attrs": attributes}
+        rest.__dict__ = trial.__dict__ | changed
         document: dict[str, Any] = serialize_frozen_trial(self.study_id, rest, dict(note))
         del document["params"], document["intermediate_values"]
         # the serialiser does not know where Optuna 5 stores constraints

@@ -14,6 +14,7 @@ from data.mixing.mixture import held_out
 from search.storage.optuna_private import ArtifactStore
 from search.study.comparison import StudyComparison, StudyResult, compare_studies
 from search.study.study import Study
+from search.study.usable import unusable
 from search.terminal.tables import importances_of
 from search.trials import LATENCY_MS, N_PARAMETERS, REASON, SECONDS, Fate, attributes_of, best_trial, fate_of
 from training.evaluation.compare import Comparison, Estimates, compare
@@ -53,9 +54,10 @@ class StudyFact:
 
     source: the study.
     result: as in the comparison of all studies.
-    trials: its finished trials.
+    trials: its finished trials, without unusable ones (search.study.usable).
     best: its best feasible trial, None if there is none.
     importances: by parameter, empty with too few trials.
+    n_left_out: number of unusable trials.
     """
 
     source: Study
@@ -63,6 +65,7 @@ class StudyFact:
     trials: tuple[TrialFact, ...]
     best: FrozenTrial | None
     importances: dict[str, float]
+    n_left_out: int
 
     @property
     def name(self) -> str:
@@ -108,8 +111,10 @@ def gather(studies: Sequence[Study], engine: Engine) -> tuple[StudyComparison, t
 
 def _study_fact(study: Study, result: StudyResult) -> StudyFact:
     trials = study.optuna.get_trials(deepcopy=False)
-    facts = tuple(_trial_fact(trial) for trial in trials if trial.state.is_finished())
-    return StudyFact(study, result, facts, best_trial(study.optuna), importances_of(study))
+    left_out = unusable(trials, study.space)
+    ended = [trial for trial in trials if trial.state.is_finished() and trial.number not in left_out]
+    facts = tuple(_trial_fact(trial) for trial in ended)
+    return StudyFact(study, result, facts, best_trial(study.optuna), importances_of(study), len(left_out))
 
 
 def _trial_fact(trial: FrozenTrial) -> TrialFact:

@@ -120,7 +120,12 @@ def _hidden(study: StudyFact) -> str:
     scores = [t.score for t in study.trials if t.score is not None]
     low, high = shown_range(scores, rising=study.rising)
     n = sum(not low <= score <= high for score in scores)
-    return f" {n} trials lie outside the range shown." if n else ""
+    left_out = study.n_left_out
+    return (f" {n} trials lie outside the range shown." if n else "") + (
+        f" {left_out} trials of other programs are left out, whose parameters are not those of the study."
+        if left_out
+        else ""
+    )
 
 
 def _trial_grids(study: StudyFact) -> list[Block]:

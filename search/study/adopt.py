@@ -13,7 +13,7 @@ from search.storage.locks import exclusive
 from search.storage.tables import set_budget
 from search.study.identity import Mark, give, identity_of, mark_of, new_identity
 from search.study.record import stored_document
-from search.trials import IDENTITY, RUN, SPEC, WORKER
+from search.trials import IDENTITY, RUN, SPEC, WORKER, attributes_of
 
 SLOT_STATES = {
     TrialState.COMPLETE: "finished",
@@ -82,5 +82,5 @@ def settle_identity(study: optuna.Study, engine: Engine) -> str:
 
 def is_ours(trial: FrozenTrial) -> bool:
     """Return whether a worker of Drivebeat has started the trial."""
-    started = WORKER in trial.user_attrs or RUN in trial.user_attrs
-    return started and trial.state in SLOT_STATES
+    attributes = attributes_of(trial)
+    return (WORKER in attributes or RUN in attributes) and trial.state in SLOT_STATES

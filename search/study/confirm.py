@@ -22,7 +22,7 @@ from data.files import make_folder, path_part
 from search.errors import StudyError
 from search.study.export import best_of, check_ending, provenance, run_of_trial
 from search.study.study import Study
-from search.trials import RUN, is_feasible, sign_of
+from search.trials import RUN, attributes_of, is_feasible, sign_of
 from training.config import RunConfig, write_run
 from training.errors import TrainingFailed
 from training.runs import train_to_folder
@@ -60,7 +60,7 @@ def finalists(studies: Sequence[Study], n: int) -> list[tuple[Study, FrozenTrial
         (study, trial)
         for study in studies
         for trial in study.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if trial.value is not None and is_feasible(trial) and RUN in trial.user_attrs
+        if trial.value is not None and is_feasible(trial) and RUN in attributes_of(trial)
     ]
     return sorted(found, key=lambda pair: -sign * (pair[1].value or 0.0))[:n]
 

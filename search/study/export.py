@@ -48,8 +48,16 @@ def best_of(studies: Sequence[Study]) -> tuple[Study, FrozenTrial]:
 
 
 def run_of_trial(trial: FrozenTrial, where: str) -> RunConfig:
-    """Return the run that the trial stored before it trained. where: the study's name, for errors."""
-    return from_document(json.loads(trial.user_attrs[RUN]), f"{where}, trial {trial.number}")
+    """Return the run that the trial stored before it trained. where: the study's name, for errors.
+
+    Raises StudyError where another program has changed it.
+    """
+    where = f"{where}, trial {trial.number}"
+    try:
+        document = json.loads(trial.user_attrs[RUN])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise StudyError(f"{where}: its attribute {RUN!r} is no run; another program has changed it") from error
+    return from_document(document, where)
 
 
 def check_ending(path: Path) -> None:
