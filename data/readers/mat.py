@@ -26,6 +26,7 @@ from data.readers.contents import (
     reading,
     usable_ecg,
 )
+from data.readers.mat5 import real_variables
 from data.readers.variables import RATE_NAMES, Archive, arrays, choose, is_vector, read_generic, scalar
 from data.recording import Signal
 
@@ -220,7 +221,8 @@ def _opened(path: Path) -> Iterator[Archive]:
         value: Any = scipy.io.loadmat(str(path), variable_names=[name], appendmat=False)[name]
         return np.asarray(value)
 
-    yield _Mat5(load, variables, _numeric(variables, path))
+    real = real_variables(path)
+    yield _Mat5(load, variables, _numeric((v for v in variables if real is None or v.name in real), path))
 
 
 def _numeric(variables: Iterable[Variable], where: Path) -> frozenset[str]:

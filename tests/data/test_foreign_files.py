@@ -2,8 +2,11 @@
 
 import os
 import shlex
+import struct
 import subprocess
+import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +22,7 @@ from data.cache import parts_of
 from data.errors import DataError, printable, shell_command
 from data.files import MAX_PART_BYTES, path_part
 from data.readers.read import read, variables
+from tests.support.program import environment
 
 SECRET = b"a secret of the user " * 100
 
@@ -71,6 +76,45 @@ def test_a_dataset_whose_data_another_file_holds_is_refused(
         with pytest.raises(DataError, match="must hold its own data") as got:
             action()
         one_line(got, str(tmp_path / "x.mat"), "leak")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("kind", [0, 8, 10, 14, 47879, 2**32 - 1])
+def test_a_type_that_matlab_does_not_have_is_refused(kind: int, compressed: bool, tmp_path: Path) -> None:
+    """scipy takes it as an index into memory, so it is read in a process of its own."""
+    path = tmp_path / "x.mat"
+    scipy.io.savemat(path, {"acc": np.arange(99.0), "Fs": 50.0})
+    content = bytearray(path.read_bytes())
+    at = content.index(b"acc") + 4  # the tag of the data follows the name
+    assert content[at : at + 8] == struct.pack("<2I", 9, 99 * 8)
+    content[at : at + 4] = struct.pack("<I", kind)
+    if compressed:
+        size = 8 + struct.unpack_from("<I", content, 132)[0]
+        packed = zlib.compress(content[128 : 128 + size])
+        content[128 : 128 + size] = struct.pack("<2I", 15, len(packed)) + packed
+    path.write_bytes(content)
+    code = f"from pathlib import Path; from data.readers.read import read; read(Path({str(path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1, "the process was ended by a signal"
+    assert done.stderr.splitlines()[-1].startswith(f"data.errors.DataError: {path}: no variable holds a signal")
+
+
+def test_complex_numbers_are_no_signal(tmp_path: Path) -> None:
+    """Their imaginary parts would be lost without a word."""
+    scipy.io.savemat(tmp_path / "x.mat", {"acc": np.arange(99.0) * 1j, "Fs": 50.0})
+    with pytest.raises(DataError, match="'acc' is no array of two or more real numbers"):
+        read(tmp_path / "x.mat", variable="acc")
+
+
+def test_variables_of_all_numeric_types_are_read(tmp_path: Path) -> None:
+    """In version 4 and 5 of the format, compressed and not; a short variable stands in the tag of its element."""
+    values = np.arange(2, 99)
+    for dtype in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"):
+        for options in ({}, {"do_compression": True}, {"format": "4"}):
+            if options.get("format") and dtype in ("i1", "i8", "u8", "u4"):
+                continue  # not in version 4
+            scipy.io.savemat(tmp_path / "x.mat", {"acc": values.astype(dtype), "Fs": 50.0, "a": 1}, **options)
+            assert read(tmp_path / "x.mat", variable="acc").signals.tolist() == [values.tolist()]
 
 
 def write_record(folder: Path, signal: str, name: str = "x") -> Path:
