@@ -31,13 +31,13 @@ from search.dashboard.storage import PageStorage
 from search.dashboard.trial_json import HIDDEN, TrialWriter
 from search.storage.fast.reads import NOTE_TEXT, NOTE_VERSION, notes_by_trial, system_attributes, trial_of_key
 from search.storage.optuna_private import FrozenStudy
-from search.trials import REMOVED, SPACE, SPEC, best_feasible, is_feasible
+from search.trials import IDENTITY, REMOVED, SPACE, SPEC, best_feasible, is_feasible
 
 STUDY_PATH = re.compile(r"/api/studies/([0-9]{1,9})(/.*)?", re.DOTALL)
 AFTER = re.compile(r"[0-9]{1,18}")
 BLOCK = 1024  # trials that are compressed together
 FEW_NOTES = 20  # up to this number, changed notes are read by their ids, else the notes of all trials
-HIDDEN_STUDY_PATH = frozenset({SPEC, SPACE})  # long; `drivebeat show` and the study's note show them
+HIDDEN_STUDY_PATH = frozenset({SPEC, SPACE, IDENTITY})  # `drivebeat show` and the study's note show what they hold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,7 +207,9 @@ def _best(study: FrozenStudy, trials: Sequence[FrozenTrial], page: _Page) -> lis
         best = best_feasible(trials, study.directions[0])
         front = [] if best is None else [best]
     else:
-        complete = [t for t in trials if t.state == TrialState.COMPLETE and is_feasible(t)]
+        # other programs can store another number of values
+        usable = [t for t in trials if t.state == TrialState.COMPLETE and len(t.values or ()) == len(study.directions)]
+        complete = [trial for trial in usable if is_feasible(trial)]
         front = get_pareto_front_trials(trials=complete, directions=study.directions)
     return [page.cached[trial.number].text for trial in front]
 

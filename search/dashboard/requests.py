@@ -19,7 +19,8 @@ from sqlalchemy import Connection, Engine, func, select
 from search.dashboard.bodies import BODIES, STUDY, problem_of
 from search.dashboard.private import ARTIFACTS_ATTR_PREFIX, DASHBOARD_ARTIFACTS_ATTR_PREFIX, PREFERENTIAL_STUDY
 from search.storage.fast.reads import system_attributes
-from search.storage.fast.tables import DIRECTIONS, STUDIES, SYSTEM, TRIALS
+from search.storage.fast.tables import DIRECTIONS, STUDIES, STUDY_USER, SYSTEM, TRIALS, VALUES
+from search.trials import SPEC
 
 LAST_ID = 2**31 - 1  # the largest INTEGER
 AFTER = re.compile(r"-?[0-9]{1,18}")
@@ -85,11 +86,12 @@ class RequestChecks:
                 yield from _finished_trials(connection, route, ids)
                 yield from _unusable_names(connection, route, ids)
                 yield from self._unknown_artifacts(connection, ids)
+                yield from _impossible_plots(connection, route, ids)
         yield from _wrong_bodies(route)
         if "/preference" in route.rule:
             yield from self._wrong_preferences(ids["study_id"])
-        if "plot_type" in ids:
-            yield from self._impossible_plots(ids["study_id"], ids["plot_type"])
+        if route.rule.endswith("/tell"):
+            yield from self._wrong_values(ids["trial_id"])
 
     def _unknown_artifacts(self, connection: Connection, ids: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield a problem if the study or the trial in the path has no such artifact."""
@@ -119,14 +121,46 @@ class RequestChecks:
             if not all(0 <= number < n_trials for number in numbers):
                 yield Problem(400, f"the numbers of trials go from 0 to {n_trials - 1}")
 
-    def _impossible_plots(self, study_id: int, plot_type: str) -> Iterator[Problem]:
-        if find_spec("plotly") is None:
-            yield Problem(404, "plotly, which draws these plots, is not installed")
-        if plot_type == "pareto_front":
-            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                count = select(func.count()).select_from(DIRECTIONS).where(DIRECTIONS.c.study_id == study_id)
-                if connection.execute(count).scalar_one() not in N_PARETO_OBJECTIVES:
-                    yield Problem(400, "a Pareto front needs a study of 2 or 3 objectives")
+    def _wrong_values(self, trial_id: int) -> Iterator[Problem]:
+        """Yield a problem if a trial would be complete with too few values, or with too many in a study of ours."""
+        values = request.json.get("values")
+        if not isinstance(values, list):
+            return
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            study_id = connection.execute(select(TRIALS.c.study_id).where(TRIALS.c.trial_id == trial_id)).scalar_one()
+            n_objectives = _n_objectives(connection, study_id)
+            c = STUDY_USER.c
+            is_ours = connection.execute(select(c.key).where(c.study_id == study_id, c.key == SPEC)).first() is not None
+        if len(values) < n_objectives or (is_ours and len(values) > n_objectives):
+            yield Problem(400, f"the study has {n_objectives} objectives, and values is of length {len(values)}")
+
+
+def _impossible_plots(connection: Connection, route: Route, ids: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem if Optuna cannot draw the plot of this study, or not compute its importances."""
+    plot_type = ids.get("plot_type")
+    if (plot_type is None and not route.rule.endswith("/param_importances")) or plot_type == "timeline":
+        return
+    if plot_type is not None and find_spec("plotly") is None:
+        yield Problem(404, "plotly, which draws these plots, is not installed")
+    n_objectives = _n_objectives(connection, ids["study_id"])
+    if plot_type == "pareto_front" and n_objectives not in N_PARETO_OBJECTIVES:
+        yield Problem(400, "a Pareto front needs a study of 2 or 3 objectives")
+    c, n_values = TRIALS.c, func.count(VALUES.c.trial_value_id)
+    others = (
+        select(c.number, n_values)
+        .select_from(TRIALS.outerjoin(VALUES, VALUES.c.trial_id == c.trial_id))
+        .where(c.study_id == ids["study_id"], c.state == TrialState.COMPLETE)
+        .group_by(c.trial_id, c.number)
+        .having(n_values != n_objectives)
+    )
+    other = connection.execute(others.limit(1)).first()
+    if other is not None:
+        yield Problem(409, f"trial {other[0]} has {other[1]} values, and the study {n_objectives} objectives")
+
+
+def _n_objectives(connection: Connection, study_id: int) -> int:
+    count = select(func.count()).select_from(DIRECTIONS).where(DIRECTIONS.c.study_id == study_id)
+    return connection.execute(count).scalar_one()
 
 
 def _unknown_ids(connection: Connection, ids: Mapping[str, Any]) -> Iterator[Problem]:

@@ -69,15 +69,22 @@ def shown(bench: Any, tmp_path: Path) -> Shown:
     return Shown(bench, tmp_path / "artifacts")
 
 
+@pytest.fixture
+def shown_of_each(bench_of_each: Any, tmp_path: Path) -> Shown:
+    """The same on a database of each kind."""
+    return Shown(bench_of_each, tmp_path / "artifacts")
+
+
 def reason_of(answer: Answer) -> str:
     reason: str = json.loads(answer.body)["reason"]
     assert "\n" not in reason
     return reason
 
 
-@pytest.mark.parametrize("study", [NO_STUDY, 0, -1, 2**31, 2**63, HUGE, "١٧"])
-def test_a_study_that_does_not_exist_is_404_on_every_route_and_stores_nothing(shown: Shown, study: Any) -> None:
-    before, trial, artifact = shown.stored, shown.running._trial_id, shown.of_study
+@pytest.mark.parametrize("study", [NO_STUDY, HUGE])
+def test_a_study_that_does_not_exist_is_404_on_every_route_and_stores_nothing(shown_of_each: Shown, study: int) -> None:
+    shown, before = shown_of_each, shown_of_each.stored
+    trial, artifact = shown.running._trial_id, shown.of_study
     note = {"version": 1, "body": "text"}
     for method, path, document in (
         ("GET", f"/api/studies/{study}", None),
@@ -98,33 +105,38 @@ def test_a_study_that_does_not_exist_is_404_on_every_route_and_stores_nothing(sh
         ("DELETE", f"/api/artifacts/{study}/{artifact}", None),
         ("DELETE", f"/api/artifacts/{study}/{trial}/{shown.of_running}", None),
     ):
-        answer = shown.send(method, path.encode().decode("latin-1"), document)
+        answer = shown.send(method, path, document)
         assert answer.status == 404, f"{method} {path}: {answer}"
     assert shown.stored == before
 
 
-@pytest.mark.parametrize("trial", [NO_TRIAL, 0, -1, 2**31, HUGE, "of another study"])
-def test_a_trial_that_does_not_exist_is_404_on_every_route_and_stores_nothing(shown: Shown, trial: Any) -> None:
-    before, study = shown.stored, shown.study._study_id
-    is_of_another = trial == "of another study"
+@pytest.mark.parametrize("trial", [NO_TRIAL, HUGE, "of another study"])
+def test_a_trial_that_does_not_exist_is_404_on_every_route_and_stores_nothing(shown_of_each: Shown, trial: Any) -> None:
+    shown, before = shown_of_each, shown_of_each.stored
+    study, is_of_another = shown.study._study_id, trial == "of another study"
     trial = shown.of_other._trial_id if is_of_another else trial
-    for method, path, document in (
+    requests: list[tuple[str, str, Any]] = [
         ("GET", f"/artifacts/{study}/{trial}/{shown.of_running}", None),
         ("PUT", f"/api/studies/{study}/{trial}/note", {"version": 1, "body": "text"}),
         ("POST", f"/api/studies/{study}/{trial}/skip", None),
         ("POST", f"/api/artifacts/{study}/{trial}", {"file": TEXT}),
         ("DELETE", f"/api/artifacts/{study}/{trial}/{shown.of_running}", None),
-        *(
-            []
-            if is_of_another
-            else [
-                ("POST", f"/api/trials/{trial}/tell", {"state": "Complete", "values": [1.0]}),
-                ("POST", f"/api/trials/{trial}/user-attrs", {"user_attrs": {"a": 1}}),
-            ]
-        ),
-    ):
+    ]
+    if not is_of_another:
+        requests += [
+            ("POST", f"/api/trials/{trial}/tell", {"state": "Complete", "values": [1.0]}),
+            ("POST", f"/api/trials/{trial}/user-attrs", {"user_attrs": {"a": 1}}),
+        ]
+    for method, path, document in requests:
         assert shown.send(method, path, document).status == 404, f"{method} {path}"
     assert shown.stored == before
+
+
+def test_a_number_that_is_no_id_is_404(shown: Shown) -> None:
+    for number in (0, -1, 2**31, 2**63, "\xd9\xa1\xd9\xa7"):  # the last is 17 in Arabic digits
+        for path in (f"/api/studies/{number}", f"/csv/{number}", f"/artifacts/{number}/{shown.of_study}"):
+            assert shown.send("GET", path).status == 404, path
+        assert shown.send("POST", f"/api/trials/{number}/tell", {"state": "Fail"}).status == 404, number
 
 
 def test_an_artifact_that_does_not_exist_is_404_as_from_the_stock_dashboard_and_stores_nothing(shown: Shown) -> None:
@@ -214,6 +226,30 @@ def test_preferences_are_stored_in_a_study_of_preferences(shown: Shown) -> None:
     assert shown.send("POST", f"/api/studies/{study}/{shown.running._trial_id}/skip").status == 204
 
 
+def test_a_wrong_number_of_values_breaks_no_page(shown: Shown, bench: Any, make_spec: Any) -> None:
+    def tell(trial_id: int, *values: float) -> int:
+        return shown.send("POST", f"/api/trials/{trial_id}/tell", {"state": "Complete", "values": values}).status
+
+    before, ours = shown.stored, bench.create(make_spec()).optuna.ask()
+    assert tell(shown.of_other._trial_id, 1.0) == 400
+    assert tell(ours._trial_id, 1.0, 2.0) == 400
+    assert shown.stored.keys() == before.keys()
+    assert tell(shown.running._trial_id, 1.0, 2.0) == 204, "as the stock dashboard"
+    shown.other._storage.set_trial_state_values(shown.of_other._trial_id, TrialState.COMPLETE, [1.0])
+    for study, number, n_values, n_objectives in ((1, 1, 2, 1), (2, 0, 1, 2)):
+        page = shown.send("GET", f"/api/studies/{study}")
+        assert (page.status, len(json.loads(page.body)["trials"])) == (200, 2 if study == 1 else 1)
+        for name in ("param_importances", "plot/edf", "plot/slice", "plot/rank"):
+            answer = shown.send("GET", f"/api/studies/{study}/{name}")
+            reason = f"trial {number} has {n_values} values, and the study {n_objectives} objectives"
+            assert (answer.status, reason_of(answer)) == (409, reason)
+        assert shown.send("GET", f"/api/studies/{study}/plot/timeline").status == 200
+        assert shown.send("GET", f"/csv/{study}").status == 200
+    without = shown.other.ask()
+    shown.other._storage.set_trial_state_values(without._trial_id, TrialState.COMPLETE)
+    assert json.loads(shown.send("GET", "/api/studies/2").body)["best_trials"] == []
+
+
 WRONG: dict[str, list[Any]] = {
     "NewStudy": [
         {"study_name": 5, "directions": ["minimize"]},
@@ -264,9 +300,14 @@ def test_every_route_that_takes_a_body_has_its_cases() -> None:
     assert {model.__name__ for model in BODIES.values()} == WRONG.keys()
 
 
-@pytest.mark.parametrize(("method", "rule"), BODIES)
-def test_a_wrong_body_is_400_and_stores_nothing(shown: Shown, method: str, rule: str) -> None:
-    before = shown.stored
+def test_a_wrong_body_is_400_and_stores_nothing(shown_of_each: Shown) -> None:
+    shown, before = shown_of_each, shown_of_each.stored
+    for method, rule in BODIES:
+        check_wrong_bodies(shown, method, rule)
+        assert shown.stored == before, f"{method} {rule}"
+
+
+def check_wrong_bodies(shown: Shown, method: str, rule: str) -> None:
     study, trial = shown.study._study_id, shown.running._trial_id
     path = rule.replace("<study_id:int>", str(study)).replace("<trial_id:int>", str(trial))
     for document in WRONG[BODIES[method, rule].__name__]:
@@ -279,58 +320,57 @@ def test_a_wrong_body_is_400_and_stores_nothing(shown: Shown, method: str, rule:
         assert send(shown.application, method, path, body=b'{"a": 1}', content_type="text/plain").status == 400
     for body in no_objects:
         assert send(shown.application, method, path, body=body).status == 400, body[:20]
-    assert shown.stored == before
 
 
-@pytest.mark.parametrize(
-    ("path", "query", "status"),
-    [
-        ("/api/studies/1", "after=x", 400),
-        ("/api/studies/1", "after=-1", 400),
-        ("/api/studies/1", "after=%zz", 400),
-        ("/api/studies/1", "after=%D9%A1", 400),
-        ("/api/studies/1", "after=" + "9" * 5000, 400),
-        ("/api/studies/1", "after=%FF%FE", 400),
-        ("/csv/1", "trial_ids=x", 400),
-        ("/csv/1", "trial_ids=" + "9" * 5000, 400),
-        ("/csv/1", "trial_ids=%ff", 400),
-        ("/api/studies/1/plot/pareto_front", "", 400),
-        ("/api/studies/2/plot/pareto_front", "", 200),
-        ("/api/studies/1/plot/sideways", "", 404),
-        ("/api/studies/1/param_importances", "", 200),
-        ("/static/../../../../etc/passwd", "", 403),
-        ("/static/\0", "", 404),
-        ("/static/" + "a" * 5000, "", 404),
-        ("/\xff\xfe", "", 400),
-        ("/api/studies/1\xff", "", 400),
-        ("/api/studies/1", "after=0&x=%", 400),
-        ("/http://[", "", 404),
-        ("//[", "", 404),
-        ("/api/studies/" + "9" * 5000, "", 400),
-        ("", "", 302),
-        ("/", "", 302),
-    ],
-)
-def test_a_wrong_path_or_query_is_4xx(shown: Shown, path: str, query: str, status: int) -> None:
-    assert shown.send("GET", path, query=query).status == status
-    assert shown.send("HEAD", path, query=query).status == status
+WRONG_PATHS = [
+    ("/api/studies/1", "after=x", 400),
+    ("/api/studies/1", "after=-1", 400),
+    ("/api/studies/1", "after=%zz", 400),
+    ("/api/studies/1", "after=%D9%A1", 400),
+    ("/api/studies/1", "after=" + "9" * 5000, 400),
+    ("/api/studies/1", "after=%FF%FE", 400),
+    ("/csv/1", "trial_ids=x", 400),
+    ("/csv/1", "trial_ids=" + "9" * 5000, 400),
+    ("/csv/1", "trial_ids=%ff", 400),
+    ("/api/studies/1/plot/pareto_front", "", 400),
+    ("/api/studies/2/plot/pareto_front", "", 200),
+    ("/api/studies/1/plot/sideways", "", 404),
+    ("/api/studies/1/param_importances", "", 200),
+    ("/static/../../../../etc/passwd", "", 403),
+    ("/static/\0", "", 404),
+    ("/static/" + "a" * 5000, "", 404),
+    ("/\xff\xfe", "", 400),
+    ("/api/studies/1\xff", "", 400),
+    ("/api/studies/1", "after=0&x=%", 400),
+    ("/http://[", "", 404),
+    ("//[", "", 404),
+    ("/api/studies/" + "9" * 5000, "", 400),
+    ("", "", 302),
+    ("/", "", 302),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("HTTP_HOST", ["[", "a b", "a/b", "me@host", "http://host", "host:port", "\xff", "a,b", "[::1"]),
-        ("HTTP_X_FORWARDED_HOST", ["[", "a b", "//x", "[, dash.lab"]),
-        ("HTTP_X_FORWARDED_PROTO", ["javascript", "http://", "["]),
-        ("HTTP_ACCEPT_ENCODING", ["\x80"]),
-        ("CONTENT_LENGTH", ["-1", "one", "1.5", "9" * 30, "²"]),
-    ],
-)
-def test_a_malformed_header_is_400_on_every_page(shown: Shown, name: str, values: list[str]) -> None:
-    for value in values:
-        for path in ("/", "/dashboard", "/api/studies", "/missing"):
-            answer = shown.send("GET", path, **{name: value})
-            assert (answer.status, answer.body.count(b"\n")) == (400, 1), (value, path)
+def test_a_wrong_path_or_query_is_4xx(shown: Shown) -> None:
+    for path, query, status in WRONG_PATHS:
+        for method in ("GET", "HEAD"):
+            assert shown.send(method, path, query=query).status == status, f"{method} {path} {query}"
+
+
+WRONG_HEADERS = {
+    "HTTP_HOST": ["[", "a b", "a/b", "me@host", "http://host", "host:port", "\xff", "a,b", "[::1"],
+    "HTTP_X_FORWARDED_HOST": ["[", "a b", "//x", "[, dash.lab"],
+    "HTTP_X_FORWARDED_PROTO": ["javascript", "http://", "["],
+    "HTTP_ACCEPT_ENCODING": ["\x80"],
+    "CONTENT_LENGTH": ["-1", "one", "1.5", "9" * 30, "²"],
+}
+
+
+def test_a_malformed_header_is_400_on_every_page(shown: Shown) -> None:
+    for name, values in WRONG_HEADERS.items():
+        for value in values:
+            for path in ("/", "/dashboard", "/api/studies", "/missing"):
+                answer = shown.send("GET", path, **{name: value})
+                assert (answer.status, answer.body.count(b"\n")) == (400, 1), (name, value, path)
 
 
 def test_headers_of_chained_proxies_are_read(shown: Shown) -> None:
@@ -417,10 +457,10 @@ QUERIES = LATIN | LATIN.map(lambda text: f"after={text}") | LATIN.map(lambda tex
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(METHODS, PATHS, QUERIES, HEADERS, CONTENTS, KINDS)
 def test_no_request_is_an_error_of_the_server(
-    shown: Shown, method: str, path: str, query: str, headers: dict[str, str], content: bytes, kind: str
+    shown_of_each: Shown, method: str, path: str, query: str, headers: dict[str, str], content: bytes, kind: str
 ) -> None:
     """The fixture is shared by all requests, so the later ones meet what the earlier ones have changed."""
     named = {f"HTTP_{name}": value for name, value in headers.items()}
-    answer = send(shown.application, method, path, query, content, kind, **named)
+    answer = send(shown_of_each.application, method, path, query, content, kind, **named)
     assert answer.status < 500, answer
     assert not answer.log
