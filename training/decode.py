@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from data.errors import near
-from training.documents import walk
 from training.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,6 +24,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 D = TypeVar("D", bound="DataclassInstance")
+MAX_VALUES = 100_000  # keys included, and what an alias stands for as often as it is named
+MAX_DEPTH = 50
+MAX_BITS = 64  # of an integer
+MAX_KEY = 200  # characters
+NO_TEXT = re.compile("[\0\\ud800-\\udfff]")  # no path, and no column of a database, takes them
+TOO_MANY = f"more than {MAX_VALUES:,} values with its aliases, which no config has; is it the right file?"
+TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, which no config is; is it the right file?"
 UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")  # pydantic's error types for an unknown key
 
 
@@ -34,7 +40,7 @@ def decode(cls: type[T], values: object, where: str) -> T:
     where: the document or section; every error message begins with it.
 
     Raises ConfigError for unknown keys, wrong types, NaN, infinities, values that `cls` refuses, and values beyond the
-    limits of training.documents.
+    limits above.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: a table of keys is needed, got {_show(values)}")
@@ -50,6 +56,50 @@ def decode(cls: type[T], values: object, where: str) -> T:
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(cls, error)}") from None
     return validated
+
+
+def walk(values: object, where: str) -> list[tuple[str, object]]:
+    """Return the name and the content of `values` and of all values in it, in their order.
+
+    where: the name of `values`; that of an inner value has its keys and positions after it ("best.yaml.fit.epochs").
+
+    Raises ConfigError for more than MAX_VALUES values and keys, more than MAX_DEPTH levels, and for keys, integers and
+    texts that a library, an operating system or a database cannot take.
+    """
+    # Not recursive, for Python's stack may be too small for the values; they may even contain themselves.
+    found: list[tuple[str, object]] = []
+    n_values, left = 0, [(where, values, 0)]
+    while left:
+        name, value, depth = left.pop()
+        n_values += 1 + (len(value) if isinstance(value, Mapping) else 0)
+        if n_values > MAX_VALUES:
+            raise ConfigError(f"{where}: {TOO_MANY}")
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{where}: {TOO_DEEP}")
+        _check_scalar(value, name)
+        found.append((name, value))
+        if isinstance(value, Mapping):
+            for key in value:
+                _check_key(key, name)
+            left += [(f"{name}.{key}", inner, depth + 1) for key, inner in reversed(list(value.items()))]
+        elif isinstance(value, list | tuple):
+            left += [(f"{name}[{i}]", inner, depth + 1) for i, inner in reversed(list(enumerate(value)))]
+    return found
+
+
+def _check_key(key: object, where: str) -> None:
+    """Raise ConfigError for a key that is too long, or that `_check_scalar` refuses. where: the name of its table."""
+    if isinstance(key, str) and len(key) > MAX_KEY:
+        raise ConfigError(f"{where}: a key of {len(key)} characters; at most {MAX_KEY} are allowed")
+    _check_scalar(key, where)
+
+
+def _check_scalar(value: object, where: str) -> None:
+    """Raise ConfigError for a long integer, and for a text with a NUL or half a surrogate pair."""
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise ConfigError(f"{where}: an integer of {value.bit_length()} bits; at most {MAX_BITS} are allowed")
+    if isinstance(value, str) and NO_TEXT.search(value) is not None:
+        raise ConfigError(f"{where}: a text with a NUL character or half a surrogate pair; remove it")
 
 
 def decode_named(table: Mapping[str, type[T]], values: object, where: str, what: str) -> T:

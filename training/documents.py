@@ -8,23 +8,17 @@ import json
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from data.files import atomic
+from training.decode import MAX_VALUES, TOO_DEEP, TOO_MANY, walk
 from training.errors import ConfigError
 
 MAX_BYTES = 4 * 2**20
-MAX_VALUES = 100_000  # keys included, and what an alias stands for as often as it is named
-MAX_DEPTH = 50
-MAX_BITS = 64  # of an integer
-MAX_KEY = 200  # characters
-NO_TEXT = re.compile("[\0\\ud800-\\udfff]")  # no path, and no column of a database, takes them
-TOO_MANY = f"more than {MAX_VALUES:,} values with its aliases, which no config has; is it the right file?"
-TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, which no config is; is it the right file?"
 
 
 def read_document(path: Path) -> Any:
@@ -42,8 +36,7 @@ def read_document(path: Path) -> Any:
         raise ConfigError(f"{path}: {TOO_DEEP}") from None
     except Exception as error:  # PyYAML raises errors of many kinds for a tag that does not fit its value
         raise ConfigError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
-    for _ in walk(values, str(path)):
-        pass  # it checks
+    walk(values, str(path))  # it checks
     return values
 
 
@@ -60,33 +53,6 @@ def write_document(values: Any, path: Path) -> None:
         raise ConfigError(f"{path}: a config is written as .yaml or .json")
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def walk(values: object, where: str) -> Iterator[tuple[str, object]]:
-    """Yield the name and the content of `values` and of all values in it, in their order.
-
-    where: the name of `values`; that of an inner value has its keys and positions after it ("best.yaml.fit.epochs").
-
-    Raises ConfigError for more than MAX_VALUES values and keys, more than MAX_DEPTH levels, and for keys, integers and
-    texts that a library, an operating system or a database cannot take.
-    """
-    # Not recursive, for Python's stack may be too small for the values; they may even contain themselves.
-    n_values, left = 0, [(where, values, 0)]
-    while left:
-        name, value, depth = left.pop()
-        n_values += 1 + (len(value) if isinstance(value, Mapping) else 0)
-        if n_values > MAX_VALUES:
-            raise ConfigError(f"{where}: {TOO_MANY}")
-        if depth > MAX_DEPTH:
-            raise ConfigError(f"{where}: {TOO_DEEP}")
-        _check_scalar(value, name)
-        yield name, value
-        if isinstance(value, Mapping):
-            for key in value:
-                _check_key(key, name)
-            left += [(f"{name}.{key}", inner, depth + 1) for key, inner in reversed(list(value.items()))]
-        elif isinstance(value, list | tuple):
-            left += [(f"{name}[{i}]", inner, depth + 1) for i, inner in reversed(list(enumerate(value)))]
 
 
 def _text_of(path: Path) -> str:
@@ -106,21 +72,6 @@ def _text_of(path: Path) -> str:
         found = f"byte 0x{content[error.start]:02x} at {error.start}"
         raise ConfigError(f"{path}: cannot be read as UTF-8 ({found}); save it in that encoding") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _check_key(key: object, where: str) -> None:
-    """Raise ConfigError for a key that is too long, or that `_check_scalar` refuses. where: the name of its table."""
-    if isinstance(key, str) and len(key) > MAX_KEY:
-        raise ConfigError(f"{where}: a key of {len(key)} characters; at most {MAX_KEY} are allowed")
-    _check_scalar(key, where)
-
-
-def _check_scalar(value: object, where: str) -> None:
-    """Raise ConfigError for a long integer, and for a text with a NUL or half a surrogate pair."""
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise ConfigError(f"{where}: an integer of {value.bit_length()} bits; at most {MAX_BITS} are allowed")
-    if isinstance(value, str) and NO_TEXT.search(value) is not None:
-        raise ConfigError(f"{where}: a text with a NUL character or half a surrogate pair; remove it")
 
 
 class _Loader(yaml.SafeLoader):
