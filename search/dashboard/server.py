@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import logging
 import socket
 import threading
 import warnings
@@ -67,6 +68,7 @@ def serve(
         name, number = listening.getsockname()[:2]
         shown = f"[{name}]" if listening.family == socket.AF_INET6 else name
         log(f"http://{shown}:{number}/dashboard/")
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it logs a line for each request that waits
         gc.freeze()  # else collections over imported objects take a fifth of the time to read 10,000 trials
         threading.Thread(target=_read_ahead, args=(storage, pages), daemon=True).start()
         server.run()

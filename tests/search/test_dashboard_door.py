@@ -1,6 +1,7 @@
 """The door: nobody without a password but on this machine, nothing changed by readers or foreign pages."""
 
 import base64
+import inspect
 import os
 import re
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.artifacts import FileSystemArtifactStore
 
+from search.cli.service import dashboard_command
 from search.dashboard.attempts import LOOPBACK, MAX_KNOWN, PER_CLIENT, TOTAL, Attempts, client_of, parse_proxies
 from search.dashboard.auth import Auth, Passwords, check_open, find_passwords, is_loopback, require_auth
+from search.dashboard.connections import MAX_UPLOAD_MIB
 from search.dashboard.server import build, stock
 from search.dashboard.storage import PageStorage
 from search.storage.open import open_storage
@@ -386,6 +389,7 @@ def test_a_proxy_that_is_no_address_and_a_limit_that_is_no_number_are_refused(dr
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert "--trusted-proxy: 'nginx'" in said.err
     assert "write an address such as 172.18.0.1" in said.err
+    assert inspect.signature(dashboard_command).parameters["max_upload"].default == MAX_UPLOAD_MIB
     for limit in ("0", "129", "much"):
         assert drivebeat("dashboard", "--port", "0", "--max-upload", limit).code == 2
 
