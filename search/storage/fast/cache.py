@@ -1,20 +1,21 @@
 """The cache of the fast storage: finished trials, which do not change, and the rows read so far of the others."""
 
 import copy
-import json
 import math
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage.fast.reads import HEAD, NO_MARKS, Marks
+from search.storage.fast.decode import Decoder, Head, number_of, state_of, trial_of
+from search.storage.fast.decode import to_local as to_local  # search.dashboard.storage imports it from here
+from search.storage.fast.tables import NO_MARKS, Marks
 
 MANY = 64  # more new values than this are sorted together, fewer are inserted one by one
 
@@ -74,119 +75,23 @@ class Rungs:
         return values
 
 
-class Head(NamedTuple):
-    """The row of a trial in the table of trials. Times are naive UTC, as in the database."""
-
-    number: int
-    state: TrialState
-    began: datetime | None
-    ended: datetime | None
-
-
-@dataclass(slots=True, eq=False)
-class _Rows:
-    """The rows of a trial in other tables, decoded except for params (row_id, name, number, distribution as JSON).
-
-    values: by objective. reports: by step. marks: the highest row_id of each table.
-    """
-
-    marks: list[int] = field(default_factory=lambda: list(NO_MARKS))
-    params: list[tuple[int, str, float, str]] = field(default_factory=list)
-    values: dict[int, float] = field(default_factory=dict)
-    reports: dict[int, float] = field(default_factory=dict)
-    user: dict[str, Any] = field(default_factory=dict)
-    system: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
-class Decoder:
-    """Decodes rows. The JSON of a distribution is the same in thousands of rows, and is decoded once."""
-
-    known: dict[str, BaseDistribution] = field(default_factory=dict)
-
-    def distribution(self, text: str) -> BaseDistribution:
-        """Decode the JSON of a distribution."""
-        found = self.known.get(text)
-        if found is None:
-            found = self.known[text] = json_to_distribution(text)
-        return found
-
-    def group(self, rows: Iterable[Any]) -> dict[int, _Rows]:
-        """Group rows (see reads.rows_after) by trial_id."""
-        groups: dict[int, _Rows] = defaultdict(_Rows)
-        for kind, row_id, trial_id, n, name, number, text in rows:
-            group = groups[trial_id]
-            if row_id > group.marks[kind]:
-                group.marks[kind] = row_id
-            if kind == 2:
-                group.reports[n] = number_of(number, text)
-            elif kind == 0:
-                group.params.append((row_id, name, number, text))
-            elif kind == 3:
-                group.user[name] = json.loads(text)
-            elif kind == 4:
-                group.system[name] = json.loads(text)
-            else:
-                group.values[n] = number_of(number, text)
-        return groups
-
-    def with_rows(self, trial: FrozenTrial, rows: _Rows) -> FrozenTrial:
-        """Return a copy of `trial` with `rows` added. A copy, for callers may hold `trial`."""
-        new = copy.copy(trial)
-        if rows.params:
-            new._params, new._distributions = dict(trial._params), dict(trial._distributions)
-            for _, name, number, text in sorted(rows.params):  # in the order they were set
-                distribution = self.distribution(text)
-                new._params[name] = distribution.to_external_repr(number)
-                new._distributions[name] = distribution
-        if rows.values:
-            values = dict(enumerate(trial._values or ())) | rows.values
-            new._values = [values[objective] for objective in sorted(values)]
-        if rows.reports:
-            new.intermediate_values = {**trial.intermediate_values, **rows.reports}
-        if rows.user:
-            new._user_attrs = {**trial._user_attrs, **rows.user}
-        if rows.system:
-            new._system_attrs = {**trial._system_attrs, **rows.system}
-        return new
-
-    def trial(self, rows: Sequence[Any]) -> tuple[int, FrozenTrial]:
-        """Return (study_id, trial) from all rows of a trial (see reads.rows_of)."""
-        (row,) = (row for row in rows if row[0] == HEAD)
-        head = Head(row[3], TrialState[row[4]], row[7], row[8])
-        groups = self.group(row[:7] for row in rows if row[0] != HEAD)
-        trial = trial_of(row[2], head)
-        return row[1], self.with_rows(trial, groups[row[2]]) if row[2] in groups else trial
-
-
-def trial_of(trial_id: int, head: Head) -> FrozenTrial:
-    """Return a trial without params, values, reports and attributes."""
-    return FrozenTrial(
-        number=head.number,
-        state=head.state,
-        value=None,
-        datetime_start=to_local(head.began),
-        datetime_complete=to_local(head.ended),
-        params={},
-        distributions={},
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={},
-        trial_id=trial_id,
-    )
-
-
 @dataclass(slots=True, eq=False)
 class StudyCache:
     """The cache of one study; trials are identified by trial_id.
 
+    name, identity, proof, proof_began: what the study is recognised by, for SQLite gives the id of a deleted study, and
+    those of its trials, to others: its name, the attribute IDENTITY as JSON (None where it has none), and the trial_id
+    and the start of the newest trial with a start (0 and None where there is none).
     newest: the highest trial_id read. heads: of all trials up to it, in order. running, waiting: trials in these
     states. unread: finished trials whose rows have not been read. trials: those whose rows have been read, of an
     unfinished one up to its `marks`. distributions: by name of the param. rungs: None until a pruner needs them.
     has_pruner: a pruner has read the study, and will do so after each report.
     """
 
-    name: str
+    name: str = ""
+    identity: str | None = None
+    proof: int = 0
+    proof_began: datetime | None = None
     newest: int = 0
     heads: dict[int, Head] = field(default_factory=dict)
     running: set[int] = field(default_factory=set)
@@ -199,6 +104,15 @@ class StudyCache:
     has_pruner: bool = False
     _by_states: dict[tuple[TrialState, ...], list[FrozenTrial]] = field(default_factory=dict)
 
+    def has_proof(self) -> bool:
+        """Return whether the study could be told from another one that got its name and its id."""
+        return self.identity is not None or self.proof_began is not None
+
+    def is_study(self, name: str, identity: str | None, began: datetime | None) -> bool:
+        """Return whether the cache is of the study that has this name, IDENTITY, and start of the trial `proof` now."""
+        same_identity = self.identity is None or self.identity == identity
+        return not self.name or (self.name == name and same_identity and self.proof_began == began)
+
     def complete(self) -> list[int]:
         """Return the trial_ids of complete trials."""
         return [trial_id for trial_id, head in self.heads.items() if head.state == TrialState.COMPLETE]
@@ -208,22 +122,25 @@ class StudyCache:
         done: set[int] = set()
         reports: list[tuple[int, int, float]] = []
         last = None
-        for _, trial_id, number, state, began, ended, step, value, kind, *_ in changed:
-            if step is not None:
-                reports.append((trial_id, step, number_of(value, kind)))
+        for name, identity, _, trial_id, number, state_name, began, ended, step, value, kind, *_ in changed:
+            self.name, self.identity = name, identity
+            if step is not None and (report := number_of(value, kind)) is not None:
+                reports.append((trial_id, step, report))
             if trial_id is None or trial_id == last:
                 continue
-            last = trial_id
+            last, state = trial_id, state_of(state_name)
             if state == TrialState.COMPLETE:
                 done.add(trial_id)
-            self.heads[trial_id] = Head(number, state, began, ended)
+            head = self.heads[trial_id] = Head(number, state, began, ended)
             self.newest = max(self.newest, trial_id)
+            if began is not None and trial_id >= self.proof:
+                self.proof, self.proof_began = trial_id, began
             self.running.discard(trial_id)
             self.waiting.discard(trial_id)
             cached = self.trials.get(trial_id)
             if state.is_finished():
                 self.marks.pop(trial_id, None)
-                if cached is None or not cached.state.is_finished():
+                if cached is None or not (cached.state.is_finished() and head.is_of(cached)):
                     self.trials.pop(trial_id, None)
                     self.unread.add(trial_id)
             else:
@@ -238,7 +155,9 @@ class StudyCache:
 
     def add_finished(self, trial: FrozenTrial) -> None:
         """Add a finished trial that was read with all its rows, so that it is not read again."""
-        cached = self.trials.get(trial._trial_id)
+        cached, head = self.trials.get(trial._trial_id), self.heads.get(trial._trial_id)
+        if head is not None and not head.is_of(trial):
+            return  # it was read before the cache, and its trial_id is another trial's by now
         if cached is None or not cached.state.is_finished():
             self.trials[trial._trial_id] = trial
             self.unread.discard(trial._trial_id)
@@ -289,25 +208,3 @@ class StudyCache:
             unfinished = ((TrialState.RUNNING, self.running), (TrialState.WAITING, self.waiting))
             ids = (trial_id for state, trial_ids in unfinished if state in states for trial_id in trial_ids)
             yield from (self.trials[trial_id] for trial_id in sorted(ids))
-
-
-_SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
-
-
-def number_of(stored: float | None, kind: str) -> float:
-    """Return the number that Optuna stores as a value and its kind."""
-    if kind != "FINITE":
-        return _SPECIAL[kind]
-    assert stored is not None
-    return float(stored)
-
-
-def to_local(stored: datetime | None) -> datetime | None:
-    """Convert naive UTC, as stored, to naive local time, as Optuna returns it; the inverse of writes.to_utc."""
-    return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
-
-
-def numbers_of(reports: Iterable[Any]) -> Iterator[tuple[int, int, float]]:
-    """Yield (trial_id, step, value) for the rows of reads.reports_of."""
-    for trial_id, step, value, kind in reports:
-        yield trial_id, step, number_of(value, kind)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy import (
     ARRAY,
@@ -34,26 +33,24 @@ from sqlalchemy import (
     union_all,
 )
 
+from search.storage.fast.decode import attributes_of
+from search.storage.fast.studies import RECOGNISED, with_proof
 from search.storage.fast.tables import (
-    DIRECTIONS,
+    HEAD,
     OF_A_TRIAL,
     PARAMS,
     REPORTS,
     STUDIES,
-    STUDY_SYSTEM,
-    STUDY_USER,
     SYSTEM,
     TRIALS,
     USER,
     VALUES,
+    Marks,
 )
 from search.storage.fast.writes import upsert_report
-from search.storage.optuna_private import FrozenStudy, models
+from search.storage.optuna_private import models
 from search.trials import REMOVED
 
-Marks = tuple[int, int, int, int, int]  # the highest row_id read of a trial in each table of OF_A_TRIAL
-NO_MARKS: Marks = (0, 0, 0, 0, 0)
-HEAD = -1  # kind of the row of the trial itself; other kinds are indices into OF_A_TRIAL
 LAST_ID = "2147483647"  # the largest INTEGER
 _MARKS = ("params", "values", "reports", "user", "system")
 
@@ -61,9 +58,10 @@ _MARKS = ("params", "values", "reports", "user", "system")
 class Since(NamedTuple):
     """What the cache has of a study: trials up to the trial_id `newest`, of which these are running and waiting.
 
-    with_reports: also read the reports of trials that are complete now.
+    proof: a trial_id, see cache.StudyCache. with_reports: also read the reports of trials that are complete now.
     """
 
+    proof: int
     newest: int
     running: Collection[int]
     waiting: Collection[int]
@@ -73,8 +71,9 @@ class Since(NamedTuple):
 def changed_trials(connection: Connection, study_id: int, since: Since) -> Sequence[Any]:
     """Return the trials of a study that are new, or whose state has changed, in one statement.
 
-    The rows are (study_name, trial_id, number, state, datetime_start, datetime_complete, step, value, kind), sorted by
-    trial_id: one row with trial_id None where nothing has changed, and no row where there is no such study.
+    The rows are (study_name, identity, proof_began, trial_id, number, state, datetime_start, datetime_complete, step,
+    value, kind), sorted by trial_id: one row with trial_id None where nothing has changed, and no row where there is no
+    such study. The first three (see studies.RECOGNISED) tell whether it is the study of the cache.
     with_reports: a complete trial has a row for each of its reports; otherwise step, value and kind are None.
     """
     dialect = connection.dialect.name
@@ -129,51 +128,6 @@ def first_distribution(connection: Connection, study_id: int, name: str) -> str 
     return found
 
 
-def study_id_of(connection: Connection, name: str) -> int | None:
-    """Return the id of the study `name`; None where there is none."""
-    found: int | None = connection.execute(select(STUDIES.c.study_id).where(STUDIES.c.study_name == name)).scalar()
-    return found
-
-
-def study_name_of(connection: Connection, study_id: int) -> str | None:
-    """Return the name of a study; None where there is none."""
-    found: str | None = connection.execute(select(STUDIES.c.study_name).where(STUDIES.c.study_id == study_id)).scalar()
-    return found
-
-
-def directions_of(connection: Connection, study_id: int) -> list[StudyDirection]:
-    """Return the directions of a study; an empty list where there is no such study."""
-    c = DIRECTIONS.c
-    return list(connection.execute(select(c.direction).where(c.study_id == study_id).order_by(c.objective)).scalars())
-
-
-def study_attributes(connection: Connection, table: Table, study_id: int) -> dict[str, Any] | None:
-    """Return a study's attributes in `table`, in one statement; None where there is no such study."""
-    c = table.c
-    rows = connection.execute(
-        select(STUDIES.c.study_id, c.key, c.value_json)
-        .select_from(STUDIES.outerjoin(table, c.study_id == STUDIES.c.study_id))
-        .where(STUDIES.c.study_id == study_id)
-    ).all()
-    return {key: json.loads(value) for _, key, value in rows if key is not None} if rows else None
-
-
-def all_studies(connection: Connection) -> list[FrozenStudy]:
-    """Return all studies with their directions and attributes, in four statements."""
-    attributes: dict[Table, dict[int, dict[str, Any]]] = {}
-    directions: dict[int, list[StudyDirection]] = defaultdict(list)
-    c = DIRECTIONS.c
-    studies = connection.execute(select(STUDIES.c.study_id, STUDIES.c.study_name).order_by("study_id")).all()
-    for study_id, direction in connection.execute(select(c.study_id, c.direction).order_by(c.objective)):
-        directions[study_id].append(direction)
-    for table in (STUDY_USER, STUDY_SYSTEM):
-        found = attributes[table] = defaultdict(dict)
-        for study_id, key, value in connection.execute(select(table.c.study_id, table.c.key, table.c.value_json)):
-            found[study_id][key] = json.loads(value)
-    user, system = attributes[STUDY_USER], attributes[STUDY_SYSTEM]
-    return [FrozenStudy(name, None, user[i], system[i], i, directions=directions[i]) for i, name in studies]
-
-
 @cache
 def _changed(dialect: str) -> Select[Any]:
     c = TRIALS.c
@@ -193,8 +147,12 @@ def _changed(dialect: str) -> Select[Any]:
         bindparam("with_reports", type_=Integer) == 1,
     )
     return (
-        select(STUDIES.c.study_name, *news.c, r.step, r.intermediate_value, cast(r.intermediate_value_type, String))
-        .select_from(STUDIES.outerjoin(news, true()).outerjoin(REPORTS, with_reports))
+        select(
+            *(*RECOGNISED, news.c.trial_id, news.c.number, cast(news.c.state, String)),
+            *(news.c.datetime_start, news.c.datetime_complete),
+            *(r.step, r.intermediate_value, cast(r.intermediate_value_type, String)),
+        )
+        .select_from(with_proof().outerjoin(news, true()).outerjoin(REPORTS, with_reports))
         .where(STUDIES.c.study_id == bindparam("study", type_=Integer))
         .order_by(news.c.trial_id)
     )
@@ -216,6 +174,7 @@ def _reports(dialect: str) -> Select[Any]:
 def _since_parameters(dialect: str, study_id: int, since: Since) -> dict[str, Any]:
     return {
         "study": study_id,
+        "proof": since.proof,
         "newest": since.newest,
         "running": _list(dialect, since.running),
         "waiting": _list(dialect, since.waiting),
@@ -333,7 +292,7 @@ def system_attributes(engine: Engine, study_id: int, *patterns: str) -> dict[str
         wanted = wanted | _KEY.like(pattern)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         rows = connection.execute(select(_KEY, _VALUE).where(_STUDY.in_((study_id,)), wanted)).all()
-    return {key: json.loads(value) for key, value in rows}
+    return attributes_of((key, text) for key, text in rows)
 
 
 def trial_of_key(key: str) -> int:

@@ -6,221 +6,102 @@ RDBStorage. PostgreSQL and SQLite only. It has no heartbeats, for search.queue.s
 
 import contextlib
 import copy
-import os
-import threading
 import time
-import uuid
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
-from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Engine, Table
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Table
 
 from search.storage.fast import reads, writes
-from search.storage.fast.batch import Batch, ThreadState
-from search.storage.fast.cache import Decoder, Rungs, StudyCache, numbers_of
-from search.storage.fast.tables import STUDY_SYSTEM, STUDY_USER, SYSTEM, USER
-from search.storage.optuna_private import FrozenStudy
+from search.storage.fast.base import FastStudies
+from search.storage.fast.cache import Rungs, StudyCache
+from search.storage.fast.decode import Head, numbers_of, trial_of
+from search.storage.fast.new_trial import add_trial
+from search.storage.fast.state import Batch, since
+from search.storage.fast.tables import SYSTEM, USER
+from search.storage.fast.writes import TrialKey, which
 
 FRESH_S = 1.0  # a pruner does not read again what the last report has read within this time
-DEFAULT_STUDY_NAME_PREFIX = "no-name-"  # as Optuna names a study without a name
 
 
-class FastStorage(BaseStorage):
+class FastStorage(FastStudies):
     """An Optuna storage on the engine that `connect()` returns, of a database that has Optuna's tables.
 
     Database errors are SQLAlchemy's. May be shared by threads, pickled, and used after a fork.
     """
 
-    def __init__(self, connect: Callable[[], Engine]) -> None:
-        self._connect = connect
-        self._start()
-
-    def _start(self) -> None:
-        """Initialise with an empty cache: in a new or unpickled object, or after a fork."""
-        self.engine = self._connect()
-        self._pid = os.getpid()
-        self._lock = threading.RLock()
-        self._decoder = Decoder()
-        self._directions: dict[int, list[StudyDirection]] = {}
-        self._studies: dict[int, StudyCache] = {}
-        self._study_of: dict[int, int] = {}
-        self._thread = ThreadState()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_connect": self._connect}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._start()
-
-    def remove_session(self) -> None:
-        self.engine.dispose()
-
-    @contextlib.contextmanager
-    def _connection(self, *, transaction: bool = False) -> Iterator[Connection]:
-        """Yield a connection for one statement, or for a transaction."""
-        if os.getpid() != self._pid:  # after a fork the connections belong to the parent, and must not be closed here
-            self.engine.dispose(close=False)
-            self._start()
-        self._thread.created = self._thread.refreshed = None
-        with self.engine.connect() as connection:
-            if not transaction:  # the engine is in autocommit (search.storage.open.fast_engine)
-                yield connection
-                return
-            sqlite = self.engine.dialect.name == "sqlite"
-            if not sqlite:
-                connection = connection.execution_options(isolation_level="READ COMMITTED")
-            with connection.begin():
-                if sqlite:  # lock at once: two transactions that first read and then write would block each other
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                yield connection
-
-    def _forget(self, study_id: int) -> None:
-        """Remove a study from the cache."""
-        with self._lock:
-            self._directions.pop(study_id, None)
-            self._studies.pop(study_id, None)
-            for trial_id in [trial for trial, study in self._study_of.items() if study == study_id]:
-                del self._study_of[trial_id]
-
-    # studies
-
-    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        name = f"{DEFAULT_STUDY_NAME_PREFIX}{uuid.uuid4()}" if study_name is None else study_name
-        try:
-            with self._connection(transaction=True) as connection:
-                study_id = writes.add_study(connection, name, directions)
-        except IntegrityError as error:
-            raise DuplicatedStudyError(f"a study {name!r} exists already") from error
-        self._forget(study_id)  # SQLite reuses the id of a deleted study
-        return study_id
-
-    def delete_study(self, study_id: int) -> None:
-        with self._connection(transaction=True) as connection:
-            removed = writes.remove_study(connection, study_id)
-        self._forget(study_id)
-        if not removed:
-            raise KeyError(f"no study has the id {study_id}")
-
-    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._set_study_attr(STUDY_USER, study_id, key, value)
-
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._set_study_attr(STUDY_SYSTEM, study_id, key, value)
-
-    def _set_study_attr(self, table: Table, study_id: int, key: str, value: Any) -> None:
-        with self._connection() as connection:
-            if not writes.put_study_attribute(connection, table, study_id, key, value):
-                raise KeyError(f"no study has the id {study_id}")
-
-    def get_study_id_from_name(self, study_name: str) -> int:
-        with self._connection() as connection:
-            study_id = reads.study_id_of(connection, study_name)
-        if study_id is None:
-            raise KeyError(f"there is no study {study_name!r}")
-        return study_id
-
-    def get_study_name_from_id(self, study_id: int) -> str:
-        with self._connection() as connection:
-            name = reads.study_name_of(connection, study_id)
-        if name is None:
-            raise KeyError(f"no study has the id {study_id}")
-        return name
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        directions = self._directions.get(study_id)
-        if directions is None:
-            with self._connection() as connection:
-                directions = reads.directions_of(connection, study_id)
-            if not directions:
-                raise KeyError(f"no study has the id {study_id}")
-            self._directions[study_id] = directions
-        return list(directions)
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._study_attrs(STUDY_USER, study_id)
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._study_attrs(STUDY_SYSTEM, study_id)
-
-    def _study_attrs(self, table: Table, study_id: int) -> dict[str, Any]:
-        with self._connection() as connection:
-            found = reads.study_attributes(connection, table, study_id)
-        if found is None:
-            raise KeyError(f"no study has the id {study_id}")
-        return found
-
-    def get_all_studies(self) -> list[FrozenStudy]:
-        with self._connection() as connection:
-            return reads.all_studies(connection)
-
     # trials: writing
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        with self._lock:
-            cache = self._studies.get(study_id)
-            newest, n_cached = (cache.newest, len(cache.heads)) if cache else (0, 0)
+        here = self._here()
+        counted = here.count_from(study_id)
         with self._connection(transaction=template_trial is not None) as connection:
-            added = writes.add_trial(connection, study_id, newest, n_cached, template_trial)
+            added = add_trial(connection, study_id, counted, template_trial)
         if added is None:
             raise KeyError(f"no study has the id {study_id}")
-        trial_id, number, began = added
-        self._study_of[trial_id] = study_id
-        if template_trial is None:
-            self._thread.created = FrozenTrial(
-                number, TrialState.RUNNING, None, began, None, {}, {}, {}, {}, {}, trial_id
-            )
+        trial_id, key = added
+        running = trial_of(trial_id, Head(key.number, TrialState.RUNNING, key.began, None))
+        here.add_created(trial_id, key, running if template_trial is None else None)
         return trial_id
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
-        study_id = self._study_of_trial(trial_id)
-        with self._lock:
-            cache = self._studies.get(study_id)
-            earlier = None if cache is None else cache.distributions.get(param_name)
-        if earlier is None:
-            with self._connection() as connection:
-                text = reads.first_distribution(connection, study_id, param_name)
-            earlier = distribution if text is None else self._decoder.distribution(text)
-        try:
-            check_distribution_compatibility(earlier, distribution)
-        except ValueError:
-            self._refuse_finished(trial_id)
-            raise
-        with self._lock:
-            if (cache := self._studies.get(study_id)) is not None:
-                cache.distributions.setdefault(param_name, earlier)
+        """Set a param. In an open `batch`, its distribution is not compared with those of the study's other trials."""
         param = (param_name, param_value_internal, distribution)
         if (batch := self._batch_of(trial_id)) is not None:
             batch.params.setdefault(param_name, param)
-        else:
-            self._write(trial_id, lambda connection: writes.put_params(connection, trial_id, [param]))
+            return
+        here = self._here()
+        key = here.key_of(trial_id) or self._read(trial_id)[0]
+        with here.lock:
+            cache = here.studies.get(key.study_id)
+            earlier = None if cache is None else cache.distributions.get(param_name)
+        if earlier is None:
+            with self._connection() as connection:
+                text = reads.first_distribution(connection, key.study_id, param_name)
+            earlier = None if text is None else here.decoder.distribution(text)
+        try:
+            check_distribution_compatibility(earlier or distribution, distribution)
+        except ValueError:
+            self._refuse(trial_id, key)
+            raise
+        self._write(trial_id, lambda connection, trial: writes.put_params(connection, trial, [param]))
+        with here.lock:
+            if cache is not None and cache is here.studies.get(key.study_id):
+                cache.distributions.setdefault(param_name, earlier or distribution)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         self._flush(trial_id)
-        cache = self._studies.get(self._study_of.get(trial_id, -1))
-        if cache is None or not cache.has_pruner or self.engine.dialect.name == "sqlite":
-            self._write(trial_id, lambda connection: writes.put_report(connection, trial_id, step, intermediate_value))
+        here = self._here()
+        with here.lock:
+            key = here.key_of(trial_id)
+            cache = None if key is None else here.studies.get(key.study_id)
+            to_refresh = cache is not None and cache.has_pruner and cache.has_proof()
+        if key is None or cache is None or not to_refresh or here.engine.dialect.name == "sqlite":
+            self._write(
+                trial_id, lambda connection, trial: writes.put_report(connection, trial, step, intermediate_value)
+            )
         else:  # the pruner will read the changes next
-            self._report_and_refresh(self._study_of[trial_id], writes.report_row(trial_id, step, intermediate_value))
+            self._report_and_refresh(trial_id, key, writes.report_row(which(trial_id, key), step, intermediate_value))
 
-    def _report_and_refresh(self, study_id: int, row: dict[str, Any]) -> None:
-        with self._lock:
-            cache = self._studies.get(study_id, StudyCache(""))
+    def _report_and_refresh(self, trial_id: int, key: TrialKey, row: dict[str, Any]) -> None:
+        here = self._here()
+        here.touch(trial_id)
+        with here.lock:
+            cache = here.studies.get(key.study_id, StudyCache())
             with self._connection() as connection:
-                written, rows = reads.report_and_changed(connection, row, study_id, _since(cache))
-            if rows and rows[0][0] == cache.name:
-                self._update(study_id, cache, rows)
-                self._thread.refreshed = study_id, time.monotonic()
+                written, rows = reads.report_and_changed(connection, row, key.study_id, since(cache))
+            if rows and cache.name and cache.is_study(*rows[0][:3]):
+                here.update(key.study_id, cache, rows)
+                here.thread.refreshed = cache, time.monotonic()
         if not written:
-            self._refuse_finished(row["trial"])
+            self._refuse(trial_id, key)
+        here.wrote(trial_id, key)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._set_trial_attr(USER, trial_id, key, value)
@@ -232,29 +113,60 @@ class FastStorage(BaseStorage):
         if (batch := self._batch_of(trial_id)) is not None:
             (batch.user if table is USER else batch.system)[key] = value
         else:
-            self._write(trial_id, lambda connection: writes.put_attributes(connection, table, trial_id, {key: value}))
+            self._write(
+                trial_id, lambda connection, trial: writes.put_attributes(connection, table, trial, {key: value})
+            )
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         self._flush(trial_id)
-        begins = state == TrialState.RUNNING
-        transaction = writes.takes_transaction(self.engine.dialect.name, values) or (begins and values is not None)
+        if state == TrialState.RUNNING:
+            return self._begin(trial_id, values)
+        return self._write(
+            trial_id,
+            lambda connection, trial: writes.put_state(connection, trial, state, values),
+            transaction=writes.takes_transaction(self.engine.dialect.name, values),
+        )
+
+    def _begin(self, trial_id: int, values: Sequence[float] | None) -> bool:
+        """Set a waiting trial running; return False where it is running."""
+        here = self._here()
+        here.touch(trial_id)
+        with self._connection(transaction=values is not None) as connection:
+            key = writes.begin(connection, trial_id)
+            if values is not None:
+                writes.put_values(connection, which(trial_id, key), values, unfinished_only=True)
+        if key is None:
+            self._refuse(trial_id, None)
+            return False
+        here.wrote(trial_id, key)
+        return True
+
+    def _write(
+        self, trial_id: int, write: Callable[[Connection, Mapping[str, Any]], bool], *, transaction: bool = False
+    ) -> bool:
+        """Execute a write for a trial, whose second argument is `writes.which`, and return whether it wrote anything.
+
+        Raises UpdateFinishedTrialError where the trial has finished, and KeyError where it is missing, or another trial
+        has its id.
+        """
+        here = self._here()
+        key = here.key_of(trial_id)
+        here.touch(trial_id)
         with self._connection(transaction=transaction) as connection:
-            moved = writes.put_state(connection, trial_id, state, None if begins else values)
-            if begins and values is not None:
-                writes.put_values(connection, trial_id, values)
-        if not moved:
-            self._refuse_finished(trial_id)
-        return moved
-
-    def _write(self, trial_id: int, write: Callable[[Connection], bool]) -> None:
-        with self._connection() as connection:
-            written = write(connection)
+            written = write(connection, which(trial_id, key))
         if not written:
-            self._refuse_finished(trial_id)
+            self._refuse(trial_id, key)
+        here.wrote(trial_id, key)
+        return written
 
-    def _refuse_finished(self, trial_id: int) -> None:
-        """Raise the error of a write to a finished or missing trial: UpdateFinishedTrialError or KeyError."""
-        trial = self._read(trial_id)
+    def _refuse(self, trial_id: int, key: TrialKey | None) -> None:
+        """Raise the error of a write that did nothing: KeyError or UpdateFinishedTrialError.
+
+        key: which trial was meant. Returns where it may be changed.
+        """
+        found, trial = self._read(trial_id)
+        if key is not None and not key.is_of(found):
+            raise KeyError(f"trial {key.number} with the id {trial_id} was deleted, and another trial has its id")
         if trial.state.is_finished():
             raise UpdateFinishedTrialError(f"trial {trial.number} has finished and cannot be changed")
 
@@ -263,7 +175,7 @@ class FastStorage(BaseStorage):
     @contextlib.contextmanager
     def batch(self, trial_id: int) -> Iterator[None]:
         """Collect what this thread sets of the trial in the block, and write it at the end of the block."""
-        thread = self._thread
+        thread = self._here().thread
         if thread.batches is not None and trial_id in thread.batches:  # the outer block writes
             yield
             return
@@ -277,7 +189,11 @@ class FastStorage(BaseStorage):
                 del thread.batches[trial_id]
 
     def _batch_of(self, trial_id: int) -> Batch | None:
-        return None if self._thread.batches is None else self._thread.batches.get(trial_id)
+        here = self._here()
+        batch = None if here.thread.batches is None else here.thread.batches.get(trial_id)
+        if batch is not None:
+            here.touch(trial_id)
+        return batch
 
     def _flush(self, trial_id: int) -> None:
         """Write the open batch of the trial, if there is one."""
@@ -285,50 +201,47 @@ class FastStorage(BaseStorage):
         n_tables = 0 if batch is None else sum(map(bool, (batch.params, batch.user, batch.system)))
         if batch is None or n_tables == 0:
             return
-        transaction = n_tables > 1 or self.engine.dialect.name == "sqlite"
-        with self._connection(transaction=transaction) as connection:
-            written = [writes.put_params(connection, trial_id, list(batch.params.values()))] if batch.params else []
-            for table, values in ((USER, batch.user), (SYSTEM, batch.system)):
-                written += [writes.put_attributes(connection, table, trial_id, values)] if values else []
-        batch.params, batch.user, batch.system = {}, {}, {}
-        if not all(written):
-            self._refuse_finished(trial_id)
+        params, attributes = list(batch.params.values()), ((USER, batch.user), (SYSTEM, batch.system))
+
+        def write(connection: Connection, trial: Mapping[str, Any]) -> bool:
+            written = [writes.put_params(connection, trial, params)] if params else []
+            for table, values in attributes:
+                written += [writes.put_attributes(connection, table, trial, values)] if values else []
+            return all(written)
+
+        try:
+            self._write(trial_id, write, transaction=n_tables > 1 or self.engine.dialect.name == "sqlite")
+        except (KeyError, UpdateFinishedTrialError):
+            batch.clear()
+            raise
+        batch.clear()
 
     # trials: reading
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        created = self._thread.created
-        if created is not None and created._trial_id == trial_id:  # created by this thread's previous call
-            self._thread.created = None
+        here = self._here()
+        if (created := here.take_created(trial_id)) is not None:
             return created
         self._flush(trial_id)
-        with self._lock:
-            cache = self._studies.get(self._study_of.get(trial_id, -1))
-            cached = None if cache is None else cache.trials.get(trial_id)
-        return cached if cached is not None and cached.state.is_finished() else self._read(trial_id)
+        with here.lock:
+            cached = next((cache.trials[trial_id] for cache in here.studies.values() if trial_id in cache.trials), None)
+        return cached if cached is not None and cached.state.is_finished() else self._read(trial_id)[1]
 
-    def _read(self, trial_id: int) -> FrozenTrial:
+    def _read(self, trial_id: int) -> tuple[TrialKey, FrozenTrial]:
+        """Return a trial as it is now, with its key. Raises KeyError where there is none."""
+        here = self._here()
         with self._connection() as connection:
             rows = reads.rows_of(connection, trial_id)
         if not rows:
             raise KeyError(f"no trial has the id {trial_id}")
-        study_id, trial = self._decoder.trial(rows)
-        self._study_of[trial_id] = study_id
-        with self._lock:
-            if trial.state.is_finished() and (cache := self._studies.get(study_id)) is not None:
-                cache.add_finished(trial)
-        return trial
-
-    def _study_of_trial(self, trial_id: int) -> int:
-        if trial_id not in self._study_of:
-            self._read(trial_id)
-        return self._study_of[trial_id]
+        study_id, head, trial = here.decoder.trial(rows)
+        return here.add_read(study_id, head, trial), trial
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         wanted = tuple(state for state in TrialState if states is None or state in states)
-        with self._lock:
+        with self._here().lock:
             trials = self._trials_in(self._refreshed(study_id), wanted)
         return copy.deepcopy(trials) if deepcopy else trials
 
@@ -337,7 +250,7 @@ class FastStorage(BaseStorage):
 
         Raises KeyError.
         """
-        with self._lock:
+        with self._here().lock:
             return self._trials_in(self._recent(study_id), (TrialState.COMPLETE,))
 
     def _trials_in(self, cache: StudyCache, states: tuple[TrialState, ...]) -> list[FrozenTrial]:
@@ -345,36 +258,36 @@ class FastStorage(BaseStorage):
         if marks := cache.to_read(states):
             with self._connection() as connection:
                 rows = reads.rows_after(connection, marks)
-            cache.add_rows(marks, rows, self._decoder)
+            cache.add_rows(marks, rows, self._here().decoder)
         return cache.trials_in(states)
 
     def get_n_trials(self, study_id: int, state: tuple[TrialState, ...] | TrialState | None = None) -> int:
         states = tuple(TrialState) if state is None else (state,) if isinstance(state, TrialState) else state
-        with self._lock:
+        with self._here().lock:
             return sum(head.state in states for head in self._refreshed(study_id).heads.values())
 
     def _refreshed(self, study_id: int) -> StudyCache:
         """Return the study's cache with the current states of its trials. Raises KeyError. Call with the lock held."""
-        for trial_id in self._thread.batches or {}:
+        here = self._here()
+        for trial_id in here.thread.batches or {}:
             self._flush(trial_id)
-        while True:
-            cache = self._studies.get(study_id, StudyCache(""))
-            with self._connection() as connection:
-                rows = reads.changed_trials(connection, study_id, _since(cache))
-            name = rows[0][0] if rows else None
-            if cache.name == name or study_id not in self._studies:
-                break
-            self._forget(study_id)  # deleted; on SQLite a new study may have the same id
-        if name is None:
+        cache = here.studies.get(study_id)
+        if cache is None or not cache.has_proof():
+            cache = StudyCache(has_pruner=cache is not None and cache.has_pruner)
+        rows = self._changed(study_id, cache)
+        if rows and not cache.is_study(*rows[0][:3]):  # deleted; on SQLite a new study may have the same id
+            here.forget(study_id)
+            cache = StudyCache()
+            rows = self._changed(study_id, cache)
+        if not rows:
+            here.forget(study_id)
             raise KeyError(f"no study has the id {study_id}")
-        cache.name = name
-        self._update(study_id, cache, rows)
+        here.update(study_id, cache, rows)
         return cache
 
-    def _update(self, study_id: int, cache: StudyCache, rows: Sequence[Any]) -> None:
-        self._studies[study_id] = cache
-        cache.update(rows)
-        self._study_of |= {row[1]: study_id for row in rows if row[1] is not None}
+    def _changed(self, study_id: int, cache: StudyCache) -> Sequence[Any]:
+        with self._connection() as connection:
+            return reads.changed_trials(connection, study_id, since(cache))
 
     @contextlib.contextmanager
     def rungs(self, study_id: int) -> Iterator[Rungs]:
@@ -382,7 +295,7 @@ class FastStorage(BaseStorage):
 
         They may be FRESH_S seconds old. Raises KeyError.
         """
-        with self._lock:
+        with self._here().lock:
             cache = self._recent(study_id)
             if cache.rungs is None:
                 rungs, complete = Rungs(), cache.complete()
@@ -396,19 +309,21 @@ class FastStorage(BaseStorage):
 
         Otherwise it is read again. Raises KeyError. Call with the lock held.
         """
-        refreshed, cache = self._thread.refreshed, self._studies.get(study_id)
-        self._thread.refreshed = None
-        if cache is None or refreshed is None or refreshed[0] != study_id or time.monotonic() - refreshed[1] > FRESH_S:
+        here = self._here()
+        refreshed, cache = here.thread.refreshed, here.studies.get(study_id)
+        here.thread.refreshed = None
+        if cache is None or refreshed is None or refreshed[0] is not cache or time.monotonic() - refreshed[1] > FRESH_S:
             cache = self._refreshed(study_id)
         cache.has_pruner = True
         return cache
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
-        with self._lock:
-            ids = list(self._refreshed(study_id).heads)
-        if not 0 <= trial_number < len(ids):
+        with self._here().lock:
+            heads = self._refreshed(study_id).heads
+            found = next((trial_id for trial_id, head in heads.items() if head.number == trial_number), None)
+        if found is None:
             raise KeyError(f"the study with the id {study_id} has no trial {trial_number}")
-        return ids[trial_number]
+        return found
 
 
 @contextlib.contextmanager
@@ -430,8 +345,3 @@ def set_user_attributes(storage: BaseStorage, trial_id: int, attributes: Mapping
     with batch(storage, trial_id):
         for key, value in attributes.items():
             storage.set_trial_user_attr(trial_id, key, value)
-
-
-def _since(cache: StudyCache) -> reads.Since:
-    """Return what the cache has, from which reads.changed_trials continues."""
-    return reads.Since(cache.newest, cache.running, cache.waiting, cache.rungs is not None)

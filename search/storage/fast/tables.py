@@ -16,4 +16,7 @@ USER: Table = models.TrialUserAttributeModel.__table__
 SYSTEM: Table = models.TrialSystemAttributeModel.__table__
 HEARTBEATS: Table = models.TrialHeartbeatModel.__table__
 
-OF_A_TRIAL = (PARAMS, VALUES, REPORTS, USER, SYSTEM)  # in the order of Marks (search.storage.fast.reads)
+OF_A_TRIAL = (PARAMS, VALUES, REPORTS, USER, SYSTEM)
+Marks = tuple[int, int, int, int, int]  # the highest row_id read of a trial in each table of OF_A_TRIAL
+NO_MARKS: Marks = (0, 0, 0, 0, 0)
+HEAD = -1  # kind of the row of the trial itself; other kinds are indices into OF_A_TRIAL

@@ -1,18 +1,17 @@
-"""The INSERT and UPDATE statements of the fast storage: one a call, which does nothing to a finished or missing trial.
+"""The statements of the fast storage that change a trial: one a call, which does nothing to a finished trial.
 
-A row that is overwritten gets a new primary key, so that readers that ask for rows after the newest one they have read
-(search.storage.fast.reads) find it.
+SQLite gives the ids of deleted trials to new ones. So a write names the trial's study, number and start as well, as far
+as they are known, and does nothing to another trial that got its id.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
@@ -22,11 +21,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     bindparam,
     column,
-    delete,
     func,
-    insert,
     literal,
     or_,
     select,
@@ -35,43 +33,32 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from search.storage.fast.tables import (
-    DIRECTIONS,
-    HEARTBEATS,
-    OF_A_TRIAL,
-    PARAMS,
-    REPORTS,
-    STUDIES,
-    STUDY_SYSTEM,
-    STUDY_USER,
-    SYSTEM,
-    TRIALS,
-    USER,
-    VALUES,
-)
+from search.storage.fast.tables import PARAMS, REPORTS, TRIALS, VALUES
+from search.storage.fast.upsert import upsert, with_rowcount
 from search.storage.optuna_private import models
 
-# Two statements in one message, which takes no parameters: integers and a time are formatted into the text.
-ADD_TRIAL_AT_ONCE = """SELECT study_id FROM studies WHERE study_id = {study} FOR NO KEY UPDATE;
-INSERT INTO trials (number, study_id, state, datetime_start)
-SELECT {n_cached} + (SELECT count(*) FROM trials WHERE study_id = {study} AND trial_id > {newest}),
-study_id, 'RUNNING', '{began}' FROM studies WHERE study_id = {study} RETURNING trial_id, number"""
+Param = tuple[str, float, BaseDistribution]
 
 
-@cache
-def insert_trial() -> Any:
-    c = TRIALS.c
-    newer = select(func.count()).where(c.study_id == bindparam("study"), c.trial_id > bindparam("newest"))
-    number = newer.scalar_subquery() + bindparam("n_cached", type_=Integer)
-    source = select(
-        number,
-        STUDIES.c.study_id,
-        bindparam("to", type_=c.state.type),
-        bindparam("began", type_=c.datetime_start.type),
-        bindparam("ended", type_=c.datetime_complete.type),
-    ).where(STUDIES.c.study_id == bindparam("study"))
-    names = ["number", "study_id", "state", "datetime_start", "datetime_complete"]
-    return insert(TRIALS).from_select(names, source).returning(c.trial_id, c.number)
+class TrialKey(NamedTuple):
+    """Tells a trial from others that have had, or will get, its trial_id.
+
+    began: naive UTC, as in the database; None for a trial that had not begun, which any start may follow.
+    """
+
+    study_id: int
+    number: int
+    began: datetime | None
+
+    def is_of(self, other: "TrialKey") -> bool:
+        """Return whether `other`, read later, is the same trial."""
+        return self[:2] == other[:2] and self.began in (None, other.began)
+
+
+def which(trial_id: int, key: TrialKey | None) -> dict[str, Any]:
+    """Return the parameters that name a trial in these statements. key: None where nothing of it is known."""
+    study_id, number, began = key or (None, None, None)
+    return {"trial": trial_id, "of_study": study_id, "of_number": number, "of_began": began}
 
 
 @cache
@@ -79,23 +66,23 @@ def insert_params(dialect: str) -> Any:
     names = ["trial_id", "param_name", "param_value", "distribution_json"]
     if dialect == "sqlite":
         source = _unfinished_trial(
-            _typed("n", PARAMS.c.param_name), _typed("v", PARAMS.c.param_value), bindparam("k", type_=Text)
+            dialect, _typed("n", PARAMS.c.param_name), _typed("v", PARAMS.c.param_value), bindparam("k", type_=Text)
         )
-        return _with_rowcount(sqlite.insert(PARAMS).from_select(names, source).on_conflict_do_nothing())
+        return with_rowcount(sqlite.insert(PARAMS).from_select(names, source).on_conflict_do_nothing())
     given = _arrays("given", n=String, v=Float(53), k=Text)
-    source = _unfinished_trial(given.c.n, given.c.v, given.c.k, given=given)
-    return _with_rowcount(postgresql.insert(PARAMS).from_select(names, source).on_conflict_do_nothing())
+    source = _unfinished_trial(dialect, given.c.n, given.c.v, given.c.k, given=given)
+    return with_rowcount(postgresql.insert(PARAMS).from_select(names, source).on_conflict_do_nothing())
 
 
 @cache
 def upsert_attributes(dialect: str, table: Table) -> Any:
     names = ["trial_id", "key", "value_json"]
     if dialect == "sqlite":
-        source = _unfinished_trial(bindparam("k", type_=String), bindparam("w", type_=Text))
+        source = _unfinished_trial(dialect, bindparam("k", type_=String), bindparam("w", type_=Text))
     else:
         given = _arrays("given", k=String, w=Text)
-        source = _unfinished_trial(given.c.k, given.c.w, given=given)
-    return _upsert(dialect, table, names, source, ("trial_id", "key"), ("value_json",))
+        source = _unfinished_trial(dialect, given.c.k, given.c.w, given=given)
+    return upsert(dialect, table, names, source, ("trial_id", "key"), ("value_json",))
 
 
 @cache
@@ -103,93 +90,82 @@ def upsert_report(dialect: str) -> Any:
     c = REPORTS.c
     names = ["trial_id", "step", "intermediate_value", "intermediate_value_type"]
     source = _unfinished_trial(
-        _typed("at", c.step), _typed("amount", c.intermediate_value), _typed("kind", c.intermediate_value_type)
+        dialect, _typed("at", c.step), _typed("amount", c.intermediate_value), _typed("kind", c.intermediate_value_type)
     )
-    return _upsert(dialect, REPORTS, names, source, ("trial_id", "step"), tuple(names[2:]))
+    return upsert(dialect, REPORTS, names, source, ("trial_id", "step"), tuple(names[2:]))
 
 
 @cache
-def upsert_value(dialect: str) -> Any:
+def upsert_value(dialect: str, unfinished_only: bool) -> Any:
     c = VALUES.c
     names = ["trial_id", "objective", "value", "value_type"]
-    source = select(
-        _typed("trial", c.trial_id),
-        _typed("which", c.objective),
-        _typed("amount", c.value),
-        _typed("kind", c.value_type),
-    ).where(literal(1) == 1)  # without WHERE, SQLite parses ON CONFLICT as the ON of a join
-    return _upsert(dialect, VALUES, names, source, ("trial_id", "objective"), ("value", "value_type"))
+    columns = (_typed("at", c.objective), _typed("amount", c.value), _typed("kind", c.value_type))
+    if unfinished_only:
+        source = _unfinished_trial(dialect, *columns)
+    else:  # without WHERE, SQLite parses ON CONFLICT as the ON of a join
+        source = select(_typed("trial", c.trial_id), *columns).where(literal(1) == 1)
+    return upsert(dialect, VALUES, names, source, ("trial_id", "objective"), ("value", "value_type"))
 
 
 @cache
-def update_state(begins: bool, ends: bool) -> Any:
+def update_state(dialect: str, ends: bool) -> Any:
     c = TRIALS.c
-    allowed = c.state == TrialState.WAITING if begins else unfinished()
     values: dict[str, Any] = {"state": _typed("to", c.state)}
-    if begins:
-        values["datetime_start"] = _typed("began", c.datetime_start)
     if ends:
         values["datetime_complete"] = _typed("ended", c.datetime_complete)
-    return update(TRIALS).where(c.trial_id == bindparam("trial"), allowed).values(values)
+    return update(TRIALS).where(_changeable(dialect)).values(values)
+
+
+@cache
+def update_waiting() -> Any:
+    c = TRIALS.c
+    values = {"state": TrialState.RUNNING, "datetime_start": _typed("began", c.datetime_start)}
+    waiting = and_(c.trial_id == bindparam("trial", type_=Integer), c.state == TrialState.WAITING)
+    return update(TRIALS).where(waiting).values(values).returning(c.study_id, c.number, c.datetime_start)
 
 
 @cache
 def update_state_and_value(ends: bool) -> Any:
     c = VALUES.c
-    moved = update_state(False, ends).returning(TRIALS.c.trial_id).cte("moved")
+    moved = update_state("postgresql", ends).returning(TRIALS.c.trial_id).cte("moved")
     source = select(moved.c.trial_id, literal(0), _typed("amount", c.value), _typed("kind", c.value_type))
     names = ["trial_id", "objective", "value", "value_type"]
-    return _upsert("postgresql", VALUES, names, source, ("trial_id", "objective"), ("value", "value_type"))
+    return upsert("postgresql", VALUES, names, source, ("trial_id", "objective"), ("value", "value_type"))
 
 
-@cache
-def upsert_study_attribute(dialect: str, table: Table) -> Any:
-    source = select(STUDIES.c.study_id, bindparam("attribute", type_=String), bindparam("text", type_=Text)).where(
-        STUDIES.c.study_id == bindparam("owner")
-    )
-    return _upsert(
-        dialect, table, ["study_id", "key", "value_json"], source, ("study_id", "key"), ("value_json",), False
-    )
+def _unfinished_trial(dialect: str, *columns: Any, given: Any = None) -> Any:
+    """Select a row of `columns` (for each row of `given`) if the trial may be changed, and lock it until it is written.
 
-
-def _unfinished_trial(*columns: Any, given: Any = None) -> Any:
-    """Select a row of `columns` (for each row of `given`) if the trial is unfinished, and lock it until it is written.
-
-    The trial's id is the parameter "trial".
+    The lock also orders concurrent writes to a trial, so that their rows are committed in the order of their keys.
     """
-    c = TRIALS.c
     return (
-        select(c.trial_id, *columns)
+        select(TRIALS.c.trial_id, *columns)
         .select_from(TRIALS if given is None else TRIALS.join(given, true()))
-        .where(c.trial_id == bindparam("trial"), unfinished())
-        .with_for_update(read=True, of=TRIALS)
+        .where(_changeable(dialect))
+        .with_for_update(key_share=True, of=TRIALS)
     )
 
 
-def _upsert(
-    dialect: str,
-    table: Table,
-    names: list[str],
-    source: Any,
-    unique: Sequence[str],
-    changed: Sequence[str],
-    rekey: bool = True,
-) -> Any:
-    """Insert the rows of `source`, or overwrite those with the same `unique` columns.
-
-    names: columns of `source`. changed: columns to overwrite. rekey: give an overwritten row a new primary key.
-    """
-    statement = (sqlite if dialect == "sqlite" else postgresql).insert(table).from_select(names, source)
-    values: dict[str, Any] = {name: statement.excluded[name] for name in changed}
-    if rekey:
-        key = next(iter(table.primary_key.columns))
-        next_key = select(func.max(key) + 1).scalar_subquery()
-        values[key.name] = next_key if dialect == "sqlite" else statement.excluded[key.name]
-    return _with_rowcount(statement.on_conflict_do_update(index_elements=list(unique), set_=values))
+def _changeable(dialect: str) -> ColumnElement[bool]:
+    """Return the condition that a trial is the one that the parameters of `which` name, and unfinished."""
+    c = TRIALS.c
+    study, number, began = (
+        _typed("of_study", c.study_id),
+        _typed("of_number", c.number),
+        _typed("of_began", c.datetime_start),
+    )
+    return and_(
+        c.trial_id == bindparam("trial", type_=Integer),
+        or_(c.state == TrialState.RUNNING, c.state == TrialState.WAITING),
+        or_(study.is_(None), c.study_id == study),
+        or_(number.is_(None), c.number == number),
+        or_(began.is_(None), _instant(c.datetime_start, dialect) == _instant(began, dialect)),
+    )
 
 
-def _with_rowcount(statement: Any) -> Any:
-    return statement.execution_options(preserve_rowcount=True)  # SQLAlchemy has no rowcount of an INSERT without it
+def _instant(time: Any, dialect: str) -> Any:
+    """Return a time to be compared. On SQLite it is text, which other programs may have written without fractions."""
+    return func.strftime("%Y-%m-%d %H:%M:%f", time) if dialect == "sqlite" else time
 
 
 def _arrays(name: str, **types: Any) -> Any:
@@ -203,184 +179,83 @@ def _typed(name: str, like: Any) -> Any:
     return bindparam(name, type_=like.type)
 
 
-Param = tuple[str, float, BaseDistribution]
+def put_params(connection: Connection, trial: Mapping[str, Any], params: Sequence[Param]) -> bool:
+    """Set params of an unfinished trial, except those that are set already; return False where none was set.
 
-
-def add_study(connection: Connection, name: str, directions: Sequence[StudyDirection]) -> int:
-    """Add a study, and return its id. Needs a transaction. Raises IntegrityError where the name exists."""
-    study_id: int = connection.execute(
-        insert(STUDIES).values(study_name=name).returning(STUDIES.c.study_id)
-    ).scalar_one()
-    rows = [{"study_id": study_id, "objective": i, "direction": d} for i, d in enumerate(directions)]
-    connection.execute(insert(DIRECTIONS), rows)
-    return study_id
-
-
-def remove_study(connection: Connection, study_id: int) -> bool:
-    """Remove a study with all its rows. Needs a transaction. Returns False where there is no such study."""
-    trial_ids = select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id)
-    connection.execute(select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id).with_for_update())
-    for table in (*OF_A_TRIAL, HEARTBEATS):
-        connection.execute(delete(table).where(table.c.trial_id.in_(trial_ids)))
-    for table in (TRIALS, DIRECTIONS, STUDY_USER, STUDY_SYSTEM):
-        connection.execute(delete(table).where(table.c.study_id == study_id))
-    return connection.execute(delete(STUDIES).where(STUDIES.c.study_id == study_id)).rowcount == 1
-
-
-def put_study_attribute(connection: Connection, table: Table, study_id: int, key: str, value: Any) -> bool:
-    """Set an attribute of a study; return False where there is no such study."""
-    row = {"owner": study_id, "attribute": key, "text": json.dumps(value)}
-    return connection.execute(upsert_study_attribute(connection.dialect.name, table), row).rowcount == 1
-
-
-def add_trial(
-    connection: Connection, study_id: int, newest: int, n_cached: int, template: FrozenTrial | None
-) -> tuple[int, int, datetime | None] | None:
-    """Add a trial. Needs a transaction if there is a template, else autocommit.
-
-    newest, n_cached: the highest trial_id in the cache, and the number of trials up to it, from which the new number is
-    counted. template: a trial to copy; None: add a running one. On PostgreSQL the study is locked, as Optuna does it,
-    so that numbers have no gaps.
-
-    Returns (trial_id, number, local time of start); None where there is no such study.
+    trial: see `which`.
     """
-    began = datetime.now() if template is None else template.datetime_start
-    if connection.dialect.name != "sqlite" and template is None:
-        added = _add_at_once(connection, study_id, newest, n_cached, to_utc(began))
-        return None if added is None else (*added, began)
-    if connection.dialect.name != "sqlite":
-        lock = (
-            select(STUDIES.c.study_id).where(STUDIES.c.study_id == bindparam("study")).with_for_update(key_share=True)
-        )
-        if connection.execute(lock, {"study": study_id}).first() is None:
-            return None
-    row = connection.execute(
-        insert_trial(),
-        {
-            "study": study_id,
-            "newest": newest,
-            "n_cached": n_cached,
-            "to": TrialState.RUNNING if template is None else template.state,
-            "began": to_utc(began),
-            "ended": None if template is None else to_utc(template.datetime_complete),
-        },
-    ).first()
-    if row is None:
-        return None
-    trial_id, number = row
-    if template is not None:
-        _add_rows(connection, trial_id, template)
-    return trial_id, number, began
-
-
-def _add_at_once(
-    connection: Connection, study_id: int, newest: int, n_cached: int, began: datetime | None
-) -> tuple[int, int] | None:
-    """Lock the study and add a running trial to it, in one message to PostgreSQL.
-
-    Its two statements form one transaction, and the second sees what was committed before the lock was acquired.
-    """
-    sql = ADD_TRIAL_AT_ONCE.format(study=int(study_id), newest=int(newest), n_cached=int(n_cached), began=began)
-    result = connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
-    cursor = result.cursor
-    assert cursor is not None
-    cursor.nextset()
-    found: tuple[int, int] | None = cursor.fetchone()
-    result.close()
-    return found
-
-
-def put_params(connection: Connection, trial_id: int, params: Sequence[Param]) -> bool:
-    """Set params of an unfinished trial, except those that are set already; return False where none was set."""
     names, values, kinds = zip(*((n, v, distribution_to_json(d)) for n, v, d in params), strict=True)
     dialect = connection.dialect.name
     if dialect == "sqlite":
-        rows = [{"trial": trial_id, "n": n, "v": v, "k": k} for n, v, k in zip(names, values, kinds, strict=True)]
+        rows = [{**trial, "n": n, "v": v, "k": k} for n, v, k in zip(names, values, kinds, strict=True)]
         return connection.execute(insert_params(dialect), rows).rowcount > 0
-    row = {"trial": trial_id, "n": list(names), "v": list(map(float, values)), "k": list(kinds)}
+    row = {**trial, "n": list(names), "v": list(map(float, values)), "k": list(kinds)}
     return connection.execute(insert_params(dialect), row).rowcount > 0
 
 
-def put_attributes(connection: Connection, table: Table, trial_id: int, values: Mapping[str, Any]) -> bool:
-    """Set attributes of an unfinished trial; return False where it is finished or missing."""
+def put_attributes(connection: Connection, table: Table, trial: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Set attributes of an unfinished trial; return False where it is finished or missing. trial: see `which`."""
     dialect = connection.dialect.name
     texts = {key: json.dumps(value) for key, value in values.items()}
     if dialect == "sqlite":
-        rows = [{"trial": trial_id, "k": key, "w": text} for key, text in texts.items()]
+        rows = [{**trial, "k": key, "w": text} for key, text in texts.items()]
         return connection.execute(upsert_attributes(dialect, table), rows).rowcount > 0
-    row = {"trial": trial_id, "k": list(texts), "w": list(texts.values())}
+    row = {**trial, "k": list(texts), "w": list(texts.values())}
     return connection.execute(upsert_attributes(dialect, table), row).rowcount > 0
 
 
-def put_report(connection: Connection, trial_id: int, step: int, value: float) -> bool:
-    """Set an intermediate value of an unfinished trial; return False where it is finished or missing."""
-    row = report_row(trial_id, step, value)
+def put_report(connection: Connection, trial: Mapping[str, Any], step: int, value: float) -> bool:
+    """Set an intermediate value of an unfinished trial; return False where it is finished or missing.
+
+    trial: see `which`.
+    """
+    row = report_row(trial, step, value)
     return connection.execute(upsert_report(connection.dialect.name), row).rowcount == 1
 
 
-def report_row(trial_id: int, step: int, value: float) -> dict[str, Any]:
-    """Return the parameters of the statement that sets an intermediate value."""
+def report_row(trial: Mapping[str, Any], step: int, value: float) -> dict[str, Any]:
+    """Return the parameters of the statement that sets an intermediate value. trial: see `which`."""
     number, kind = stored_report(value)
-    return {"trial": trial_id, "at": step, "amount": number, "kind": kind}
+    return {**trial, "at": step, "amount": number, "kind": kind}
 
 
-def put_values(connection: Connection, trial_id: int, values: Sequence[float]) -> None:
-    """Set objective values of a trial in any state."""
+def put_values(
+    connection: Connection, trial: Mapping[str, Any], values: Sequence[float], *, unfinished_only: bool
+) -> None:
+    """Set objective values of a trial: of an unfinished one, see `which`, or of the trial_id in any state."""
+    statement = upsert_value(connection.dialect.name, unfinished_only)
     for objective, value in enumerate(values):
         number, kind = stored_value(value)
-        row = {"trial": trial_id, "which": objective, "amount": number, "kind": kind}
-        connection.execute(upsert_value(connection.dialect.name), row)
+        connection.execute(statement, {**trial, "at": objective, "amount": number, "kind": kind})
 
 
-def put_state(connection: Connection, trial_id: int, state: TrialState, values: Sequence[float] | None) -> bool:
-    """Set the state and the values of an unfinished trial. Needs a transaction if `takes_transaction` is true.
+def begin(connection: Connection, trial_id: int) -> TrialKey | None:
+    """Set a waiting trial running, as one of several concurrent calls; return its key, and None for the other calls."""
+    row = connection.execute(update_waiting(), {"trial": trial_id, "began": to_utc(datetime.now())}).first()
+    return None if row is None else TrialKey(*row)
 
-    A trial becomes RUNNING only from WAITING, so that one of several concurrent calls succeeds. Returns whether the
-    state was set.
+
+def put_state(
+    connection: Connection, trial: Mapping[str, Any], state: TrialState, values: Sequence[float] | None
+) -> bool:
+    """Set the state (not RUNNING, see `begin`) and the values of an unfinished trial; return False where it is not one.
+
+    Needs a transaction if `takes_transaction` is true. trial: see `which`.
     """
-    row: dict[str, Any] = {"trial": trial_id, "to": state}
-    now = to_utc(datetime.now())
-    begins, ends = state == TrialState.RUNNING, state.is_finished()
-    row |= ({"began": now} if begins else {}) | ({"ended": now} if ends else {})
-    if values is not None and not takes_transaction(connection.dialect.name, values):
+    dialect, ends = connection.dialect.name, state.is_finished()
+    row = {**trial, "to": state} | ({"ended": to_utc(datetime.now())} if ends else {})
+    if values is not None and not takes_transaction(dialect, values):
         number, kind = stored_value(values[0])
         return connection.execute(update_state_and_value(ends), row | {"amount": number, "kind": kind}).rowcount == 1
-    moved = connection.execute(update_state(begins, ends), row).rowcount == 1
+    moved = connection.execute(update_state(dialect, ends), row).rowcount == 1
     if moved and values is not None:
-        put_values(connection, trial_id, values)
+        put_values(connection, trial, values, unfinished_only=False)
     return moved
 
 
 def takes_transaction(dialect: str, values: Sequence[float] | None) -> bool:
     """Return whether put_state executes more than one statement."""
     return values is not None and (dialect == "sqlite" or len(values) != 1)
-
-
-def _add_rows(connection: Connection, trial_id: int, template: FrozenTrial) -> None:
-    """Insert params, values, reports and attributes of `template` for a new trial."""
-    trial_key = {"trial_id": trial_id}
-    values = [stored_value(value) for value in template._values or ()]
-    reports = {step: stored_report(value) for step, value in template.intermediate_values.items()}
-    rows: dict[Table, list[dict[str, Any]]] = {
-        PARAMS: [
-            {
-                "param_name": n,
-                "param_value": d.to_internal_repr(template.params[n]),
-                "distribution_json": distribution_to_json(d),
-            }
-            for n, d in ((name, template.distributions[name]) for name in template.params)
-        ],
-        VALUES: [{"objective": i, "value": number, "value_type": kind} for i, (number, kind) in enumerate(values)],
-        REPORTS: [
-            {"step": step, "intermediate_value": number, "intermediate_value_type": kind}
-            for step, (number, kind) in reports.items()
-        ],
-        USER: [{"key": key, "value_json": json.dumps(value)} for key, value in template.user_attrs.items()],
-        SYSTEM: [{"key": key, "value_json": json.dumps(value)} for key, value in template.system_attrs.items()],
-    }
-    for table, table_rows in rows.items():
-        if table_rows:
-            connection.execute(insert(table), [trial_key | row for row in table_rows])
 
 
 def stored_value(value: float) -> tuple[float | None, Any]:
@@ -400,8 +275,3 @@ def stored_report(value: float) -> tuple[float | None, Any]:
 def to_utc(local: datetime | None) -> datetime | None:
     """Convert naive local time, as Optuna uses it, to naive UTC, as it stores it."""
     return None if local is None else local.astimezone(UTC).replace(tzinfo=None)
-
-
-def unfinished() -> ColumnElement[bool]:
-    """Return the condition that a trial may still be changed."""
-    return or_(TRIALS.c.state == TrialState.RUNNING, TRIALS.c.state == TrialState.WAITING)
