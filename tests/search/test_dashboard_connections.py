@@ -2,12 +2,17 @@
 
 import base64
 import contextlib
+import logging
+import re
+import socket
 import threading
 from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from search.dashboard import connections
 from search.dashboard.auth import Auth, Passwords, require_auth
@@ -258,3 +263,29 @@ def test_a_client_that_sends_a_byte_now_and_then_is_closed_too(served: Any, monk
             return not channel.connected
 
         wait_for(is_closed_after_a_byte, every_s=0.02)
+
+
+LINES = st.sampled_from(
+    [b"GET / HTTP/1.1", b"POST /api/artifacts/1 HTTP/1.0", b"PUT //[ HTTP/1.1", b"Host: x", b"Content-Length: 5"]
+) | st.sampled_from(
+    [b"Transfer-Encoding: chunked", b"Expect: 100-continue", b"Connection: keep-alive", b"", b"5\r\nabcde"]
+)
+REQUESTS = st.lists(LINES | st.binary(max_size=10), max_size=8).map(b"\r\n".join)
+
+
+def test_no_bytes_are_an_error_of_the_server(served: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with served() as server:
+
+        @settings(max_examples=200, deadline=None)
+        @given(REQUESTS)
+        def check(data: bytes) -> None:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+                connection.sendall(data + b"\r\n\r\n")
+                connection.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(ConnectionError):
+                    while answer := connection.recv(2**16):
+                        assert not re.search(rb"HTTP/1\.[01] 5", answer)
+
+        check()
+        assert server.ask(request("GET", "/")).status == 200
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
