@@ -24,7 +24,7 @@ def workers_command(
     from search.queue.workers import workers
     from search.storage.open import explained, masked, storage_url
     from search.storage.readable import open_readable
-    from search.study.identity import names_by_identity
+    from search.study.record import names_by_identity
     from search.terminal.console import PlainConsole
     from search.terminal.status import workers_document, workers_table
 

@@ -24,7 +24,7 @@ from search.storage.fast.storage import FastStorage
 from search.storage.fast.tables import TRIALS
 from search.storage.locks import exclusive
 from search.storage.optuna_private import CachedStorage, FrozenStudy, models
-from search.study.identity import identity_of, remove_rows
+from search.study.record import identity_of, remove_rows
 from search.trials import REMOVED, SPEC, best_feasible
 
 

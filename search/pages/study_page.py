@@ -13,7 +13,7 @@ from data.files import path_part
 from data.mixing.mixture import held_out
 from search.pages.notes import code, finish_note, replace_note, split_text
 from search.pages.plots import Classical, Plot, learning_curves, score_by_cost, score_by_snr, workers_over_time
-from search.pages.retention import remove_artifacts
+from search.pages.trial_artifacts import remove_artifacts
 from search.queue.slots import progress, slot_trials
 from search.storage.fast.reads import system_attributes
 from search.storage.optuna_private import ArtifactStore

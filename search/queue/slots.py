@@ -3,7 +3,7 @@
 A slot holds one trial of the budget, whichever workers run it. A worker claims a slot before it asks Optuna for a
 trial, so that several workers together run exactly the budget. Each claim increases the slot's token, and each change
 to a slot requires the current token (fencing): a worker that lost its slot cannot change it any more. `study` is the
-identity of a study (search.study.identity) in all functions here. States:
+identity of a study (search.study.record) in all functions here. States:
 
     claimed -> telling -> finished      the usual case; "telling": the result is recorded, and Optuna may not have it
     claimed -> open -> claimed          the worker stopped or died; the next one continues the trial

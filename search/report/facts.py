@@ -13,8 +13,8 @@ from data.corpus import Corpus, load
 from data.mixing.mixture import held_out
 from search.storage.optuna_private import ArtifactStore
 from search.study.comparison import StudyComparison, StudyResult, compare_studies
+from search.study.space import unusable
 from search.study.study import Study
-from search.study.usable import unusable
 from search.terminal.tables import importances_of
 from search.trials import LATENCY_MS, N_PARAMETERS, REASON, SECONDS, Fate, attributes_of, best_trial, fate_of
 from training.evaluation.compare import Comparison, Estimates, compare
@@ -54,7 +54,7 @@ class StudyFact:
 
     source: the study.
     result: as in the comparison of all studies.
-    trials: its finished trials, without unusable ones (search.study.usable).
+    trials: its finished trials, without unusable ones (search.study.space).
     best: its best feasible trial, None if there is none.
     importances: by parameter, empty with too few trials.
     n_left_out: number of unusable trials.

@@ -1,6 +1,6 @@
 """Our own tables in Optuna's database.
 
-A study's key in them is its identity (search.study.identity). studies: budgets. slots: the trials of a budget, with
+A study's key in them is its identity (search.study.record). studies: budgets. slots: the trials of a budget, with
 leases and fencing tokens (search.queue.slots). workers: their status and last heartbeat (search.queue.workers). Times
 are seconds since 1970 by the database's clock, for the clocks of machines differ.
 """

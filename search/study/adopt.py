@@ -11,8 +11,7 @@ from search.errors import StudyError
 from search.queue.slots import Progress, add_slots, has_budget, progress
 from search.storage.locks import exclusive
 from search.storage.tables import set_budget
-from search.study.identity import Mark, give, identity_of, mark_of, new_identity
-from search.study.record import stored_document
+from search.study.record import Mark, give, identity_of, mark_of, new_identity, stored_document
 from search.trials import IDENTITY, RUN, SPEC, WORKER, attributes_of
 
 SLOT_STATES = {

@@ -13,8 +13,7 @@ from search.queue.pairs import Edge, Pair, follow, pairs
 from search.queue.slots import has_budget, slot_trials
 from search.storage.optuna_private import FrozenStudy
 from search.study.adopt import adopt, is_ours
-from search.study.identity import Mark, forget_deleted, give, identity_of, mark_of, orphaned_rows
-from search.study.record import stored_document
+from search.study.record import Mark, forget_deleted, give, identity_of, mark_of, orphaned_rows, stored_document
 from search.trials import SPEC
 
 AGREEING = (Edge.KEEP, Edge.CONTINUE, Edge.BEGIN)

@@ -21,8 +21,8 @@ from search.storage.fast.tables import STUDIES as OPTUNA_STUDIES
 from search.storage.locks import exclusive
 from search.storage.optuna_private import FrozenStudy
 from search.storage.tables import SLOTS, STUDIES, set_budget
-from search.study.identity import give, identity_of, new_identity, remove_rows
 from search.study.names import check_name
+from search.study.record import give, identity_of, new_identity, remove_rows
 from search.trials import FATE, IDENTITY, REASON, REMOVED, SPEC, Fate, artifacts_of
 
 CANCELLED = "cancelled"  # the reason of a cancelled trial

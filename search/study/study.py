@@ -22,17 +22,20 @@ from search.sampling.pruners import build_pruner
 from search.storage.locks import exclusive
 from search.storage.tables import set_budget
 from search.study.adopt import settle_identity
-from search.study.identity import (
+from search.study.record import (
     Mark,
+    StudyLike,
+    StudyRecord,
     give,
+    load_record,
+    load_records,
     mark_of,
     name_now,
     remove_orphaned_rows,
+    stored_document,
 )
-from search.study.record import StudyLike, StudyRecord, load_record, load_records, stored_document
-from search.study.space import Space, describe
+from search.study.space import Space, describe, why_refused
 from search.study.spec import StudySpec, part_of, run_of, space_of, spec_document, study_names
-from search.study.usable import why_refused
 from search.trials import FAMILY, FINGERPRINT, SPACE, SPEC
 from training.decode import decode
 from training.evaluation.scores import SCORES
@@ -44,7 +47,7 @@ CHANGEABLE = {"budget", "enqueue", "artifacts"}
 class Study:
     """The study of one family.
 
-    optuna: its Optuna study. identity: see search.study.identity. spec: its study file. fingerprint: of its recordings.
+    optuna: its Optuna study. identity: see search.study.record. spec: its study file. fingerprint: of its recordings.
     """
 
     optuna: OptunaStudy

@@ -11,10 +11,9 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from data.info import Info
-from search.study.space import describe, parameters
+from search.study.space import describe, parameters, usable_view
 from search.study.status import snapshot
 from search.study.study import Study
-from search.study.usable import usable_view
 from search.terminal.status import new_table, plain_line
 from search.trials import COLLAPSED, REASON, best_trial
 from training.numbers import short

@@ -25,9 +25,8 @@ from search.sampling.points import any_left
 from search.sampling.pruners import quick
 from search.sampling.samplers import build_sampler
 from search.storage.fast.storage import batch
-from search.study.space import sample
+from search.study.space import VisibleStudy, fixed_params, sample, unusable, why_refused
 from search.study.study import Study, untried
-from search.study.usable import VisibleStudy, fixed_params, unusable, why_refused
 from search.trials import FATE, REASON, RESUMED, WORKER, Fate
 from search.worker.context import Assignment, WorkerContext
 from search.worker.generations import visible_study

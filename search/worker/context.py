@@ -37,7 +37,7 @@ class WorkerContext:
     lease_s: duration of its lease on a slot. store: artifacts and checkpoints. threads: CPU threads a trial may use;
     None: torch's default. stop: set when the worker must stop. log: writes a line; never raises. retry: calls a
     function again while the database is unavailable, and returns its result; raises Stopped. check_stop: raises Stopped
-    if `stop` is set. left_out: numbers of the unusable trials that the log names (search.study.usable).
+    if `stop` is set. left_out: numbers of the unusable trials that the log names (search.study.space).
     """
 
     study: Study

@@ -9,8 +9,8 @@ last trial of each generation, and samplers and pruners do not see the trials of
 from sqlalchemy import Engine, select
 
 from search.storage.tables import SLOTS
+from search.study.space import VisibleStudy, why_unusable
 from search.study.study import Study
-from search.study.usable import VisibleStudy, why_unusable
 
 
 def visible_study(study: Study, engine: Engine, slot: int) -> VisibleStudy | None:

@@ -18,7 +18,7 @@ from search.artifacts.base import Checkpoints
 from search.errors import TrainingFailed
 from search.messages import after_trial, worker_failed
 from search.pages.study_page import update_pages
-from search.pages.trial_results import store_results
+from search.pages.trial_artifacts import store_results
 from search.queue.slots import clear, close, record_result
 from search.storage.locks import exclusive
 from search.storage.retry import is_transient

@@ -21,7 +21,7 @@ from search.artifacts.base import TrialStore
 from search.artifacts.open import open_artifacts
 from search.artifacts.s3 import BucketStore
 from search.errors import ArtifactError
-from search.pages.retention import remove_artifacts
+from search.pages.trial_artifacts import remove_artifacts
 from search.study.study import Study
 from search.trials import RESUMED
 from tests.search.test_artifacts_contract import quiet, train_epochs

@@ -16,7 +16,11 @@ BOTH = ("sqlite", "postgresql")
 @pytest.mark.timeout(600)  # real processes on two cores that others may share
 @pytest.mark.parametrize(
     ("scenario", "database"),
-    [(scenario, database) for scenario in ("exactly_n", "foreign_acts", "kill_anything", "fencing", "cold_start") for database in BOTH]
+    [
+        (scenario, database)
+        for scenario in ("exactly_n", "foreign_acts", "kill_anything", "fencing", "cold_start")
+        for database in BOTH
+    ]
     + [("exactly_once", "sqlite"), ("database_away", "postgresql")]
     + [(scenario, "sqlite") for scenario in ("stop_in_order", "memory", "disk_full")],
 )

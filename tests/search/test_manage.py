@@ -19,8 +19,7 @@ from search.storage.open import driver_url, open_engine, open_storage
 from search.storage.readable import open_readable
 from search.storage.tables import SLOTS, STUDIES
 from search.study.agreement import disagreements
-from search.study.identity import mark_of, name_now, new_identity
-from search.study.record import load_record
+from search.study.record import load_record, mark_of, name_now, new_identity
 from search.study.study import load_study
 from search.worker.worker import work
 from tests.support.study import Bench, record_trials
@@ -265,7 +264,7 @@ def test_a_changed_study_file_is_named_and_the_others_are_shown(
 
 @pytest.mark.parametrize("directions", [["minimize"], ["maximize", "maximize"]])
 def test_a_study_of_another_direction_is_refused(
-    directions: list[str], bench: Bench, study_file: Any, drivebeat: Drivebeat
+    directions: Any, bench: Bench, study_file: Any, drivebeat: Drivebeat
 ) -> None:
     optuna.create_study(study_name="tiny", storage=RDBStorage(driver_url(bench.url)), directions=directions)
     said = drivebeat("create", str(study_file()), "--storage", bench.url)

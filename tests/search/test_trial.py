@@ -178,7 +178,7 @@ def test_a_disk_that_is_full_costs_the_pictures_and_not_the_result(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("search.pages.trial_results.upload_artifact", full)
+    monkeypatch.setattr("search.pages.trial_artifacts.upload_artifact", full)
     _, result, _ = run_one(epochs=1)
     assert result.fate == Fate.COMPLETE
     assert result.value is not None

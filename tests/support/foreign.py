@@ -1,4 +1,4 @@
-"""Acts of other programs on a study, by stock Optuna, by HTTP on the dashboard and by SQL, and a worker that meets them.
+"""Acts of other programs on a study, by stock Optuna, by the dashboard and by SQL, and a worker that meets them.
 
 An act is a function of a Site. None of them calls Drivebeat's code but those that make the study again.
 """
@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -75,6 +76,11 @@ class Site:
     def dashboard(self, method: str, path: str, document: Mapping[str, Any] | None = None, *, ours: bool = True) -> int:
         """Send a request to our dashboard, or to optuna-dashboard's on Optuna's storage; return the status."""
         body = b"" if document is None else json.dumps(document).encode()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of optuna-dashboard and Optuna about few trials
+            return self._send(method, path, body, ours)
+
+    def _send(self, method: str, path: str, body: bytes, ours: bool) -> int:
         if not ours:
             return send(wsgi(self.stock), method, path, body=body).status
         storage = PageStorage(open_storage(self.url, fast=False), open_engine(self.url))

@@ -16,8 +16,8 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from data.corpus import Corpus
 from search.pages.notes import finish_note, note_of, put_note
-from search.pages.retention import remove_artifacts, retained
 from search.pages.study_page import update_pages
+from search.pages.trial_artifacts import remove_artifacts, retained
 from search.study.spec import ArtifactSpec
 from search.study.study import Study
 from search.trials import BY_SNR
