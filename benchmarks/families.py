@@ -34,7 +34,8 @@ from training.checkpoint import load_weights
 from training.config import RunConfig, read_run
 from training.device import arithmetic, resolve_device
 from training.errors import TrainingFailed
-from training.evaluation.scores import classical_rows, estimate_held_out, score_rows
+from training.evaluation.estimate import estimate_held_out
+from training.evaluation.scores import classical_rows, score_rows
 from training.trainer import WEIGHTS, train
 
 SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")

@@ -21,7 +21,7 @@ from data.files import atomic
 from data.filters import resample
 from data.recording import Recording
 from training.errors import ConfigError
-from training.evaluation.scores import estimate_windows
+from training.evaluation.estimate import estimate_windows
 
 OVERLAP = 0.25
 FORMATS = (".wav", ".mat", ".npz")

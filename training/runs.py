@@ -29,7 +29,8 @@ from training.decode import changed, decode
 from training.device import arithmetic, check_precision, memory_errors, resolve_device
 from training.documents import read_document
 from training.errors import ConfigError
-from training.evaluation.scores import SCORES, TABLE_SCORES, Row, classical_rows, estimate_mixture, score_rows
+from training.evaluation.estimate import estimate_mixture
+from training.evaluation.scores import SCORES, TABLE_SCORES, Row, classical_rows, score_rows
 from training.evaluation.showcase import write_score_figure, write_showcase, write_table
 from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
 from training.numbers import finite

@@ -20,7 +20,8 @@ from training.checkpoint import save_weights
 from training.config import RunConfig
 from training.device import arithmetic, check_precision, resolve_device
 from training.errors import TrainingFailed
-from training.evaluation.scores import SCORES, better, estimate_held_out, score_by_snr
+from training.evaluation.estimate import estimate_held_out
+from training.evaluation.scores import SCORES, better, score_by_snr
 from training.learner import Learner, build_learner, load_progress, loss_of, save_progress
 from training.report import EpochReport, Output, collapse_of, measure_output
 from training.schedule import gain_at, learning_rate_at, peak_share_at, ramps_end

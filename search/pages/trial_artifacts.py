@@ -1,4 +1,4 @@
-"""The results and artifacts of a trial (figures, sounds, config): stored at its end, removed if they are not retained."""
+"""The results and artifacts of a trial (figures, sounds, config): stored at its end, removed if not retained."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,7 +24,8 @@ from search.study.study import Study
 from search.trials import BEST_EPOCH, BY_SNR, MODEL, REMOVED, SI_SDR_AT, artifacts_of, ranked
 from training.checkpoint import load_weights
 from training.config import RunConfig, write_run
-from training.evaluation.scores import Row, estimate_mixture, mean_by_method, score_rows
+from training.evaluation.estimate import estimate_mixture
+from training.evaluation.scores import Row, mean_by_method, score_rows
 from training.evaluation.showcase import write_showcase
 from training.report import EpochReport
 from training.trainer import WEIGHTS

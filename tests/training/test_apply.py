@@ -22,7 +22,7 @@ from data.recording import Recording
 from models import DENOISERS
 from training.apply import apply, check_output, overlap_add, window_starts, window_weights, write_estimate
 from training.errors import ConfigError
-from training.evaluation.scores import estimate_windows
+from training.evaluation.estimate import estimate_windows
 
 CPU = torch.device("cpu")
 Heartbeat = Callable[..., Recording]

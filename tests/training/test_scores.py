@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from data.config import DataConfig
 from data.corpus import Corpus
 from data.mixing.mixture import HeldOut, held_out
+from training.evaluation.estimate import estimate_held_out
 from training.evaluation.scores import (
     SCORES,
     Score,
     Windows,
     better,
-    estimate_held_out,
     heart_rate_errors_bpm,
     in_heart_band,
     score_by_snr,

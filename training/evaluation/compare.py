@@ -19,16 +19,9 @@ from training.config import RunConfig
 from training.decode import encode
 from training.device import memory_errors
 from training.errors import ConfigError
+from training.evaluation.estimate import estimate_mixture
 from training.evaluation.intervals import N_RESAMPLES, Interval, bootstrap_mean
-from training.evaluation.scores import (
-    SCORES,
-    Values,
-    Windows,
-    classical_rows,
-    estimate_mixture,
-    in_heart_band,
-    windows_at,
-)
+from training.evaluation.scores import SCORES, Values, Windows, classical_rows, in_heart_band, windows_at
 from training.runs import data_of, load_model, read_folder
 
 COMPARED_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
