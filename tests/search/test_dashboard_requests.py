@@ -20,7 +20,7 @@ from search.dashboard.server import build
 from search.dashboard.storage import PageStorage
 from search.storage.fast.tables import OF_A_TRIAL, STUDIES, STUDY_SYSTEM, STUDY_USER, TRIALS
 from search.storage.open import open_storage
-from tests.support.dashboard import Answer, send
+from tests.support.dashboard import Answer, read_answer, running, send
 
 TABLES = (STUDIES, STUDY_USER, STUDY_SYSTEM, TRIALS, *OF_A_TRIAL)
 HUGE = 10**30
@@ -409,6 +409,21 @@ def test_head_has_the_status_and_headers_of_get_and_no_body(shown: Shown, encodi
             assert (head.status, head.body) == (get.status, b""), path
             length = {} if get.status == 304 else {"content-length": str(len(get.body))}
             assert {**head.headers} == {**get.headers, **length}, path
+
+
+def test_after_head_the_connection_goes_on(shown: Shown) -> None:
+    """Over the real server: a body, or a length that is not that of GET, would be read as the next response."""
+    paths = ("/dashboard", "/api/studies", f"/artifacts/{shown.study._study_id}/{shown.of_study}", "/missing")
+    with running(shown.application, lambda environ: None) as server:
+        connection = server.connect()
+        for path in paths:
+            answers = []
+            for method in ("HEAD", "GET"):
+                connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                answers.append(read_answer(connection, head=method == "HEAD"))
+            head, get = ({**answer.headers, "date": ""} for answer in answers)
+            assert head == get, path
+            assert answers[0].status == answers[1].status
 
 
 def test_head_ignores_a_range(shown: Shown) -> None:
