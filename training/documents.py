@@ -15,10 +15,13 @@ from typing import Any
 import yaml
 
 from data.files import atomic
-from training.decode import MAX_VALUES, TOO_DEEP, TOO_MANY, walk
+from training.decode import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_MANY, walk
 from training.errors import ConfigError
 
 MAX_BYTES = 4 * 2**20
+MAX_NUMBER = 1000  # characters
+# A dotted key of TOML, which tomllib reads in a time that grows with the square of its parts.
+DEEP_KEY = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]++\s*+\.\s*+){{{MAX_DEPTH + 1}}}")
 
 
 def read_document(path: Path) -> Any:
@@ -98,6 +101,14 @@ class _Loader(yaml.SafeLoader):
             self._sizes[event.anchor] = self._n_values - before
         return node
 
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Return a number. Digits to the base 60 (1:30:00) would take a time that grows with the square of theirs."""
+        if len(node.value) > MAX_NUMBER:
+            raise yaml.YAMLError(f"a number of {len(node.value)} characters; at most {MAX_NUMBER} are allowed")
+        is_float = node.tag.endswith(":float")
+        number: int | float = self.construct_yaml_float(node) if is_float else self.construct_yaml_int(node)
+        return number
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
@@ -118,6 +129,15 @@ _Loader.add_implicit_resolver(
     list("-+0123456789."),
 )
 
+for _tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+    _Loader.add_constructor(_tag, _Loader.construct_number)
+
+
+def _toml(text: str) -> Any:
+    if DEEP_KEY.search(text) is not None:
+        raise ValueError(TOO_DEEP)
+    return tomllib.loads(text)
+
 
 def _yaml(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)  # derived from SafeLoader
@@ -136,4 +156,4 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-PARSERS: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".yaml": _yaml, ".yml": _yaml, ".json": _json}
+PARSERS: dict[str, Callable[[str], Any]] = {".toml": _toml, ".yaml": _yaml, ".yml": _yaml, ".json": _json}
