@@ -20,7 +20,7 @@ from benchmarks.scaling_site import EPOCHS, Open, Worker, at_once, closed, creat
 from search.storage.open import open_engine
 from tests.support.postgres import private_postgres
 
-PHASES = ("turn", "attributes", "report", "prune", "note", "end")
+PHASES = ("turn", "attributes", "report", "prune", "end")
 Table = tuple[str, Sequence[str], list[list[str]]]
 
 

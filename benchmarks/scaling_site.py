@@ -20,7 +20,6 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import Engine, event, insert
 
 from benchmarks.chaos_site import Site, make, spec_of
-from search.pages.notes import WRITTEN_BY_TRIAL_RESULTS, put_note
 from search.queue.slots import OrphanDetector, claim, close, record_result, renew
 from search.queue.workers import Process, WorkerStatus, this_process, update_status
 from search.storage.fast.storage import FastStorage, batch
@@ -124,8 +123,6 @@ class Worker:
         with meter.at("attributes"), batch(trial.storage, trial._trial_id):
             for i, name in enumerate(ARTIFACTS):
                 trial.storage.set_trial_system_attr(trial._trial_id, *artifact(i, name))
-        with meter.at("note"):
-            put_note(trial.storage, self.study.optuna._study_id, trial._trial_id, NOTE, WRITTEN_BY_TRIAL_RESULTS)
         with meter.at("end"):
             result = TrialResult(Fate.COMPLETE, draw.random(), EPOCHS)
             assert record_result(self.engine, assignment.claim, result.encode())

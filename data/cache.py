@@ -177,7 +177,7 @@ def digested(path: Path, memory: Path | None) -> Part:
     Raises OSError if the file cannot be read.
     """
     stamp = _stamp(path)
-    entry = None if memory is None else memory / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]}.json"
+    entry = None if memory is None else memory / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.json"
     if entry is not None and (digest := _remembered(entry, stamp)):
         return Part(path, stamp, digest)
     start_s = time.time()

@@ -61,7 +61,7 @@ def path_part(name: str) -> str:
     has a "/" or a control character, or is longer than MAX_PART_BYTES is replaced by its plain characters and a digest.
     Different names stay different.
     """
-    is_ordinary = name not in ("", ".", "..") and "/" not in name and printable(name) == name
+    is_ordinary = name not in ("", ".", "..") and "/" not in name and (name.isprintable() or printable(name) == name)
     if is_ordinary and len(name.encode()) <= MAX_PART_BYTES:
         return name
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40].strip("-")

@@ -4,22 +4,25 @@ RunConfig holds a section for each part of a run; the classes of the sections `i
 stand with the code that they configure. `read_run` and `write_run` convert between a RunConfig and a file.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from optuna.distributions import CategoricalDistribution
 from torch import nn
 
 from data.config import DataConfig
 from data.errors import near
+from data.files import atomic
 from models import DENOISERS, DenoiserConfig
 from models.front import FrontConfig
 from objectives.losses import LOSSES, LossConfig
 from training.decode import decode, decode_named, encode
-from training.documents import read_document, write_document
+from training.documents import read_document
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 from training.schedule import OptimiserConfig, ScheduleConfig
@@ -162,6 +165,9 @@ def write_run(run: RunConfig, path: Path, provenance: Mapping[str, Any] | None =
     write_document(document, path)
 
 
+DEFAULT_SECTIONS = {"init": InitConfig(), "front": FrontConfig()}
+
+
 def to_document(run: RunConfig) -> dict[str, Any]:
     """Return `run` as plain values, from which from_document makes an equal RunConfig.
 
@@ -169,11 +175,11 @@ def to_document(run: RunConfig) -> dict[str, Any]:
     these sections stay equal.
     """
     document = {"schema_version": SCHEMA_VERSION, **encode(run)}
-    for section, default in (("init", InitConfig()), ("front", FrontConfig())):
+    for section, default in DEFAULT_SECTIONS.items():
         if getattr(run, section) == default:
             del document[section]
-    document["model"] = {"name": run.model.name, **encode(run.model)}
-    document["loss"] = {"name": run.loss.name, **encode(run.loss)}
+    document["model"] = {"name": run.model.name, **document["model"]}
+    document["loss"] = {"name": run.loss.name, **document["loss"]}
     return document
 
 
@@ -217,3 +223,18 @@ def _split_document(values: object, where: str) -> tuple[RunConfig, Mapping[str,
         **sections,
     )
     return run, provenance
+
+
+def write_document(values: Any, path: Path) -> None:
+    """Write plain values to a .yaml or .json file, atomically and with keys in their order.
+
+    Raises ConfigError for any other suffix.
+    """
+    if path.suffix in (".yaml", ".yml"):
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    elif path.suffix == ".json":
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    else:
+        raise ConfigError(f"{path}: a config is written as .yaml or .json")
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

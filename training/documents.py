@@ -1,4 +1,4 @@
-"""Read and write documents (YAML, TOML, JSON) as plain values, and limit what a document of any origin can ask for.
+"""Read documents (YAML, TOML, JSON) as plain values, and limit what a document of any origin can ask for.
 
 A document may come from somebody else. One of a few bytes can stand for gigabytes (aliases of aliases in YAML) or be
 nested deeper than Python's stack. The limits are far above every config.
@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 
-from data.files import atomic
 from training.decode import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_MANY, walk
 from training.errors import ConfigError
 
@@ -41,21 +40,6 @@ def read_document(path: Path) -> Any:
         raise ConfigError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
     walk(values, str(path))  # it checks
     return values
-
-
-def write_document(values: Any, path: Path) -> None:
-    """Write plain values to a .yaml or .json file, atomically and with keys in their order.
-
-    Raises ConfigError for any other suffix.
-    """
-    if path.suffix in (".yaml", ".yml"):
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    elif path.suffix == ".json":
-        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    else:
-        raise ConfigError(f"{path}: a config is written as .yaml or .json")
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _text_of(path: Path) -> str:

@@ -47,20 +47,14 @@ def checked_id(artifact_id: str) -> str:
     return artifact_id
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FolderArtifacts:
-    """An artifact store for Optuna in a folder."""
-
-    inner: FileSystemArtifactStore
+class FolderArtifacts(FileSystemArtifactStore):
+    """An artifact store for Optuna in a folder. Ids to read and to remove may come from a foreign study."""
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        return self.inner.open_reader(checked_id(artifact_id))
-
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        self.inner.write(checked_id(artifact_id), content_body)
+        return super().open_reader(checked_id(artifact_id))
 
     def remove(self, artifact_id: str) -> None:
-        self.inner.remove(checked_id(artifact_id))
+        super().remove(checked_id(artifact_id))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

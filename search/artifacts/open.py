@@ -4,8 +4,6 @@ import os
 import re
 from pathlib import Path
 
-from optuna.artifacts import FileSystemArtifactStore
-
 from search.artifacts.base import TrialStore
 from search.artifacts.folder import FolderArtifacts, FolderStore
 from search.errors import ArtifactError
@@ -34,4 +32,4 @@ def open_artifacts(place: str | os.PathLike[str], *, create: bool = True) -> Tri
         raise ArtifactError(
             f"artifacts {text}: the folder cannot be made ({error.strerror}); choose another: --artifacts FOLDER"
         ) from error
-    return FolderStore(folder, FolderArtifacts(FileSystemArtifactStore(text)))
+    return FolderStore(folder, FolderArtifacts(text))

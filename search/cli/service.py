@@ -31,7 +31,7 @@ def workers_command(
     url = storage_url(storage)
     with explained(url):
         opened = open_readable(url)
-        rows = workers(opened.engine, names_by_identity(opened.storage))
+        rows = workers(opened.engine, names_by_identity(opened.engine))
         opened.close()
     if as_json:
         typer.echo(json.dumps(workers_document(rows), indent=2))

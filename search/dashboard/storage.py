@@ -122,7 +122,7 @@ class PageStorage(CachedStorage):
     def delete_study(self, study_id: int) -> None:
         """Delete the study with its budget, and clear its caches: SQLite may reuse its id and the ids of its trials."""
         name, attributes = self.get_study_name_from_id(study_id), self.get_study_user_attrs(study_id)
-        identity = identity_of(self, study_id, name, attributes)
+        identity = identity_of(self.engine, study_id, name, attributes)
         with exclusive(self.engine, "create"):
             super().delete_study(study_id)
             if identity is not None and SPEC in attributes:

@@ -150,7 +150,7 @@ def launch(request: Launch, console: Console, launcher_name: str = "local") -> l
         exits: list[_WorkerExit] = []
         if not all(stop_reason(study, engine) for study in studies):
             exits = _run_workers(chosen, request, studies, engine, detector, console)
-        studies = _present(studies, console)
+        studies = _present(studies, engine, console)
         _recover_all(studies, engine, detector)
         for study in studies:
             if reason := stop_reason(study, engine):
@@ -201,7 +201,7 @@ def _run_workers(
         if stop.is_set():
             console.print("stopping the workers ...", highlight=False)
         exits = [_WorkerExit(worker.handle.exit_code(), worker.handle.last_line()) for worker in workers]
-    _recover_all(_present(studies, console), engine, detector)
+    _recover_all(_present(studies, engine, console), engine, detector)
     if signals:
         raise Interrupted(signals[0])
     return exits
@@ -212,12 +212,12 @@ def _recover_all(studies: Sequence[Study], engine: Engine, detector: OrphanDetec
         recover(study, engine, detector)
 
 
-def _present(studies: Sequence[Study], console: Console) -> list[Study]:
+def _present(studies: Sequence[Study], engine: Engine, console: Console) -> list[Study]:
     """Return the studies as they are called now, without those that were deleted, which are printed."""
     found = []
     for study in studies:
         try:
-            found.append(current(study))
+            found.append(current(study, engine))
         except StudyGone:
             console.print(f"study {study.name} was deleted", highlight=False, markup=False, soft_wrap=True)
     return found
@@ -228,12 +228,12 @@ def _snapshots(
 ) -> tuple[list[Study], list[Snapshot]]:
     """Reopen the slots of dead workers, and return the studies that still exist with a snapshot of each."""
     while True:
-        studies = _present(studies, console)
+        studies = _present(studies, engine, console)
         try:
             _recover_all(studies, engine, detector)
             return studies, [snapshot(study, engine) for study in studies]
         except (KeyError, NoBudget):  # deleted or renamed meanwhile, else it is an error
-            if not any(map(has_changed, studies)):
+            if not any(has_changed(study, engine) for study in studies):
                 raise
 
 

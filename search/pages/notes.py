@@ -22,7 +22,6 @@ from search.trials import (
     RESUMED,
     SECONDS,
     WORKER,
-    Fate,
     artifacts_of,
     attributes_of,
     fate_of,
@@ -32,8 +31,9 @@ from training.evaluation.showcase import PITCH_FACTOR
 from training.numbers import short
 from training.report import shown_snr
 
-# The version of a note says which module wrote it. Each edit in the dashboard adds one to it.
-WRITTEN_BY_TRIAL_RESULTS, WRITTEN_BY_STUDY_PAGE, WRITTEN_BY_RETENTION = 1, 2, 3
+# The version of a note says when it was written: as the trial ended, or as its artifacts were removed. Each edit in the
+# dashboard adds one to it. Older versions wrote a note of version 1 before the trial ended.
+WRITTEN_AT_END, WRITTEN_BY_RETENTION = 2, 3
 ATTRIBUTE_LENGTH = 2045  # optuna_dashboard splits a text into attributes of this length
 SHOWN = {
     "si_sdr_db": ("SI-SDR dB", ".2f"),
@@ -137,9 +137,8 @@ def _headline(trial: FrozenTrial) -> str:
     """Return the first line of the note: fate, score, epochs, model and cost."""
     a = attributes_of(trial)
     fate = fate_of(trial)
-    state = "trained, result pending" if fate == Fate.RUNNING and BY_SNR in a else fate
     value = trial.values[0] if trial.values else None  # of a pruned trial: its last report
-    words = [f"**{state}**" if value is None else f"**{state}, score {value:+.3f}**"]
+    words = [f"**{fate}**" if value is None else f"**{fate}, score {value:+.3f}**"]
     if trial.last_step is not None:
         best = f" (best: {a[BEST_EPOCH] + 1})" if isinstance(a.get(BEST_EPOCH), int) else ""
         words.append(f"{trial.last_step + 1} epochs{best}")
@@ -196,4 +195,4 @@ def finish_note(study: optuna.Study, engine: Engine, trial_id: int) -> None:
     """Write the note of a finished trial."""
     storage, study_id = study._storage, study._study_id
     note = note_of(storage.get_trial(trial_id), study_id)
-    replace_note(storage, engine, study_id, trial_id, note, WRITTEN_BY_STUDY_PAGE)
+    replace_note(storage, engine, study_id, trial_id, note, WRITTEN_AT_END)

@@ -99,7 +99,8 @@ def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metri
 
     good: complete feasible trials, best first. attribute: user attribute with the cost. label, metric: of the axes.
     """
-    points = [(attributes_of(t)[attribute], t.values[0], t) for t in good if attribute in attributes_of(t)][:N_POINTS]
+    known = ((attributes_of(trial).get(attribute), trial) for trial in good)
+    points = [(cost, trial.values[0], trial) for cost, trial in known if cost is not None][:N_POINTS]
     front = pareto_front([(cost, score) for cost, score, _ in points], rising=maximize)
     data = [
         {
@@ -125,20 +126,21 @@ def score_by_cost(good: Sequence[FrozenTrial], attribute: str, label: str, metri
 
 def workers_over_time(trials: Sequence[FrozenTrial]) -> Plot:
     """Plot which worker ran each of the latest N_BARS trials, and when."""
-    started = [t for t in trials if t.datetime_start is not None and attributes_of(t).get(WORKER)][-N_BARS:]
+    known = ((trial, attributes_of(trial).get(WORKER)) for trial in trials if trial.datetime_start is not None)
+    started = [(trial, worker, fate_of(trial)) for trial, worker in known if worker][-N_BARS:]
     data = []
     for fate, colour in COLOURS.items():
-        bars = [t for t in started if fate_of(t) == fate]
+        bars = [(trial, worker) for trial, worker, ended in started if ended == fate]
         if bars:
             data.append(
                 {
                     "type": "bar",
                     "orientation": "h",
                     "name": fate,
-                    "y": [attributes_of(t)[WORKER] for t in bars],
-                    "base": [_moment(t.datetime_start) for t in bars],
-                    "x": [_milliseconds(t) for t in bars],
-                    "text": [str(t.number) for t in bars],
+                    "y": [worker for _, worker in bars],
+                    "base": [_moment(trial.datetime_start) for trial, _ in bars],
+                    "x": [_milliseconds(trial) for trial, _ in bars],
+                    "text": [str(trial.number) for trial, _ in bars],
                     "marker": {"color": colour},
                 }
             )

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from torch import nn
 
 from data.mixing.mixture import HeldOut
-from search.pages.notes import WRITTEN_BY_RETENTION, WRITTEN_BY_TRIAL_RESULTS, note_of, put_note, replace_note
+from search.pages.notes import WRITTEN_BY_RETENTION, note_of, replace_note
 from search.storage.fast.reads import system_attributes, trial_of_key
 from search.storage.fast.storage import batch, set_user_attributes
 from search.storage.optuna_private import ArtifactStore
@@ -25,7 +25,7 @@ from search.trials import BEST_EPOCH, BY_SNR, MODEL, REMOVED, SI_SDR_AT, artifac
 from training.checkpoint import load_weights
 from training.config import RunConfig, write_run
 from training.evaluation.estimate import estimate_mixture
-from training.evaluation.scores import Row, mean_by_method, score_rows
+from training.evaluation.scores import Row, means_of, score_rows
 from training.evaluation.showcase import write_showcase
 from training.report import EpochReport
 from training.trainer import WEIGHTS
@@ -42,7 +42,7 @@ def store_results(
     artifacts: ArtifactStore,
     last: EpochReport,
 ) -> None:
-    """Score the best weights in `folder` on the validation mixture, and store scores, figure, sounds, config and note.
+    """Score the best weights in `folder` on the validation mixture, and store scores, figure, sounds and config.
 
     model: built from `run`; the weights are loaded into it. mixture: the validation mixture. last: the last report of
     the training. Raises OSError where the artifacts cannot be written.
@@ -56,14 +56,11 @@ def store_results(
         set_user_attributes(trial.storage, trial._trial_id, _attributes(run, rows, last))
         for path in (*files, folder / "run.yaml"):
             upload_artifact(artifact_store=artifacts, file_path=str(path), study_or_trial=trial)
-    study_id = trial.study._study_id
-    stored = trial.storage.get_trial(trial._trial_id)
-    put_note(trial.storage, study_id, trial._trial_id, note_of(stored, study_id), WRITTEN_BY_TRIAL_RESULTS)
 
 
 def _attributes(run: RunConfig, rows: Sequence[Row], last: EpochReport) -> dict[str, Any]:
     """Return the trial's user attributes with scores, model and best epoch. Scores that are not finite are left out."""
-    means = {score: mean_by_method(rows, score)["model"] for score in EXTRA_SCORES}
+    means = means_of(rows, "model")
     attributes: dict[str, Any] = {name: round(value, 4) for name, value in means.items() if math.isfinite(value)}
     attributes |= {f"{SI_SDR_AT}{row.snr_db:+g}": round(row.scores["si_sdr_db"], 3) for row in rows}
     attributes[BY_SNR] = {

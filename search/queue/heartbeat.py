@@ -20,13 +20,21 @@ class Heartbeat:
     """A context manager that writes to the database RENEWALS_PER_LEASE times a lease, in a thread of its own.
 
     lost: set once another worker has claimed the slot. ended: set once another program has ended the trial or deleted
-    it. detector: also runs in the thread while a trial trains, so that
+    it. at_beat: called before each write. detector: also runs in the thread while a trial trains, so that
     orphans are known when the trial ends. A renewal that fails because the database is unavailable is tried again next
     time.
     """
 
-    def __init__(self, engine: Engine, process: Process, lease_s: float, detector: OrphanDetector) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        process: Process,
+        lease_s: float,
+        detector: OrphanDetector,
+        at_beat: Callable[[], object] = lambda: None,
+    ) -> None:
         self._engine = engine
+        self._at_beat = at_beat
         self._process = process
         self._lease_s = lease_s
         self._detector = detector
@@ -74,6 +82,7 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._ended.wait(self._lease_s / RENEWALS_PER_LEASE):
+            self._at_beat()
             with self._lock:
                 claim, trial_id, status, hung = self._claim, self._trial_id, self._status, self._hung
             try:

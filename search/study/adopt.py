@@ -48,7 +48,7 @@ def adopt(name: str, storage: BaseStorage, engine: Engine) -> Adopted:
                 f"study {name!r} was not created by Drivebeat: it has no study file; run: drivebeat create"
             )
         budget = stored_document(name, attributes)["budget"]
-        found = identity_of(storage, study._study_id, name, attributes)
+        found = identity_of(engine, study._study_id, name, attributes)
         if found is not None and has_budget(engine, found):
             state = progress(engine, found)
             raise StudyError(
@@ -67,7 +67,7 @@ def settle_identity(study: optuna.Study, engine: Engine) -> str:
     """
     storage, study_id, name = study._storage, study._study_id, study.study_name
     attributes = study.user_attrs
-    found = identity_of(storage, study_id, name, attributes)
+    found = identity_of(engine, study_id, name, attributes)
     if found is None or not has_budget(engine, found) or (IDENTITY not in attributes and SPEC not in attributes):
         found = new_identity(name)
         ran = [trial for trial in study.get_trials(deepcopy=False) if is_ours(trial)]

@@ -30,10 +30,10 @@ class Disagreement:
 
 def disagreements(storage: BaseStorage, engine: Engine) -> list[Disagreement]:
     """Return where the two sides disagree."""
-    forget = partial(forget_deleted, storage, engine)
+    forget = partial(forget_deleted, engine)
     found = [
         Disagreement(f"study {identity} was deleted, and its budget is left", "remove it", forget)
-        for identity in sorted(orphaned_rows(storage, engine))
+        for identity in sorted(orphaned_rows(engine))
     ]
     for study in storage.get_all_studies():
         if SPEC in study.user_attrs:
@@ -48,7 +48,7 @@ def _of_study(study: FrozenStudy, storage: BaseStorage, engine: Engine) -> Itera
     except StudyError as error:
         yield Disagreement(str(error), "use the Drivebeat that made it, or delete it", None)
         return
-    identity = identity_of(storage, study_id, name, study.user_attrs)
+    identity = identity_of(engine, study_id, name, study.user_attrs)
     if identity is None or not has_budget(engine, identity):
         mend = partial(adopt, name, storage, engine)
         yield Disagreement(f"study {name} is a copy without a budget", "adopt it", mend)

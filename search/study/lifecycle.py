@@ -47,7 +47,7 @@ def rename(name: str, new: str, storage: BaseStorage, engine: Engine) -> None:
     check_name(new, "rename")
     with exclusive(engine, "create"):
         study = find(storage, name)
-        identity = identity_of(storage, study._study_id, name, study.user_attrs)
+        identity = identity_of(engine, study._study_id, name, study.user_attrs)
         if SPEC in study.user_attrs and identity is not None and has_budget(engine, identity):
             give(storage, study._study_id, identity)  # a study of an older version has its name as its identity
         columns = OPTUNA_STUDIES.c
@@ -68,7 +68,7 @@ def delete(name: str, storage: BaseStorage, engine: Engine, store: TrialStore, l
     with exclusive(engine, "create"):
         study = find(storage, name)
         trials = storage.get_all_trials(study._study_id, deepcopy=False)
-        identity = identity_of(storage, study._study_id, name, study.user_attrs)
+        identity = identity_of(engine, study._study_id, name, study.user_attrs)
         with contextlib.suppress(KeyError):  # another program has deleted it in this moment
             storage.delete_study(study._study_id)
         if identity is not None:
@@ -135,7 +135,7 @@ def _slots(
     storage: BaseStorage, engine: Engine, study: FrozenStudy
 ) -> tuple[Mapping[str, Any], list[tuple[int | None, str]]] | None:
     """Return the budget of a study, and (trial, state) of its slots for a copy; None where it has no budget."""
-    identity = identity_of(storage, study._study_id, study.study_name, study.user_attrs)
+    identity = identity_of(engine, study._study_id, study.study_name, study.user_attrs)
     with engine.connect() as connection:
         budget = connection.execute(select(STUDIES).where(STUDIES.c.study == identity)).mappings().first()
         query = select(SLOTS.c.trial, SLOTS.c.state).where(SLOTS.c.study == identity).order_by(SLOTS.c.slot)

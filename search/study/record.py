@@ -76,22 +76,32 @@ class Head:
     attributes: Mapping[str, Any]
 
 
-def heads(storage: BaseStorage) -> list[Head]:
-    """Return all Optuna studies. Other attributes are not read, for the notes of trials may be many megabytes."""
-    engine = storage.engine if hasattr(storage, "engine") else storage._backend.engine  # type: ignore[attr-defined]
+def engine_of(storage: BaseStorage) -> Engine:
+    """Return the engine of a storage that open_storage or open_readable has opened."""
+    engine: Engine = storage.engine if hasattr(storage, "engine") else storage._backend.engine  # type: ignore[attr-defined]
+    return engine
+
+
+def heads(engine: Engine, study_id: int | None = None) -> list[Head]:
+    """Return the Optuna studies, all or that with the id `study_id`.
+
+    Other attributes are not read, for the notes of trials may be many megabytes.
+    """
     studies, user = OPTUNA_STUDIES.c, STUDY_USER.c
     join = and_(user.study_id == studies.study_id, user.key.in_((IDENTITY, SPEC)))
     query = select(studies.study_id, studies.study_name, user.key, user.value_json).select_from(
         OPTUNA_STUDIES.outerjoin(STUDY_USER, join)
     )
+    if study_id is not None:
+        query = query.where(studies.study_id == study_id)
     names: dict[int, str] = {}
     attributes: dict[int, dict[str, Any]] = defaultdict(dict)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for study_id, name, key, text in connection.execute(query.order_by(studies.study_id)):
-            names[study_id] = name
+        for row_id, name, key, text in connection.execute(query.order_by(studies.study_id)):
+            names[row_id] = name
             if key is not None:
-                attributes[study_id][key] = _decoded(text)
-    return [Head(study_id, name, attributes[study_id]) for study_id, name in names.items()]
+                attributes[row_id][key] = _decoded(text)
+    return [Head(row_id, name, attributes[row_id]) for row_id, name in names.items()]
 
 
 def _decoded(text: str) -> Any:
@@ -101,7 +111,7 @@ def _decoded(text: str) -> Any:
         return None
 
 
-def identity_of(storage: BaseStorage, study_id: int, name: str, attributes: Mapping[str, Any]) -> str | None:
+def identity_of(engine: Engine, study_id: int, name: str, attributes: Mapping[str, Any]) -> str | None:
     """Return the identity of a study, with its user attributes; None for a copy that another program made.
 
     optuna-dashboard renames a study by a copy, whose original it deletes: such a copy keeps the identity.
@@ -111,66 +121,61 @@ def identity_of(storage: BaseStorage, study_id: int, name: str, attributes: Mapp
     mark = mark_of(attributes)
     if mark is None or mark.study_id == study_id:
         return None if mark is None else mark.identity
-    bearers = [head.study_id for head in heads(storage) if mark_of(head.attributes) == mark]
+    bearers = [head.study_id for head in heads(engine) if mark_of(head.attributes) == mark]
     return mark.identity if bearers == [study_id] else None
 
 
-def name_now(storage: BaseStorage, study_id: int, identity: str) -> tuple[int, str]:
+def name_now(engine: Engine, study_id: int, identity: str) -> tuple[int, str]:
     """Return Optuna's id and the name that the study with `identity` has now.
 
     study_id: the id that it had. Raises StudyGone where the study was deleted, or deleted and created again.
     """
-    try:
-        name = storage.get_study_name_from_id(study_id)
-        attributes = storage.get_study_user_attrs(study_id)
-    except KeyError:
-        pass
-    else:
-        mark = mark_of(attributes)
-        if (name if IDENTITY not in attributes else mark and mark.identity) == identity:
-            return study_id, name
-    for head in heads(storage):
-        if SPEC in head.attributes and identity_of(storage, head.study_id, head.name, head.attributes) == identity:
+    for head in heads(engine, study_id):
+        mark = mark_of(head.attributes)
+        if (head.name if IDENTITY not in head.attributes else mark and mark.identity) == identity:
+            return study_id, head.name
+    for head in heads(engine):
+        if SPEC in head.attributes and identity_of(engine, head.study_id, head.name, head.attributes) == identity:
             return head.study_id, head.name
     raise StudyGone(f"study {identity} was deleted")
 
 
-def names_by_identity(storage: BaseStorage) -> dict[str, str]:
+def names_by_identity(engine: Engine) -> dict[str, str]:
     """Return identity -> present name of all studies in the database."""
     found = {}
-    for head in heads(storage):
-        identity = identity_of(storage, head.study_id, head.name, head.attributes)
+    for head in heads(engine):
+        identity = identity_of(engine, head.study_id, head.name, head.attributes)
         if identity is not None:
             found[identity] = head.name
     return found
 
 
-def orphaned_rows(storage: BaseStorage, engine: Engine) -> frozenset[str]:
+def orphaned_rows(engine: Engine) -> frozenset[str]:
     """Return the identities in our tables that no Optuna study carries: those studies were deleted."""
     with engine.connect() as connection:
         stored = {*connection.execute(select(STUDIES.c.study)).scalars()}
         stored |= {*connection.execute(select(SLOTS.c.study).distinct()).scalars()}
-    marks = {head.name: mark_of(head.attributes) for head in heads(storage)}
+    marks = {head.name: mark_of(head.attributes) for head in heads(engine)}
     return frozenset(stored) - {name if mark is None else mark.identity for name, mark in marks.items()}
 
 
-def remove_orphaned_rows(storage: BaseStorage, engine: Engine) -> frozenset[str]:
+def remove_orphaned_rows(engine: Engine) -> frozenset[str]:
     """Remove the rows of deleted studies from our tables, and return their identities.
 
     Needs the lock "create", which search.study.study.create holds while a study has rows and no identity.
     """
-    orphaned = orphaned_rows(storage, engine)
+    orphaned = orphaned_rows(engine)
     for identity in orphaned:
         remove_rows(engine, identity)
     return orphaned
 
 
-def forget_deleted(storage: BaseStorage, engine: Engine) -> frozenset[str]:
+def forget_deleted(engine: Engine) -> frozenset[str]:
     """Remove the rows of deleted studies, as remove_orphaned_rows does, under its lock."""
-    if not orphaned_rows(storage, engine):
+    if not orphaned_rows(engine):
         return frozenset()
     with exclusive(engine, "create"):
-        return remove_orphaned_rows(storage, engine)
+        return remove_orphaned_rows(engine)
 
 
 def remove_rows(engine: Engine, identity: str) -> None:
@@ -240,7 +245,7 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
     """Load the record of the study `name`. Raises StudyError, with the nearest name, where there is none."""
     names = optuna.get_all_study_names(storage)
     if name not in names:
-        name = names_by_identity(storage).get(name, name)  # a launch passes identities to its workers
+        name = names_by_identity(engine_of(storage)).get(name, name)  # a launch passes identities to its workers
     if name not in names:
         known = (
             f"known: {', '.join(sorted(names))}"
@@ -252,7 +257,7 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
     attributes = study.user_attrs
     if SPEC not in attributes:
         raise StudyError(f"study {name!r} was not created by Drivebeat: it has no study file; run: drivebeat create")
-    identity = identity_of(storage, study._study_id, name, attributes)
+    identity = identity_of(engine_of(storage), study._study_id, name, attributes)
     if identity is None:
         raise NoBudget(
             f"study {name!r} is a copy that another program made, and has no budget of its own; run: "
@@ -285,7 +290,7 @@ def stored_document(name: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
 def current_record(record: StudyRecord) -> StudyRecord:
     """Return the record of the study as it is called now. Raises StudyGone where it was deleted."""
     storage, study_id = record.optuna._storage, record.optuna._study_id
-    now = name_now(storage, study_id, record.identity)
+    now = name_now(engine_of(storage), study_id, record.identity)
     return record if now == (study_id, record.name) else load_record(now[1], storage)
 
 

@@ -90,7 +90,7 @@ def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: s
     fingerprint = fingerprint or load(spec.data).fingerprint
     spaces = {name: space_of(spec, family) for family, name in study_names(spec).items()}
     with exclusive(engine, "create"):
-        remove_orphaned_rows(storage, engine)
+        remove_orphaned_rows(engine)
         existing = set(optuna.get_all_study_names(storage))
         for name in existing & spaces.keys():
             _refuse_differences(name, spec, spaces[name], fingerprint, storage)
@@ -126,10 +126,10 @@ def confirm_identity(study: StudyLike) -> None:
         give(storage, study_id, study.identity)
 
 
-def current(study: Study) -> Study:
+def current(study: Study, engine: Engine) -> Study:
     """Return the study as it is called now; `study` itself where it was not renamed. Raises StudyGone."""
     storage, study_id = study.optuna._storage, study.optuna._study_id
-    now = name_now(storage, study_id, study.identity)
+    now = name_now(engine, study_id, study.identity)
     if now == (study_id, study.name):
         return study
     renamed = load_study(now[1], storage)
@@ -137,10 +137,10 @@ def current(study: Study) -> Study:
     return renamed
 
 
-def has_changed(study: Study) -> bool:
+def has_changed(study: Study, engine: Engine) -> bool:
     """Return whether the study was deleted or renamed since it was loaded."""
     try:
-        return current(study) is not study
+        return current(study, engine) is not study
     except StudyGone:
         return True
 

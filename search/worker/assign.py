@@ -21,12 +21,12 @@ from search.queue.slots import (
     recorded_trials,
     reopen,
 )
-from search.sampling.points import any_left
+from search.sampling.points import Accept, any_left
 from search.sampling.pruners import quick
 from search.sampling.samplers import build_sampler
 from search.storage.fast.storage import batch
 from search.study.space import VisibleStudy, fixed_params, sample, unusable, why_refused
-from search.study.study import Study, untried
+from search.study.study import Study
 from search.trials import FATE, REASON, RESUMED, WORKER, Fate
 from search.worker.context import Assignment, WorkerContext
 from search.worker.generations import visible_study
@@ -35,28 +35,30 @@ from search.worker.result import TrialResult
 MAX_DEATHS = 3
 
 
-def claim_slot(context: WorkerContext, trials: Sequence[FrozenTrial]) -> Claim | None:
+def claim_slot(context: WorkerContext, trials: Sequence[FrozenTrial], accept: Accept) -> Claim | None:
     """Claim the next slot of the study.
 
-    trials: all trials of the study. Open slots, whose worker stopped or died, come first. A new slot is claimed only if
-    an untried point is left and, in a deterministic study, if all earlier generations have finished. Enqueued trials
-    that cannot run are failed, and take no slot.
+    trials: all trials of the study. accept: whether a point is untried (search.study.study.untried).
+
+    Open slots, whose worker stopped or died, come first. A new slot is claimed only if an untried point is left and, in
+    a deterministic study, if all earlier generations have finished. Enqueued trials that cannot run are failed, and
+    take no slot.
 
     Returns None where no slot can be claimed now.
     """
     study, engine = context.study, context.engine
     refused = [trial.number for trial in trials if trial.state == TrialState.WAITING and _refuse(context, trial)]
     new = any(trial.state == TrialState.WAITING and trial.number not in refused for trial in trials)
-    new = new or any_left(study.space.sampled, untried(study, trials))
+    new = new or any_left(study.space.sampled, accept)
     if study.spec.deterministic:
         new = new and visible_study(study, engine, next_slot(engine, study.identity)) is not None
     return claim(engine, study.identity, context.process, context.lease_s, new=new)
 
 
-def assign(context: WorkerContext, claimed: Claim, trials: Sequence[FrozenTrial]) -> Assignment | None:
+def assign(context: WorkerContext, claimed: Claim, trials: Sequence[FrozenTrial], accept: Accept) -> Assignment | None:
     """Assign a trial to a claimed slot: the trial that was started in it, else an enqueued trial, else a new one.
 
-    trials: all trials of the study. A new trial gets an untried point for which a model exists.
+    trials: all trials of the study. A new trial gets a point for which `accept` is true: an untried one with a model.
 
     Returns None where this process was suspended for so long that another worker has taken its slot or its trial, and
     where the slot is opened again, for its trial was deleted or cannot run.
@@ -66,7 +68,6 @@ def assign(context: WorkerContext, claimed: Claim, trials: Sequence[FrozenTrial]
     handle = visible_study(study, engine, claimed.slot) if spec.deterministic else _usable(context, trials)
     assert handle is not None, "a slot is claimed only after all earlier generations have finished"
     handle.pruner = quick(handle.pruner)
-    accept = untried(study, trials)
     handle.sampler = build_sampler(spec.sampler, distributions, spec.seed, claimed.slot, accept=accept)
     number = claimed.trial
     if number is None and claimed.token > 1:  # the previous worker may have died between study.ask and record_trial

@@ -22,6 +22,7 @@ from search.pages.trial_artifacts import store_results
 from search.queue.slots import clear, close, record_result
 from search.storage.locks import exclusive
 from search.storage.retry import is_transient
+from search.study.study import untried
 from search.trials import COLLAPSED, SECONDS, Fate
 from search.worker.assign import assign, claim_slot
 from search.worker.build import BuiltTrial, Infeasible, build
@@ -106,8 +107,9 @@ def _claim_and_assign(context: WorkerContext) -> Assignment | None:
     study.get_trials(deepcopy=False)  # a new worker reads the whole study before the others wait for it
     with exclusive(context.engine, f"turn {context.study.identity}", expires_s=ASSIGN_S):
         trials = study.get_trials(deepcopy=False)
-        claimed = claim_slot(context, trials)
-        return None if claimed is None else assign(context, claimed, trials)
+        accept = untried(context.study, trials)
+        claimed = claim_slot(context, trials, accept)
+        return None if claimed is None else assign(context, claimed, trials, accept)
 
 
 @dataclass(slots=True, eq=False)
@@ -180,7 +182,8 @@ def _renewed(context: WorkerContext, assignment: Assignment) -> Iterator[Callabl
     deadline = time.monotonic() + limit_s
 
     def check() -> None:
-        context.check_stop()
+        if context.stop.is_set():
+            raise Stopped
         if context.heartbeat.lost.is_set():
             raise LeaseLost
         if context.heartbeat.ended.is_set():

@@ -67,49 +67,52 @@ def work(
     process = this_process()
     detector = OrphanDetector(grace_s=lease_s / 3)
 
-    def check_stop() -> None:
+    def check_launch() -> None:
         if parent is not None and os.getppid() != parent and not stop.is_set():
             log("the launch that started this worker has died; the worker stops")
             stop.set()
+
+    def check_stop() -> None:
+        check_launch()
         if stop.is_set():
             raise Stopped
 
-    try:
-        with explained(url):
-            engine, studies = connect(names, url, process, lease_s, log, check_stop)
-    except Stopped:
-        return 0
     retried: Retry = partial(retry, log=log, check=check_stop)
     corpora: dict[DataConfig, Corpus] = {}
     n_trials = 0
-    with explained(url), Heartbeat(open_engine(url), process, lease_s, detector) as heartbeat:
-        for study in studies:
-            if stop.is_set():
-                break
-            if not _has_trials_left(study, engine, log):
-                continue
-            if study.spec.data not in corpora:
-                corpora[study.spec.data] = load(study.spec.data)
-            corpus = corpora[study.spec.data]
-            _check_recordings(study, corpus)
-            context = WorkerContext(
-                study,
-                corpus,
-                engine,
-                process,
-                lease_s,
-                heartbeat,
-                detector,
-                store,
-                threads,
-                tracking,
-                stop,
-                log,
-                retried,
-                check_stop,
-            )
-            n_trials += _run_trials(context)
-        _unregister(engine, process)
+    with explained(url):
+        try:
+            engine, studies = connect(names, url, process, lease_s, log, check_stop)
+        except Stopped:
+            return 0
+        with Heartbeat(open_engine(url), process, lease_s, detector, check_launch) as heartbeat:
+            for study in studies:
+                if stop.is_set():
+                    break
+                if not _has_trials_left(study, engine, log):
+                    continue
+                if study.spec.data not in corpora:
+                    corpora[study.spec.data] = load(study.spec.data)
+                corpus = corpora[study.spec.data]
+                _check_recordings(study, corpus)
+                context = WorkerContext(
+                    study,
+                    corpus,
+                    engine,
+                    process,
+                    lease_s,
+                    heartbeat,
+                    detector,
+                    store,
+                    threads,
+                    tracking,
+                    stop,
+                    log,
+                    retried,
+                    check_stop,
+                )
+                n_trials += _run_trials(context)
+            _unregister(engine, process)
     engine.dispose()
     return n_trials
 
@@ -132,7 +135,7 @@ def connect(
 
     def attempt() -> tuple[Engine, list[Study]]:
         storage, engine = open_storage(url), open_engine(url)
-        forget_deleted(storage, engine)
+        forget_deleted(engine)
         studies = {study.identity: study for name in names for study in load_studies(name, storage)}
         for study in studies.values():
             confirm_identity(study)
@@ -162,23 +165,22 @@ def _run_trials(context: WorkerContext) -> int:
         while True:
             context.check_stop()
             try:
-                context = context.retry(partial(_current, context))
-                context.retry(partial(recover, context.study, context.engine, context.detector))
+                context = context.retry(partial(_prepared, context))
                 result = run_trial(context)
-                finished = result is None and context.retry(partial(_is_finished, context))
+                reason = "" if result else context.retry(partial(stop_reason, context.study, context.engine))
             except Stopped:
                 raise
             except StudyGone:
                 context.log(f"study {context.study.name} was deleted; no further trial of it runs")
-                context.retry(partial(forget_deleted, context.study.optuna._storage, context.engine))
+                context.retry(partial(forget_deleted, context.engine))
                 break
             except Exception:  # an error of any kind may come from a study that was deleted or renamed meanwhile
-                if not context.retry(partial(has_changed, context.study)):
+                if not context.retry(partial(has_changed, context.study, context.engine)):
                     raise
                 continue
             if result is None:
-                if finished:
-                    _log_stop_reason(context)
+                if reason:
+                    context.log(f"study {context.study.name}: {reason}")
                     break
                 context.stop.wait(WAIT_S)
                 continue
@@ -188,13 +190,17 @@ def _run_trials(context: WorkerContext) -> int:
     return n_trials
 
 
-def _current(context: WorkerContext) -> WorkerContext:
-    """Return `context` with the study as it is called now. Raises StudyGone where it was deleted."""
-    study = current(context.study)
-    if study is context.study:
-        return context
-    context.log(f"study {context.study.name} is now called {study.name}")
-    return dataclasses.replace(context, study=study)
+def _prepared(context: WorkerContext) -> WorkerContext:
+    """Recover the slots of dead workers; return `context` with the study as it is called now.
+
+    Raises StudyGone where the study was deleted.
+    """
+    study = current(context.study, context.engine)
+    if study is not context.study:
+        context.log(f"study {context.study.name} is now called {study.name}")
+        context = dataclasses.replace(context, study=study)
+    recover(study, context.engine, context.detector)
+    return context
 
 
 def _check_failures(context: WorkerContext, reasons: Sequence[str]) -> None:
@@ -216,22 +222,10 @@ def _has_trials_left(study: Study, engine: Engine, log: Callable[[str], None]) -
     try:
         return not retry(partial(progress, engine, study.identity), log).spent
     except NoBudget:
-        if not has_changed(study):
+        if not has_changed(study, engine):
             raise
         log(f"study {study.name} was deleted")
         return False
-
-
-def _log_stop_reason(context: WorkerContext) -> None:
-    """Log why the study is finished."""
-    reason = retry(partial(stop_reason, context.study, context.engine), context.log)
-    if reason:
-        context.log(f"study {context.study.name}: {reason}")
-
-
-def _is_finished(context: WorkerContext) -> bool:
-    state = progress(context.engine, context.study.identity)
-    return state.spent or (state.open + state.claimed == 0 and bool(stop_reason(context.study, context.engine)))
 
 
 def _safe(log: Callable[[str], None]) -> Callable[[str], None]:

@@ -78,7 +78,7 @@ def test_a_new_trial_is_read_with_what_a_batch_of_this_thread_holds(fast: FastSt
 
 def test_a_new_trial_is_read_again_after_a_while(fast: FastStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other programs may have written to it."""
-    monkeypatch.setattr("search.storage.fast.state.CREATED_S", -1.0)
+    monkeypatch.setattr("search.storage.fast.storage.CREATED_S", -1.0)
     trial_id = fast.create_new_trial(fast.create_new_study(MINIMIZE))
     other = open_storage(fast.engine.url.render_as_string(hide_password=False))
     other.set_trial_user_attr(trial_id, "a", 1)

@@ -114,7 +114,7 @@ def test_a_renamed_study_keeps_identity_budget_and_trials(tiny: Any, bench: Benc
     renamed = load_study("better", bench.storage)
     assert renamed.identity == tiny.identity
     assert progress(bench.engine, renamed.identity).finished == 2
-    assert name_now(bench.storage, tiny.optuna._study_id, tiny.identity) == (tiny.optuna._study_id, "better")
+    assert name_now(bench.engine, tiny.optuna._study_id, tiny.identity) == (tiny.optuna._study_id, "better")
     assert "better" in drivebeat("show", "--storage", bench.url).out
     said = drivebeat("rename", "tiny", "other", "--storage", bench.url)
     assert (said.code, said.err.startswith("drivebeat: no study 'tiny'")) == (2, True)

@@ -17,7 +17,7 @@ from search.queue.heartbeat import Heartbeat
 from search.queue.slots import Claim, OrphanDetector
 from search.queue.workers import Process, this_process
 from search.storage.locks import exclusive
-from search.study.study import Study
+from search.study.study import Study, untried
 from search.worker.assign import assign, claim_slot
 from search.worker.context import Assignment, Stopped, WorkerContext
 from training.trackers.base import Tracking
@@ -94,8 +94,9 @@ def next_assignment(context: WorkerContext) -> Assignment | None:
     study = context.study
     with exclusive(context.engine, f"turn {study.identity}", expires_s=60):
         trials = study.optuna.get_trials(deepcopy=False)
-        claimed = claim_slot(context, trials)
-        return None if claimed is None else assign(context, claimed, trials)
+        accept = untried(study, trials)
+        claimed = claim_slot(context, trials, accept)
+        return None if claimed is None else assign(context, claimed, trials, accept)
 
 
 def next_assignment_of(study: Study, engine: Engine, process: Process, lease_s: float) -> Assignment | None:

@@ -132,10 +132,10 @@ def score_rows(
     return rows
 
 
-def mean_by_method(rows: Sequence[Row], score: str) -> dict[str, float]:
-    """Return the mean of `score` over the SNRs, by method."""
-    methods = dict.fromkeys(row.method for row in rows)
-    return {m: float(np.mean([row.scores[score] for row in rows if row.method == m])) for m in methods}
+def means_of(rows: Sequence[Row], method: str) -> dict[str, float]:
+    """Return the mean of each score over the SNRs for one method."""
+    own = [row.scores for row in rows if row.method == method]
+    return {name: float(np.mean([scores[name] for scores in own])) for name in own[0]}
 
 
 def classical_rows(mixture: HeldOut, band_hz: tuple[float, float] | None) -> dict[str, NDArray[np.float32]]:

@@ -33,8 +33,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from search.storage.fast.decode import attributes_of
-from search.storage.fast.studies import RECOGNISED, with_proof
+from search.storage.fast.studies import RECOGNISED, attributes_of, with_proof
 from search.storage.fast.tables import (
     HEAD,
     OF_A_TRIAL,
@@ -292,7 +291,7 @@ def system_attributes(engine: Engine, study_id: int, *patterns: str) -> dict[str
         wanted = wanted | _KEY.like(pattern)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         rows = connection.execute(select(_KEY, _VALUE).where(_STUDY.in_((study_id,)), wanted)).all()
-    return attributes_of((key, text) for key, text in rows)
+    return attributes_of([(key, text) for key, text in rows])
 
 
 def trial_of_key(key: str) -> int:

@@ -34,8 +34,37 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from search.storage.fast.tables import PARAMS, REPORTS, TRIALS, VALUES
-from search.storage.fast.upsert import upsert, with_rowcount
 from search.storage.optuna_private import models
+
+
+def upsert(
+    dialect: str,
+    table: Table,
+    names: list[str],
+    source: Any,
+    unique: Sequence[str],
+    changed: Sequence[str],
+    *,
+    rekey: bool = True,
+) -> Any:
+    """Insert the rows of `source`, or overwrite those with the same `unique` columns.
+
+    names: columns of `source`. changed: columns to overwrite. rekey: give an overwritten row a new primary key, so that
+    readers that ask for rows after the newest one they have read (search.storage.fast.reads) find it.
+    """
+    statement = (sqlite if dialect == "sqlite" else postgresql).insert(table).from_select(names, source)
+    values: dict[str, Any] = {name: statement.excluded[name] for name in changed}
+    if rekey:
+        key = next(iter(table.primary_key.columns))
+        next_key = select(func.max(key) + 1).scalar_subquery()
+        values[key.name] = next_key if dialect == "sqlite" else statement.excluded[key.name]
+    return with_rowcount(statement.on_conflict_do_update(index_elements=list(unique), set_=values))
+
+
+def with_rowcount(statement: Any) -> Any:
+    """Return the statement with the option without which SQLAlchemy has no rowcount of an INSERT."""
+    return statement.execution_options(preserve_rowcount=True)
+
 
 Param = tuple[str, float, BaseDistribution]
 
@@ -53,12 +82,6 @@ class TrialKey(NamedTuple):
     def is_of(self, other: "TrialKey") -> bool:
         """Return whether `other`, read later, is the same trial."""
         return self[:2] == other[:2] and self.began in (None, other.began)
-
-
-def which(trial_id: int, key: TrialKey | None) -> dict[str, Any]:
-    """Return the parameters that name a trial in these statements. key: None where nothing of it is known."""
-    study_id, number, began = key or (None, None, None)
-    return {"trial": trial_id, "of_study": study_id, "of_number": number, "of_began": began}
 
 
 @cache
@@ -147,7 +170,7 @@ def _unfinished_trial(dialect: str, *columns: Any, given: Any = None) -> Any:
 
 
 def _changeable(dialect: str) -> ColumnElement[bool]:
-    """Return the condition that a trial is the one that the parameters of `which` name, and unfinished."""
+    """Return the condition that a trial is the one that the parameters of storage.which name, and unfinished."""
     c = TRIALS.c
     study, number, began = (
         _typed("of_study", c.study_id),
@@ -182,7 +205,7 @@ def _typed(name: str, like: Any) -> Any:
 def put_params(connection: Connection, trial: Mapping[str, Any], params: Sequence[Param]) -> bool:
     """Set params of an unfinished trial, except those that are set already; return False where none was set.
 
-    trial: see `which`.
+    trial: see storage.which.
     """
     names, values, kinds = zip(*((n, v, distribution_to_json(d)) for n, v, d in params), strict=True)
     dialect = connection.dialect.name
@@ -194,7 +217,7 @@ def put_params(connection: Connection, trial: Mapping[str, Any], params: Sequenc
 
 
 def put_attributes(connection: Connection, table: Table, trial: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Set attributes of an unfinished trial; return False where it is finished or missing. trial: see `which`."""
+    """Set attributes of an unfinished trial; return False where it is finished or missing. trial: see storage.which."""
     dialect = connection.dialect.name
     texts = {key: json.dumps(value) for key, value in values.items()}
     if dialect == "sqlite":
@@ -207,14 +230,14 @@ def put_attributes(connection: Connection, table: Table, trial: Mapping[str, Any
 def put_report(connection: Connection, trial: Mapping[str, Any], step: int, value: float) -> bool:
     """Set an intermediate value of an unfinished trial; return False where it is finished or missing.
 
-    trial: see `which`.
+    trial: see storage.which.
     """
     row = report_row(trial, step, value)
     return connection.execute(upsert_report(connection.dialect.name), row).rowcount == 1
 
 
 def report_row(trial: Mapping[str, Any], step: int, value: float) -> dict[str, Any]:
-    """Return the parameters of the statement that sets an intermediate value. trial: see `which`."""
+    """Return the parameters of the statement that sets an intermediate value. trial: see storage.which."""
     number, kind = stored_report(value)
     return {**trial, "at": step, "amount": number, "kind": kind}
 
@@ -240,7 +263,7 @@ def put_state(
 ) -> bool:
     """Set the state (not RUNNING, see `begin`) and the values of an unfinished trial; return False where it is not one.
 
-    Needs a transaction if `takes_transaction` is true. trial: see `which`.
+    Needs a transaction if `takes_transaction` is true. trial: see storage.which.
     """
     dialect, ends = connection.dialect.name, state.is_finished()
     row = {**trial, "to": state} | ({"ended": to_utc(datetime.now())} if ends else {})
