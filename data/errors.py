@@ -65,6 +65,15 @@ def printable(text: str) -> str:
     return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether `text` has no bytes that are no UTF-8, as the name of a file may have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def shell_command(*words: object) -> str:
     """Return the command `drivebeat WORDS` for a message, with each word quoted for a shell where it needs quotes.
 

@@ -4,6 +4,7 @@ The recording is cut into overlapping windows, estimated in batches, and joined 
 """
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,7 +171,7 @@ def write_estimate(estimate: NDArray[np.float32], recording: Recording, path: Pa
     check_output(path, recording)
     with atomic(path) as temporary:
         if path.suffix == ".wav":
-            soundfile.write(temporary, estimate, round(recording.rate_hz), subtype="FLOAT", format="WAV")
+            soundfile.write(os.fsencode(temporary), estimate, round(recording.rate_hz), subtype="FLOAT", format="WAV")
         elif path.suffix == ".mat":
             scipy.io.savemat(temporary, {"estimate": estimate[:, None], "fs": float(recording.rate_hz)})
         else:

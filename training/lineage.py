@@ -5,6 +5,7 @@ import hashlib
 import math
 from pathlib import Path
 
+from data.errors import is_unicode
 from training.checkpoint import CHECKPOINT, WEIGHTS, file_sha256, weights_file
 from training.config import Ancestor, InitConfig, RunConfig, read_run
 from training.device import arithmetic, resolve_device
@@ -30,12 +31,14 @@ def resolve_init(run: RunConfig) -> RunConfig:
 
     A section that has a SHA-256 already is left as it is; the file is checked against it when the weights are loaded.
 
-    Raises CheckpointError if the weights cannot be read.
+    Raises CheckpointError if the weights cannot be read, and for a path that no document can hold.
     """
     init = run.init
     if not init.weights or init.sha256:
         return run
     path = weights_file(Path(init.weights))
+    if not is_unicode(str(path)):
+        raise CheckpointError(f"{path}: a path that is not UTF-8 cannot stand in {RUN_FILE}; rename the folder or file")
     sha256 = file_sha256(path)
     lineage = _lineage(path, sha256)
     resolved = dataclasses.replace(init, weights=str(path), sha256=sha256, lineage=lineage)

@@ -1,5 +1,6 @@
 """Read sound files (.wav), integer or float, with any number of channels."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ def read_wav(path: Path, wanted: Wanted) -> Contents:
 
     Raises DataError if the file is not a .wav or is shorter than its header states.
     """
+    # Names of files are passed as bytes: soundfile does not take a name that is no UTF-8.
     with reading(path, "a .wav file"):
         _check_size(path)
-        info = soundfile.info(str(path))
+        info = soundfile.info(os.fsencode(path))
         check_memory(4 * info.frames * info.channels, "the sound", path)
-        samples, rate_hz = soundfile.read(str(path), dtype="float32", always_2d=True)
+        samples, rate_hz = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
     n_samples, n_channels = samples.shape
     names = tuple(f"ch{i + 1}" for i in range(n_channels))
     signals, kept, _ = gather(names, n_samples, wanted.channels, path, lambda rows: (samples[:, row] for row in rows))
@@ -30,7 +32,7 @@ def read_wav(path: Path, wanted: Wanted) -> Contents:
 def wav_variables(path: Path) -> tuple[Variable, ...]:
     """Return an entry per channel, with its length and how its samples are stored."""
     with reading(path, "a .wav file"):
-        info = soundfile.info(str(path))
+        info = soundfile.info(os.fsencode(path))
     return tuple(Variable(f"ch{i + 1}", (int(info.frames),), str(info.subtype)) for i in range(info.channels))
 
 

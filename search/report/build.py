@@ -92,7 +92,7 @@ def write_report(page: Page, output: Path, kind: str, figures: Path | None = Non
         return
     text = html_of(page)
     with atomic(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # the name of a folder may be no UTF-8
 
 
 def _lead(studies: Sequence[StudyFact], found_mixtures: Sequence[MixtureFact]) -> str:

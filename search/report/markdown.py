@@ -1,6 +1,7 @@
 """Write a report as Markdown, with its figures and sounds in a folder next to it."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 from data.files import atomic
 from search.report.figures import png_of
@@ -15,7 +16,7 @@ def write_md(page: Page, path: Path) -> None:
         parts.append(f"{'#' * section.level} {section.title}")
         parts += [_block(block, folder) for block in section.blocks]
     with atomic(path) as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _block(block: Block, folder: Path) -> str:
@@ -43,7 +44,7 @@ def _save(folder: Path, name: str, content: bytes) -> str:
     """Write `content` to the folder and return its relative URL."""
     with atomic(folder / name) as temporary:
         temporary.write_bytes(content)
-    return f"{folder.name}/{name}".replace(" ", "%20")
+    return quote(f"{folder.name}/{name}", errors="surrogateescape")
 
 
 def _table(grid: Grid) -> str:

@@ -3,11 +3,13 @@
 import hashlib
 import io
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from search.trials import Fate
 from search.worker.result import TrialResult
 from search.worker.trial import run_trial
 from tests.support.program import command, environment
+from tests.support.study import toml_of
 from tests.support.worker import BrokenOff, QuietHeartbeat, worker_context
 from training.checkpoint import CHECKPOINT, MAGIC, load_checkpoint, save_checkpoint
 from training.switches import Switches, read_switches
@@ -347,3 +350,44 @@ def test_an_error_is_one_line_of_a_bounded_length(refused: Callable[..., str], t
     line = refused("train", "x.json", "-o", "runs/x")
     assert len(line) < 5000
     assert line.endswith("this Drivebeat reads 1\n")
+
+
+@pytest.mark.slow
+def test_files_whose_names_are_no_utf_8_go_all_the_way(
+    drivebeat: Any, study_document: Any, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From recordings with such names, also in the cache, to a report on a run in such a folder."""
+    monkeypatch.setenv("DRIVEBEAT_CACHE", str(tmp_path / "cache"))
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xff"))
+    folder.mkdir()
+    (clean,), (noise,) = recordings.rglob("stop.wav"), recordings.rglob("60km.wav")
+    for name, source in (("clean", clean), ("noise", noise)):
+        (folder / f"{name}\udcfe.wav").symlink_to(source)
+    data = {
+        **study_document()["data"],
+        "clean": [{"files": ["r*/clean*.wav"]}],
+        "noise": [{"files": ["r*/noise*.wav"]}],
+    }
+    (tmp_path / "tiny.toml").write_text(toml_of(study_document(data=data, epochs=1, budget={"trials": 1})))
+    assert drivebeat("create", "tiny.toml").code == 0
+    assert drivebeat("work", "tiny").code == 0
+    assert drivebeat("export", "tiny").code == 0
+    run, clean_file = "run\udcfd", str(folder / "clean\udcfe.wav")
+    for arguments in (
+        ("train", "best.yaml", "-o", run, "-q"),
+        ("evaluate", run, "-q"),
+        ("apply", run, clean_file, "-o", "e\udcfc.wav", "-q"),
+        ("compare", run, "--classical", "-o", "c\udcfb"),
+        ("report", "tiny", "--run", run, "--no-classical", "-o", "r\udcfa (1)#.md"),
+        ("report", "tiny", "--run", run, "--no-classical", "-o", "r.html"),
+    ):
+        said = drivebeat(*arguments)
+        assert said.code == 0, said
+    report = (tmp_path / "r\udcfa (1)#.md").read_text()
+    links = re.findall(r"\]\(([^)]*\.png)\)", report)
+    assert links
+    assert all((tmp_path / unquote(link, errors="surrogateescape")).is_file() for link in links)
+    assert "--run $'run\\xfd'" in report
+    refused = drivebeat("train", "best.yaml", "-o", "runs/next", "--from", run)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert r"run\udcfd/weights.safetensors: a path that is not UTF-8 cannot stand in run.yaml" in refused.err

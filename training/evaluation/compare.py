@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data.config import DataConfig
 from data.corpus import Corpus, load
+from data.errors import printable
 from data.mixing.mixture import HeldOut, held_out
 from objectives.heart import heart_rates_bpm
 from training.config import RunConfig
@@ -230,8 +231,8 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
     for i, folder in enumerate(resolved):
         if folder in resolved[:i]:
             raise ConfigError(f"{folders[i]}: named twice; a run does not differ from itself")
-    short = [folder.name for folder in resolved]
-    return tuple(short if len(set(short)) == len(short) else [str(folder) for folder in folders])
+    short = [printable(folder.name) for folder in resolved]
+    return tuple(short if len(set(short)) == len(short) else [printable(str(folder)) for folder in folders])
 
 
 def _sources(config: DataConfig) -> tuple[Any, ...]:

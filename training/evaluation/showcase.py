@@ -4,6 +4,7 @@ A window is shown as noisy, clean and estimate. Scores are shown against SNR, on
 """
 
 import csv
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +76,7 @@ def write_score_figure(rows: Sequence[Row], score: str, highlight: str, path: Pa
 def write_sound(signal: NDArray[np.float32], rate_hz: float, path: Path) -> None:
     """Write signal[time] as a 16-bit WAV at an audible pitch, see `audible`."""
     with atomic(path) as temporary:
-        soundfile.write(temporary, audible(signal, rate_hz), SOUND_RATE_HZ, subtype="PCM_16", format="WAV")
+        soundfile.write(os.fsencode(temporary), audible(signal, rate_hz), SOUND_RATE_HZ, subtype="PCM_16", format="WAV")
 
 
 def audible(signal: NDArray[np.float32], rate_hz: float) -> NDArray[np.float32]:
