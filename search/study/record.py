@@ -11,7 +11,6 @@ A record is not decoded, for decoding a study imports the model families and so 
 import json
 import re
 import secrets
-import shlex
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from sqlalchemy import Engine, and_, delete, select
 
-from data.errors import near
+from data.errors import near, shell_command
 from search.errors import NoBudget, StudyError, StudyGone
 from search.queue.slots import progress
 from search.sampling.points import MAX_ENUMERATED, n_points
@@ -261,7 +260,7 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
     if identity is None:
         raise NoBudget(
             f"study {name!r} is a copy that another program made, and has no budget of its own; run: "
-            f"drivebeat adopt {shlex.quote(name)}"
+            f"{shell_command('adopt', name)}"
         )
     document = stored_document(name, attributes)
     return StudyRecord(study, identity, document, attributes[FAMILY], attributes[FINGERPRINT])

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from data.corpus import load
+from data.errors import shell_command
 from search.errors import ConfigError, StudyError, StudyGone
 from search.sampling.points import Accept, any_left, key_of, taken
 from search.sampling.pruners import build_pruner
@@ -245,7 +245,7 @@ def _refuse_differences(name: str, spec: StudySpec, space: Space, fingerprint: s
     if stored != [wanted]:
         raise StudyError(
             f"study {name!r} exists with the direction{'s' if len(stored) > 1 else ''} {', '.join(stored)}, and "
-            f"{spec.metric} needs {wanted}; choose another name, or delete it: drivebeat delete {shlex.quote(name)}"
+            f"{spec.metric} needs {wanted}; choose another name, or delete it: {shell_command('delete', name)}"
         )
     if SPEC not in attributes:
         if all(trial.state == TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
