@@ -16,7 +16,8 @@ from data.corpus import Corpus
 from training.checkpoint import CHECKPOINT, MAGIC, WEIGHTS, load_checkpoint, save_checkpoint
 from training.config import RunConfig
 from training.errors import CheckpointError
-from training.learner import check_progress, read_progress
+from training.learner import build_learner, check_progress, read_progress, save_progress
+from training.report import EpochReport
 from training.trainer import train
 
 CPU = torch.device("cpu")
@@ -202,3 +203,18 @@ def test_the_check_changes_nothing(trained: tuple[RunConfig, Path], corpus: Corp
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == {
         p.name: p.read_bytes() for p in (tmp_path / "copy").iterdir()
     }
+
+
+def test_a_checkpoint_in_fp16_is_checked_without_a_device_that_trains_in_it(
+    make_run: Callable[..., RunConfig], corpus: Corpus, make_report: Callable[[int], EpochReport], tmp_path: Path
+) -> None:
+    """The state of the loss scaler is part of it."""
+    run = make_run(precision="fp16")
+    learner = build_learner(run, run.build_model(1), CPU, starts_anew=True)
+    save_progress(run, corpus.fingerprint, [make_report(0)], learner, tmp_path / CHECKPOINT)
+    assert check_progress(run, corpus.fingerprint, tmp_path / CHECKPOINT) == 1
+    state = load_checkpoint(tmp_path / CHECKPOINT, CPU)
+    del state["scaler"]
+    save_checkpoint(state, tmp_path / CHECKPOINT)
+    with pytest.raises(CheckpointError, match="damaged"):
+        check_progress(run, corpus.fingerprint, tmp_path / CHECKPOINT)
