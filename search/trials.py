@@ -21,6 +21,7 @@ MODEL, N_PARAMETERS, LATENCY_MS = "model", "n_parameters", "latency_ms"
 BEST_EPOCH = "best_epoch"
 BY_SNR = "scores_by_snr"
 SI_SDR_AT = "si_sdr_db@"  # + the SNR in dB
+CANCELLED = "cancelled"  # the reason of a cancelled trial
 COLLAPSED = "collapsed"  # what the reason begins with if the trial was pruned for a collapsed output
 
 # A study's user attributes.
@@ -28,6 +29,7 @@ SPEC = "drivebeat:spec"
 FAMILY = "drivebeat:family"
 SPACE = "drivebeat:space"
 FINGERPRINT = "drivebeat:data_fingerprint"
+COPIED = "drivebeat:copied_trials"  # number of its first trials, which were copied, and whose artifacts are another's
 IDENTITY = "drivebeat:identity"  # {"id": its identity, "study_id": Optuna's id of the study it was given to}
 
 # A study's system attributes.
@@ -82,8 +84,8 @@ FINISHED = (Fate.COMPLETE, Fate.PRUNED, Fate.INFEASIBLE)  # trials that count to
 def fate_of(trial: FrozenTrial) -> Fate:
     """Return the fate of `trial`: Optuna's state, or INFEASIBLE for a pruned trial with that fate as attribute.
 
-    A trial of an older version, without the attribute, is infeasible if it violates a constraint or was pruned without
-    a report.
+    A trial of an older version, without the attribute, is infeasible if it violates a constraint, or was pruned with a
+    reason and without a report. Without both, another program has pruned it.
     """
     fate = _FATES[trial.state]
     if fate == Fate.COMPLETE and not is_feasible(trial):
@@ -93,7 +95,8 @@ def fate_of(trial: FrozenTrial) -> Fate:
     stored = trial.user_attrs.get(FATE)
     if stored in (Fate.PRUNED, Fate.INFEASIBLE):
         return Fate(stored)
-    return fate if trial.intermediate_values and is_feasible(trial) else Fate.INFEASIBLE
+    ended_early = bool(trial.intermediate_values) or REASON not in trial.user_attrs
+    return fate if ended_early and is_feasible(trial) else Fate.INFEASIBLE
 
 
 def by_origin(
@@ -101,12 +104,12 @@ def by_origin(
 ) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
     """Split `trials` into those of the budget and the ended ones of other programs.
 
-    slot_trials: numbers of the trials that slots record (search.queue.slots). Waiting trials are in neither list, nor
-    are running ones without a slot.
+    slot_trials: numbers of the trials that slots record (search.queue.slots). Enqueued trials that Drivebeat failed
+    without a slot are among the first. Waiting trials are in neither list, nor are running ones without a slot.
     """
     budgeted, others = [], []
     for trial in trials:
-        if trial.number in slot_trials:
+        if trial.number in slot_trials or (trial.state == TrialState.FAIL and FATE in trial.user_attrs):
             budgeted.append(trial)
         elif trial.state.is_finished():
             others.append(trial)

@@ -105,12 +105,20 @@ _add(
     "report demo --format md -o report.md",
 )
 _add(SEARCH, "init", init_command, "init --storage postgresql://me@host/studies")
-_add(SEARCH, "doctor", doctor_command, "doctor", "doctor demo", "doctor search/studies/demo.toml --json")
+_add(
+    SEARCH, "doctor", doctor_command, "doctor", "doctor demo", "doctor --fix", "doctor search/studies/demo.toml --json"
+)
 app.add_typer(storage_app, name="storage", rich_help_panel=SEARCH)
 _add(MANAGE, "enqueue", enqueue_command, "enqueue demo width=16 learning_rate=0.001")
 _add(MANAGE, "cancel", cancel_command, "cancel demo 7")
 _add(MANAGE, "rename", rename_command, "rename demo first_try")
-_add(MANAGE, "copy", copy_command, "copy demo --to postgresql://me@host/studies")
+_add(
+    MANAGE,
+    "copy",
+    copy_command,
+    "copy demo --to postgresql://me@host/studies",
+    "copy demo --to sqlite:///other.db --name demo2",
+)
 _add(MANAGE, "adopt", adopt_command, "adopt demo")
 _add(MANAGE, "delete", delete_command, "delete demo", "delete demo --yes")
 _add(RUN, "train", train_command, "train best.yaml -o runs/best", "train best.yaml -o runs/long --epochs 200")

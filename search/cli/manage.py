@@ -39,13 +39,15 @@ def cancel_command(
 ) -> None:
     """Cancel a waiting or running trial. It fails, and the budget gives another trial for it."""
     from search.storage.open import explained, open_storage, require_file, storage_url
-    from search.study.lifecycle import cancel
+    from search.study.lifecycle import cancel, cancellable
 
     url = storage_url(storage)
     require_file(url)
-    _ask(f"Cancel trial {trial} of study {name}?", yes)
     with explained(url):
-        before = cancel(name, trial, open_storage(url))
+        opened = open_storage(url)
+        cancellable(name, trial, opened)
+        _ask(f"Cancel trial {trial} of study {name}?", yes)
+        before = cancel(name, trial, opened)
     typer.echo(f"study {name}: trial {trial}, which was {before.name.lower()}, is cancelled")
 
 
@@ -75,22 +77,28 @@ def copy_command(
 ) -> None:
     """Copy a study into another database, with its trials, notes and the rest of its budget.
 
-    The artifacts are not copied: give the copy's workers the same --artifacts. Stop the workers of the study first,
-    or both databases run the rest of its budget.
+    The artifacts are not copied: give the copy's workers the same --artifacts. The original owns them, and deletes them
+    when it is deleted. Stop the workers of the study first, or both databases run the rest of its budget.
     """
     from search.storage.open import explained, masked, open_engine, open_storage, require_file, storage_url
-    from search.study.lifecycle import copy
+    from search.study.lifecycle import copy, find
 
     url = storage_url(storage)
     require_file(url)
+    with explained(url):
+        source = open_storage(url)
+        find(source, name)  # first: a misspelt name must leave no database behind
     with explained(url), explained(to):
-        source, target = open_storage(url), open_storage(to)
+        target = open_storage(to)
         copy(name, source, open_engine(url), target, open_engine(to), new or name)
     typer.echo(f"study {name} is copied to {masked(to)} as {new or name}")
 
 
 def adopt_command(name: StudyName, storage: Storage = None) -> None:
-    """Give a budget to a study that another program has copied or moved here. Its trials count towards it."""
+    """Give a budget to a study that another program has copied into this database.
+
+    The budget is that of its study file. The trials of it that Drivebeat ran count.
+    """
     from search.storage.open import explained, open_engine, open_storage, require_file, storage_url
     from search.study.adopt import adopt
 

@@ -130,7 +130,9 @@ def launch_command(
         raise
     for snap in snaps:
         typer.echo(plain_line(snap))
-    typer.echo(f"next: {shell_command('export', name, '-o', 'best.yaml')}; drivebeat dashboard")
+    if snaps:  # else the study was deleted
+        shown = snaps[0].name if len(snaps) == 1 else name
+        typer.echo(f"next: {shell_command('export', shown, '-o', 'best.yaml')}; drivebeat dashboard")
 
 
 def work_command(

@@ -23,9 +23,9 @@ from search.dashboard.auth import Auth, Passwords, check_open, require_auth
 from search.dashboard.cache import StudyPages
 from search.dashboard.connections import MAX_UPLOAD_MIB, Server
 from search.dashboard.http import checked, compressed, head_as_get
-from search.dashboard.rename import renaming
 from search.dashboard.requests import install_checks
 from search.dashboard.storage import PageStorage
+from search.dashboard.studies import changing
 from search.storage.open import open_engine, open_storage
 from search.storage.optuna_private import ArtifactStore
 from training.errors import ConfigError
@@ -78,7 +78,7 @@ def build(storage: PageStorage, artifacts: ArtifactStore) -> WSGIApplication:
     """Return the application without authentication: optuna-dashboard, our responses about studies, compression."""
     dashboard = stock(storage, artifacts)
     install_checks(dashboard, storage.engine)
-    return checked(head_as_get(compressed(renaming(storage, StudyPages(storage, dashboard)))))
+    return checked(head_as_get(compressed(changing(storage, artifacts, StudyPages(storage, dashboard)))))
 
 
 def stock(storage: PageStorage, artifacts: ArtifactStore) -> WSGIApplication:

@@ -149,7 +149,7 @@ def launch(request: Launch, console: Console, launcher_name: str = "local") -> l
         _recover_all(studies, engine, detector)
         exits: list[_WorkerExit] = []
         if not all(stop_reason(study, engine) for study in studies):
-            exits = _run_workers(chosen, request, studies, engine, detector, console)
+            exits, studies = _run_workers(chosen, request, studies, engine, detector, console)
         studies = _present(studies, engine, console)
         _recover_all(studies, engine, detector)
         for study in studies:
@@ -177,8 +177,11 @@ def _run_workers(
     engine: Engine,
     detector: OrphanDetector,
     console: Console,
-) -> list[_WorkerExit]:
-    """Start the workers, show the progress until all have ended for good, and return how each ended."""
+) -> tuple[list[_WorkerExit], list[Study]]:
+    """Start the workers, and show the progress until all have ended for good.
+
+    Returns how each worker ended, and the studies that still exist.
+    """
     plain = PlainLines()
     with stop_signals() as (stop, signals), _live(console) as live, chosen(request) as handles:
         workers = supervise(handles)
@@ -201,10 +204,11 @@ def _run_workers(
         if stop.is_set():
             console.print("stopping the workers ...", highlight=False)
         exits = [_WorkerExit(worker.handle.exit_code(), worker.handle.last_line()) for worker in workers]
-    _recover_all(_present(studies, engine, console), engine, detector)
+    studies = _present(studies, engine, console)
+    _recover_all(studies, engine, detector)
     if signals:
         raise Interrupted(signals[0])
-    return exits
+    return exits, list(studies)
 
 
 def _recover_all(studies: Sequence[Study], engine: Engine, detector: OrphanDetector) -> None:

@@ -101,7 +101,8 @@ def remove_artifacts(
     """
     study_id, storage = study.optuna._study_id, study.optuna._storage
     kept = retained(trials, study.spec.artifacts, study.optuna.direction)
-    candidates = [t for t in trials if t.number not in kept and artifacts_of(t.system_attrs)]
+    own = [t for t in trials if t.number >= study.n_copied]  # those of copied trials are the original's
+    candidates = [t for t in own if t.number not in kept and artifacts_of(t.system_attrs)]
     if not candidates:
         return 0
     done = {trial_of_key(key) for key in system_attributes(engine, study_id, f"{REMOVED}%")}

@@ -174,7 +174,8 @@ def explained(url: str) -> Iterator[None]:
     try:
         yield
     except ArgumentError as error:
-        raise StorageError(f"storage {masked(url)} is not a database URL; {EXAMPLES}") from error
+        shown = "(hidden, for it may hold a password)" if "@" in url else repr(url)
+        raise StorageError(f"storage {shown} is not a database URL; {EXAMPLES}") from error
     except (SQLAlchemyError, StorageInternalError) as error:
         sqlite = url.startswith("sqlite")
         hint = "is it a database file, in a folder that can be written?" if sqlite else "is it running and reachable?"

@@ -12,7 +12,7 @@ from search.queue.slots import Progress, add_slots, has_budget, progress
 from search.storage.locks import exclusive
 from search.storage.tables import set_budget
 from search.study.record import Mark, give, identity_of, mark_of, new_identity, stored_document
-from search.trials import IDENTITY, RUN, SPEC, WORKER, attributes_of
+from search.trials import COPIED, IDENTITY, RUN, SPEC, WORKER, attributes_of
 
 SLOT_STATES = {
     TrialState.COMPLETE: "finished",
@@ -70,9 +70,12 @@ def settle_identity(study: optuna.Study, engine: Engine) -> str:
     found = identity_of(engine, study_id, name, attributes)
     if found is None or not has_budget(engine, found) or (IDENTITY not in attributes and SPEC not in attributes):
         found = new_identity(name)
-        ran = [trial for trial in study.get_trials(deepcopy=False) if is_ours(trial)]
+        trials = study.get_trials(deepcopy=False)
+        ran = [trial for trial in trials if is_ours(trial)]
         began = [trial.datetime_start.timestamp() for trial in ran if trial.datetime_start is not None]
         give(storage, study_id, found)
+        if trials and SPEC in attributes:
+            storage.set_study_user_attr(study_id, COPIED, len(trials))
         add_slots(engine, found, [(trial.number, SLOT_STATES[trial.state]) for trial in ran], min(began, default=None))
     elif mark_of(attributes) != Mark(found, study_id):
         give(storage, study_id, found)

@@ -1,7 +1,7 @@
 """Rename, copy and delete studies, and cancel trials, while workers may run."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 
-from data.errors import near
+from data.errors import near, shell_command
 from search.artifacts.base import Log, TrialStore
 from search.errors import StudyError
 from search.queue.slots import add_slots, has_budget
@@ -19,13 +19,12 @@ from search.storage.fast.reads import NOTE_OF_A_TRIAL, trial_of_key
 from search.storage.fast.storage import batch
 from search.storage.fast.tables import STUDIES as OPTUNA_STUDIES
 from search.storage.locks import exclusive
-from search.storage.optuna_private import FrozenStudy
+from search.storage.optuna_private import ArtifactStore, FrozenStudy
 from search.storage.tables import SLOTS, STUDIES, set_budget
 from search.study.names import check_name
 from search.study.record import give, identity_of, new_identity, remove_rows
-from search.trials import FATE, IDENTITY, REASON, REMOVED, SPEC, Fate, artifacts_of
+from search.trials import CANCELLED, COPIED, FATE, IDENTITY, REASON, REMOVED, SPEC, Fate, artifacts_of
 
-CANCELLED = "cancelled"  # the reason of a cancelled trial
 UNFINISHED = ("claimed", "telling", "open")
 
 
@@ -45,6 +44,8 @@ def rename(name: str, new: str, storage: BaseStorage, engine: Engine) -> None:
     Raises StudyError where `name` is missing or `new` exists, and ConfigError for a name that no study may have.
     """
     check_name(new, "rename")
+    if new == name:
+        raise StudyError(f"study {name!r} is called so already; give another name")
     with exclusive(engine, "create"):
         study = find(storage, name)
         identity = identity_of(engine, study._study_id, name, study.user_attrs)
@@ -63,7 +64,8 @@ def rename(name: str, new: str, storage: BaseStorage, engine: Engine) -> None:
 def delete(name: str, storage: BaseStorage, engine: Engine, store: TrialStore, log: Log) -> int:
     """Delete a study with its trials, its budget, and its artifacts and checkpoints; return the number of its trials.
 
-    A worker that trains for it ends the trial and goes on with its other studies. Raises StudyError.
+    Artifacts that another study of the database refers to are kept, and those of trials that were copied. A worker that
+    trains for it ends the trial and goes on with its other studies. Raises StudyError.
     """
     with exclusive(engine, "create"):
         study = find(storage, name)
@@ -73,27 +75,41 @@ def delete(name: str, storage: BaseStorage, engine: Engine, store: TrialStore, l
             storage.delete_study(study._study_id)
         if identity is not None:
             remove_rows(engine, identity)
-    _remove_files(identity, study, trials, store, log)
+    if identity is not None:
+        for trial in trials:
+            if not trial.state.is_finished():
+                store.checkpoints(identity, trial.number, log).delete()
+    remove_artifacts(study, trials, storage, store.artifacts, log)
     return len(trials)
 
 
-def _remove_files(
-    identity: str | None, study: FrozenStudy, trials: list[FrozenTrial], store: TrialStore, log: Log
+def remove_artifacts(
+    study: FrozenStudy, trials: Sequence[FrozenTrial], storage: BaseStorage, artifacts: ArtifactStore, log: Log
 ) -> None:
-    """Remove the artifacts of a deleted study and its trials, and the checkpoints of its unfinished trials."""
-    attached = [artifacts_of(trial.system_attrs) for trial in trials] + [artifacts_of(study.system_attrs)]
-    for artifact in (identifier for files in attached for identifier in files.values()):
+    """Remove the artifacts of a study that is deleted, and of its trials, but for those that belong to another study.
+
+    These are the artifacts of copied trials (COPIED), and those that another study in the database refers to. trials:
+    of the study.
+    """
+    n_copied = study.user_attrs.get(COPIED, 0)
+    own = [trial for trial in trials if not isinstance(n_copied, int) or trial.number >= n_copied]
+    attached = [artifacts_of(trial.system_attrs) for trial in own] + [artifacts_of(study.system_attrs)]
+    files = {identifier for found in attached for identifier in found.values()}
+    for other in storage.get_all_studies() if files else []:
+        if other._study_id != study._study_id:
+            others = storage.get_all_trials(other._study_id, deepcopy=False)
+            files -= {i for trial in others for i in artifacts_of(trial.system_attrs).values()}
+    if len(own) < len(trials):
+        log(f"the artifacts of {len(trials) - len(own)} copied trials are kept, for the original refers to them")
+    for artifact in files:
         try:
-            store.artifacts.remove(artifact)
+            artifacts.remove(artifact)
         except FileNotFoundError:
             continue
         except Exception as error:  # every store has another error for a missing artifact
             if type(error).__name__ != "ArtifactNotFound":
                 log(f"artifact {artifact} is not removed: {error}")
                 return
-    for trial in trials:
-        if identity is not None and not trial.state.is_finished():
-            store.checkpoints(identity, trial.number, log).delete()
 
 
 def copy(name: str, storage: BaseStorage, engine: Engine, target: BaseStorage, target_engine: Engine, new: str) -> str:
@@ -126,6 +142,7 @@ def copy(name: str, storage: BaseStorage, engine: Engine, target: BaseStorage, t
         others = {key: value for key, value in study.user_attrs.items() if key not in (IDENTITY, SPEC)}
         for key, value in others.items():
             target.set_study_user_attr(study_id, key, value)
+        target.set_study_user_attr(study_id, COPIED, len(trials))
         if SPEC in study.user_attrs:  # last: a study without it is not complete
             target.set_study_user_attr(study_id, SPEC, study.user_attrs[SPEC])
     return identity
@@ -155,26 +172,38 @@ def _renumbered(key: str, ids: Mapping[int, int]) -> str:
     return key.replace(str(trial_id), str(ids.get(trial_id, trial_id)), 1)
 
 
+def cancellable(name: str, number: int, storage: BaseStorage) -> FrozenTrial:
+    """Return a trial that can be cancelled. Raises StudyError where there is no such trial, or it has ended."""
+    study = find(storage, name)
+    trials = storage.get_all_trials(study._study_id, deepcopy=False)
+    trial = next((trial for trial in trials if trial.number == number), None)
+    if trial is None:
+        known = f"it has the trials 0 to {len(trials) - 1}" if trials else "it has none yet"
+        raise StudyError(f"study {name!r} has no trial {number}; {known}")
+    if trial.state.is_finished():
+        raise StudyError(_ended(name, number))
+    return trial
+
+
+def _ended(name: str, number: int) -> str:
+    return (
+        f"trial {number} of study {name!r} has ended; waiting and running trials can be cancelled, list them: "
+        f"{shell_command('watch', name)}"
+    )
+
+
 def cancel(name: str, number: int, storage: BaseStorage) -> TrialState:
     """End a waiting or running trial as failed; return its state before.
 
     Its worker, if it has one, ends the training within a fraction of its lease. The budget gives another trial for it.
     Raises StudyError where there is no such trial, or it has ended.
     """
-    study = find(storage, name)
-    trials = storage.get_all_trials(study._study_id, deepcopy=False)
-    trial = next((trial for trial in trials if trial.number == number), None)
-    if trial is None:
-        raise StudyError(f"study {name!r} has no trial {number}; it has the trials 0 to {len(trials) - 1}")
+    trial = cancellable(name, number, storage)
     try:
-        if trial.state.is_finished():
-            raise UpdateFinishedTrialError
         with batch(storage, trial._trial_id):
             storage.set_trial_user_attr(trial._trial_id, FATE, str(Fate.FAILED))
             storage.set_trial_user_attr(trial._trial_id, REASON, CANCELLED)
         storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     except UpdateFinishedTrialError as error:
-        raise StudyError(
-            f"trial {number} of study {name!r} has ended; waiting and running trials can be cancelled: drivebeat watch"
-        ) from error
+        raise StudyError(_ended(name, number)) from error
     return trial.state

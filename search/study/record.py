@@ -30,7 +30,7 @@ from search.storage.fast.tables import STUDIES as OPTUNA_STUDIES
 from search.storage.fast.tables import STUDY_USER
 from search.storage.locks import exclusive
 from search.storage.tables import SLOTS, STUDIES
-from search.trials import FAMILY, FINGERPRINT, IDENTITY, SPEC
+from search.trials import COPIED, FAMILY, FINGERPRINT, IDENTITY, SPEC
 
 READABLE = 40  # characters of the name at the start of an identity
 
@@ -214,6 +214,7 @@ class StudyRecord:
     """A stored study of one family.
 
     identity: see search.study.record. document: its study file as plain values. fingerprint: of its recordings.
+    n_copied: see COPIED.
     """
 
     optuna: OptunaStudy
@@ -221,6 +222,7 @@ class StudyRecord:
     document: Mapping[str, Any]
     family: str
     fingerprint: str
+    n_copied: int = 0
 
     @property
     def name(self) -> str:
@@ -255,7 +257,9 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
     study = optuna.load_study(study_name=name, storage=storage)
     attributes = study.user_attrs
     if SPEC not in attributes:
-        raise StudyError(f"study {name!r} was not created by Drivebeat: it has no study file; run: drivebeat create")
+        raise StudyError(
+            f"study {name!r} was not created by Drivebeat: it has no study file; list those that were: drivebeat show"
+        )
     identity = identity_of(engine_of(storage), study._study_id, name, attributes)
     if identity is None:
         raise NoBudget(
@@ -263,7 +267,15 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
             f"{shell_command('adopt', name)}"
         )
     document = stored_document(name, attributes)
-    return StudyRecord(study, identity, document, attributes[FAMILY], attributes[FINGERPRINT])
+    n_copied = attributes.get(COPIED)
+    return StudyRecord(
+        study,
+        identity,
+        document,
+        attributes[FAMILY],
+        attributes[FINGERPRINT],
+        n_copied if isinstance(n_copied, int) else 0,
+    )
 
 
 def stored_document(name: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -296,13 +308,13 @@ def current_record(record: StudyRecord) -> StudyRecord:
 def load_records(storage: BaseStorage, name: str | None = None) -> list[StudyRecord]:
     """Load the records of a study, or of all families of a study file.
 
-    name: of a study or of a study file; None: all studies that Drivebeat created. Raises StudyError where there is
-    neither a study nor a study file of that name, and for a study that cannot be read.
+    name: of a study or of a study file, whose studies are called NAME-FAMILY; None: all studies that Drivebeat created.
+    Raises StudyError where there is neither a study nor a study file of that name, and for a study that cannot be read.
     """
     if name is None:
         return [load_record(study, storage) for study, _ in _ours(storage)]
     if name not in optuna.get_all_study_names(storage):
-        families = [study for study, file_name in _ours(storage) if file_name == name]
+        families = [study for study, file_name in _ours(storage) if file_name == name and study.startswith(f"{name}-")]
         if families:
             return [load_record(family, storage) for family in families]
     return [load_record(name, storage)]

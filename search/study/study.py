@@ -3,7 +3,7 @@
 import contextlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +34,9 @@ from search.study.record import (
     remove_orphaned_rows,
     stored_document,
 )
-from search.study.space import Space, describe, why_refused
+from search.study.space import Space, describe, fixed_params, why_refused
 from search.study.spec import StudySpec, part_of, run_of, space_of, spec_document, study_names
-from search.trials import FAMILY, FINGERPRINT, SPACE, SPEC
+from search.trials import CANCELLED, FAMILY, FINGERPRINT, REASON, SPACE, SPEC
 from training.decode import decode
 from training.evaluation.scores import SCORES
 
@@ -48,6 +48,7 @@ class Study:
     """The study of one family.
 
     optuna: its Optuna study. identity: see search.study.record. spec: its study file. fingerprint: of its recordings.
+    n_copied: see search.trials.COPIED.
     """
 
     optuna: OptunaStudy
@@ -55,6 +56,7 @@ class Study:
     spec: StudySpec
     space: Space
     fingerprint: str
+    n_copied: int = 0
 
     @property
     def name(self) -> str:
@@ -146,18 +148,24 @@ def has_changed(study: Study, engine: Engine) -> bool:
 
 
 def enqueue(study: optuna.Study, points: Sequence[Mapping[str, bool | int | float | str]]) -> int:
-    """Enqueue each point for which the study has no trial yet; return their number."""
+    """Enqueue each point for which the study has no trial yet; return their number. Cancelled trials do not count."""
     # Optuna's skip_if_exists takes numbers within 1e-5 of each other as equal, which skips points of a fine series,
     # and it reads all trials again for every point.
     trials = study.get_trials(deepcopy=False)
     n_new = 0
-    existing = {frozenset(trial.system_attrs.get("fixed_params", trial.params).items()) for trial in trials}
+    existing = {_point_of(trial) for trial in trials if trial.user_attrs.get(REASON) != CANCELLED}
     for point in points:
         if point and frozenset(point.items()) not in existing:
             study.enqueue_trial(dict(point))
             existing.add(frozenset(point.items()))
             n_new += 1
     return n_new
+
+
+def _point_of(trial: FrozenTrial) -> frozenset[tuple[str, Any]]:
+    point = fixed_params(trial) or trial.params
+    items = point.items() if isinstance(point, Mapping) else ()
+    return frozenset((name, value) for name, value in items if isinstance(value, Hashable))
 
 
 def parse_point(values: Sequence[str], study: Study) -> dict[str, bool | int | float | str]:
@@ -191,7 +199,14 @@ def decode_study(record: StudyLike) -> Study:
     spec = decode(StudySpec, record.document, f"study {record.name}")
     record.optuna.pruner = build_pruner(spec.pruner, spec.epochs)
     # the space was checked when the study was created
-    return Study(record.optuna, record.identity, spec, space_of(spec, record.family, check=False), record.fingerprint)
+    return Study(
+        record.optuna,
+        record.identity,
+        spec,
+        space_of(spec, record.family, check=False),
+        record.fingerprint,
+        record.n_copied,
+    )
 
 
 def load_study(name: str, storage: BaseStorage) -> Study:

@@ -21,6 +21,7 @@ from search.storage.tables import SLOTS, STUDIES
 from search.study.agreement import disagreements
 from search.study.record import load_record, mark_of, name_now, new_identity
 from search.study.study import load_study
+from search.trials import Fate, fate_of
 from search.worker.worker import work
 from tests.support.study import Bench, record_trials
 
@@ -350,3 +351,66 @@ def test_trials_of_other_programs_are_counted_apart(tiny: Any, bench: Bench, dri
     assert "tiny: 2/3 finished (2 complete, 0 pruned, 0 failed; 2 by other programs)" in said.out
     record_trials(load_study("tiny", bench.storage), bench.engine)
     assert bench.progress().finished == 4
+
+
+# artifacts that studies share
+
+
+@pytest.mark.parametrize("how", ["copy", "optuna"])
+def test_a_deleted_copy_leaves_the_artifacts_of_its_original(
+    how: str, tiny: Any, bench: Bench, drivebeat: Drivebeat
+) -> None:
+    folder = Path(bench.url[10:]).parent / "artifacts"
+    before = sorted(path.name for path in folder.iterdir() if path.is_file())
+    if how == "copy":
+        assert drivebeat("copy", "tiny", "--to", bench.url, "--name", "twin", "--storage", bench.url).code == 0
+    else:
+        stock = RDBStorage(driver_url(bench.url))
+        optuna.copy_study(from_study_name="tiny", from_storage=stock, to_storage=stock, to_study_name="twin")
+    said = drivebeat("delete", "twin", "--yes", "--storage", bench.url, "--artifacts", str(folder))
+    assert said.code == 0, said.err
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == before
+    assert len(tiny.optuna.get_trials()) == 2
+
+
+def test_a_copy_in_another_database_keeps_the_files_of_copied_trials_and_removes_its_own(
+    tiny: Any, bench: Bench, tmp_path: Path, drivebeat: Drivebeat
+) -> None:
+    folder = Path(bench.url[10:]).parent / "artifacts"
+    before = sorted(path.name for path in folder.iterdir() if path.is_file())
+    target = f"sqlite:///{tmp_path}/other.db"
+    assert drivebeat("copy", "tiny", "--to", target, "--storage", bench.url).code == 0
+    work(["tiny"], target, open_artifacts(folder), threads=1, log=lambda line: None)
+    assert len(list(folder.iterdir())) > len(before)
+    said = drivebeat("delete", "tiny", "--yes", "--storage", target, "--artifacts", str(folder))
+    assert "the artifacts of 2 copied trials are kept" in said.err
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == before
+
+
+def test_a_cancelled_point_can_be_enqueued_again(bench: Bench, make_spec: Any, drivebeat: Drivebeat) -> None:
+    study = bench.create(make_spec())
+    for _ in range(2):
+        assert "enqueued" in drivebeat("enqueue", "tiny", "width=16", "--storage", bench.url).out
+        number = len(study.optuna.get_trials()) - 1
+        assert drivebeat("cancel", "tiny", str(number), "--yes", "--storage", bench.url).code == 0
+    said = drivebeat("watch", "tiny", "--once", "--storage", bench.url)
+    assert "2 failed)" in said.out, "cancelled trials are the study's own"
+
+
+def test_a_trial_that_another_program_prunes_is_pruned(bench: Bench, make_spec: Any) -> None:
+    study = bench.create(make_spec())
+    study.optuna.tell(study.optuna.ask(), state=TrialState.PRUNED)
+    assert fate_of(study.optuna.get_trials()[0]) == Fate.PRUNED
+
+
+def test_a_refused_copy_makes_no_database(bench: Bench, tmp_path: Path, drivebeat: Drivebeat) -> None:
+    said = drivebeat("copy", "missing", "--to", f"sqlite:///{tmp_path}/c.db", "--storage", bench.url)
+    assert (said.code, "no study 'missing'" in said.err) == (2, True)
+    assert not list(tmp_path.glob("c.db*"))
+
+
+def test_a_study_file_names_its_own_studies_and_no_copies(bench: Bench, make_spec: Any, drivebeat: Drivebeat) -> None:
+    bench.create(make_spec())
+    assert drivebeat("rename", "tiny", "tinytoo", "--storage", bench.url).code == 0
+    said = drivebeat("show", "tiny", "--storage", bench.url)
+    assert (said.code, "no study 'tiny'" in said.err) == (2, True)
