@@ -19,6 +19,12 @@ from training.checkpoint import save_weights
 from training.config import read_run
 
 COMMANDS = [
+    "enqueue",
+    "cancel",
+    "rename",
+    "copy",
+    "adopt",
+    "delete",
     "create",
     "launch",
     "work",
@@ -96,7 +102,7 @@ def test_help_imports_neither_torch_nor_optuna() -> None:
 def test_the_console_script_refuses_as_its_function_does(cli: Any) -> None:
     done = cli("show", "nothing")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("drivebeat: no study 'nothing'")
+    assert done.stderr.startswith("drivebeat: storage sqlite:///studies.db: there is no file studies.db; create a study")
     assert done.stderr.count("\n") == 1
 
 
@@ -114,10 +120,10 @@ def test_the_console_script_refuses_as_its_function_does(cli: Any) -> None:
         (["data", "info", "gone.wav"], "gone.wav"),
         (["data", "info", "x.wav", "--layout", "lab"], ""),
         (["data", "synth", "--out", "x", "--speeds", "fast"], "--speeds is 'fast'; whole numbers"),
-        (["launch", "gone"], "no study 'gone'; there is none yet; make one: drivebeat create"),
-        (["work", "gone"], "no study 'gone'"),
-        (["show", "gone"], "no study 'gone'"),
-        (["export", "gone"], "no study 'gone'"),
+        (["launch", "gone"], "there is no file studies.db; create a study in it: drivebeat create STUDY.toml"),
+        (["work", "gone"], "there is no file studies.db"),
+        (["show", "gone"], "there is no file studies.db"),
+        (["export", "gone"], "there is no file studies.db"),
         (["export", "gone", "-o", "best.txt"], "best.txt: a config is written as .yaml"),
         (["show", "--storage", "postgresql://me:hush@127.0.0.1:1/x"], "is it running and reachable?"),
         (["init", "--storage", "sqlite:///no/such/folder/studies.db"], "does not exist"),

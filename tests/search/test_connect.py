@@ -168,6 +168,7 @@ def test_a_database_in_sql_ascii_is_told_in_one_line_with_what_to_do(postgres_se
 
 
 def test_the_command_tells_a_study_that_is_not_there_in_one_line(drivebeat: Callable[..., Any]) -> None:
+    assert drivebeat("init").code == 0
     said = drivebeat("work", "tiny")
     assert (said.code, said.out) == (2, "")
     assert said.err == "drivebeat: no study 'tiny'; there is none yet; make one: drivebeat create STUDY.toml\n"
