@@ -215,6 +215,8 @@ def show_command(
             raise typer.BadParameter("--models and --model take no studies; leave out one of the two")
         _show_models(model, rate_hz, window_samples, channels, as_json=as_json)
         return
+    if as_json and not across and len(studies or ()) < 2:
+        raise typer.BadParameter("--json needs --models, --model, --across or several studies; add one of them")
     console = PlainConsole()
     url = storage_url(storage)
     with explained(url):
@@ -236,8 +238,6 @@ def show_command(
                 typer.echo(json.dumps(comparison_document_of_studies(found), indent=2))
             else:
                 show_comparison(found, console)
-        elif as_json:
-            raise typer.BadParameter("--json needs --models, --model, --across or several studies; add one of them")
         elif not studies:
             show_all(chosen, problems, engine, console)
         else:

@@ -102,7 +102,9 @@ def test_help_imports_neither_torch_nor_optuna() -> None:
 def test_the_console_script_refuses_as_its_function_does(cli: Any) -> None:
     done = cli("show", "nothing")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("drivebeat: storage sqlite:///studies.db: there is no file studies.db; create a study")
+    assert done.stderr.startswith(
+        "drivebeat: storage sqlite:///studies.db: there is no file studies.db; create a study"
+    )
     assert done.stderr.count("\n") == 1
 
 

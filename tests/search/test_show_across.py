@@ -14,7 +14,7 @@ from search.study.comparison import StudyComparison, StudyResult, compare_studie
 from search.study.spec import run_of
 from search.study.study import Study, create
 from search.terminal.comparison import comparison_document_of_studies, show_comparison
-from search.trials import RUN
+from search.trials import REASON, RUN
 from tests.support.study import record_trials
 from training.config import to_document
 
@@ -35,6 +35,8 @@ def prune(study: Study, reported: bool) -> None:
     trial = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
     if reported:
         trial.report(0.0, 0)
+    else:
+        trial.set_user_attr(REASON, "9,999 parameters, 10 allowed")
     study.optuna.tell(trial, state=TrialState.PRUNED)
 
 
@@ -192,6 +194,7 @@ def test_the_document_is_plain_json_and_keeps_the_order() -> None:
 def test_the_command_compares_a_study_files_families_several_studies_or_all(
     drivebeat: Any, study_file: Any, tmp_path: Any
 ) -> None:
+    assert drivebeat("init").code == 0
     assert "no study yet" in drivebeat("show", "--across").out
     path = study_file(**FAMILIES)
     assert drivebeat("create", str(path)).code == 0
