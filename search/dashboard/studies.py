@@ -74,6 +74,8 @@ def _rename(storage: PageStorage, study_id: int, new: object) -> Response:
 
 
 def _delete(storage: PageStorage, study_id: int, artifacts: ArtifactStore, remove: object) -> Response:
+    if not isinstance(remove, bool):
+        return "400 Bad Request", {"reason": "remove_associated_artifacts must be true or false"}
     study = next((study for study in storage.get_all_studies() if study._study_id == study_id), None)
     if study is None:
         return _missing(study_id)
