@@ -99,7 +99,8 @@ def test_a_cancelled_trial_fails_and_a_finished_one_stays(tiny: Any, bench: Benc
 
 
 def test_what_destroys_asks_first(tiny: Any, bench: Bench, drivebeat: Drivebeat) -> None:
-    for command in (("delete", "tiny"), ("cancel", "tiny", "0")):
+    tiny.optuna.enqueue_trial({"width": 8})
+    for command in (("delete", "tiny"), ("cancel", "tiny", "2")):
         said = drivebeat(*command, "--storage", bench.url)
         assert said.code == 2
         assert "add --yes" in said.err
