@@ -14,7 +14,7 @@ LOWEST := .venv-lowest
 # The lowest versions call functions that newer indirect dependencies deprecate: these warnings are no errors here.
 LOWEST_WARNINGS := -W default::DeprecationWarning
 
-.PHONY: help env mlflow browser mariadb test test-slow lowest check lint types types-newest layers demo best-known screenshots compose-check format clean
+.PHONY: help env mlflow browser mariadb test test-slow test-matrix lowest check lint types types-newest layers demo best-known screenshots compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -47,7 +47,10 @@ test: env ## the test suite, but for the slow tests; COVERAGE=1 prints the lines
 	$(BIN)/python -m pytest -q -m "not slow" $(if $(filter-out 0,$(COVERAGE)),$(LINES_COVERED))
 
 test-slow: env ## the slow tests: a browser, worker processes killed, clusters, outages, whole recordings
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m "slow and not matrix"
+
+test-matrix: env ## every act of another program, in every situation, on each database
+	$(BIN)/python -m pytest -q -m matrix
 
 $(LOWEST)/.stamp: $(VENV)/.stamp scripts/lowest.py
 	@echo "making the environment in $(LOWEST): 2.5 GB, some minutes"

@@ -52,12 +52,18 @@ def after_a_killed_worker(site: Site, act: Callable[[Site], None]) -> list[str]:
 WHEN = (before_any_worker, while_a_worker_trains, after_a_killed_worker)
 # These leave the study in place, and happen all together before a worker in the last test.
 TOGETHER = ("start ", "run ", "add ", "edit ", "copy ", "enqueue ")
+FEW = ("tell failed", "delete and create again", "rename in the dashboard")  # the rest of the matrix is for CI
 CASES = [(when, name) for when in WHEN for name in ACTS if when != before_any_worker or not name.startswith(TOGETHER)]
+
+
+def case(when: Callable[..., list[str]], name: str) -> Any:
+    marks = [] if when == while_a_worker_trains and name in FEW else [pytest.mark.matrix]
+    return pytest.param(when, name, id=f"{when.__name__}-{name}", marks=marks)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(90)
-@pytest.mark.parametrize(("when", "name"), CASES, ids=[f"{when.__name__}-{name}" for when, name in CASES])
+@pytest.mark.parametrize(("when", "name"), [case(*chosen) for chosen in CASES])
 def test_the_search_goes_on(site: Site, when: Callable[..., list[str]], name: str) -> None:
     before = rows_of(site, OTHER)
     log = when(site, ACTS[name])
