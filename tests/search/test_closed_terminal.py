@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,12 @@ from tests.support.program import command, environment
 from tests.support.study import Bench
 from tests.support.waiting import wait_for
 
+# The tests themselves may run under nohup, which makes SIGHUP ignored here and in all children.
+HEARS_SIGHUP = """
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 Start = Callable[..., subprocess.Popen[str]]
 
 
@@ -29,7 +36,7 @@ def start(bench: Bench, make_spec: Any, tmp_path: Path) -> Iterator[Start]:
     def launch(*before: str) -> subprocess.Popen[str]:
         words = ("launch", "tiny", "--workers", "1", "--lease", "3")
         process = subprocess.Popen(
-            [*before, *command(*words)],
+            [sys.executable, "-c", HEARS_SIGHUP, *before, *command(*words)],
             cwd=tmp_path,
             env=environment(DRIVEBEAT_STORAGE=bench.url, OMP_NUM_THREADS="1"),
             stdin=subprocess.DEVNULL,

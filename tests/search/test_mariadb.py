@@ -142,4 +142,4 @@ def test_a_killed_workers_trial_goes_on_at_another_and_the_budget_is_met(
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
     assert trials[running.number].user_attrs["resumed"] == 1
     assert sorted(trials[running.number].intermediate_values) == list(range(40))
-    assert progress(engine, "tiny").spent
+    assert progress(engine, study.identity).spent
