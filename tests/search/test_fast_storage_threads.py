@@ -6,7 +6,7 @@ import multiprocessing
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -224,9 +224,15 @@ MISSING = (10**6, 10**6)
 
 
 def content(trial: FrozenTrial) -> str:
-    """All of a trial but its id and times; as text, for NaN is not equal to itself."""
-    parts = (trial.number, trial.state, trial.values, trial.params, trial.distributions, trial.intermediate_values)
-    return repr((*parts, trial.user_attrs, trial.system_attrs))
+    """All of a trial but its id and times, in an order of its own; as text, for NaN is not equal to itself."""
+    tables: tuple[Mapping[Any, Any], ...] = (
+        trial.params,
+        trial.distributions,
+        trial.intermediate_values,
+        trial.user_attrs,
+        trial.system_attrs,
+    )
+    return repr((trial.number, trial.state, trial.values, *(sorted(table.items()) for table in tables)))
 
 
 Act = Callable[[BaseStorage, int], Any]  # a trial_id is its second argument
