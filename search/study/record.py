@@ -278,9 +278,15 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
     )
 
 
+def _changed(name: str, problem: str) -> StudyError:
+    return StudyError(
+        f"study {name!r}: its attribute {problem}; it was changed, or made by a newer Drivebeat; use the Drivebeat that "
+        f"made it, or delete it: {shell_command('delete', name)}"
+    )
+
+
 def stored_document(name: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the study file in a study's attributes. Raises StudyError where another program has changed them."""
-    wrong = f"study {name!r}: its attribute"
     try:
         document = json.loads(attributes[SPEC])
         well_formed = isinstance(document["name"], str) and isinstance(document["metric"], str)
@@ -290,10 +296,10 @@ def stored_document(name: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError, KeyError, RecursionError):
         well_formed = False
     if not well_formed:
-        raise StudyError(f"{wrong} {SPEC} is no study file; it was changed, or made by a newer Drivebeat")
+        raise _changed(name, f"{SPEC} is no study file")
     for key in (FAMILY, FINGERPRINT):
         if not isinstance(attributes.get(key), str):
-            raise StudyError(f"{wrong} {key} is {attributes.get(key)!r}; it was changed, or made by a newer Drivebeat")
+            raise _changed(name, f"{key} is {attributes.get(key)!r}")
     found: dict[str, Any] = document
     return found
 
