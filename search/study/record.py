@@ -280,8 +280,8 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
 
 def _changed(name: str, problem: str) -> StudyError:
     return StudyError(
-        f"study {name!r}: its attribute {problem}; it was changed, or made by a newer Drivebeat; use the Drivebeat that "
-        f"made it, or delete it: {shell_command('delete', name)}"
+        f"study {name!r}: its attribute {problem}; it was changed, or made by a newer Drivebeat; use the Drivebeat "
+        f"that made it, or delete it: {shell_command('delete', name)}"
     )
 
 
