@@ -63,19 +63,19 @@ class Check:
     fix: str = ""
 
 
-def examine(url: str, artifacts: str, study: str | None, *, mend: bool = False) -> list[Check]:
+def examine(url: str, artifacts: str, study: str | None, *, fixing: bool = False) -> list[Check]:
     """Run all checks and return their results. A check that raises an error gives a "broken" result.
 
     url: of the storage.
     artifacts: folder or s3:// address of the artifact store.
     study: a study in the storage, or a study file, whose recordings are read too; None to read no recordings.
-    mend: mend what Optuna's tables and ours disagree on.
+    fixing: fix what Optuna's tables and ours disagree on.
     """
     steps: list[tuple[str, Callable[[], list[Check]]]] = [
         ("python", lambda: [_python()]),
         ("packages", lambda: [_packages(), _extras(url)]),
         ("device", lambda: [_device(), _threads()]),
-        ("storage", lambda: _storage(url, mend)),
+        ("storage", lambda: _storage(url, fixing)),
         ("artifacts", lambda: [_artifacts(artifacts)]),
         ("disk", lambda: _disks(url, artifacts)),
         ("trackers", lambda: _trackers(url)),
@@ -155,7 +155,7 @@ def _threads() -> Check:
     return Check("threads", "ok", f"{n_cores} CPU cores, {threads} threads")
 
 
-def _storage(url: str, mend: bool) -> list[Check]:
+def _storage(url: str, fixing: bool) -> list[Check]:
     path = _sqlite_file(url)
     if path is not None and not path.exists():
         if kind := network_file_system(path):
@@ -163,7 +163,7 @@ def _storage(url: str, mend: bool) -> list[Check]:
             return [Check("storage", "broken", f"{path} would be on a network file system ({kind})", fix)]
         return [Check("storage", "ok", f"{path} does not exist yet", "drivebeat create STUDY.toml creates it")]
     began = time.perf_counter()
-    if mend:
+    if fixing:
         storage, engine = open_storage(url), open_engine(url)
     else:
         opened = open_readable(url)
@@ -179,7 +179,7 @@ def _storage(url: str, mend: bool) -> list[Check]:
     if {"alembic_version", "experiments", "registered_models"} <= set(inspect(engine).get_table_names()):
         fix = "give MLflow a separate database; both keep the version of their tables in alembic_version"
         checks.append(Check("storage", "warning", "MLflow's tables are in the database of the studies", fix))
-    checks += _agreement(storage, engine, mend)
+    checks += _agreement(storage, engine, fixing)
     engine.dispose()
     if abs(skew_s) > MAX_SKEW_S:
         fix = "set this machine's clock by NTP (timedatectl set-ntp true), or the clock of the database"
@@ -189,15 +189,15 @@ def _storage(url: str, mend: bool) -> list[Check]:
     return checks
 
 
-def _agreement(storage: BaseStorage, engine: Engine, mend: bool) -> list[Check]:
-    """Check that Optuna's tables and ours agree on every study and trial; mend what they disagree on if `mend`."""
+def _agreement(storage: BaseStorage, engine: Engine, fixing: bool) -> list[Check]:
+    """Check that Optuna's tables and ours agree on every study and trial; fix what they disagree on if `fixing`."""
     checks = []
     for found in disagreements(storage, engine):
-        if mend and found.mend is not None:
-            found.mend()
-            checks.append(Check("studies", "ok", f"{found.found}: mended ({found.fix})"))
+        if fixing and found.repair is not None:
+            found.repair()
+            checks.append(Check("studies", "ok", f"{found.found}: fixed ({found.fix})"))
         else:
-            how = f"drivebeat doctor --fix: {found.fix}" if found.mend is not None else found.fix
+            how = f"drivebeat doctor --fix: {found.fix}" if found.repair is not None else found.fix
             checks.append(Check("studies", "warning", found.found, how))
     return checks or [Check("studies", "ok", "Optuna's tables and Drivebeat's agree")]
 

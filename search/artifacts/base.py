@@ -4,9 +4,12 @@ A store gives each trial a folder on this machine to train in, and restores, kee
 worker that continues a trial gets its newest valid checkpoint, from this machine or from the bucket.
 """
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+from optuna.artifacts.exceptions import ArtifactNotFound
 
 from search.storage.optuna_private import ArtifactStore
 
@@ -47,3 +50,9 @@ class TrialStore(Protocol):
 
     def checkpoints(self, study: str, number: int, log: Log) -> Checkpoints:
         """Return the checkpoints of trial `number` of `study`."""
+
+
+def remove_artifact(artifacts: ArtifactStore, artifact_id: str) -> None:
+    """Remove an artifact; nothing is raised where another process has removed it."""
+    with contextlib.suppress(ArtifactNotFound, FileNotFoundError):
+        artifacts.remove(artifact_id)

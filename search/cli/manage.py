@@ -1,10 +1,16 @@
 """Commands that change stored studies: enqueue, cancel, rename, copy, adopt, delete."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from search.cli.options import ARTIFACTS, Artifacts, Storage
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from sqlalchemy import Engine
 
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -18,13 +24,10 @@ def enqueue_command(
     storage: Storage = None,
 ) -> None:
     """Enqueue a trial with given values. The next free worker runs it, as one trial of the budget."""
-    from search.storage.open import explained, open_storage, require_file, storage_url
     from search.study.study import enqueue, load_study, parse_point
 
-    url = storage_url(storage)
-    require_file(url)
-    with explained(url):
-        study = load_study(name, open_storage(url))
+    with _opened(storage) as (opened, _):
+        study = load_study(name, opened)
         point = parse_point(values, study)
         n_new = enqueue(study.optuna, [point])
     shown = ", ".join(f"{key} {value}" for key, value in point.items())
@@ -38,13 +41,9 @@ def cancel_command(
     yes: Yes = False,
 ) -> None:
     """Cancel a waiting or running trial. It fails, and the budget gives another trial for it."""
-    from search.storage.open import explained, open_storage, require_file, storage_url
     from search.study.lifecycle import cancel, cancellable
 
-    url = storage_url(storage)
-    require_file(url)
-    with explained(url):
-        opened = open_storage(url)
+    with _opened(storage) as (opened, _):
         cancellable(name, trial, opened)
         _ask(f"Cancel trial {trial} of study {name}?", yes)
         before = cancel(name, trial, opened)
@@ -57,13 +56,10 @@ def rename_command(
     storage: Storage = None,
 ) -> None:
     """Rename a study. Its workers go on under the new name."""
-    from search.storage.open import explained, open_engine, open_storage, require_file, storage_url
     from search.study.lifecycle import rename
 
-    url = storage_url(storage)
-    require_file(url)
-    with explained(url):
-        rename(name, new, open_storage(url), open_engine(url))
+    with _opened(storage) as (opened, engine):
+        rename(name, new, opened, engine)
     typer.echo(f"study {name} is now called {new}")
 
 
@@ -80,17 +76,13 @@ def copy_command(
     The artifacts are not copied: give the copy's workers the same --artifacts. The original owns them, and deletes them
     when it is deleted. Stop the workers of the study first, or both databases run the rest of its budget.
     """
-    from search.storage.open import explained, masked, open_engine, open_storage, require_file, storage_url
+    from search.storage.open import explained, masked, open_engine, open_storage
     from search.study.lifecycle import copy, find
 
-    url = storage_url(storage)
-    require_file(url)
-    with explained(url):
-        source = open_storage(url)
+    with _opened(storage) as (source, engine):
         find(source, name)  # first: a misspelt name must leave no database behind
-    with explained(url), explained(to):
-        target = open_storage(to)
-        copy(name, source, open_engine(url), target, open_engine(to), new or name)
+        with explained(to):
+            copy(name, source, engine, open_storage(to), open_engine(to), new or name)
     typer.echo(f"study {name} is copied to {masked(to)} as {new or name}")
 
 
@@ -99,13 +91,10 @@ def adopt_command(name: StudyName, storage: Storage = None) -> None:
 
     The budget is that of its study file. The trials of it that Drivebeat ran count.
     """
-    from search.storage.open import explained, open_engine, open_storage, require_file, storage_url
     from search.study.adopt import adopt
 
-    url = storage_url(storage)
-    require_file(url)
-    with explained(url):
-        state = adopt(name, open_storage(url), open_engine(url)).progress
+    with _opened(storage) as (opened, engine):
+        state = adopt(name, opened, engine).progress
     left = f"; {state.open} to start again" if state.open else ""
     typer.echo(f"study {name}: {state.finished} of {state.budget} trials of its budget have finished{left}")
 
@@ -118,18 +107,25 @@ def delete_command(
 ) -> None:
     """Delete a study with its trials, artifacts and checkpoints. A worker that trains for it ends the trial."""
     from search.artifacts.open import open_artifacts
-    from search.storage.open import explained, open_engine, open_storage, require_file, storage_url
     from search.study.lifecycle import delete, find
+
+    with _opened(storage) as (opened, engine):
+        n_trials = opened.get_n_trials(find(opened, name)._study_id)
+        _ask(f"Delete study {name} with {n_trials} trials?", yes)
+        store = open_artifacts(artifacts)
+        n_trials = delete(name, opened, engine, store, lambda line: typer.echo(line, err=True))
+    typer.echo(f"study {name} with {n_trials} trials is deleted")
+
+
+@contextmanager
+def _opened(storage: str | None) -> "Iterator[tuple[BaseStorage, Engine]]":
+    """Open the database of the option, which must exist, and explain its errors in the block."""
+    from search.storage.open import explained, open_engine, open_storage, require_file, storage_url
 
     url = storage_url(storage)
     require_file(url)
     with explained(url):
-        opened = open_storage(url)
-        n_trials = opened.get_n_trials(find(opened, name)._study_id)
-        _ask(f"Delete study {name} with {n_trials} trials?", yes)
-        store = open_artifacts(artifacts)
-        n_trials = delete(name, opened, open_engine(url), store, lambda line: typer.echo(line, err=True))
-    typer.echo(f"study {name} with {n_trials} trials is deleted")
+        yield open_storage(url), open_engine(url)
 
 
 def _ask(question: str, yes: bool) -> None:

@@ -150,7 +150,7 @@ def doctor_command(
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print all details as JSON.")] = False,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what Optuna's tables and Drivebeat's disagree on.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Fix what Optuna's tables and Drivebeat's disagree on.")] = False,
 ) -> None:
     """Check packages, device, database, disk, clock and recordings, and print a fix for each problem.
 
@@ -162,7 +162,7 @@ def doctor_command(
     from search.storage.open import storage_url
     from search.terminal.console import PlainConsole
 
-    checks = examine(storage_url(storage), artifacts, study, mend=fix)
+    checks = examine(storage_url(storage), artifacts, study, fixing=fix)
     if as_json:
         typer.echo(json.dumps(checks_document(checks), indent=2))
     else:

@@ -59,7 +59,7 @@ class _CachedTrial:
 class _Page:
     """The cache of one study.
 
-    study: the object that PageStorage.identity returned for it.
+    study: the object that PageStorage.known returned for it.
     cached: trial number -> its JSON.
     blocks: block number -> the trials of the block and their compressed JSON.
     extra: optuna-dashboard's summary of all trials, such as the union of their search spaces.
@@ -100,7 +100,7 @@ class StudyPages:
 
     def _page(self, study_id: int) -> _Page | None:
         """Return the cache of the study, emptied if its id now belongs to another study; None for no such study."""
-        study = self._storage.identity(study_id)
+        study = self._storage.known(study_id)
         if study is None:
             return None
         with self._lock:

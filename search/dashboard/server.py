@@ -12,11 +12,11 @@ from typing import BinaryIO
 from wsgiref.types import WSGIApplication
 from wsgiref.util import setup_testing_defaults
 
-from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import StorageInternalError
 from optuna_dashboard import wsgi
 from sqlalchemy.exc import SQLAlchemyError
 
+from search.artifacts.base import remove_artifact
 from search.artifacts.open import open_artifacts
 from search.dashboard.attempts import parse_proxies
 from search.dashboard.auth import Auth, Passwords, check_open, require_auth
@@ -25,7 +25,7 @@ from search.dashboard.connections import MAX_UPLOAD_MIB, Server
 from search.dashboard.http import checked, compressed, head_as_get
 from search.dashboard.requests import install_checks
 from search.dashboard.storage import PageStorage
-from search.dashboard.studies import changing
+from search.dashboard.studies import install_study_changes
 from search.storage.open import open_engine, open_storage
 from search.storage.optuna_private import ArtifactStore
 from training.errors import ConfigError
@@ -78,7 +78,8 @@ def build(storage: PageStorage, artifacts: ArtifactStore) -> WSGIApplication:
     """Return the application without authentication: optuna-dashboard, our responses about studies, compression."""
     dashboard = stock(storage, artifacts)
     install_checks(dashboard, storage.engine)
-    return checked(head_as_get(compressed(changing(storage, artifacts, StudyPages(storage, dashboard)))))
+    install_study_changes(dashboard, storage, artifacts)
+    return checked(head_as_get(compressed(StudyPages(storage, dashboard))))
 
 
 def stock(storage: PageStorage, artifacts: ArtifactStore) -> WSGIApplication:
@@ -105,8 +106,7 @@ class _TolerantStore:
         self.artifacts.write(artifact_id, content_body)
 
     def remove(self, artifact_id: str) -> None:
-        with contextlib.suppress(ArtifactNotFound, FileNotFoundError):
-            self.artifacts.remove(artifact_id)
+        remove_artifact(self.artifacts, artifact_id)
 
 
 def _read_ahead(storage: PageStorage, application: WSGIApplication) -> None:

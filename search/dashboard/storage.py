@@ -29,7 +29,7 @@ from search.trials import REMOVED, SPEC, best_feasible
 
 
 @dataclass(slots=True, eq=False)
-class StudyIdentity:
+class KnownStudy:
     """Stands for a study as long as its id belongs to the same study.
 
     proof: the first and the last finished trial that were read, one if they are the same, empty if there is none.
@@ -51,10 +51,10 @@ class PageStorage(CachedStorage):
         super().__init__(opened._backend)
         self.engine = engine
         self._reader = FastStorage(lambda: engine) if engine.dialect.name in ("sqlite", "postgresql") else None
-        self._identities: dict[int, StudyIdentity] = {}
+        self._known: dict[int, KnownStudy] = {}
         self._reading = threading.RLock()
 
-    def identity(self, study_id: int) -> StudyIdentity | None:
+    def known(self, study_id: int) -> KnownStudy | None:
         """Return an object that stays the same as long as the id belongs to the same study; None for no such study.
 
         If another process deleted the study, SQLite may give its id to a new study. The cache of the old study is then
@@ -63,30 +63,28 @@ class PageStorage(CachedStorage):
         """
         on_sqlite = self.engine.dialect.name == "sqlite"
         with self._reading:
-            identity = self._identities.pop(study_id, None)
-            if identity is None or (on_sqlite and not self._has_trials(study_id, identity.proof)):
+            known = self._known.pop(study_id, None)
+            if known is None or (on_sqlite and not self._has_trials(study_id, known.proof)):
                 self._forget(study_id)
-                identity = StudyIdentity()
+                known = KnownStudy()
                 try:
                     if on_sqlite:
-                        self._read(study_id, identity)
+                        self._read(study_id, known)
                     else:
                         self.get_study_name_from_id(study_id)
                 except KeyError:
                     return None
-            self._identities[study_id] = identity
-            return identity
+            self._known[study_id] = known
+            return known
 
-    def _read(
-        self, study_id: int, identity: StudyIdentity, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        """Return the trials of the study and update `identity.proof`."""
+    def _read(self, study_id: int, known: KnownStudy, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        """Return the trials of the study and update `known.proof`."""
         assert self._reader is not None
         trials = self._reader.get_all_trials(study_id, False, states)
         first = next((trial for trial in trials if trial.state.is_finished()), None)
         if first is not None:
             last = next(trial for trial in reversed(trials) if trial.state.is_finished())
-            identity.proof = (first,) if first is last else (first, last)
+            known.proof = (first,) if first is last else (first, last)
         return trials
 
     def _has_trials(self, study_id: int, proof: Sequence[FrozenTrial]) -> bool:
@@ -116,7 +114,7 @@ class PageStorage(CachedStorage):
         if self._reader is None:
             return super().get_all_trials(study_id, deepcopy, states)
         with self._reading:
-            trials = self._read(study_id, self.identity(study_id) or StudyIdentity(), states)
+            trials = self._read(study_id, self.known(study_id) or KnownStudy(), states)
         return copy.deepcopy(trials) if deepcopy else trials
 
     def delete_study(self, study_id: int) -> None:
@@ -133,7 +131,7 @@ class PageStorage(CachedStorage):
         """Clear all caches of a study, after it was renamed or deleted."""
         with self._reading:
             self._forget(study_id)
-            self._identities.pop(study_id, None)
+            self._known.pop(study_id, None)
 
     def get_all_studies(self) -> list[FrozenStudy]:
         """Return all studies, as Optuna does, without the notes of trials among the system attributes."""

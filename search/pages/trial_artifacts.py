@@ -7,7 +7,6 @@ from typing import Any
 
 import optuna
 from optuna.artifacts import upload_artifact
-from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
@@ -15,6 +14,7 @@ from sqlalchemy import Engine
 from torch import nn
 
 from data.mixing.mixture import HeldOut
+from search.artifacts.base import remove_artifact
 from search.pages.notes import WRITTEN_BY_RETENTION, note_of, replace_note
 from search.storage.fast.reads import system_attributes, trial_of_key
 from search.storage.fast.storage import batch, set_user_attributes
@@ -112,20 +112,13 @@ def remove_artifacts(
             continue
         try:
             for identifier in artifacts_of(trial.system_attrs).values():
-                _remove(artifacts, identifier)
+                remove_artifact(artifacts, identifier)
         except OSError as error:
             log(f"artifacts of trial {trial.number} are not removed yet: {error}")
             break
         _record_removal(storage, engine, study_id, trial)
         n_removed += 1
     return n_removed
-
-
-def _remove(artifacts: ArtifactStore, identifier: str) -> None:
-    try:
-        artifacts.remove(identifier)
-    except (ArtifactNotFound, FileNotFoundError):
-        return  # another worker has removed it
 
 
 def _record_removal(storage: BaseStorage, engine: Engine, study_id: int, trial: FrozenTrial) -> None:

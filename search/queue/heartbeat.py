@@ -19,10 +19,9 @@ RENEWALS_PER_LEASE = 6
 class Heartbeat:
     """A context manager that writes to the database RENEWALS_PER_LEASE times a lease, in a thread of its own.
 
-    lost: set once another worker has claimed the slot. ended: set once another program has ended the trial or deleted
-    it. at_beat: called before each write. detector: also runs in the thread while a trial trains, so that
-    orphans are known when the trial ends. A renewal that fails because the database is unavailable is tried again next
-    time.
+    at_beat: called before each write. detector: also runs in the thread while a trial trains, so that orphans are known
+    when the trial ends. lost: set once another worker has claimed the slot. ended: set once another program has ended
+    the trial or deleted it. A renewal that fails because the database is unavailable is tried again next time.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from optuna.trial import TrialState
 from sqlalchemy import Engine, select, update
 
-from search.queue.slots import HELD
+from search.queue.slots import HELD, WITHOUT_TRIAL
 from search.storage.tables import SLOTS, database_time
 
 
@@ -86,7 +86,7 @@ def pairs(engine: Engine, study: str, states: Mapping[int, TrialState]) -> list[
 
 def follow(engine: Engine, study: str, pair: Pair) -> bool:
     """Change the slot as its edge says; return False where it has changed meanwhile. Edges of workers do nothing."""
-    values: dict[str, object]
+    values: Mapping[str, object]
     match pair.edge:
         case Edge.FINISH:
             values = {"state": "finished"}
@@ -95,7 +95,7 @@ def follow(engine: Engine, study: str, pair: Pair) -> bool:
         case Edge.REOPEN:
             values = {"state": "open", "outcome": None}
         case Edge.CLEAR:
-            values = {"state": "open", "trial": None, "outcome": None, "deaths": 0, "reached": None}
+            values = WITHOUT_TRIAL
         case _:
             return False
     c = SLOTS.c

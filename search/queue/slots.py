@@ -26,6 +26,8 @@ from search.queue.workers import Process
 from search.storage.tables import SLOTS, STUDIES, database_time
 
 HELD = ("claimed", "telling")
+UNFINISHED = ("open", *HELD)
+WITHOUT_TRIAL = {"state": "open", "trial": None, "outcome": None, "deaths": 0, "reached": None}
 LEASE_S = 30.0
 MIN_GAP_S = 2.5  # OrphanDetector.find is called about once a second at most
 
@@ -168,7 +170,7 @@ def add_slots(engine: Engine, study: str, slots: Sequence[tuple[int | None, str]
 def _claimable(study: str, worker: str) -> Select[tuple[Any, ...]]:
     """Select the slots that the worker may claim: open ones, and its own."""
     c = SLOTS.c
-    unfinished = c.state.in_(("open", *HELD))
+    unfinished = c.state.in_(UNFINISHED)
     allowed = or_(c.state == "open", c.worker == worker)
     return select(c.slot, c.token, c.trial, c.outcome).where(c.study == study, unfinished, allowed)
 
@@ -185,7 +187,7 @@ def record_trial(engine: Engine, held: Claim, trial: int) -> bool:
     """
     elsewhere = (
         SLOTS.c.study == held.study,
-        SLOTS.c.state.in_(("open", *HELD)),
+        SLOTS.c.state.in_(UNFINISHED),
         SLOTS.c.trial == trial,
         SLOTS.c.slot != held.slot,
     )
@@ -228,7 +230,7 @@ def clear(engine: Engine, held: Claim) -> bool:
 
     For a slot whose trial was deleted, or cannot run.
     """
-    return _change(engine, held, state="open", trial=None, outcome=None, deaths=0, reached=None)
+    return _change(engine, held, **WITHOUT_TRIAL)
 
 
 def reopen(engine: Engine, orphan: Orphan, *, last_epoch: int | None = None, result: str | None = None) -> bool:
@@ -275,7 +277,7 @@ def recorded_trials(engine: Engine, study: str) -> set[int]:
     with engine.begin() as connection:
         rows = connection.execute(
             select(SLOTS.c.trial).where(
-                SLOTS.c.study == study, SLOTS.c.trial.is_not(None), SLOTS.c.state.in_(("open", *HELD))
+                SLOTS.c.study == study, SLOTS.c.trial.is_not(None), SLOTS.c.state.in_(UNFINISHED)
             )
         )
         return set(rows.scalars())

@@ -11,7 +11,15 @@ from search.errors import StudyError
 from search.queue.slots import Progress, add_slots, has_budget, progress
 from search.storage.locks import exclusive
 from search.storage.tables import set_budget
-from search.study.record import Mark, give, identity_of, mark_of, new_identity, stored_document
+from search.study.record import (
+    StoredIdentity,
+    identity_of,
+    new_identity,
+    not_created,
+    store_identity,
+    stored_document,
+    stored_identity,
+)
 from search.trials import COPIED, IDENTITY, RUN, SPEC, WORKER, attributes_of
 
 SLOT_STATES = {
@@ -44,9 +52,7 @@ def adopt(name: str, storage: BaseStorage, engine: Engine) -> Adopted:
             raise StudyError(f"no study {name!r}; list the studies: drivebeat show") from error
         attributes = study.user_attrs
         if SPEC not in attributes:
-            raise StudyError(
-                f"study {name!r} was not created by Drivebeat: it has no study file; run: drivebeat create"
-            )
+            raise not_created(name)
         budget = stored_document(name, attributes)["budget"]
         found = identity_of(engine, study._study_id, name, attributes)
         if found is not None and has_budget(engine, found):
@@ -73,12 +79,12 @@ def settle_identity(study: optuna.Study, engine: Engine) -> str:
         trials = study.get_trials(deepcopy=False)
         ran = [trial for trial in trials if is_ours(trial)]
         began = [trial.datetime_start.timestamp() for trial in ran if trial.datetime_start is not None]
-        give(storage, study_id, found)
+        store_identity(storage, study_id, found)
         if trials and SPEC in attributes:
             storage.set_study_user_attr(study_id, COPIED, len(trials))
         add_slots(engine, found, [(trial.number, SLOT_STATES[trial.state]) for trial in ran], min(began, default=None))
-    elif mark_of(attributes) != Mark(found, study_id):
-        give(storage, study_id, found)
+    elif stored_identity(attributes) != StoredIdentity(found, study_id):
+        store_identity(storage, study_id, found)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Where Optuna's side of a database and ours disagree, and how to mend it."""
+"""Where Optuna's side of a database and ours disagree, and how to fix it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,15 @@ from search.queue.pairs import Edge, Pair, follow, pairs
 from search.queue.slots import has_budget, slot_trials
 from search.storage.optuna_private import FrozenStudy
 from search.study.adopt import adopt, is_ours
-from search.study.record import Mark, forget_deleted, give, identity_of, mark_of, orphaned_rows, stored_document
+from search.study.record import (
+    StoredIdentity,
+    forget_deleted,
+    identity_of,
+    orphaned_rows,
+    store_identity,
+    stored_document,
+    stored_identity,
+)
 from search.trials import SPEC
 
 AGREEING = (Edge.KEEP, Edge.CONTINUE, Edge.BEGIN)
@@ -21,11 +29,11 @@ AGREEING = (Edge.KEEP, Edge.CONTINUE, Edge.BEGIN)
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """A disagreement of the two sides. fix: what mend() does; mend is None where nothing can be done."""
+    """A disagreement of the two sides. fix: text; repair: does it, None where nothing can be done."""
 
     found: str
     fix: str
-    mend: Callable[[], object] | None
+    repair: Callable[[], object] | None
 
 
 def disagreements(storage: BaseStorage, engine: Engine) -> list[Disagreement]:
@@ -50,12 +58,12 @@ def _of_study(study: FrozenStudy, storage: BaseStorage, engine: Engine) -> Itera
         return
     identity = identity_of(engine, study_id, name, study.user_attrs)
     if identity is None or not has_budget(engine, identity):
-        mend = partial(adopt, name, storage, engine)
-        yield Disagreement(f"study {name} is a copy without a budget", "adopt it", mend)
+        repair = partial(adopt, name, storage, engine)
+        yield Disagreement(f"study {name} is a copy without a budget", "adopt it", repair)
         return
-    if mark_of(study.user_attrs) != Mark(identity, study_id):
-        mend_mark = partial(give, storage, study_id, identity)
-        yield Disagreement(f"study {name} does not carry its identity {identity}", "store it", mend_mark)
+    if stored_identity(study.user_attrs) != StoredIdentity(identity, study_id):
+        carry = partial(store_identity, storage, study_id, identity)
+        yield Disagreement(f"study {name} does not carry its identity {identity}", "store it", carry)
     recorded = slot_trials(engine, identity)
     trials = storage.get_all_trials(study_id, deepcopy=False)
     by_number = {trial.number: trial for trial in trials}

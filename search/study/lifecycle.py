@@ -12,9 +12,9 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 
 from data.errors import near, shell_command
-from search.artifacts.base import Log, TrialStore
+from search.artifacts.base import Log, TrialStore, remove_artifact
 from search.errors import StudyError
-from search.queue.slots import add_slots, has_budget
+from search.queue.slots import UNFINISHED, add_slots, has_budget
 from search.storage.fast.reads import NOTE_OF_A_TRIAL, trial_of_key
 from search.storage.fast.storage import batch
 from search.storage.fast.tables import STUDIES as OPTUNA_STUDIES
@@ -22,10 +22,8 @@ from search.storage.locks import exclusive
 from search.storage.optuna_private import ArtifactStore, FrozenStudy
 from search.storage.tables import SLOTS, STUDIES, set_budget
 from search.study.names import check_name
-from search.study.record import give, identity_of, new_identity, remove_rows
+from search.study.record import identity_of, new_identity, remove_rows, store_identity
 from search.trials import CANCELLED, COPIED, FATE, IDENTITY, REASON, REMOVED, SPEC, Fate, artifacts_of
-
-UNFINISHED = ("claimed", "telling", "open")
 
 
 def find(storage: BaseStorage, name: str) -> FrozenStudy:
@@ -50,7 +48,9 @@ def rename(name: str, new: str, storage: BaseStorage, engine: Engine) -> None:
         study = find(storage, name)
         identity = identity_of(engine, study._study_id, name, study.user_attrs)
         if SPEC in study.user_attrs and identity is not None and has_budget(engine, identity):
-            give(storage, study._study_id, identity)  # a study of an older version has its name as its identity
+            store_identity(
+                storage, study._study_id, identity
+            )  # a study of an older version has its name as its identity
         columns = OPTUNA_STUDIES.c
         try:
             with engine.begin() as connection:
@@ -79,11 +79,11 @@ def delete(name: str, storage: BaseStorage, engine: Engine, store: TrialStore, l
         for trial in trials:
             if not trial.state.is_finished():
                 store.checkpoints(identity, trial.number, log).delete()
-    remove_artifacts(study, trials, storage, store.artifacts, log)
+    remove_all_artifacts(study, trials, storage, store.artifacts, log)
     return len(trials)
 
 
-def remove_artifacts(
+def remove_all_artifacts(
     study: FrozenStudy, trials: Sequence[FrozenTrial], storage: BaseStorage, artifacts: ArtifactStore, log: Log
 ) -> None:
     """Remove the artifacts of a study that is deleted, and of its trials, but for those that belong to another study.
@@ -103,13 +103,10 @@ def remove_artifacts(
         log(f"the artifacts of {len(trials) - len(own)} copied trials are kept, for the original refers to them")
     for artifact in files:
         try:
-            artifacts.remove(artifact)
-        except FileNotFoundError:
-            continue
-        except Exception as error:  # every store has another error for a missing artifact
-            if type(error).__name__ != "ArtifactNotFound":
-                log(f"artifact {artifact} is not removed: {error}")
-                return
+            remove_artifact(artifacts, artifact)
+        except OSError as error:
+            log(f"artifacts are left in the store: {error}")
+            return
 
 
 def copy(name: str, storage: BaseStorage, engine: Engine, target: BaseStorage, target_engine: Engine, new: str) -> str:
@@ -138,7 +135,7 @@ def copy(name: str, storage: BaseStorage, engine: Engine, target: BaseStorage, t
             budget, rows = slots
             add_slots(target_engine, identity, rows, budget["started_at"])
             set_budget(target_engine, identity, budget["n_trials"], budget["hours"])
-            give(target, study_id, identity)
+            store_identity(target, study_id, identity)
         others = {key: value for key, value in study.user_attrs.items() if key not in (IDENTITY, SPEC)}
         for key, value in others.items():
             target.set_study_user_attr(study_id, key, value)

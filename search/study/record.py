@@ -32,11 +32,12 @@ from search.storage.locks import exclusive
 from search.storage.tables import SLOTS, STUDIES
 from search.trials import COPIED, FAMILY, FINGERPRINT, IDENTITY, SPEC
 
+EXHAUSTED = "every point of its space has been tried"
 READABLE = 40  # characters of the name at the start of an identity
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class StoredIdentity:
     """The attribute IDENTITY of a study. study_id: Optuna's id of the study that the identity was given to."""
 
     identity: str
@@ -53,21 +54,21 @@ def new_identity(name: str) -> str:
     return f"{readable or 'study'}-{secrets.token_hex(6)}"
 
 
-def mark_of(attributes: Mapping[str, Any]) -> Mark | None:
+def stored_identity(attributes: Mapping[str, Any]) -> StoredIdentity | None:
     """Return the mark among a study's user attributes; None where there is none, or another program has changed it."""
     match attributes.get(IDENTITY):
         case {"id": str(identity), "study_id": int(study_id)} if identity:
-            return Mark(identity, study_id)
+            return StoredIdentity(identity, study_id)
     return None
 
 
-def give(storage: BaseStorage, study_id: int, identity: str) -> None:
+def store_identity(storage: BaseStorage, study_id: int, identity: str) -> None:
     """Store `identity` with the Optuna study."""
-    storage.set_study_user_attr(study_id, IDENTITY, Mark(identity, study_id).document())
+    storage.set_study_user_attr(study_id, IDENTITY, StoredIdentity(identity, study_id).document())
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class StudyHead:
     """An Optuna study, with the attributes that its identity follows from."""
 
     study_id: int
@@ -81,7 +82,7 @@ def engine_of(storage: BaseStorage) -> Engine:
     return engine
 
 
-def heads(engine: Engine, study_id: int | None = None) -> list[Head]:
+def study_heads(engine: Engine, study_id: int | None = None) -> list[StudyHead]:
     """Return the Optuna studies, all or that with the id `study_id`.
 
     Other attributes are not read, for the notes of trials may be many megabytes.
@@ -100,7 +101,7 @@ def heads(engine: Engine, study_id: int | None = None) -> list[Head]:
             names[row_id] = name
             if key is not None:
                 attributes[row_id][key] = _decoded(text)
-    return [Head(row_id, name, attributes[row_id]) for row_id, name in names.items()]
+    return [StudyHead(row_id, name, attributes[row_id]) for row_id, name in names.items()]
 
 
 def _decoded(text: str) -> Any:
@@ -115,13 +116,14 @@ def identity_of(engine: Engine, study_id: int, name: str, attributes: Mapping[st
 
     optuna-dashboard renames a study by a copy, whose original it deletes: such a copy keeps the identity.
     """
-    if IDENTITY not in attributes:
-        return name
-    mark = mark_of(attributes)
-    if mark is None or mark.study_id == study_id:
-        return None if mark is None else mark.identity
-    bearers = [head.study_id for head in heads(engine) if mark_of(head.attributes) == mark]
-    return mark.identity if bearers == [study_id] else None
+    if IDENTITY not in attributes:  # of an older version, unless one that was renamed since has this name as identity
+        carried = (stored_identity(head.attributes) for head in study_heads(engine))
+        return None if any(found is not None and found.identity == name for found in carried) else name
+    stored = stored_identity(attributes)
+    if stored is None or stored.study_id == study_id:
+        return None if stored is None else stored.identity
+    bearers = [head.study_id for head in study_heads(engine) if stored_identity(head.attributes) == stored]
+    return stored.identity if bearers == [study_id] else None
 
 
 def name_now(engine: Engine, study_id: int, identity: str) -> tuple[int, str]:
@@ -129,11 +131,11 @@ def name_now(engine: Engine, study_id: int, identity: str) -> tuple[int, str]:
 
     study_id: the id that it had. Raises StudyGone where the study was deleted, or deleted and created again.
     """
-    for head in heads(engine, study_id):
-        mark = mark_of(head.attributes)
-        if (head.name if IDENTITY not in head.attributes else mark and mark.identity) == identity:
+    for head in study_heads(engine, study_id):
+        stored = stored_identity(head.attributes)
+        if (head.name if IDENTITY not in head.attributes else stored and stored.identity) == identity:
             return study_id, head.name
-    for head in heads(engine):
+    for head in study_heads(engine):
         if SPEC in head.attributes and identity_of(engine, head.study_id, head.name, head.attributes) == identity:
             return head.study_id, head.name
     raise StudyGone(f"study {identity} was deleted")
@@ -142,7 +144,7 @@ def name_now(engine: Engine, study_id: int, identity: str) -> tuple[int, str]:
 def names_by_identity(engine: Engine) -> dict[str, str]:
     """Return identity -> present name of all studies in the database."""
     found = {}
-    for head in heads(engine):
+    for head in study_heads(engine):
         identity = identity_of(engine, head.study_id, head.name, head.attributes)
         if identity is not None:
             found[identity] = head.name
@@ -154,8 +156,8 @@ def orphaned_rows(engine: Engine) -> frozenset[str]:
     with engine.connect() as connection:
         stored = {*connection.execute(select(STUDIES.c.study)).scalars()}
         stored |= {*connection.execute(select(SLOTS.c.study).distinct()).scalars()}
-    marks = {head.name: mark_of(head.attributes) for head in heads(engine)}
-    return frozenset(stored) - {name if mark is None else mark.identity for name, mark in marks.items()}
+    carried = {head.name: stored_identity(head.attributes) for head in study_heads(engine)}
+    return frozenset(stored) - {name if found is None else found.identity for name, found in carried.items()}
 
 
 def remove_orphaned_rows(engine: Engine) -> frozenset[str]:
@@ -257,9 +259,7 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
     study = optuna.load_study(study_name=name, storage=storage)
     attributes = study.user_attrs
     if SPEC not in attributes:
-        raise StudyError(
-            f"study {name!r} was not created by Drivebeat: it has no study file; list those that were: drivebeat show"
-        )
+        raise not_created(name)
     identity = identity_of(engine_of(storage), study._study_id, name, attributes)
     if identity is None:
         raise NoBudget(
@@ -275,6 +275,13 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
         attributes[FAMILY],
         attributes[FINGERPRINT],
         n_copied if isinstance(n_copied, int) else 0,
+    )
+
+
+def not_created(name: str) -> StudyError:
+    """Return the error about a study of another program."""
+    return StudyError(
+        f"study {name!r} was not created by Drivebeat: it has no study file; list those that were: drivebeat show"
     )
 
 
@@ -349,9 +356,6 @@ def readable_records(storage: BaseStorage) -> tuple[list[StudyRecord], dict[str,
         except StudyError as error:
             problems[name] = str(error)
     return records, problems
-
-
-EXHAUSTED = "every point of its space has been tried"
 
 
 def stop_reason(study: StudyLike, engine: Engine) -> str:

@@ -37,6 +37,7 @@ from training.schedule import OptimiserConfig, ScheduleConfig
 Scalar = bool | int | float | str | None
 
 N_EXAMPLES = 50
+SHOWN_VALUE = 60  # characters of a value from outside that a message shows
 AUGMENT = "augment"
 """The section of a run's data. Its parameters are searched only where a study names them."""
 
@@ -309,9 +310,6 @@ def describe(distribution: BaseDistribution | None) -> str:
 def _exact(number: float | None) -> str:
     short = f"{number:g}"
     return short if number is not None and float(short) == number else str(number)
-
-
-SHOWN_VALUE = 60  # characters of a value from outside that a message shows
 
 
 class VisibleStudy(optuna.Study):

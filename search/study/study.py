@@ -23,16 +23,16 @@ from search.storage.locks import exclusive
 from search.storage.tables import set_budget
 from search.study.adopt import settle_identity
 from search.study.record import (
-    Mark,
+    StoredIdentity,
     StudyLike,
     StudyRecord,
-    give,
     load_record,
     load_records,
-    mark_of,
     name_now,
     remove_orphaned_rows,
+    store_identity,
     stored_document,
+    stored_identity,
 )
 from search.study.space import Space, describe, fixed_params, why_refused
 from search.study.spec import StudySpec, part_of, run_of, space_of, spec_document, study_names
@@ -124,8 +124,8 @@ def _make(name: str, spec: StudySpec, space: Space, fingerprint: str, storage: B
 def confirm_identity(study: StudyLike) -> None:
     """Store the study's identity with it, where an older version or optuna-dashboard's renaming has not."""
     storage, study_id = study.optuna._storage, study.optuna._study_id
-    if mark_of(study.optuna.user_attrs) != Mark(study.identity, study_id):
-        give(storage, study_id, study.identity)
+    if stored_identity(study.optuna.user_attrs) != StoredIdentity(study.identity, study_id):
+        store_identity(storage, study_id, study.identity)
 
 
 def current(study: Study, engine: Engine) -> Study:

@@ -1,4 +1,4 @@
-"""The life of a stored study by command: enqueue, cancel, rename, copy, adopt, delete, and the doctor who mends."""
+"""The life of a stored study by command: enqueue, cancel, rename, copy, adopt, delete, and the doctor."""
 
 import sqlite3
 import stat
@@ -19,7 +19,7 @@ from search.storage.open import driver_url, open_engine, open_storage
 from search.storage.readable import open_readable
 from search.storage.tables import SLOTS, STUDIES
 from search.study.agreement import disagreements
-from search.study.record import load_record, mark_of, name_now, new_identity
+from search.study.record import load_record, name_now, new_identity, stored_identity
 from search.study.study import load_study
 from search.trials import Fate, fate_of
 from search.worker.worker import work
@@ -210,7 +210,7 @@ def test_every_pair_of_states_has_an_edge(slot: str, trial: TrialState | None) -
 
 @pytest.mark.parametrize("trial", [None, *TrialState])
 @pytest.mark.parametrize("slot", ["open", "finished", "failed"])
-def test_the_doctor_mends_every_pair_that_disagrees(
+def test_the_doctor_fixes_every_pair_that_disagrees(
     slot: str, trial: TrialState | None, bench: Bench, make_spec: Any, drivebeat: Drivebeat
 ) -> None:
     study = bench.create(make_spec())
@@ -278,7 +278,7 @@ def test_a_study_of_another_direction_is_refused(
 def test_an_empty_study_of_the_right_direction_is_taken_over(bench: Bench, make_spec: Any) -> None:
     optuna.create_study(study_name="tiny", storage=RDBStorage(driver_url(bench.url)), direction="maximize")
     study = bench.create(make_spec())
-    assert mark_of(study.optuna.user_attrs) is not None
+    assert stored_identity(study.optuna.user_attrs) is not None
     assert bench.progress().budget == 4
 
 

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.fast.tables import HEAD, NO_MARKS, Marks
 
+MANY = 64  # more new values than this are sorted together, fewer are inserted one by one
 UNDECODABLE = object()
 _SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 
@@ -179,9 +180,6 @@ def numbers_of(reports: Iterable[Any]) -> Iterator[tuple[int, int, float]]:
     for trial_id, step, value, kind in reports:
         if (number := number_of(value, kind)) is not None:
             yield trial_id, step, number
-
-
-MANY = 64  # more new values than this are sorted together, fewer are inserted one by one
 
 
 @dataclass(slots=True, eq=False)

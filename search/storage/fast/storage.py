@@ -30,6 +30,8 @@ from search.storage.fast.tables import STUDY_SYSTEM, STUDY_USER, SYSTEM, USER
 from search.storage.fast.writes import Param, TrialKey
 from search.storage.optuna_private import FrozenStudy
 
+DEFAULT_STUDY_NAME_PREFIX = "no-name-"  # as Optuna names a study without a name
+FRESH_S = 1.0  # a pruner does not read again what the last report has read within this time
 CREATED_S = 0.1  # a trial that was created this long ago is no longer returned without reading it
 
 
@@ -187,10 +189,6 @@ def which(trial_id: int, key: TrialKey | None) -> dict[str, Any]:
 def since(cache: StudyCache) -> Since:
     """Return what the cache has, from which reads.changed_trials continues."""
     return Since(cache.proof, cache.newest, cache.running, cache.waiting, cache.rungs is not None)
-
-
-DEFAULT_STUDY_NAME_PREFIX = "no-name-"  # as Optuna names a study without a name
-FRESH_S = 1.0  # a pruner does not read again what the last report has read within this time
 
 
 class FastStorage(BaseStorage):
