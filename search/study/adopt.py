@@ -14,6 +14,7 @@ from search.storage.tables import set_budget
 from search.study.record import (
     StoredIdentity,
     identity_of,
+    missing,
     new_identity,
     not_created,
     store_identity,
@@ -43,13 +44,13 @@ def adopt(name: str, storage: BaseStorage, engine: Engine) -> Adopted:
 
     Its trials that Drivebeat ran count towards the budget of its study file. Running ones are started again.
 
-    Raises StudyError for a study that Drivebeat did not create, or that has a budget.
+    Raises StudyError for a study that is missing, that Drivebeat did not create, or that has a budget.
     """
     with exclusive(engine, "create"):
         try:
             study = optuna.load_study(study_name=name, storage=storage)
         except KeyError as error:
-            raise StudyError(f"no study {name!r}; list the studies: drivebeat show") from error
+            raise missing(name, optuna.get_all_study_names(storage)) from error
         attributes = study.user_attrs
         if SPEC not in attributes:
             raise not_created(name)

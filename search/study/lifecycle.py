@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import IntegrityError
 
-from data.errors import near, shell_command
+from data.errors import shell_command
 from search.artifacts.base import Log, TrialStore, remove_artifact
 from search.errors import StudyError
 from search.queue.slots import UNFINISHED, add_slots, has_budget
@@ -22,7 +22,7 @@ from search.storage.locks import exclusive
 from search.storage.optuna_private import ArtifactStore, FrozenStudy
 from search.storage.tables import SLOTS, STUDIES, set_budget
 from search.study.names import check_name
-from search.study.record import identity_of, new_identity, remove_rows, store_identity
+from search.study.record import identity_of, missing, new_identity, remove_rows, store_identity
 from search.trials import CANCELLED, COPIED, FATE, IDENTITY, REASON, REMOVED, SPEC, Fate, artifacts_of
 
 
@@ -31,8 +31,7 @@ def find(storage: BaseStorage, name: str) -> FrozenStudy:
     studies = storage.get_all_studies()
     found = next((study for study in studies if study.study_name == name), None)
     if found is None:
-        names = sorted(study.study_name for study in studies)
-        raise StudyError(f"no study {name!r}{near(name, names)}; known: {', '.join(names) or 'none'}")
+        raise missing(name, [study.study_name for study in studies])
     return found
 
 
@@ -48,9 +47,8 @@ def rename(name: str, new: str, storage: BaseStorage, engine: Engine) -> None:
         study = find(storage, name)
         identity = identity_of(engine, study._study_id, name, study.user_attrs)
         if SPEC in study.user_attrs and identity is not None and has_budget(engine, identity):
-            store_identity(
-                storage, study._study_id, identity
-            )  # a study of an older version has its name as its identity
+            # A study of an older version has its name as its identity, which must not change with the name.
+            store_identity(storage, study._study_id, identity)
         columns = OPTUNA_STUDIES.c
         try:
             with engine.begin() as connection:

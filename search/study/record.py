@@ -12,7 +12,7 @@ import json
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -250,12 +250,7 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
     if name not in names:
         name = names_by_identity(engine_of(storage)).get(name, name)  # a launch passes identities to its workers
     if name not in names:
-        known = (
-            f"known: {', '.join(sorted(names))}"
-            if names
-            else "there is none yet; make one: drivebeat create STUDY.toml"
-        )
-        raise StudyError(f"no study {name!r}{near(name, names)}; {known}")
+        raise missing(name, names)
     study = optuna.load_study(study_name=name, storage=storage)
     attributes = study.user_attrs
     if SPEC not in attributes:
@@ -276,6 +271,14 @@ def load_record(name: str, storage: BaseStorage) -> StudyRecord:
         attributes[FINGERPRINT],
         n_copied if isinstance(n_copied, int) else 0,
     )
+
+
+def missing(name: str, names: Collection[str]) -> StudyError:
+    """Return the error about a study that is none of the stored ones, `names`."""
+    known = (
+        f"known: {', '.join(sorted(names))}" if names else "there is none yet; make one: drivebeat create STUDY.toml"
+    )
+    return StudyError(f"no study {name!r}{near(name, names)}; {known}")
 
 
 def not_created(name: str) -> StudyError:

@@ -13,17 +13,20 @@ from typing import Any
 
 import boto3
 import pytest
+from optuna.storages import BaseStorage
 from sqlalchemy import Engine
 
 from data.corpus import Corpus, load
 from search.cli.app import main
 from search.queue.slots import Claim, claim
 from search.queue.workers import Process
-from search.storage.open import open_engine
+from search.storage.fast.storage import FastStorage
+from search.storage.open import open_engine, open_storage
 from search.storage.tables import create_tables, set_budget
 from search.study.spec import StudySpec, check
 from tests.support.postgres import Postgres, private_postgres
 from tests.support.program import command, environment
+from tests.support.shown import Shown
 from tests.support.study import Bench, MakeSpec, tiny_data, tiny_recordings, tiny_study, toml_of
 from training.decode import decode
 
@@ -136,6 +139,35 @@ def bench_of_each(empty_url: str) -> Iterator[Bench]:
     opened = Bench(empty_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def shown(bench: Any, tmp_path: Path) -> Shown:
+    return Shown(bench, tmp_path / "artifacts")
+
+
+@pytest.fixture
+def shown_of_each(bench_of_each: Any, tmp_path: Path) -> Shown:
+    """The same on a database of each kind."""
+    return Shown(bench_of_each, tmp_path / "artifacts")
+
+
+@pytest.fixture
+def fast(empty_url: str) -> Iterator[FastStorage]:
+    """Our storage on an empty database of each kind."""
+    opened = open_storage(empty_url)
+    assert isinstance(opened, FastStorage)
+    yield opened
+    opened.remove_session()
+
+
+@pytest.fixture
+def stock(empty_url: str, fast: FastStorage) -> Iterator[BaseStorage]:
+    """Optuna's own storage on the same database."""
+    opened = open_storage(empty_url, fast=False)
+    yield opened
+    opened.remove_session()
+    opened._backend.engine.dispose()  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -16,14 +16,6 @@ from search.storage.open import open_storage
 
 
 @pytest.fixture
-def fast(empty_url: str) -> Iterator[FastStorage]:
-    opened = open_storage(empty_url)
-    assert isinstance(opened, FastStorage)
-    yield opened
-    opened.remove_session()
-
-
-@pytest.fixture
 def other(empty_url: str, fast: FastStorage) -> Iterator[FastStorage]:
     """Another worker's."""
     opened = open_storage(empty_url)

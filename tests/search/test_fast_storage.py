@@ -6,7 +6,7 @@ import multiprocessing
 import pickle
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +20,8 @@ from optuna.trial import TrialState
 
 from search.storage.fast.storage import FastStorage, batch
 from search.storage.idle import close_when_idle
-from search.storage.open import open_storage
 
 UNIT = FloatDistribution(0.0, 1.0)
-
-
-@pytest.fixture
-def fast(empty_url: str) -> Iterator[FastStorage]:
-    opened = open_storage(empty_url, fast=True)
-    assert isinstance(opened, FastStorage)
-    yield opened
-    opened.remove_session()
-
-
-@pytest.fixture
-def stock(empty_url: str, fast: FastStorage) -> Iterator[BaseStorage]:
-    """Optuna's own storage on the same database."""
-    opened = open_storage(empty_url, fast=False)
-    yield opened
-    opened.remove_session()
-    opened._backend.engine.dispose()  # type: ignore[attr-defined]
 
 
 def study_on(storage: BaseStorage, name: str = "s", **options: Any) -> optuna.Study:

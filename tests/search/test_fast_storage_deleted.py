@@ -21,14 +21,6 @@ ID_COLUMNS = {"studies": "study_id", "trials": "trial_id"}
 
 
 @pytest.fixture
-def fast(empty_url: str) -> Iterator[FastStorage]:
-    opened = open_storage(empty_url)
-    assert isinstance(opened, FastStorage)
-    yield opened
-    opened.remove_session()
-
-
-@pytest.fixture
 def elsewhere(empty_url: str, fast: FastStorage) -> Iterator["Elsewhere"]:
     opened = Elsewhere(empty_url)
     yield opened

@@ -3,7 +3,6 @@
 import json
 import math
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import optuna
@@ -22,23 +21,6 @@ from search.storage.open import open_storage
 
 MINIMIZE = [StudyDirection.MINIMIZE]
 CHOICES = CategoricalDistribution(("a", "b"))
-
-
-@pytest.fixture
-def fast(empty_url: str) -> Iterator[FastStorage]:
-    opened = open_storage(empty_url)
-    assert isinstance(opened, FastStorage)
-    yield opened
-    opened.remove_session()
-
-
-@pytest.fixture
-def stock(empty_url: str, fast: FastStorage) -> Iterator[BaseStorage]:
-    """Optuna's own storage on the same database."""
-    opened = open_storage(empty_url, fast=False)
-    yield opened
-    opened.remove_session()
-    opened._backend.engine.dispose()  # type: ignore[attr-defined]
 
 
 def again(storage: FastStorage) -> FastStorage:

@@ -29,14 +29,6 @@ MINIMIZE = [StudyDirection.MINIMIZE]
 
 
 @pytest.fixture
-def fast(empty_url: str) -> Iterator[FastStorage]:
-    opened = open_storage(empty_url)
-    assert isinstance(opened, FastStorage)
-    yield opened
-    opened.remove_session()
-
-
-@pytest.fixture
 def other_thread() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(1) as executor:
         yield executor

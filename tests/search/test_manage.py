@@ -23,6 +23,7 @@ from search.study.record import load_record, name_now, new_identity, stored_iden
 from search.study.study import load_study
 from search.trials import Fate, fate_of
 from search.worker.worker import work
+from tests.support.program import ROOT
 from tests.support.study import Bench, record_trials
 
 Drivebeat = Callable[..., Any]
@@ -208,6 +209,26 @@ def test_every_pair_of_states_has_an_edge(slot: str, trial: TrialState | None) -
     assert EDGES[slot][trial] in Edge
 
 
+def test_the_design_page_shows_the_table_of_edges() -> None:
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    header, _, *rows = text[text.index("| slot | trial is missing") :].split("\n\n")[0].splitlines()
+    columns: dict[str, list[TrialState | None]] = {
+        "trial is missing": [None],
+        "waiting": [TrialState.WAITING],
+        "running": [TrialState.RUNNING],
+        "complete, pruned": [TrialState.COMPLETE, TrialState.PRUNED],
+        "failed": [TrialState.FAIL],
+    }
+    assert [cell.strip() for cell in header.strip("|").split("|")][1:] == list(columns)
+    shown: dict[tuple[str, TrialState | None], str] = {}
+    for row in rows:
+        slots, *edges = [cell.strip() for cell in row.strip("|").split("|")]
+        for slot in slots.split(", "):
+            for states, edge in zip(columns.values(), edges, strict=True):
+                shown |= {(slot.strip("`"), state): edge for state in states}
+    assert shown == {(slot, state): str(edge) for slot, edges in EDGES.items() for state, edge in edges.items()}
+
+
 @pytest.mark.parametrize("trial", [None, *TrialState])
 @pytest.mark.parametrize("slot", ["open", "finished", "failed"])
 def test_the_doctor_fixes_every_pair_that_disagrees(
@@ -335,6 +356,18 @@ def test_a_mistyped_path_is_named_and_not_created(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "command", [("show",), ("export",), ("report", "-o", "report.html"), ("delete", "--yes"), ("rename", "other"),
+                ("adopt",), ("enqueue", "width=8"), ("cancel", "0", "--yes"), ("launch",)]
+)  # fmt: skip
+def test_a_misspelt_name_is_refused_with_the_nearest(
+    command: tuple[str, ...], tiny: Any, bench: Bench, drivebeat: Drivebeat
+) -> None:
+    verb, *rest = command
+    said = drivebeat(verb, "tinny", *rest, "--storage", bench.url)
+    assert (said.code, said.err) == (2, "drivebeat: no study 'tinny' (did you mean 'tiny'?); known: tiny\n")
+
+
 def test_a_reader_sees_writes_that_are_not_checkpointed_yet(tiny: Any, bench: Bench) -> None:
     assert Path(f"{bench.url[10:]}-wal").exists()
     opened = open_readable(bench.url)
@@ -415,3 +448,18 @@ def test_a_study_file_names_its_own_studies_and_no_copies(bench: Bench, make_spe
     assert drivebeat("rename", "tiny", "tinytoo", "--storage", bench.url).code == 0
     said = drivebeat("show", "tiny", "--storage", bench.url)
     assert (said.code, "no study 'tiny'" in said.err) == (2, True)
+
+
+def test_a_study_of_an_older_version_that_was_renamed_keeps_its_rows_from_a_stranger_with_its_old_name(
+    bench: Bench, make_spec: Any, drivebeat: Drivebeat
+) -> None:
+    """Its identity is its old name, which a study by stock Optuna may have now."""
+    study = bench.create(make_spec()).optuna
+    with bench.engine.begin() as connection:  # as an older version has left it
+        connection.execute(sqlalchemy.update(STUDIES).values(study="tiny"))
+        connection.execute(sqlalchemy.text("DELETE FROM study_user_attributes WHERE key = 'drivebeat:identity'"))
+    assert drivebeat("rename", "tiny", "kept", "--storage", bench.url).code == 0
+    optuna.create_study(study_name="tiny", storage=RDBStorage(driver_url(bench.url)))
+    assert drivebeat("delete", "tiny", "--yes", "--storage", bench.url).code == 0
+    assert bench.progress("kept").budget == 4
+    assert stored_identity(study.user_attrs) is not None
