@@ -244,6 +244,28 @@ def drivebeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     return run
 
 
+def files_in(folder: Path) -> set[Path]:
+    """All files but the database's own, which opening it makes."""
+    return {path for path in folder.rglob("*") if path.is_file() and "studies.db" not in path.name}
+
+
+@pytest.fixture
+def refused(drivebeat: Drivebeat, tmp_path: Path) -> Callable[..., str]:
+    """Run a command that must refuse: the line it says, after checking that it is one and nothing was written."""
+
+    def run(*arguments: str) -> str:
+        before = files_in(tmp_path)
+        said = drivebeat(*arguments)
+        assert said.code == 2, said
+        assert said.err.startswith("drivebeat: ")
+        assert said.err.count("\n") == 1, said.err
+        assert "Traceback" not in said.err + said.out
+        assert files_in(tmp_path) == before
+        return said.err
+
+    return run
+
+
 @pytest.fixture
 def study_file(tmp_path: Path, study_document: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
     """Write the tiny study as tiny.toml in the fresh folder; keywords replace its keys."""

@@ -45,29 +45,6 @@ COMMANDS = [
 ]
 
 
-def files_in(folder: Path) -> set[str]:
-    """All files but the database's own, which opening it makes."""
-    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and "studies.db" not in p.name}
-
-
-@pytest.fixture
-def refused(drivebeat: Any, tmp_path: Path) -> Callable[..., str]:
-    """Run a command that must refuse: the line it says, after checking that it is one and nothing was written."""
-
-    def run(*arguments: str) -> str:
-        before = files_in(tmp_path)
-        said = drivebeat(*arguments)
-        assert said.code == 2, said
-        assert said.err.startswith("drivebeat: ")
-        assert said.err.count("\n") == 1, said.err
-        assert "Traceback" not in said.err + said.out
-        assert files_in(tmp_path) == before
-        line: str = said.err
-        return line
-
-    return run
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_within_80_columns(command: str, drivebeat: Any) -> None:
     said = drivebeat(*command.split(), "--help")

@@ -41,28 +41,6 @@ DEEP = {
 }
 
 
-def files_in(folder: Path) -> set[Path]:
-    """All files but the database's own, which opening it makes."""
-    return {path for path in folder.rglob("*") if path.is_file() and "studies.db" not in path.name}
-
-
-@pytest.fixture
-def refused(drivebeat: Any, tmp_path: Path) -> Callable[..., str]:
-    """Run a command that must refuse: the line it says, after checking that it is one and nothing was written."""
-
-    def run(*arguments: str) -> str:
-        before = files_in(tmp_path)
-        said = drivebeat(*arguments)
-        assert said.code == 2, said
-        assert said.err.startswith("drivebeat: ")
-        assert said.err.count("\n") == 1, said.err
-        assert files_in(tmp_path) == before
-        line: str = said.err
-        return line
-
-    return run
-
-
 @pytest.mark.parametrize("suffix", DEEP)
 @pytest.mark.parametrize(
     "arguments",

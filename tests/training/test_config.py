@@ -181,41 +181,6 @@ def test_1e_4_in_hand_written_yaml_is_a_number(run: RunConfig, tmp_path: Path) -
     assert read_run(path).optimiser.learning_rate == 1e-4
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "said"),
-    [
-        ("a.yaml", "a: 1\na: 2\n", "key 'a' stands twice"),
-        ("a.json", '{"a": 1, "a": 2}', "key 'a' stands twice"),
-        ("a.toml", "a = 1\na = 2\n", "a.toml: Cannot overwrite a value"),
-        ("a.yaml", "a: [1\n", "a.yaml: while parsing"),
-        ("a.json", "{", "a.json: Expecting"),
-        ("a.txt", "a", "unknown kind of document '.txt'; .toml, .yaml or .json"),
-    ],
-)
-def test_a_broken_document_is_refused_in_one_line(name: str, text: str, said: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=said) as got:
-        read_document(path)
-    assert "\n" not in str(got.value)
-
-
-def test_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
-    path = tmp_path / "a.yaml"
-    path.write_text("base: &b {x: 1, y: 2}\nc:\n  <<: *b\n  x: 3\n")
-    assert read_document(path)["c"] == {"x": 3, "y": 2}
-
-
-def test_missing_and_unreadable_documents_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such file"):
-        read_document(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_document(tmp_path)
-    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_document(tmp_path / "a.yaml")
-
-
 def test_an_unknown_ending_writes_nothing(run: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"written as \.yaml or \.json"):
         write_run(run, tmp_path / "a.toml")

@@ -62,9 +62,15 @@ def alias_bomb(merge: bool = False) -> str:
         ("a.yaml", "a: !!timestamp soon", "a.yaml: "),
         ("a.yaml", "a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("a.json", '{"a": 1, "b": 2, "b": 3}', "key 'b' stands twice"),
+        ("a.yaml", "a: 1\na: 2\n", "key 'a' stands twice"),
+        ("a.json", '{"a": 1, "a": 2}', "key 'a' stands twice"),
+        ("a.toml", "a = 1\na = 2\n", "a.toml: Cannot overwrite a value"),
+        ("a.yaml", "a: [1\n", "a.yaml: while parsing"),
+        ("a.json", "{", "a.json: Expecting"),
+        ("a.txt", "a", "unknown kind of document '.txt'; .toml, .yaml or .json"),
     ],
 )
-def test_a_hostile_document_is_refused_in_one_line(name: str, text: str, said: str, tmp_path: Path) -> None:
+def test_a_broken_or_hostile_document_is_refused_in_one_line(name: str, text: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ConfigError) as got:
@@ -72,6 +78,22 @@ def test_a_hostile_document_is_refused_in_one_line(name: str, text: str, said: s
     assert said in str(got.value)
     assert str(path) in str(got.value)
     assert "\n" not in str(got.value)
+
+
+def test_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("base: &b {x: 1, y: 2}\nc:\n  <<: *b\n  x: 3\n")
+    assert read_document(path)["c"] == {"x": 3, "y": 2}
+
+
+def test_missing_and_unreadable_documents_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        read_document(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_document(tmp_path)
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_document(tmp_path / "a.yaml")
 
 
 def test_a_document_that_never_ends_is_not_read_to_its_end(tmp_path: Path) -> None:
