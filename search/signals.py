@@ -1,10 +1,14 @@
 """Handle SIGINT, SIGTERM and SIGHUP, so that a command can end in an orderly way."""
 
+import _thread
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+# A SIGINT that arrives during an import is sent again after so long, until the import has ended.
+REDELIVERY_S = 0.05
 
 # A terminal that is closed sends SIGHUP, which Windows does not have.
 STOPPING = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
@@ -59,14 +63,24 @@ def stop_signals() -> Iterator[tuple[threading.Event, list[int]]]:
 def recorded_interrupts() -> Iterator[list[int]]:
     """Yield a list of the SIGINTs received in the block. Each raises KeyboardInterrupt, as is Python's default.
 
-    A library may catch KeyboardInterrupt and go on: the list tells that the user has pressed Ctrl-C all the same.
-    SIGINT that is ignored (a job in the background of a shell) or handled by the caller stays so.
+    A SIGINT during an import is delivered again after it, since an import may swallow KeyboardInterrupt (numpy's C code
+    clears it) or fail with another error because of it. A library may also catch KeyboardInterrupt and go on: the list
+    tells that the user has pressed Ctrl-C all the same. SIGINT that is ignored (a job in the background of a shell) or
+    handled by the caller stays so.
     """
     interrupts: list[int] = []
+    pending: list[threading.Timer] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         interrupts.append(number)
-        raise KeyboardInterrupt
+        for timer in pending:
+            timer.cancel()
+        pending.clear()
+        if not _in_import(frame):
+            raise KeyboardInterrupt
+        pending.append(threading.Timer(REDELIVERY_S, _interrupt_main_thread))
+        pending[0].daemon = True
+        pending[0].start()
 
     if (
         threading.current_thread() is not threading.main_thread()
@@ -78,4 +92,24 @@ def recorded_interrupts() -> Iterator[list[int]]:
     try:
         yield interrupts
     finally:
+        for timer in pending:
+            timer.cancel()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _in_import(frame: FrameType | None) -> bool:
+    """Return whether `frame` is executed by an import statement."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _interrupt_main_thread() -> None:
+    """Send SIGINT to the main thread, so that it also ends a system call."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, signal.SIGINT)
+    else:
+        _thread.interrupt_main()

@@ -1,0 +1,55 @@
+"""Ctrl-C while a command imports its libraries."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from search.signals import recorded_interrupts
+
+CTRL_C = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+IMPORTS = {
+    "it is swallowed": f"try:\n    {CTRL_C}\nexcept BaseException:\n    pass\n",
+    "the import fails with another error": f"{CTRL_C}\nraise AttributeError('half imported')\n",
+    "it ends": f"{CTRL_C}\n",
+}
+
+
+@pytest.fixture
+def default_sigint() -> Iterator[None]:
+    """SIGINT as an interactive shell hands it on, also where the tests run in a shell's background."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("default_sigint")
+@pytest.mark.parametrize("body", IMPORTS.values(), ids=IMPORTS)
+def test_ctrl_c_during_an_import_raises_keyboard_interrupt_after_it(
+    body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "interrupted_import.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "interrupted_import", raising=False)
+    with recorded_interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
+        with contextlib.suppress(AttributeError):
+            import_module("interrupted_import")
+        threading.Event().wait(20)
+    assert interrupts
+
+
+@pytest.mark.usefixtures("default_sigint")
+def test_ctrl_c_outside_an_import_is_delivered_at_once_and_once() -> None:
+    with recorded_interrupts() as interrupts:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            threading.Event().wait(20)
+        time.sleep(0.2)
+        assert interrupts == [signal.SIGINT]
