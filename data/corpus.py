@@ -17,7 +17,7 @@ from data.errors import DataError
 from data.files import is_beside
 from data.filters import bandpass, resample
 from data.readers.read import read
-from data.recording import Recording, Signal, frozen
+from data.recording import Recording, Signal, check_varying, frozen
 
 SPLITS = ("train", "validation", "test")
 HEART_BAND_HZ = (25.0, 55.0)
@@ -235,8 +235,17 @@ def _read(path: Path, ecg: Path | None, source: Source) -> Recording:
 def condition(recording: Recording, config: DataConfig) -> Signal:
     """Resample a recording to the config's rate and band-pass it if the config has a band: float32[channel, time].
 
-    Raises DataError as data.filters does.
+    Raises DataError for a recording whose own rate is too low for the band, for a channel of which all samples are
+    equal, and as data.filters does.
     """
+    _, high_hz = config.band_hz or HEART_BAND_HZ
+    own_hz = recording.lowest_rate_hz or recording.rate_hz
+    if own_hz < 2 * high_hz:
+        raise DataError(
+            f"{recording.source}: recorded at {own_hz:g} Hz; the band up to {high_hz:g} Hz needs at least "
+            f"{2 * high_hz:g} Hz; leave it out, or correct rate_hz if the file does not state its rate"
+        )
+    check_varying(recording)
     signals = resample(recording.signals, recording.rate_hz, config.rate_hz)
     if config.band_hz is None:
         return signals

@@ -26,7 +26,7 @@ class ChannelInfo:
 
     rms: around the mean, in the file's units.
     band_db: power in 25-55 Hz relative to all power above 0 Hz, in dB; NaN if the rate is too low.
-    kurtosis: fourth central moment over the squared variance; 3 for Gaussian noise.
+    kurtosis: fourth central moment over the squared variance; 3 for Gaussian noise, NaN for a constant channel.
     """
 
     name: str
@@ -136,10 +136,12 @@ def _measured(name: str, row: Signal, rate_hz: float) -> ChannelInfo:
     frequencies_hz, power = _spectrum(row, rate_hz)
     in_band = (frequencies_hz >= BAND_HZ[0]) & (frequencies_hz <= BAND_HZ[1])
     band_db = float("nan")
-    if rate_hz > 2 * BAND_HZ[1] and in_band.any():
-        share = float(power[in_band].sum() / power[frequencies_hz > 0].sum())
+    total = float(power[frequencies_hz > 0].sum())
+    if rate_hz > 2 * BAND_HZ[1] and in_band.any() and total > 0:
+        share = float(power[in_band].sum()) / total
         band_db = 10 * float(np.log10(max(share, np.finfo(np.float64).tiny)))
-    return ChannelInfo(name, variance**0.5, band_db, float(np.mean(centred**4)) / variance**2)
+    kurtosis = float(np.mean(centred**4)) / variance**2 if variance else float("nan")
+    return ChannelInfo(name, variance**0.5, band_db, kurtosis)
 
 
 def _spectrum(row: Signal, rate_hz: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

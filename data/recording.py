@@ -1,6 +1,6 @@
 """Recording: the signals of a measurement, as every reader returns them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -26,12 +26,14 @@ def frozen(values: NDArray[np.generic], dtype: type[D] = np.float32) -> NDArray[
 class Recording:
     """The signals of one measurement.
 
-    signals: read-only float32[channel, time]; finite, at least two samples, no channel constant.
+    signals: read-only float32[channel, time]; finite, at least two samples.
     rate_hz: samples per second.
     channels: one name per row of `signals`.
     source: the file it was read from.
     ecg: read-only float32[time] at `ecg_rate_hz`, starting with the signals; None if there is none.
     r_peaks_s: read-only float64[beat], times of annotated R peaks in seconds; None if there are no annotations.
+    lowest_rate_hz: the lowest rate at which one of the channels was recorded; below `rate_hz` if it was resampled.
+    notes: what the reader assumed, corrected or left out, a sentence each.
 
     Raises DataError, naming the source and the channel, if any of this does not hold.
     """
@@ -42,7 +44,9 @@ class Recording:
     source: Path
     ecg: Signal | None = None
     ecg_rate_hz: float | None = None
-    r_peaks_s: NDArray[np.float64] | None = field(default=None)
+    r_peaks_s: NDArray[np.float64] | None = None
+    lowest_rate_hz: float | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = str(self.source)
@@ -60,9 +64,9 @@ class Recording:
         if (self.ecg is None) != (self.ecg_rate_hz is None):
             raise DataError(f"{where}: an ECG and its rate must be given together")
         for row, channel in zip(self.signals, self.channels, strict=True):
-            check_samples(row, f"{where}: channel {channel}")
+            check_finite(row, f"{where}: channel {channel}")
         if self.ecg is not None:
-            check_samples(self.ecg, f"{where}: ECG")
+            check_finite(self.ecg, f"{where}: ECG")
             object.__setattr__(self, "ecg", frozen(self.ecg))
         if self.r_peaks_s is not None:
             object.__setattr__(self, "r_peaks_s", frozen(self.r_peaks_s, np.float64))
@@ -74,8 +78,8 @@ class Recording:
         return float(self.signals.shape[1] / self.rate_hz)
 
 
-def check_samples(samples: NDArray[np.generic], what: str) -> None:
-    """Raise DataError for samples that are not finite or all equal. what: named in the message."""
+def check_finite(samples: NDArray[np.generic], what: str) -> None:
+    """Raise DataError for samples that are NaN or infinite. what: named in the message."""
     n_bad = int(np.size(samples) - np.count_nonzero(np.isfinite(samples)))
     if n_bad:
         first = int(np.flatnonzero(~np.isfinite(samples))[0])
@@ -83,5 +87,10 @@ def check_samples(samples: NDArray[np.generic], what: str) -> None:
             f"{what}: {n_bad} of {np.size(samples)} samples are NaN or infinite, the first at {first}; "
             "cut the recording there, or fill the gap"
         )
-    if np.size(samples) and np.min(samples) == np.max(samples):
-        raise DataError(f"{what}: constant ({samples.flat[0]}); is the sensor connected?")
+
+
+def check_varying(recording: Recording) -> None:
+    """Raise DataError for a channel of which all samples are equal."""
+    for name, row in zip(recording.channels, recording.signals, strict=True):
+        if np.min(row) == np.max(row):
+            raise DataError(f"{recording.source}: channel {name}: constant ({row[0]}); is the sensor connected?")

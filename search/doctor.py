@@ -21,11 +21,12 @@ from sqlalchemy.exc import ArgumentError
 
 from data.config import DataConfig
 from data.corpus import load
+from data.errors import shell_command
 from search.artifacts.open import open_artifacts
 from search.storage.open import masked, network_file_system, open_engine, open_storage
 from search.storage.readable import open_readable
 from search.storage.tables import SCHEMA_VERSION, database_time
-from search.study.agreement import disagreements
+from search.study.agreement import disagreements, foreign_running
 from search.study.record import readable_records
 from search.study.spec import read_spec
 from search.study.study import load_studies
@@ -172,8 +173,11 @@ def _storage(url: str, fixing: bool) -> list[Check]:
         skew_s = database_time(connection) - time.time()
     seconds = time.perf_counter() - began
     records, problems = readable_records(storage)
-    n_studies = len(records) + len(problems)
-    counted = f"{n_studies} {'study' if n_studies == 1 else 'studies'}"
+    n_ours = len(records) + len(problems)
+    n_others = len(storage.get_all_studies()) - n_ours
+    counted = f"{n_ours} {'study' if n_ours == 1 else 'studies'}"
+    if n_others:
+        counted += f" and {n_others} of other programs"
     found = f"{masked(url)}: {counted}, tables of version {SCHEMA_VERSION}, opened in {seconds:.1f} s"
     checks = [Check("storage", "ok", found)]
     if {"alembic_version", "experiments", "registered_models"} <= set(inspect(engine).get_table_names()):
@@ -199,7 +203,12 @@ def _agreement(storage: BaseStorage, engine: Engine, fixing: bool) -> list[Check
         else:
             how = f"drivebeat doctor --fix: {found.fix}" if found.repair is not None else found.fix
             checks.append(Check("studies", "warning", found.found, how))
-    return checks or [Check("studies", "ok", "Optuna's tables and Drivebeat's agree")]
+    checks = checks or [Check("studies", "ok", "Optuna's tables and Drivebeat's agree")]
+    for name, numbers in foreign_running(storage, engine).items():
+        listed = f"{'trial' if len(numbers) == 1 else 'trials'} {', '.join(map(str, numbers))}"
+        how = f"if that program has ended: {shell_command('cancel', name, str(numbers[0]))}"
+        checks.append(Check("studies", "ok", f"study {name}: {listed} of another program running", how))
+    return checks
 
 
 def _sqlite_file(url: str) -> Path | None:

@@ -6,7 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from data.errors import DataError, printable
 from data.files import atomic
-from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, gather, rate_of, reading
+from data.readers.clock import rate_of
+from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, gather, reading
 from data.readers.variables import read_generic
 from data.recording import Recording
 
@@ -136,16 +137,9 @@ def read_csv(path: Path, wanted: Wanted) -> Contents:
             rate_hz = rate_of(texts * scale, _decimal_step(texts) * scale, path, f"column {names[0]!r}")
             del texts
         first = 0 if scale is None else 1
-        # All columns are parsed to float32; skipping unused channels before that would not be faster.
-        samples = _columns(path, delimiter, n_skip, range(first, len(names)), np.dtype(np.float32))
-        signals, kept, ecg = gather(
-            names[first:],
-            samples.shape[0],
-            wanted.channels,
-            path,
-            lambda rows: (samples[:, row] for row in rows),
-        )
-    return Contents(signals, kept, rate_hz, ecg=ecg)
+        samples = _columns(path, delimiter, n_skip, range(first, len(names)), np.dtype(np.float64))
+        contents = gather(names[first:], wanted.channels, path, lambda rows: (samples[:, row] for row in rows))
+    return replace(contents, rate_hz=rate_hz)
 
 
 def csv_variables(path: Path) -> tuple[Variable, ...]:

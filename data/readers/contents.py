@@ -4,16 +4,20 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError, near, printable
+from data.filters import resample
 from data.recording import Signal
 
 Numbers = NDArray[np.generic]
+# A mean of so many standard deviations is removed in double precision. Below it, the rounding of float32 lies more
+# than 110 dB under the signal.
+OFFSET = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Wanted:
     variable: str | None = None
     layout: str = "auto"
     channels: tuple[str, ...] | None = None
+    variables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Contents:
     rate_is_default: whether the rate follows from the layout only and is not stated in the file.
     ecg: float32[time], starting with the signals.
     ecg_rate_hz: None if it is the rate of the signals.
+    lowest_rate_hz: the lowest rate at which a channel was recorded, if it is not `rate_hz`: it has been resampled.
+    notes: what was assumed, corrected or left out, a sentence each.
     """
 
     signals: Signal
@@ -56,11 +63,13 @@ class Contents:
     ecg: Signal | None = None
     ecg_rate_hz: float | None = None
     r_peaks_s: NDArray[np.float64] | None = None
+    lowest_rate_hz: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 def is_ecg(name: str) -> bool:
-    """Return whether the name of a channel or variable means an ECG: "ecg", "EKG", "ECG_data", "ECG II", "ecg1" ..."""
-    return re.fullmatch(r"(ecg|ekg)(\d*|[\s_\-.].*)", name.strip(), re.IGNORECASE) is not None
+    """Return whether the name of a channel or variable means an ECG: "ecg1", "EKG", "ECG(mV)", "chest ECG"."""
+    return re.search(r"(?<![a-z])(ecg|ekg)(?![a-z])", name.strip(), re.IGNORECASE) is not None
 
 
 def pick_channels(names: Sequence[str], wanted: tuple[str, ...] | None, where: Path) -> tuple[list[int], int | None]:
@@ -95,74 +104,73 @@ def _row(wanted: str, names: Sequence[str], where: Path) -> int:
 
 def gather(
     names: Sequence[str],
-    n_samples: int,
     wanted: tuple[str, ...] | None,
     where: Path,
     lines: Callable[[list[int]], Iterable[Numbers]],
-) -> tuple[Signal, tuple[str, ...], Signal | None]:
-    """Load the chosen channels one by one; return signals float32[channel, time], their names and ECG float32[time].
+    rates_hz: Sequence[float] | None = None,
+) -> Contents:
+    """Load the chosen channels one by one, and return them with the ECG.
 
     lines: yields the file's channels at given indices, each [time]; only one needs to be in memory at a time.
+    rates_hz: of the channels, for formats in which they differ. The chosen channels are resampled to the rate of the
+        first of them; the ECG keeps its own. None leaves the rate to the caller.
     """
     rows, ecg_row = pick_channels(names, wanted, where)
-    loaded = np.empty((len(rows), n_samples), np.float32)
-    ecg = None
     asked = rows if ecg_row is None else [*rows, ecg_row]
-    with np.errstate(over="ignore"):  # values too large for float32 become infinite, which Recording refuses
-        for i, line in enumerate(lines(asked)):
-            if i < len(rows):
-                loaded[i] = line
-            else:
-                ecg = usable_ecg(as_float32(line))
-    loaded.setflags(write=False)
-    return loaded, tuple(names[i] for i in rows), ecg
+    first_hz = None if rates_hz is None else rates_hz[rows[0]]
+    notes: list[str] = []
+    signals, n_samples, ecg = np.empty((0, 0), np.float32), 0, None
+    for i, (row, line) in enumerate(zip(asked, lines(asked), strict=True)):
+        samples = as_signal(line, f"channel {names[row]}", notes)
+        if row == ecg_row:
+            ecg = usable_ecg(samples)
+            continue
+        if rates_hz is not None and first_hz is not None and rates_hz[row] != first_hz:
+            notes.append(f"channel {names[row]} is resampled from {rates_hz[row]:g} Hz to {first_hz:g} Hz")
+            samples = resample(samples, rates_hz[row], first_hz)
+        if i == 0:
+            n_samples = samples.size
+            signals = np.empty((len(rows), n_samples), np.float32)
+        n_samples = min(n_samples, samples.size)  # lengths differ by the rounding of the resampling
+        signals[i, :n_samples] = samples[:n_samples]
+    signals = np.ascontiguousarray(signals[:, :n_samples])
+    signals.setflags(write=False)
+    contents = Contents(signals, tuple(names[row] for row in rows), first_hz, ecg=ecg, notes=tuple(notes))
+    if rates_hz is None:
+        return contents
+    lowest_hz = min(rates_hz[row] for row in rows)
+    return replace(
+        contents,
+        lowest_rate_hz=None if lowest_hz == first_hz else lowest_hz,
+        ecg_rate_hz=None if ecg is None or ecg_row is None else rates_hz[ecg_row],
+    )
 
 
 def usable_ecg(ecg: Signal) -> Signal | None:
-    """Return the ECG, or None if its lead was not connected (all samples are equal)."""
-    return None if ecg.size == 0 or bool((ecg == ecg[0]).all()) else ecg
+    """Return the ECG, or None if its lead was not connected: all samples are equal or missing."""
+    known = ecg[np.isfinite(ecg)]
+    return None if known.size == 0 or bool((known == known[0]).all()) else ecg
 
 
-def as_float32(values: Numbers) -> Signal:
-    """Return real numbers as read-only float32; values too large become infinite and are refused later."""
+def as_signal(values: Numbers, name: str, notes: list[str]) -> Signal:
+    """Return real numbers as read-only float32[time]; values too large for float32 become infinite.
+
+    A mean of more than 100 times the standard deviation is removed before the conversion, and `notes` says so: the
+    resolution of float32 at such a mean would be noise.
+    """
+    if values.dtype != np.float32 and values.dtype.itemsize >= 4:
+        finite = values[np.isfinite(values)].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, deviation = (float(finite.mean()), float(finite.std())) if finite.size else (0.0, 0.0)
+        if 0 < OFFSET * deviation < abs(mean):
+            notes.append(f"{name}: its mean of {mean:g} is removed")
+            values = values.astype(np.float64) - mean
     with np.errstate(over="ignore"):
         cast = np.ascontiguousarray(values, np.float32)
     if cast is values:
         cast = cast.copy()
     cast.setflags(write=False)
     return cast
-
-
-def is_even(times: NDArray[np.float64], quantum: float) -> bool:
-    """Return whether `times` ascend in equal steps, within 1 % of a step plus their resolution `quantum`."""
-    if times.size < 2 or not np.isfinite(times).all() or times[-1] <= times[0]:
-        return False
-    steps = np.diff(times)
-    step = (times[-1] - times[0]) / steps.size
-    if max(steps.max() - step, step - steps.min()) > 0.01 * step + quantum:
-        return False
-    if quantum < 0.49 * step:
-        return True  # a missing sample would have made a larger step
-    # If the times are as coarse as the steps, rounding makes irregular steps that are spread evenly; a single one is a
-    # gap.
-    line = times[0] + step * np.arange(times.size)
-    n_odd = np.count_nonzero(np.abs(steps - np.median(steps)) > 0.01 * step)
-    return bool(np.abs(times - line).max() <= 1.001 * quantum and n_odd != 1)
-
-
-def rate_of(times: NDArray[np.float64], quantum: float, where: Path, what: str) -> float:
-    """Return the samples per second of evenly spaced times in s: the roundest rate that their resolution allows.
-
-    Raises DataError if the times are not evenly spaced.
-    """
-    if not is_even(times, quantum):
-        fault = "holds NaN" if np.isnan(times).any() else "does not rise in equal steps (within 1 %)"
-        raise DataError(f"{where}: {what} {fault}; resample the recording to an even rate first")
-    span = float(times[-1] - times[0])
-    rate = (times.size - 1) / span
-    slack = rate * max(quantum / span, 1e-6)
-    round_rates = (grain * round(rate / grain) for grain in (1000, 100, 50, 10, 5, 1))
-    return float(next((r for r in round_rates if r > 0 and abs(rate - r) <= slack), rate))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,20 @@ import numpy as np
 import scipy.io
 
 from data.errors import DataError, printable
+from data.readers.clock import is_even, rate_of
 from data.readers.contents import (
     Contents,
     Numbers,
     Variable,
     Wanted,
-    as_float32,
+    as_signal,
     check_memory,
     gather,
-    is_even,
-    rate_of,
     reading,
     usable_ecg,
 )
 from data.readers.mat5 import real_variables
 from data.readers.variables import RATE_NAMES, Archive, arrays, choose, is_vector, read_generic, scalar
-from data.recording import Signal
 
 LAYOUTS = ("auto", "240219", "240517", "240826", "generic")
 COLUMNS_240219 = ("Time", "ECG", "ch1z", "ch2z", "ch3z", "ch4z", "ch5z", "ch6z")
@@ -130,14 +128,14 @@ def _read_columns(store: Archive, main: Variable, wanted: Wanted, where: Path) -
     times = next(iter(store.lines(main.name, axis, [0])))
     rate_hz = rate_of(times.astype(np.float64), _quantum(times), where, "the Time column")
     del times
-    signals, names, ecg = gather(
+    contents = gather(
         COLUMNS_240219[1:],
-        main.shape[1 - axis],
         wanted.channels,
         where,
         lambda rows: store.lines(main.name, axis, [row + 1 for row in rows]),
     )
-    return Contents(signals, names, rate_hz, ecg=ecg)
+    layout = f"layout 240219: columns {', '.join(COLUMNS_240219)}"
+    return replace(contents, rate_hz=rate_hz, notes=(layout, *contents.notes))
 
 
 def _read_segments(store: Archive, main: Variable, wanted: Wanted, where: Path) -> Contents:
@@ -146,27 +144,27 @@ def _read_segments(store: Archive, main: Variable, wanted: Wanted, where: Path) 
     if wanted.layout == "240517" and not is_vector(main):
         raise DataError(f"{where}: layout 240517 needs samples x 1; got {main}; for segments state layout='240826'")
     name = "ECG" if main.name == "ECG_data" else "ch1z"
-    lines = {name: _joined(store, main)}
-    beside = arrays(store).get("ECG_data") if name != "ECG" else None
-    ecg = None if beside is None else usable_ecg(_joined(store, beside))
-    if ecg is not None and ecg.size == lines[name].size:
-        lines["ECG"] = ecg
-    signals, kept, aside = gather(
-        tuple(lines),
-        lines[name].size,
-        wanted.channels,
-        where,
-        lambda rows: [[*lines.values()][r] for r in rows],
-    )
-    if "ECG" not in lines:
-        aside = ecg
+    lines = {name: np.ravel(store.load(main.name), order="C")}
+    beside, notes, aside = arrays(store).get("ECG_data") if name != "ECG" else None, list[str](), None
+    if beside is not None:
+        joined = np.ravel(store.load(beside.name), order="C")
+        if joined.size == lines[name].size:
+            lines["ECG"] = joined
+        else:
+            aside = usable_ecg(as_signal(joined, "ECG_data", notes))
+    contents = gather(tuple(lines), wanted.channels, where, lambda rows: [[*lines.values()][row] for row in rows])
+    if not is_vector(main):
+        notes.append(f"layout 240826: {main.shape[0]} segments of {main.shape[1]} samples joined in row order")
     said = scalar(store, RATE_NAMES, where)
-    rate_hz = LAB_RATE_HZ if said is None else said
-    return Contents(signals, kept, rate_hz, rate_is_default=said is None, ecg=aside)
-
-
-def _joined(store: Archive, variable: Variable) -> Signal:
-    return as_float32(np.ravel(store.load(variable.name), order="C"))
+    if said is None:
+        notes.append(f"rate {LAB_RATE_HZ:g} Hz assumed, as in the lab's files of this layout")
+    return replace(
+        contents,
+        rate_hz=LAB_RATE_HZ if said is None else said,
+        rate_is_default=said is None,
+        ecg=contents.ecg if aside is None else aside,
+        notes=(*notes, *contents.notes),
+    )
 
 
 @dataclass(frozen=True, slots=True)

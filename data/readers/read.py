@@ -1,7 +1,9 @@
 """Read a recording from a file of any known format. READERS, at the end of the file, holds the formats by suffix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +11,24 @@ from numpy.typing import NDArray
 from data.errors import DataError
 from data.readers import arrays, mat, wav, wfdb
 from data.readers.contents import Contents, Variable, Wanted, is_ecg, usable_ecg
+from data.readers.gaps import without_gaps
 from data.readers.variables import RATE_NAMES
-from data.recording import Recording, Signal
+from data.recording import Recording, Signal, check_varying
 
-# A function that reads a file, and a function that lists its variables.
-Reader = tuple[Callable[[Path, Wanted], Contents], Callable[[Path], tuple[Variable, ...]]]
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A file format.
+
+    read: reads a file.
+    variables: lists what is in it.
+    named: whether its files hold named arrays, among which `variable` and `variables` choose.
+    """
+
+    read: Callable[[Path, Wanted], Contents]
+    variables: Callable[[Path], tuple[Variable, ...]]
+    named: bool = False
+
 
 RATE_TOLERANCE = 1e-3
 # Allowed difference in duration of a recording and its ECG: two clocks drift, and one device is stopped later. A larger
@@ -26,20 +41,26 @@ def read(
     path: Path,
     *,
     variable: str | None = None,
+    variables: tuple[str, ...] = (),
     rate_hz: float | None = None,
     layout: str = "auto",
     channels: tuple[str, ...] | None = None,
     ecg: Path | None = None,
+    gaps: str = "cut",
 ) -> Recording:
     """Read a recording. The suffix decides the format: .mat, .wav, .npz, .csv, .tsv, .hea or .dat (WFDB).
 
     variable: the array of a .mat or .npz file that is the signal. If several match a glob ("New_N_*"), they are joined
         in the order of their names, as pieces of one channel.
+    variables: of such a file, those that are one channel each, in this order; the channels are named after them.
     rate_hz: samples per second; required if the file does not state it.
     layout: of a .mat file: "auto" (from its variables), "240219", "240517", "240826" or "generic".
     channels: the channels to read, in this order: names, or indices from 0 as text.
     ecg: another file with the ECG of this recording: its only channel, or its channel named ECG. If that file does not
         state its rate, it is the recording's.
+
+    gaps: what to do with samples that are NaN or infinite, at most a tenth of all: "cut" them out, "fill" them by
+        straight lines, or "refuse" the file.
 
     A channel named ECG (ecg, EKG ...) becomes `Recording.ecg` unless it is the only channel or `channels` names it. A
     constant ECG, from a lead that was not connected, is left out.
@@ -47,24 +68,27 @@ def read(
     Raises DataError that names the file, what is wrong and what to do.
     """
     path = Path(path)
-    contents = _contents(path, Wanted(variable, layout, channels))
+    contents = _contents(path, Wanted(variable, layout, channels, variables))
     rate = _rate(path, contents, rate_hz)
-    samples, samples_rate_hz = contents.ecg, contents.ecg_rate_hz
     if ecg is not None:
         samples, samples_rate_hz = _ecg_of(Path(ecg))
-    if samples is not None and samples_rate_hz is None:
-        samples_rate_hz = rate
+        contents = replace(contents, ecg=samples, ecg_rate_hz=samples_rate_hz)
+        _check_span(contents, rate, path, Path(ecg))
+    contents = replace(contents, r_peaks_s=_within(contents, rate))
+    contents = without_gaps(contents, rate, gaps, asked=channels is not None, where=path)
     recording = Recording(
         signals=contents.signals,
         rate_hz=rate,
         channels=contents.channels,
         source=path,
-        ecg=samples,
-        ecg_rate_hz=samples_rate_hz,
-        r_peaks_s=_within(contents, rate),
+        ecg=contents.ecg,
+        ecg_rate_hz=None if contents.ecg is None else contents.ecg_rate_hz or rate,
+        r_peaks_s=contents.r_peaks_s,
+        lowest_rate_hz=contents.lowest_rate_hz,
+        notes=contents.notes,
     )
-    if ecg is not None:
-        _check_span(recording, Path(ecg))
+    if channels is not None:
+        check_varying(recording)
     return recording
 
 
@@ -74,26 +98,26 @@ def variables(path: Path) -> tuple[Variable, ...]:
     Raises DataError if the file is missing, of an unknown format or broken.
     """
     path = Path(path)
-    return _reader(path)[1](path)
+    return _format(path).variables(path)
 
 
 def _contents(path: Path, wanted: Wanted) -> Contents:
     """Read a file by its format's reader. Raises DataError, also for arguments that the format does not have."""
-    reader = _reader(path)[0]
-    suffix = path.suffix.lower()
-    if wanted.variable is not None and suffix not in (".mat", ".npz"):
-        raise DataError(
-            f"{path}: {suffix} files have no variables; leave out variable={wanted.variable!r}, see channels="
-        )
+    format, suffix = _format(path), path.suffix.lower()
+    if not format.named and (wanted.variable is not None or wanted.variables):
+        given = f"variable={wanted.variable!r}" if wanted.variable is not None else f"variables={[*wanted.variables]}"
+        raise DataError(f"{path}: {suffix} files have no variables; leave out {given}, see channels=")
+    if wanted.variable is not None and wanted.variables:
+        raise DataError(f"{path}: variable={wanted.variable!r} and variables={[*wanted.variables]}; give one of them")
     if wanted.layout not in mat.LAYOUTS:
         raise DataError(f"{path}: layout {wanted.layout!r} is unknown; allowed are {', '.join(mat.LAYOUTS)}")
     if wanted.layout not in ("auto", "generic") and suffix != ".mat":
         raise DataError(f"{path}: layout {wanted.layout!r} is one of .mat files; leave it out for {suffix}")
-    return reader(path, wanted)
+    return format.read(path, wanted)
 
 
-def _reader(path: Path) -> Reader:
-    """Return the reader of a file. Raises DataError if the format is unknown or the file cannot be opened."""
+def _format(path: Path) -> Format:
+    """Return the format of a file. Raises DataError if it is unknown or the file cannot be opened."""
     if path.suffix.lower() not in READERS:
         got = f"ends in {path.suffix!r}" if path.suffix else "has no suffix"
         raise DataError(f"{path}: {got}; recordings end in {', '.join(READERS)}")
@@ -151,24 +175,27 @@ def _ecg_of(path: Path) -> tuple[Signal, float | None]:
     return samples, rate_hz
 
 
-def _check_span(recording: Recording, ecg_path: Path) -> None:
+def _check_span(contents: Contents, rate_hz: float, path: Path, ecg_path: Path) -> None:
     """Raise DataError if recording and ECG differ in duration."""
-    if recording.ecg is None or recording.ecg_rate_hz is None:
+    if contents.ecg is None:
         return
-    span_s, ecg_span_s = recording.duration_s, recording.ecg.size / recording.ecg_rate_hz
+    span_s = contents.signals.shape[1] / rate_hz
+    ecg_span_s = contents.ecg.size / (contents.ecg_rate_hz or rate_hz)
     if abs(span_s - ecg_span_s) > max(ECG_SPAN_TOLERANCE * span_s, ECG_SPAN_TOLERANCE_S):
         raise DataError(
-            f"{ecg_path}: this ECG lasts {ecg_span_s:.1f} s, {recording.source.name} {span_s:.1f} s; "
+            f"{ecg_path}: this ECG lasts {ecg_span_s:.1f} s, {path.name} {span_s:.1f} s; "
             "are they of the same measurement?"
         )
 
 
-READERS: dict[str, Reader] = {
-    ".mat": (mat.read_mat, mat.mat_variables),
-    ".wav": (wav.read_wav, wav.wav_variables),
-    ".npz": (arrays.read_npz, arrays.npz_variables),
-    ".csv": (arrays.read_csv, arrays.csv_variables),
-    ".tsv": (arrays.read_csv, arrays.csv_variables),
-    ".hea": (wfdb.read_wfdb, wfdb.wfdb_variables),
-    ".dat": (wfdb.read_wfdb, wfdb.wfdb_variables),
-}
+READERS: Mapping[str, Format] = MappingProxyType(
+    {
+        ".mat": Format(mat.read_mat, mat.mat_variables, named=True),
+        ".wav": Format(wav.read_wav, wav.wav_variables),
+        ".npz": Format(arrays.read_npz, arrays.npz_variables, named=True),
+        ".csv": Format(arrays.read_csv, arrays.csv_variables),
+        ".tsv": Format(arrays.read_csv, arrays.csv_variables),
+        ".hea": Format(wfdb.read_wfdb, wfdb.wfdb_variables),
+        ".dat": Format(wfdb.read_wfdb, wfdb.wfdb_variables),
+    }
+)

@@ -3,6 +3,7 @@
 import fnmatch
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from data.readers.contents import (
     Numbers,
     Variable,
     Wanted,
-    as_float32,
+    as_signal,
     gather,
     is_ecg,
     listing,
@@ -132,10 +133,9 @@ def read_generic(
         bad = next((v for v in chosen if not is_vector(v)), None)
         if bad is not None:
             raise DataError(f"{where}: {bad} is among several variables to be joined; each must be one channel")
-        # Each is converted separately, so that only the float32 arrays are in memory together.
-        joined = np.concatenate([as_float32(np.ravel(store.load(v.name))) for v in chosen])
+        joined = np.concatenate([np.ravel(store.load(v.name)) for v in chosen])
         names: tuple[str, ...] = labels if len(labels) == 1 else ("ch1",)
-        signals, kept, ecg = gather(names, joined.size, wanted.channels, where, lambda rows: [joined for _ in rows])
+        contents = gather(names, wanted.channels, where, lambda rows: [joined for _ in rows])
     else:
         variable = chosen[0]
         if len(variable.shape) != 2 or (channel_axis is None and variable.shape[0] == variable.shape[1]):
@@ -144,17 +144,22 @@ def read_generic(
                 "choose another with variable="
             )
         axis = int(np.argmin(variable.shape)) if channel_axis is None else channel_axis
-        n_channels, n_samples = variable.shape[axis], variable.shape[1 - axis]
+        n_channels = variable.shape[axis]
         names = labels if len(labels) == n_channels else tuple(f"ch{i + 1}" for i in range(n_channels))
-        signals, kept, ecg = gather(
-            names, n_samples, wanted.channels, where, lambda rows: store.lines(variable.name, axis, rows)
-        )
-    ecg_rate_hz = None
+        contents = gather(names, wanted.channels, where, lambda rows: store.lines(variable.name, axis, rows))
+    ecg, ecg_rate_hz, notes = contents.ecg, None, list[str]()
     if ecg is None:
         taken = {v.name for v in chosen}
         for beside in (v for v in arrays(store).values() if is_ecg(v.name) and v.name not in taken and is_vector(v)):
             ecg_rate_hz = scalar(store, ECG_RATE_NAMES, where)
-            if ecg_rate_hz is not None or math.prod(beside.shape) == signals.shape[1]:
-                ecg = usable_ecg(as_float32(np.ravel(store.load(beside.name))))
+            if ecg_rate_hz is not None or math.prod(beside.shape) == contents.signals.shape[1]:
+                ecg = usable_ecg(as_signal(np.ravel(store.load(beside.name)), beside.name, notes))
                 break
-    return Contents(signals, kept, rate_hz, ecg=ecg, ecg_rate_hz=None if ecg is None else ecg_rate_hz, r_peaks_s=peaks)
+    return replace(
+        contents,
+        rate_hz=rate_hz,
+        ecg=ecg,
+        ecg_rate_hz=None if ecg is None else ecg_rate_hz,
+        r_peaks_s=peaks,
+        notes=(*contents.notes, *notes),
+    )

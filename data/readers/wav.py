@@ -1,6 +1,7 @@
 """Read sound files (.wav), integer or float, with any number of channels."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,9 @@ def read_wav(path: Path, wanted: Wanted) -> Contents:
         info = soundfile.info(os.fsencode(path))
         check_memory(4 * info.frames * info.channels, "the sound", path)
         samples, rate_hz = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
-    n_samples, n_channels = samples.shape
-    names = tuple(f"ch{i + 1}" for i in range(n_channels))
-    signals, kept, _ = gather(names, n_samples, wanted.channels, path, lambda rows: (samples[:, row] for row in rows))
-    return Contents(signals, kept, float(rate_hz))
+    names = tuple(f"ch{i + 1}" for i in range(samples.shape[1]))
+    contents = gather(names, wanted.channels, path, lambda rows: (samples[:, row] for row in rows))
+    return replace(contents, rate_hz=float(rate_hz))
 
 
 def wav_variables(path: Path) -> tuple[Variable, ...]:

@@ -1,6 +1,8 @@
 """Read WFDB records (PhysioNet): a header (.hea), signals (.dat) and beat annotations (.qrs, .atr)."""
 
 import warnings
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,11 @@ from numpy.typing import NDArray
 from data.errors import DataError, printable
 from data.readers.contents import (
     Contents,
+    Numbers,
     Variable,
     Wanted,
     check_memory,
     gather,
-    pick_channels,
     reading,
 )
 
@@ -25,36 +27,44 @@ BEAT_FILES = ("qrs", "atr")
 def read_wfdb(path: Path, wanted: Wanted) -> Contents:
     """Read a WFDB record, named by its .hea or .dat file, in physical units (float32).
 
-    R peaks are taken from RECORD.qrs, else from the beats in RECORD.atr, if one of them exists.
+    Channels with several samples per frame have their own rates. R peaks are taken from RECORD.qrs, else from
+    RECORD.atr, if one of them has beats; their times count at the annotations' own rate, if these state one.
 
     Raises DataError if the header or a signal file is missing or broken.
     """
     wfdb, header = _library(), _header(path)
-    names = _names(header)
-    rows, ecg_row = pick_channels(names, wanted.channels, path)
-    asked = sorted({*rows, *([] if ecg_row is None else [ecg_row])})
-    with reading(path, "a WFDB record"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        record = wfdb.rdrecord(str(path.with_suffix("")), channels=asked, return_res=32)
-        samples = record.p_signal
-    if header.sig_len is not None and samples.shape[0] != header.sig_len:
-        raise DataError(f"{path}: cut off: {samples.shape[0]} of {header.sig_len} samples are there; copy it again")
-    signals, kept, ecg = gather(
-        names,
-        samples.shape[0],
-        wanted.channels,
-        path,
-        lambda rows: (samples[:, asked.index(row)] for row in rows),
-    )
-    return Contents(signals, kept, float(header.fs), ecg=ecg, r_peaks_s=_annotated(path, float(header.fs)))
+    names, per_frame = _names(header), _per_frame(header)
+    frame_hz = float(header.fs)
+
+    def lines(rows: list[int]) -> Iterator[Numbers]:
+        asked = sorted(set(rows))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            record = wfdb.rdrecord(
+                str(path.with_suffix("")), channels=asked, return_res=32, smooth_frames=max(per_frame) == 1
+            )
+        loaded = record.p_signal.T if record.e_p_signal is None else record.e_p_signal
+        for row in rows:
+            samples = loaded[asked.index(row)]
+            n_stated = None if header.sig_len is None else header.sig_len * per_frame[row]
+            if n_stated is not None and samples.size != n_stated:
+                raise DataError(f"{path}: cut off: {samples.size} of {n_stated} samples are there; copy it again")
+            yield samples
+
+    with reading(path, "a WFDB record"):
+        contents = gather(names, wanted.channels, path, lines, [frame_hz * n for n in per_frame])
+    return replace(contents, r_peaks_s=_annotated(path, frame_hz))
 
 
 def wfdb_variables(path: Path) -> tuple[Variable, ...]:
     """Return an entry per channel, with its length and storage format."""
     header = _header(path)
     formats = getattr(header, "fmt", None) or ["of segments"] * len(header.sig_name)
-    shape = () if header.sig_len is None else (int(header.sig_len),)
-    return tuple(Variable(n, shape, f"format {f}") for n, f in zip(_names(header), formats, strict=True))
+    n_frames = header.sig_len
+    return tuple(
+        Variable(name, () if n_frames is None else (int(n_frames) * n,), f"format {kind}")
+        for name, kind, n in zip(_names(header), formats, _per_frame(header), strict=True)
+    )
 
 
 def _library() -> Any:
@@ -86,6 +96,13 @@ def _names(header: Any) -> tuple[str, ...]:
     return tuple(printable(name or f"ch{i + 1}") for i, name in enumerate(header.sig_name))
 
 
+def _per_frame(header: Any) -> tuple[int, ...]:
+    """Return the samples per frame of each channel: 1 unless it is sampled at a multiple of the record's rate."""
+    layout = next((part for part in (getattr(header, "segments", None) or ()) if part is not None), header)
+    counts = getattr(layout, "samps_per_frame", None) or [1] * len(header.sig_name)
+    return tuple(int(count or 1) for count in counts)
+
+
 def _annotated(path: Path, rate_hz: float) -> NDArray[np.float64] | None:
     for extension in BEAT_FILES:
         if path.with_suffix(f".{extension}").is_file():
@@ -93,5 +110,6 @@ def _annotated(path: Path, rate_hz: float) -> NDArray[np.float64] | None:
                 warnings.simplefilter("ignore")
                 notes = _library().rdann(str(path.with_suffix("")), extension)
             beats = [symbol in BEAT_SYMBOLS for symbol in notes.symbol]
-            return np.asarray(notes.sample, np.float64)[beats] / rate_hz
+            if any(beats):
+                return np.asarray(notes.sample, np.float64)[beats] / float(notes.fs or rate_hz)
     return None

@@ -80,6 +80,19 @@ def _of_study(study: FrozenStudy, storage: BaseStorage, engine: Engine) -> Itera
             )
 
 
+def foreign_running(storage: BaseStorage, engine: Engine) -> dict[str, list[int]]:
+    """Return study -> numbers of its running trials of other programs, which may have ended without telling them."""
+    found = {}
+    for study in storage.get_all_studies():
+        identity = identity_of(engine, study._study_id, study.study_name, study.user_attrs)
+        if SPEC in study.user_attrs and identity is not None:
+            trials = storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.RUNNING,))
+            foreign = {trial.number for trial in trials if not is_ours(trial)} - slot_trials(engine, identity)
+            if foreign:
+                found[study.study_name] = sorted(foreign)
+    return found
+
+
 def _of_pair(
     name: str, identity: str, pair: Pair, trial: FrozenTrial | None, storage: BaseStorage, engine: Engine
 ) -> Disagreement:

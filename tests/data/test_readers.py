@@ -78,27 +78,54 @@ def test_reading_and_listing_write_nothing(layout: Any, tmp_path: Path) -> None:
     assert digest(tmp_path) == before
 
 
-def test_nan_is_refused_by_channel(layout: Any, tmp_path: Path) -> None:
+def test_a_gap_is_cut_out_filled_or_refused_as_asked(layout: Any, tmp_path: Path) -> None:
+    """The default cuts, and says so."""
     if not layout.holds_nan:
         pytest.skip("integers hold no NaN")
     signals = layout.signals()
-    signals[-1, 1234] = np.nan
-    text = message(layout.make(tmp_path, signals), **layout.options)
+    signals[-1, 1234:1237] = np.nan
+    path = layout.make(tmp_path, signals)
+    cut, filled = read(path, **layout.options), read(path, **layout.options, gaps="fill")
+    np.testing.assert_allclose(
+        cut.signals, np.delete(layout.signals(), [1234, 1235, 1236], axis=1), rtol=0, atol=layout.step
+    )
+    assert filled.signals.shape == signals.shape
+    around = layout.signals()[-1, [1233, 1237]]
+    np.testing.assert_allclose(filled.signals[-1, 1235], around.mean(), rtol=0, atol=2 * layout.step + 1e-6)
+    for got, word in ((cut, "cut out"), (filled, "filled")):
+        assert any("1 gap of" in note and word in note for note in got.notes)
+    text = message(path, **layout.options, gaps="refuse")
     assert "NaN" in text and "1234" in text and layout.channels[-1] in text
+    assert "gaps='mend'" in message(path, **layout.options, gaps="mend")
 
 
-def test_nan_in_the_ecg_is_refused(layout: Any, tmp_path: Path) -> None:
+def test_more_gaps_than_a_tenth_are_refused_by_channel(layout: Any, tmp_path: Path) -> None:
+    if not layout.holds_nan:
+        pytest.skip("integers hold no NaN")
+    signals = layout.signals()
+    signals[0, 1234:2000] = np.nan
+    text = message(layout.make(tmp_path, signals), **layout.options)
+    assert "766 of 4096" in text and "1234" in text and layout.channels[0] in text
+
+
+def test_gaps_of_the_ecg_are_filled_or_refused(layout: Any, tmp_path: Path) -> None:
     if not layout.has_ecg:
         pytest.skip("no ECG")
     ecg = layout.ecg()
     ecg[7] = np.nan
-    assert "ECG" in message(layout.make(tmp_path, ecg=ecg), **layout.options)
+    path = layout.make(tmp_path, ecg=ecg)
+    got = read(path, **layout.options)
+    assert got.ecg is not None
+    np.testing.assert_allclose(got.ecg[7], layout.ecg()[[6, 8]].mean(), rtol=0, atol=2 * layout.step + 1e-6)
+    assert "ECG" in message(path, **layout.options, gaps="refuse")
 
 
-def test_a_constant_channel_is_refused_by_name(layout: Any, tmp_path: Path) -> None:
+def test_a_constant_channel_is_read_but_refused_where_it_was_asked_for(layout: Any, tmp_path: Path) -> None:
     signals = layout.signals()
     signals[-1] = 0.25
-    text = message(layout.make(tmp_path, signals), **layout.options)
+    path = layout.make(tmp_path, signals)
+    assert read(path, **layout.options).channels == layout.channels
+    text = message(path, **layout.options, channels=layout.channels[-1:])
     assert "constant" in text and layout.channels[-1] in text
 
 

@@ -267,6 +267,20 @@ def test_the_doctor_finds_the_budget_of_a_deleted_study(tiny: Any, bench: Bench,
     assert slot_trials(bench.engine, tiny.identity) == frozenset()
 
 
+def test_the_doctor_counts_other_programs_studies_and_lists_their_running_trials(
+    tiny: Any, bench: Bench, drivebeat: Drivebeat
+) -> None:
+    stock = RDBStorage(driver_url(bench.url))
+    optuna.create_study(study_name="theirs", storage=stock)
+    number = optuna.load_study(study_name="tiny", storage=stock).ask().number
+    said = " ".join(drivebeat("doctor", "--storage", bench.url).out.split())
+    assert "1 study and 1 of other programs" in said
+    assert f"study tiny: trial {number} of another program running" in said
+    assert f"drivebeat cancel tiny {number}" in said
+    drivebeat("cancel", "tiny", str(number), "--yes", "--storage", bench.url)
+    assert "of another program" not in drivebeat("doctor", "--storage", bench.url).out
+
+
 def test_a_changed_study_file_is_named_and_the_others_are_shown(
     tiny: Any, bench: Bench, make_spec: Any, drivebeat: Drivebeat
 ) -> None:
