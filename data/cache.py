@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from data.errors import DataError
 from data.files import atomic, is_beside
+from data.readers.read import located
 from data.recording import Signal
 
 LOGGER = logging.getLogger("drivebeat.cache")
@@ -40,7 +41,7 @@ ABANDONED_S = 3600.0  # a temporary file of this age belongs to a process that d
 # The coarsest clock of a common file system ticks every 2 s (FAT). A file that changed less than this before it was
 # read may change again within the same tick without a new time, so its digest is not remembered.
 SETTLED_S = 3.0
-LIBRARIES = ("numpy", "scipy", "h5py", "soundfile", "wfdb")
+LIBRARIES = ("numpy", "scipy", "h5py", "soundfile", "wfdb", "pyedflib", "nptdms")
 WFDB_SUFFIXES = (".hea", ".dat")
 BEAT_SUFFIXES = (".qrs", ".atr")
 
@@ -55,6 +56,7 @@ class Prepared:
     duration_s: of the recording as read.
     digest: SHA-256 of the recording as read: rate, all channels and R peaks.
     channel_digest: SHA-256 of its rate and first channel.
+    notes: what was assumed, corrected or left out in reading it.
     """
 
     signals: Signal
@@ -63,6 +65,7 @@ class Prepared:
     duration_s: float
     digest: str
     channel_digest: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,8 +163,8 @@ class Part:
 def parts_of(path: Path, ecg: Path | None = None) -> tuple[Path, ...]:
     """Return the files that `read(path, ecg=ecg)` reads, for a WFDB record with its signal and annotation files."""
     found: list[Path] = []
-    for file in (path, *(() if ecg is None else (ecg,))):
-        if file.suffix.lower() in WFDB_SUFFIXES:
+    for file in map(located, (path, *(() if ecg is None else (ecg,)))):
+        if file.suffix.lower() in WFDB_SUFFIXES and file.with_suffix(".hea").is_file():
             _add_record(file, found)
         else:
             found.append(file)
@@ -296,6 +299,7 @@ def _found(cache: Cache, key: str) -> Prepared | None:
             duration_s=float(facts["duration_s"]),
             digest=str(facts["digest"]),
             channel_digest=str(facts["heard"]),
+            notes=tuple(map(str, facts["notes"])),
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
@@ -316,6 +320,7 @@ def _put(cache: Cache, key: str, made: Prepared) -> None:
             "duration_s": made.duration_s,
             "digest": made.digest,
             "heard": made.channel_digest,
+            "notes": made.notes,
         }
     )
     facts_file, rows_file = _files_of(cache, key)

@@ -1,6 +1,6 @@
 """The config section `data` of a run: its recordings, and how they are cut, split, mixed and varied.
 
-DataConfig is the section itself; Source, SplitConfig, HeldOutConfig and AugmentConfig are its parts.
+DataConfig is the section itself; Source, GroupTable, SplitConfig, HeldOutConfig and AugmentConfig are its parts.
 """
 
 import math
@@ -13,6 +13,9 @@ from optuna.distributions import FloatDistribution
 
 Use = Literal["split", "train", "validation", "test"]
 Randomiser = Literal["none", "sample_shuffle", "phase_shuffle", "half_phase_shuffle", "phase_random"]
+
+# In the metadata of a field that was added to a config after its first version; see training.decode.encode.
+ADDED = "added"
 
 # Scores of the heart's band and of its envelope need at least this.
 MIN_RATE_HZ = 200.0
@@ -51,17 +54,40 @@ class EcgRule:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupTable:
+    """A CSV or TSV file, with a row for each recording, that names the person or car.
+
+    manifest: the file, relative to the working directory.
+    column: its column with the groups: names of persons or cars.
+    file: its column with the recordings: their paths, or the ends of their paths.
+    """
+
+    manifest: str
+    column: str
+    file: str = "file"
+
+    def __post_init__(self) -> None:
+        for name in ("manifest", "column", "file"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"{name} is empty; a name is needed")
+        if self.column == self.file:
+            raise ValueError(f"column and file are both {self.column!r}; two different columns are needed")
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Recordings that are read in the same way.
 
     files: paths or globs, relative to the working directory.
-    channels: names of the channels: the one to denoise, then its reference channels. Empty takes the first channel of
-        each file.
-    variable, rate_hz, layout: passed to the reader, for files that do not state them.
+    channels: names of the channels: the one to denoise, then its reference channels. Empty takes those of `variables`,
+        else the first channel of each file.
+    variable, variables, rate_hz, layout, gaps: passed to the reader, see data.readers.read.
     ecg: how to find the ECG, if it is in a separate file.
     use: "split" divides the recordings among the splits; "train", "validation" or "test" puts all into one split.
     weight: relative frequency at which training draws windows of these recordings, per second of recording. With 5, one
         hour of real recordings counts as much as five hours of generated ones. Validation and test do not use it.
+    group: how to find the person or car of a recording, whose recordings must not be divided among splits. A text is a
+        pattern for a folder or a part of the file's name ("s*"), a table names a file that lists them; see data.groups.
 
     Raises ValueError for a value that is not allowed.
     """
@@ -74,24 +100,41 @@ class Source:
     ecg: EcgRule | None = None
     use: Use = "split"
     weight: float = 1.0
+    variables: tuple[str, ...] = field(default=(), metadata={ADDED: True})
+    gaps: Literal["cut", "fill", "refuse"] = field(default="cut", metadata={ADDED: True})
+    group: str | GroupTable | None = field(default=None, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
+        if self.variable is not None and self.variables:
+            raise ValueError(f"variable is {self.variable!r} and variables {list(self.variables)}; give one of them")
+        _check_choice("gaps", self.gaps, ("cut", "fill", "refuse"))
         if not self.files:
             raise ValueError("files: at least one path or glob is needed")
         if len(set(self.channels)) != len(self.channels):
             raise ValueError(f"channels: {', '.join(self.channels)}; each may be named once")
+        if isinstance(self.group, str) and (not self.group.strip() or "/" in self.group):
+            raise ValueError(
+                f'group is {self.group!r}; a pattern for one folder or a part of the file\'s name is needed ("s*"), '
+                "without /"
+            )
         _check_choice("use", self.use, get_args(Use))
         if not 0 < self.weight < math.inf:
             raise ValueError(
                 f"weight is {self.weight}; a positive number is needed (to leave recordings out, unlist them)"
             )
 
+    @property
+    def n_channels(self) -> int:
+        """Return the number of channels to read: those named, or the first."""
+        return len(self.channels or self.variables) or 1
+
 
 @dataclass(frozen=True, slots=True)
 class SplitConfig:
     """Shares of train, validation and test, and the seed of the random division.
 
-    The shares are of the recordings; for a role with fewer than three recordings, of the time of each.
+    The shares are of the recordings; for sources with a group, of the groups; for a role with fewer than three
+    recordings without a group, of the time of each.
 
     Raises ValueError unless the shares are positive and sum to 1.
     """
@@ -258,7 +301,7 @@ class DataConfig:
     @property
     def n_channels(self) -> int:
         """Return the number of channels of a model: the channel to denoise and the most references of any source."""
-        return max(max(len(source.channels), 1) for source in (*self.clean, *self.noise))
+        return max(source.n_channels for source in (*self.clean, *self.noise))
 
     @property
     def group_samples(self) -> int:

@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.cache import Cache, Prepared, open_cache, store
-from data.config import DataConfig, Source, SplitConfig
-from data.ecg import beats
+from data.config import DataConfig, Source
+from data.ecg import beats, problem_of
 from data.errors import DataError
 from data.files import is_beside
 from data.filters import bandpass, resample
+from data.groups import groups_of
+from data.readers.contents import listing
 from data.readers.read import read
 from data.recording import Recording, Signal, check_varying, frozen
+from data.splits import SPLITS, Entry, deal, time_parts
 
-SPLITS = ("train", "validation", "test")
 HEART_BAND_HZ = (25.0, 55.0)
 
 
@@ -32,6 +34,7 @@ class Segment:
     source: the recording's file.
     r_peaks_s: seconds from the start of the segment; None if the recording has neither annotations nor an ECG.
     weight: how often training draws windows from it, see data.config.Source.
+    group: its person or car; None if its source has no rule for groups.
     """
 
     signals: Signal
@@ -39,6 +42,7 @@ class Segment:
     source: Path
     r_peaks_s: NDArray[np.float64] | None = None
     weight: float = 1.0
+    group: str | None = None
 
     @property
     def n_samples(self) -> int:
@@ -53,6 +57,18 @@ class Split:
     noise: tuple[Segment, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The clean or the noise recordings of a split in numbers.
+
+    groups: persons or cars; a recording without a group counts as one.
+    """
+
+    recordings: int
+    minutes: float
+    groups: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Corpus:
     """The data of a run.
@@ -60,15 +76,27 @@ class Corpus:
     splits: train, validation and test.
     n_channels: of all signals.
     fingerprint: identifies the recordings and their roles.
+    notes: what was assumed, corrected or left out in reading the recordings, each with the recordings it is true of.
 
-    Splits, their order and the fingerprint depend on the content of the recordings and the config's seed only. They do
-    not change if files are renamed, moved or listed in another order.
+    Splits, their order and the fingerprint depend on the content of the recordings and the config's seed only; the
+    splits also on which recordings share a group. They do not change if files are renamed, moved or listed in another
+    order.
     """
 
     config: DataConfig
     splits: Mapping[str, Split]
     n_channels: int
     fingerprint: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> Mapping[str, tuple[Totals, Totals]]:
+        """Return the clean and the noise recordings of each split in numbers."""
+        return {use: (self._totals(split.clean), self._totals(split.noise)) for use, split in self.splits.items()}
+
+    def _totals(self, segments: Sequence[Segment]) -> Totals:
+        minutes = sum(segment.n_samples for segment in segments) / self.config.rate_hz / 60
+        return Totals(len(segments), minutes, len({segment.group or segment.source for segment in segments}))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +112,7 @@ class _Listed:
     digest: str
     channel_digest: str
     segment: Segment
+    notes: tuple[str, ...]
 
 
 def load(config: DataConfig) -> Corpus:
@@ -92,27 +121,54 @@ def load(config: DataConfig) -> Corpus:
     Raises DataError if a glob matches no file, a file cannot be read, a recording is shorter than a window or is listed
     in two roles or splits, or a split has no recordings.
     """
+    listed = [
+        (role, source, groups_of(find(source), source.group))
+        for role, sources in (("clean", config.clean), ("noise", config.noise))
+        for source in sources
+    ]
     with open_cache() as cache:
         found = [
-            _prepared(path, source, config, role, cache)
-            for role, sources in (("clean", config.clean), ("noise", config.noise))
-            for source in sources
-            for path in find(source)
+            _prepared(path, source, config, role, group, cache)
+            for role, source, groups in listed
+            for path, group in groups.items()
         ]
     _refuse_repeats(found)
-    found.sort(key=lambda f: f.digest)
-    dealt = {role: _deal_role([f for f in found if f.role == role], config) for role in ("clean", "noise")}
-    for use in SPLITS:
-        for role, parts in dealt.items():
-            if not parts[use]:
-                raise DataError(
-                    f"too few windows: {use} has no {role} recording; give more files, "
-                    'let some have use = "split", or pin one to it'
-                )
-    splits = {use: Split(tuple(dealt["clean"][use]), tuple(dealt["noise"][use])) for use in SPLITS}
+    splits = _divided(found, config)
     _check_groups(splits["train"], config)
     fingerprint = _sha256(*(f"{f.role} {f.digest}".encode() for f in sorted(found, key=lambda f: (f.role, f.digest))))
-    return Corpus(config, MappingProxyType(splits), config.n_channels, fingerprint[:16])
+    return Corpus(config, MappingProxyType(splits), config.n_channels, fingerprint[:16], _noted(found))
+
+
+def _divided(found: Sequence[_Listed], config: DataConfig) -> dict[str, Split]:
+    """Return the recordings of each split: pinned, without a group, and by group, each in the order of their digests.
+
+    Raises DataError for a split without a clean or a noise recording.
+    """
+    found = sorted(found, key=lambda f: (f.source.use == "split", f.segment.group is not None, f.digest))
+    entries = [Entry(f.role, f.digest, f.source.use, f.segment.group) for f in found]
+    dealt: dict[tuple[str, str], list[Segment]] = {(use, role): [] for use in SPLITS for role in ("clean", "noise")}
+    for f, side in zip(found, deal(entries, config.split), strict=True):
+        parts = _cut(f.segment, config) if side is None else {side: f.segment}
+        for use, segment in parts.items():
+            dealt[use, f.role].append(segment)
+    for (use, role), segments in dealt.items():
+        if not segments:
+            n_groups = len({f.segment.group for f in found if f.role == role} - {None})
+            counted = f" ({n_groups} group{'s' if n_groups > 1 else ''}; a group is never divided)" if n_groups else ""
+            raise DataError(
+                f"too few windows: {use} has no {role} recording{counted}; give more "
+                f'{"groups" if n_groups else "files"}, let some have use = "split", or pin one to it'
+            )
+    return {use: Split(tuple(dealt[use, "clean"]), tuple(dealt[use, "noise"])) for use in SPLITS}
+
+
+def _noted(found: Sequence[_Listed]) -> tuple[str, ...]:
+    """Return each note with the recordings it is true of: two of them by name, the others by number."""
+    names: dict[str, list[str]] = {}
+    for listed in found:
+        for note in listed.notes:
+            names.setdefault(note, []).append(str(listed.path))
+    return tuple(f"{listing(sorted(files), at_most=2)}: {note}" for note, files in sorted(names.items()))
 
 
 def _check_groups(train: Split, config: DataConfig) -> None:
@@ -142,12 +198,16 @@ def find(source: Source) -> list[Path]:
     return sorted(found)
 
 
-def _prepared(path: Path, source: Source, config: DataConfig, role: str, cache: Cache | None) -> _Listed:
+def _prepared(
+    path: Path, source: Source, config: DataConfig, role: str, group: str | None, cache: Cache | None
+) -> _Listed:
     """Return the prepared recording at `path`, from the cache if it is there. Raises DataError."""
     ecg = _ecg_of(path, source)
     # Everything that `_make` depends on besides the content of the files.
     settings = {
         "variable": source.variable,
+        "variables": source.variables,
+        "gaps": source.gaps,
         "stated_hz": source.rate_hz,
         "layout": source.layout,
         "channels": source.channels,
@@ -160,24 +220,27 @@ def _prepared(path: Path, source: Source, config: DataConfig, role: str, cache: 
     prepared = store(cache, path, ecg, settings, lambda: _make(path, ecg, source, config, role))
     # Checked again, because a cached recording may have been prepared for shorter windows.
     _check_length(path, prepared.duration_s, config)
-    segment = Segment(prepared.signals, prepared.in_band, path, prepared.r_peaks_s, source.weight)
-    return _Listed(role, source, path, prepared.digest, prepared.channel_digest, segment)
+    segment = Segment(prepared.signals, prepared.in_band, path, prepared.r_peaks_s, source.weight, group)
+    return _Listed(role, source, path, prepared.digest, prepared.channel_digest, segment, prepared.notes)
 
 
 def _make(path: Path, ecg: Path | None, source: Source, config: DataConfig, role: str) -> Prepared:
     """Read and prepare the recording at `path`. Raises DataError."""
     recording = _read(path, ecg, source)
     _check_length(path, recording.duration_s, config)
-    segment = _prepare(recording, config, role)
+    signals, in_band = _prepare(recording, config, role)
+    peaks_s = beats(recording) if role == "clean" else None
+    problem = "" if peaks_s is None else problem_of(peaks_s, recording.duration_s)
+    note = (f"the ECG is not used for scores of the heart rate: {problem}",) if problem else ()
     rate = f"{recording.rate_hz}".encode()
-    peaks = b"" if segment.r_peaks_s is None else segment.r_peaks_s.tobytes()
     return Prepared(
-        signals=segment.signals,
-        in_band=segment.in_band,
-        r_peaks_s=segment.r_peaks_s,
+        signals=signals,
+        in_band=in_band,
+        r_peaks_s=None if problem or peaks_s is None else frozen(peaks_s, np.float64),
         duration_s=recording.duration_s,
-        digest=_sha256(rate, *(row.data for row in recording.signals), peaks),
+        digest=_sha256(rate, *(row.data for row in recording.signals), b"" if peaks_s is None else peaks_s.tobytes()),
         channel_digest=_sha256(rate, recording.signals[0].data),
+        notes=(*recording.notes, *note),
     )
 
 
@@ -218,18 +281,18 @@ def _ecg_of(path: Path, source: Source) -> Path | None:
 
 
 def _read(path: Path, ecg: Path | None, source: Source) -> Recording:
-    """Read the channels that `source` names, or the first channel. Raises DataError."""
-    recording = read(
+    """Read the channels or variables that `source` names, or the first channel. Raises DataError."""
+    return read(
         path,
         variable=source.variable,
+        variables=source.variables,
         rate_hz=source.rate_hz,
         layout=source.layout,
         channels=source.channels or None,
+        n_channels=source.n_channels,
         ecg=ecg,
+        gaps=source.gaps,
     )
-    if source.channels:
-        return recording
-    return replace(recording, signals=recording.signals[:1], channels=recording.channels[:1])
 
 
 def condition(recording: Recording, config: DataConfig) -> Signal:
@@ -262,8 +325,11 @@ def _check_length(path: Path, duration_s: float, config: DataConfig) -> None:
         )
 
 
-def _prepare(recording: Recording, config: DataConfig, role: str) -> Segment:
-    """Condition a recording, set its level, and add silent reference channels to a clean one. Raises DataError."""
+def _prepare(recording: Recording, config: DataConfig, role: str) -> tuple[Signal, Signal]:
+    """Condition a recording, set its level, and add silent reference channels to a clean one.
+
+    Returns the signals float32[channel, time] and the first in the heart's band, float32[time]. Raises DataError.
+    """
     signals = condition(recording, config)
     in_band = signals[0] if config.band_hz is not None else bandpass(signals[0], config.rate_hz, *HEART_BAND_HZ)
     if config.level == "unit":
@@ -279,56 +345,21 @@ def _prepare(recording: Recording, config: DataConfig, role: str) -> Segment:
         )
     if missing:  # silent reference channels, as from a sensor too far away to record the heart
         signals = np.concatenate([signals, np.zeros((missing, signals.shape[1]), np.float32)])
-    peaks = beats(recording) if role == "clean" else None
-    return Segment(frozen(signals), frozen(in_band), recording.source, peaks)
-
-
-def _deal_role(found: Sequence[_Listed], config: DataConfig) -> dict[str, list[Segment]]:
-    """Return the recordings of one role for each split: those pinned to it, then its share of the others."""
-    parts = _deal([f.segment for f in found if f.source.use == "split"], config)
-    return {use: [f.segment for f in found if f.source.use == use] + parts[use] for use in SPLITS}
-
-
-def _deal(segments: list[Segment], config: DataConfig) -> dict[str, list[Segment]]:
-    """Divide segments among the splits.
-
-    Three or more are divided as a whole, in seeded random order. Fewer are each divided in time, with a gap of a window
-    between the parts.
-    """
-    if len(segments) < len(SPLITS):
-        parts = [_cut(segment, config) for segment in segments]
-        return {use: [part[use] for part in parts] for use in SPLITS}
-    order = np.random.default_rng(config.split.seed).permutation(len(segments))
-    n_validation, n_test = _counts(len(segments), config.split)
-    bounds = {"validation": (0, n_validation), "test": (n_validation, n_validation + n_test)}
-    bounds["train"] = (n_validation + n_test, len(segments))
-    return {use: [segments[i] for i in sorted(order[slice(*bounds[use])])] for use in SPLITS}
-
-
-def _counts(n: int, split: SplitConfig) -> tuple[int, int]:
-    """Return how many of n recordings validation and test get; each split gets at least one."""
-    n_validation = max(1, min(n - 2, round(n * split.validation)))
-    return n_validation, max(1, min(n - n_validation - 1, round(n * split.test)))
+    return frozen(signals), frozen(in_band)
 
 
 def _cut(segment: Segment, config: DataConfig) -> dict[str, Segment]:
-    """Divide a segment in time among the splits, with gaps. Raises DataError if it is too short."""
+    """Divide a segment in time among the splits, with gaps of a window. Raises DataError if it is too short."""
     guard = config.window_samples
-    usable = segment.n_samples - 2 * guard
-    shares = {"train": config.split.train, "validation": config.split.validation, "test": config.split.test}
-    shortest = int(usable * min(shares.values()))
-    if shortest < config.window_samples:
-        needed_s = (config.window_samples / min(shares.values()) + 2 * guard) / config.rate_hz
+    parts = time_parts(segment.n_samples, guard, config.split)
+    if min(part.stop - part.start for part in parts.values()) < config.window_samples:
+        smallest = min(config.split.train, config.split.validation, config.split.test)
+        needed_s = (config.window_samples / smallest + 2 * guard) / config.rate_hz
         raise DataError(
             f"too few windows: {segment.source} has {segment.n_samples / config.rate_hz:.1f} s, and splitting it in "
             f"time with guard gaps needs {needed_s:.1f} s; give more recordings or a shorter window"
         )
-    parts, start = {}, 0
-    for use, share in shares.items():
-        stop = start + int(usable * share)
-        parts[use] = _slice(segment, start, stop, config.rate_hz)
-        start = stop + guard
-    return parts
+    return {use: _slice(segment, part.start, part.stop, config.rate_hz) for use, part in parts.items()}
 
 
 def _slice(segment: Segment, start: int, stop: int, rate_hz: float) -> Segment:

@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
 from data.filters import resample
 from data.recording import Recording, Signal
@@ -14,6 +15,13 @@ from data.recording import Recording, Signal
 DETECTION_RATE_HZ = 250.0  # QRS energy lies below 40 Hz; the detector was tuned at 250 and 360 Hz
 SEARCH_S = 0.06  # a QRS complex is about 100 ms wide
 MIN_DURATION_S = 2.0
+# Heart rate of an adult, at rest or not. Fewer beats than the lowest rate means that beats were missed.
+RATES_BPM = (30.0, 220.0)
+# Intervals that differ from the median of their neighbourhood by more than JUMP. Ectopic beats make some and atrial
+# fibrillation more; beyond MAX_JUMPS of all intervals the peaks are not those of a heart.
+JUMP = 0.3
+MAX_JUMPS = 0.25
+NEIGHBOURS = 5
 
 
 def r_peaks(ecg: Signal, rate_hz: float) -> NDArray[np.float64]:
@@ -44,6 +52,23 @@ def heart_rate_bpm(r_peaks_s: NDArray[np.float64]) -> float:
     if r_peaks_s.size < 3:
         return float("nan")
     return float(60.0 / np.median(np.diff(np.sort(r_peaks_s))))
+
+
+def problem_of(r_peaks_s: NDArray[np.float64], duration_s: float) -> str:
+    """Return why R peaks cannot be the reference of a heart rate; "" if they can.
+
+    r_peaks_s: of a recording of `duration_s` seconds.
+    """
+    n_beats = r_peaks_s.size
+    if n_beats < max(3.0, duration_s * RATES_BPM[0] / 60.0):
+        return f"{n_beats} {'beat' if n_beats == 1 else 'beats'} in {duration_s:.0f} s"
+    bpm = heart_rate_bpm(r_peaks_s)
+    if bpm > RATES_BPM[1]:
+        return f"{bpm:.0f} bpm"
+    intervals_s = np.diff(np.sort(r_peaks_s))
+    around_s = median_filter(intervals_s, NEIGHBOURS, mode="nearest")
+    jumps = float(np.mean(np.abs(intervals_s - around_s) > JUMP * around_s))
+    return f"its rate jumps at {100 * jumps:.0f} % of the beats" if jumps > MAX_JUMPS else ""
 
 
 def beats(recording: Recording) -> NDArray[np.float64] | None:

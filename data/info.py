@@ -1,16 +1,19 @@
 """Describe the recording in a file: numbers for each channel, and a figure."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import welch
 
-from data.ecg import beats, heart_rate_bpm
+from data.ecg import beats, heart_rate_bpm, problem_of
 from data.errors import DataError
 from data.files import atomic
 from data.filters import bandpass
+from data.quality import Defects, defects
 from data.readers.contents import Variable
 from data.readers.read import variables
 from data.recording import Recording, Signal
@@ -27,12 +30,14 @@ class ChannelInfo:
     rms: around the mean, in the file's units.
     band_db: power in 25-55 Hz relative to all power above 0 Hz, in dB; NaN if the rate is too low.
     kurtosis: fourth central moment over the squared variance; 3 for Gaussian noise, NaN for a constant channel.
+    defects: clipping, dropouts, mains hum, copies.
     """
 
     name: str
     rms: float
     band_db: float
     kurtosis: float
+    defects: Defects
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class Info:
 
     heart_rate_bpm: from the median interval of the annotated R peaks or those in the ECG; None without either, NaN for
         fewer than three beats.
+    ecg_problem: why the R peaks cannot be the reference of a heart rate; "" if they can, or if there are none.
+    notes: what the reader assumed, corrected or left out.
     """
 
     path: Path
@@ -51,6 +58,8 @@ class Info:
     ecg_rate_hz: float | None
     n_beats: int | None
     heart_rate_bpm: float | None
+    ecg_problem: str
+    notes: tuple[str, ...]
 
 
 def describe(path: Path, recording: Recording) -> Info:
@@ -62,13 +71,45 @@ def describe(path: Path, recording: Recording) -> Info:
         rate_hz=recording.rate_hz,
         duration_s=recording.duration_s,
         channels=tuple(
-            _measured(name, row, recording.rate_hz)
-            for name, row in zip(recording.channels, recording.signals, strict=True)
+            _measured(name, row, recording.rate_hz, found)
+            for name, row, found in zip(recording.channels, recording.signals, defects(recording), strict=True)
         ),
         ecg_rate_hz=recording.ecg_rate_hz,
         n_beats=None if r_peaks_s is None else int(r_peaks_s.size),
         heart_rate_bpm=None if r_peaks_s is None else heart_rate_bpm(r_peaks_s),
+        ecg_problem="" if r_peaks_s is None else problem_of(r_peaks_s, recording.duration_s),
+        notes=recording.notes,
     )
+
+
+def document(info: Info) -> dict[str, Any]:
+    """Return `info` as plain values for JSON; None for what cannot be measured."""
+    channels = [
+        {
+            "name": channel.name,
+            "rms": channel.rms,
+            "band_db": _finite(channel.band_db),
+            "kurtosis": _finite(channel.kurtosis),
+            **asdict(channel.defects),
+        }
+        for channel in info.channels
+    ]
+    return {
+        "path": str(info.path),
+        "variables": [asdict(variable) for variable in info.variables],
+        "rate_hz": info.rate_hz,
+        "duration_s": info.duration_s,
+        "channels": channels,
+        "ecg_rate_hz": info.ecg_rate_hz,
+        "n_beats": info.n_beats,
+        "heart_rate_bpm": None if info.heart_rate_bpm is None else _finite(info.heart_rate_bpm),
+        "ecg_problem": info.ecg_problem,
+        "notes": [*info.notes],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def draw(recording: Recording, path: Path) -> None:
@@ -129,7 +170,7 @@ def draw(recording: Recording, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=100)
 
 
-def _measured(name: str, row: Signal, rate_hz: float) -> ChannelInfo:
+def _measured(name: str, row: Signal, rate_hz: float, found: Defects) -> ChannelInfo:
     centred = row.astype(np.float64)
     centred -= centred.mean()
     variance = float(np.mean(centred**2))
@@ -141,7 +182,7 @@ def _measured(name: str, row: Signal, rate_hz: float) -> ChannelInfo:
         share = float(power[in_band].sum()) / total
         band_db = 10 * float(np.log10(max(share, np.finfo(np.float64).tiny)))
     kurtosis = float(np.mean(centred**4)) / variance**2 if variance else float("nan")
-    return ChannelInfo(name, variance**0.5, band_db, kurtosis)
+    return ChannelInfo(name, variance**0.5, band_db, kurtosis, found)
 
 
 def _spectrum(row: Signal, rate_hz: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -44,6 +44,7 @@ EXTRAS = {
     "slurm": "submitit",
     "mlflow": "mlflow",
     "tensorboard": "tensorboard",
+    "tdms": "nptdms",
 }
 STYLES = {"ok": "green", "warning": "yellow", "broken": "red"}
 
@@ -82,7 +83,7 @@ def examine(url: str, artifacts: str, study: str | None, *, fixing: bool = False
         ("trackers", lambda: _trackers(url)),
     ]
     if study is not None:
-        steps.append(("recordings", lambda: [_recordings(study, url)]))
+        steps.append(("recordings", lambda: _recordings(study, url)))
     checks = []
     for name, step in steps:
         try:
@@ -266,7 +267,7 @@ def _trackers(url: str) -> list[Check]:
     return checks
 
 
-def _recordings(name: str, url: str) -> Check:
+def _recordings(name: str, url: str) -> list[Check]:
     if name.endswith(".toml"):
         config, wanted = read_spec(Path(name)).data, None
     else:
@@ -275,13 +276,14 @@ def _recordings(name: str, url: str) -> Check:
     return _read(config, wanted)
 
 
-def _read(config: DataConfig, wanted: str | None) -> Check:
+def _read(config: DataConfig, wanted: str | None) -> list[Check]:
     corpus = load(config)
     if wanted not in (None, corpus.fingerprint):
         fix = "restore the recordings, or create a study of another name on these"
         found = f"fingerprint {corpus.fingerprint}, but the study was created on {wanted}"
-        return Check("recordings", "broken", found, fix)
-    return Check("recordings", "ok", f"readable, {corpus.n_channels} channel(s), fingerprint {corpus.fingerprint}")
+        return [Check("recordings", "broken", found, fix)]
+    found = f"readable, {corpus.n_channels} channel(s), fingerprint {corpus.fingerprint}"
+    return [Check("recordings", "ok", text) for text in (found, *corpus.notes)]
 
 
 def checks_table(checks: Sequence[Check]) -> Table:

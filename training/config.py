@@ -6,8 +6,8 @@ stand with the code that they configure. `read_run` and `write_run` convert betw
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,14 +15,14 @@ import yaml
 from optuna.distributions import CategoricalDistribution
 from torch import nn
 
-from data.config import DataConfig
+from data.config import ADDED, DataConfig
 from data.errors import near
 from data.files import atomic
 from models import DENOISERS, DenoiserConfig
 from models.front import FrontConfig
 from objectives.losses import LOSSES, LossConfig
 from training.decode import decode, decode_named, encode
-from training.documents import read_document
+from training.documents import PARSERS, read_document
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 from training.schedule import OptimiserConfig, ScheduleConfig
@@ -128,8 +128,8 @@ class RunConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     fit: FitConfig = field(default_factory=FitConfig)
-    init: InitConfig = field(default_factory=InitConfig)
-    front: FrontConfig = field(default_factory=FrontConfig)
+    init: InitConfig = field(default_factory=InitConfig, metadata={ADDED: True})
+    front: FrontConfig = field(default_factory=FrontConfig, metadata={ADDED: True})
 
     def build_model(self, n_channels: int) -> nn.Module:
         """Build the denoiser and the front end before it. Weights are drawn from torch's global generator."""
@@ -165,22 +165,51 @@ def write_run(run: RunConfig, path: Path, provenance: Mapping[str, Any] | None =
     write_document(document, path)
 
 
-DEFAULT_SECTIONS = {"init": InitConfig(), "front": FrontConfig()}
-
-
 def to_document(run: RunConfig) -> dict[str, Any]:
-    """Return `run` as plain values, from which from_document makes an equal RunConfig.
-
-    The sections `init` and `front` are left out if they have their defaults, so that documents of versions without
-    these sections stay equal.
-    """
+    """Return `run` as plain values, from which from_document makes an equal RunConfig."""
     document = {"schema_version": SCHEMA_VERSION, **encode(run)}
-    for section, default in DEFAULT_SECTIONS.items():
-        if getattr(run, section) == default:
-            del document[section]
     document["model"] = {"name": run.model.name, **document["model"]}
     document["loss"] = {"name": run.loss.name, **document["loss"]}
     return document
+
+
+def with_values(run: RunConfig, assignments: Sequence[str]) -> RunConfig:
+    """Return `run` with values set by texts "name=value" or "section.name=value"; the values are written as in YAML.
+
+    Raises ConfigError for a text without a value, an unknown name, a name of several sections, and a value that the
+    section refuses.
+    """
+    document = to_document(run)
+    for text in assignments:
+        name, _, written = text.partition("=")
+        path = name.strip().split(".")
+        if not written.strip() or not all(path):
+            raise ConfigError(f"--set {text!r}: name=value is needed, optimiser.learning_rate=0.001 say")
+        if len(path) == 1:
+            path = [_section_of(path[0], run), *path]
+        table = document
+        for part in path[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"--set {text!r}: {part!r} is no table of a run; write section.name=value")
+        try:
+            table[path[-1]] = PARSERS[".yaml"](written)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {text!r}: {' '.join(str(error).split())}") from error
+    return from_document(document, "--set")
+
+
+def _section_of(name: str, run: RunConfig) -> str:
+    """Return the only section of a run that has a field `name`. Raises ConfigError for none or several."""
+    sections = {f.name: [inner.name for inner in fields(getattr(run, f.name))] for f in fields(run)}
+    found = [section for section, names in sections.items() if name in names]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        choice = " or ".join(f"{section}.{name}" for section in found)
+        raise ConfigError(f"--set {name!r}: a name of several sections; write {choice}")
+    known = sorted({inner for names in sections.values() for inner in names})
+    raise ConfigError(f"--set {name!r}: no section has it{near(name, known)}; known: {', '.join(known)}")
 
 
 def from_document(values: object, where: str) -> RunConfig:

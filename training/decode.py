@@ -11,11 +11,12 @@ import re
 import types
 import typing
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from data.config import ADDED
 from data.errors import near
 from training.errors import ConfigError
 
@@ -134,8 +135,25 @@ def changed(config: D, where: str, **fields: Any) -> D:
 
 
 def encode(value: object) -> Any:
-    """Return a config as plain dicts, lists and scalars; the inverse of `decode`."""
-    return json.loads(json.dumps(asdict(value)))  # type: ignore[call-overload]  # tuples become lists
+    """Return a config as plain dicts, lists and scalars; the inverse of `decode`.
+
+    A field whose metadata has data.config.ADDED is left out while it has its default: documents of versions without
+    the field stay equal.
+    """
+    if is_dataclass(value):
+        return {f.name: encode(held) for f in fields(value) if not _is_left_out(f, held := getattr(value, f.name))}
+    if isinstance(value, Mapping):
+        return {str(key): encode(held) for key, held in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [encode(held) for held in value]
+    return value
+
+
+def _is_left_out(field: Field[Any], held: object) -> bool:
+    """Return whether a field of a later version has its default."""
+    if not field.metadata.get(ADDED):
+        return False
+    return bool(held == (field.default if field.default_factory is MISSING else field.default_factory()))
 
 
 @functools.cache
@@ -148,8 +166,10 @@ def _explain(cls: type, error: ValidationError) -> str:
     """Return a one-line message for the first error that pydantic found in the fields of `cls`."""
     # A misspelt required key is reported as unknown and as missing; the unknown key is the more helpful message.
     found = error.errors(include_url=False)
+    # For a field that takes a text or a table, a wrong table is no text either; what is wrong in the table is better.
+    found = [e for e in found if not (e["type"] == "string_type" and isinstance(e["input"], dict))] or found
     first = next((e for e in found if e["type"] in UNKNOWN_KEY), found[0])
-    path = [part for part in first["loc"] if not (isinstance(part, str) and ("[" in part or part.endswith(")")))]
+    path = _keys(cls, first["loc"])
     name = ".".join(str(part) for part in path)
     kind, got = first["type"], first["input"]
     if kind in UNKNOWN_KEY:
@@ -164,6 +184,23 @@ def _explain(cls: type, error: ValidationError) -> str:
         near(got, re.findall(r"'([^']*)'", first["msg"])) if kind == "literal_error" and isinstance(got, str) else ""
     )
     return f"{name!r}: {rule}, got {_show(got)}{suggestion}"
+
+
+def _keys(cls: type, location: tuple[int | str, ...]) -> list[int | str]:
+    """Return the keys and positions of a location, without the names that pydantic gives to the members of a union."""
+    keys: list[int | str] = []
+    members: list[Any] = []
+    holder: Any = cls
+    for part in location:
+        if isinstance(part, int):
+            keys.append(part)
+            continue
+        if "[" in part or part.endswith(")") or part in [getattr(m, "__name__", None) for m in members]:
+            continue
+        keys.append(part)
+        members = _leaves(typing.get_type_hints(holder).get(part))
+        holder = next((member for member in members if is_dataclass(member)), holder)
+    return keys
 
 
 def _field_names(cls: type, path: list[Any]) -> list[str]:

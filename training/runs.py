@@ -11,26 +11,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from data.config import DataConfig
-from data.corpus import load
+from data.config import DataConfig, HeldOutConfig
+from data.corpus import Corpus, load
 from data.errors import shell_command
 from data.files import file_errors
-from data.mixing.mixture import held_out
+from data.mixing.mixture import HeldOut, held_out
 from data.recording import Recording
 from training.apply import apply, check_output, samples_of, write_estimate
 from training.bars import bar, warn
+from training.channels import described, described_all, with_names
 from training.checkpoint import load_weights
 from training.config import RunConfig, read_run, write_run
 from training.decode import changed, decode
 from training.device import arithmetic, check_precision, memory_errors, resolve_device
 from training.documents import read_document
 from training.errors import ConfigError
+from training.evaluation.by import PartLine, evaluate_by, part_table, write_parts
 from training.evaluation.estimate import estimate_mixture
-from training.evaluation.scores import SCORES, TABLE_SCORES, Row, classical_rows, score_rows
+from training.evaluation.scores import SCORES, TABLE_SCORES, Row, better, classical_rows, score_rows
 from training.evaluation.showcase import write_score_figure, write_showcase, write_table
 from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
 from training.numbers import finite
@@ -98,6 +102,7 @@ def train_run(
     wanted = provenance.get("data_fingerprint")
     if wanted not in (None, corpus.fingerprint):
         console.print(f"note: the recordings (fingerprint {corpus.fingerprint}) are not those of the search ({wanted})")
+    _print_notes(corpus, console)
     if not is_resumed:
         if start := describe_start(run, corpus.n_channels):
             console.print(start, soft_wrap=True, highlight=False, markup=False)
@@ -112,6 +117,11 @@ def train_run(
     tracker.files([path, folder / WEIGHTS])
     tracker.finish({run.fit.score: last.best_score, "end": last.stopped or "finished"})
     return last
+
+
+def _print_notes(corpus: Corpus, console: Console) -> None:
+    for note in corpus.notes:
+        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _target_of(run: RunConfig, folder: Path, switches: Switches) -> TrackerTarget:
@@ -190,18 +200,11 @@ def evaluate_folder(
     Raises ConfigError if the data do not have the rate, band and channels that the model was trained on, or for
     windows shorter than MIN_WINDOW_S; DataError if a recording is shorter than a window.
     """
-    if split not in ("test", "validation"):
-        raise ConfigError(f"--split is {split!r}; test or validation is needed")
-    run = read_folder(folder)
-    config = data_of(data, run.data) if data is not None else run.data
-    if window_s is not None:
-        least = math.ceil(MIN_WINDOW_S * config.rate_hz)
-        window = samples_of(window_s, config, least, f"{MIN_WINDOW_S:g} s is needed to hold a beat")
-        config = changed(config, "--window-s", window_samples=window)
-    model = load_model(run, folder)
+    run, config, model = _evaluated(folder, data, split, window_s)
     name = run.model.name
     with bar(console, EVALUATION_STEPS[0], len(EVALUATION_STEPS)) as advance:
-        mixture = held_out(load(config).splits[split], config, config.test if split == "test" else config.validation)
+        corpus = load(config)
+        mixture = held_out(corpus.splits[split], config, _plan(config, split))
         advance(1, EVALUATION_STEPS[1])
         model_estimates = estimate_mixture(model, run, mixture, threads)
         advance(2, EVALUATION_STEPS[2])
@@ -213,16 +216,86 @@ def evaluate_folder(
         for score in SHOWN_SCORES:
             write_score_figure(rows, score, name, output / f"{score}.png")
         write_showcase(mixture, model_estimates, name, output)
+    console.print(described_all(config), soft_wrap=True, highlight=False, markup=False)
+    _print_notes(corpus, console)
     for score in SHOWN_SCORES:
         console.print(score_table(rows, score, name))
+    if warning := worse_than_nothing(rows, name):
+        console.print(warning, soft_wrap=True, highlight=False, markup=False)
     console.print(
         f"{output}: table.csv ({', '.join(TABLE_SCORES)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav"
     )
     return rows
 
 
+@memory_errors()
+def evaluate_parts(
+    folder: Path,
+    by: str,
+    data: Path | None,
+    output: Path,
+    split: str,
+    threads: int | None,
+    console: Console,
+    window_s: float | None = None,
+) -> list[PartLine]:
+    """Score the run in `folder` and the classical methods by speed, vehicle, recording or channel; write by_*.csv.
+
+    The arguments and errors are those of evaluate_folder; see training.evaluation.by.evaluate_by for the parts.
+    """
+    run, config, model = _evaluated(folder, data, split, window_s)
+    name = run.model.name
+
+    def estimate(mixture: HeldOut) -> dict[str, NDArray[np.float32]]:
+        own = {name: estimate_mixture(model, run, mixture, threads)}
+        return {**classical_rows(mixture, config.band_hz), **own}
+
+    with bar(console, f"evaluating by {by}", None):
+        lines = evaluate_by(by, config, split, _plan(config, split), estimate, SHOWN_SCORES)
+    write_parts(lines, output / f"by_{by}.csv")
+    for score in SHOWN_SCORES:
+        console.print(part_table(lines, score, name, by))
+    console.print(f"{output}: by_{by}.csv, all methods", highlight=False)
+    return lines
+
+
+def _evaluated(
+    folder: Path, data: Path | None, split: str, window_s: float | None
+) -> tuple[RunConfig, DataConfig, nn.Module]:
+    """Return the run in `folder`, the data to evaluate it on, and its model. Raises ConfigError."""
+    if split not in ("test", "validation"):
+        raise ConfigError(f"--split is {split!r}; test or validation is needed")
+    run = read_folder(folder)
+    config = data_of(data, run.data) if data is not None else run.data
+    if window_s is not None:
+        least = math.ceil(MIN_WINDOW_S * config.rate_hz)
+        window = samples_of(window_s, config, least, f"{MIN_WINDOW_S:g} s is needed to hold a beat")
+        config = changed(config, "--window-s", window_samples=window)
+    model = load_model(run, folder)
+    return run, config, model
+
+
+def _plan(config: DataConfig, split: str) -> HeldOutConfig:
+    return config.test if split == "test" else config.validation
+
+
+def worse_than_nothing(rows: Sequence[Row], method: str) -> str:
+    """Return a warning if `method` scores below the unchanged mixture, with the scores and SNRs; "" if it does not."""
+    found = []
+    for score in SHOWN_SCORES:
+        at = {(row.method, row.snr_db): row.scores[score] for row in rows}
+        snrs_db = [
+            db for name, db in at if name == method and better(SCORES[score], at["identity", db], at[method, db])
+        ]
+        if snrs_db:
+            found.append(f"{score} at {', '.join(f'{db:+g}' for db in snrs_db)} dB")
+    return f"warning: {method} is worse than the noisy signal itself (identity): {'; '.join(found)}" if found else ""
+
+
 def data_of(path: Path, trained_on: DataConfig) -> DataConfig:
     """Read the section `data` of the document at `path`, for a model that was trained on other data.
+
+    Sources that name no channels get those of `trained_on`.
 
     Raises ConfigError if the section is missing, or if rate, band or channels are not those of `trained_on`.
     """
@@ -230,6 +303,11 @@ def data_of(path: Path, trained_on: DataConfig) -> DataConfig:
     if not isinstance(document, Mapping) or "data" not in document:
         raise ConfigError(f"{path}: has no section 'data'; name a run or a study file")
     config = decode(DataConfig, document["data"], f"{path}: data")
+    config = dataclasses.replace(
+        config,
+        clean=with_names(config.clean, trained_on, path),
+        noise=with_names(config.noise, trained_on, path),
+    )
     for name in ("rate_hz", "band_hz", "n_channels"):
         got, needed = getattr(config, name), getattr(trained_on, name)
         if got != needed:
@@ -284,6 +362,7 @@ def apply_folder(
 ) -> int:
     """Denoise `recording` with the run in `folder`, write the estimate to `output`, and return its number of samples.
 
+    recording: its channels are those of the model, see training.channels.choose.
     window_s: length of a window in seconds, see training.apply.apply.
 
     Raises ConfigError for a folder, an output, a number of channels or a window that cannot be used, DataError for a
@@ -291,24 +370,22 @@ def apply_folder(
     """
     run = read_folder(folder)
     check_output(output, recording)
-    n_channels = run.data.n_channels
-    if recording.signals.shape[0] < n_channels:
+    console = console or Console(quiet=True)
+    if recording.signals.shape[0] != run.data.n_channels:
         raise ConfigError(
             f"{recording.source}: {recording.signals.shape[0]} channels ({', '.join(recording.channels)}), the model "
-            f"needs {n_channels}: the one to clean first, then its references (--channels)"
+            f"needs {run.data.n_channels}: the one to clean first, then its references (--channels)"
         )
     model = load_model(run, folder)
-    used = dataclasses.replace(
-        recording, signals=recording.signals[:n_channels], channels=recording.channels[:n_channels]
-    )
+    console.print(described(recording.channels), soft_wrap=True, highlight=False, markup=False)
     device = resolve_device(device_name)
     with (
-        bar(console or Console(quiet=True), "cleaning", 100) as advance,
+        bar(console, "cleaning", 100) as advance,
         arithmetic(run.fit.seed, device, run.fit.threads),
     ):
         estimate = apply(
             model.to(device),
-            used,
+            recording,
             run.data,
             device,
             window_s=window_s,

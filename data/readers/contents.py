@@ -35,12 +35,16 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the caller requested of a reader; None and "auto" leave the choice to the file's content."""
+    """What the caller requested of a reader; None and "auto" leave the choice to the file's content.
+
+    rate_hz: tells the unit of times that have none.
+    """
 
     variable: str | None = None
     layout: str = "auto"
     channels: tuple[str, ...] | None = None
     variables: tuple[str, ...] = ()
+    rate_hz: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

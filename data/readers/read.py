@@ -1,6 +1,6 @@
 """Read a recording from a file of any known format. READERS, at the end of the file, holds the formats by suffix."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError
-from data.readers import arrays, mat, wav, wfdb
+from data.readers import arrays, edf, hdf5, mat, npy, sound, tables, tdms, wfdb
 from data.readers.contents import Contents, Variable, Wanted, is_ecg, usable_ecg
 from data.readers.gaps import without_gaps
+from data.readers.text import is_text
 from data.readers.variables import RATE_NAMES
 from data.recording import Recording, Signal, check_varying
 
@@ -44,18 +45,21 @@ def read(
     variables: tuple[str, ...] = (),
     rate_hz: float | None = None,
     layout: str = "auto",
-    channels: tuple[str, ...] | None = None,
+    channels: tuple[str, ...] | Callable[[tuple[str, ...]], tuple[str, ...]] | None = None,
+    n_channels: int | None = None,
     ecg: Path | None = None,
     gaps: str = "cut",
 ) -> Recording:
-    """Read a recording. The suffix decides the format: .mat, .wav, .npz, .csv, .tsv, .hea or .dat (WFDB).
+    """Read a recording. The suffix decides the format, see READERS; a WFDB record needs none.
 
-    variable: the array of a .mat or .npz file that is the signal. If several match a glob ("New_N_*"), they are joined
-        in the order of their names, as pieces of one channel.
+    variable: the array of a .mat, .npz or .h5 file that is the signal. If several match a glob ("New_N_*"), they are
+        joined in the order of their names, as pieces of one channel.
     variables: of such a file, those that are one channel each, in this order; the channels are named after them.
     rate_hz: samples per second; required if the file does not state it.
     layout: of a .mat file: "auto" (from its variables), "240219", "240517", "240826" or "generic".
-    channels: the channels to read, in this order: names, or indices from 0 as text.
+    channels: the channels to read, in this order: names, or indices from 0 as text. A function is called with the names
+        of all signal channels and returns those to read.
+    n_channels: how many channels to keep, from the first, where `channels` names none; None keeps all.
     ecg: another file with the ECG of this recording: its only channel, or its channel named ECG. If that file does not
         state its rate, it is the recording's.
 
@@ -67,13 +71,18 @@ def read(
 
     Raises DataError that names the file, what is wrong and what to do.
     """
-    path = Path(path)
-    contents = _contents(path, Wanted(variable, layout, channels, variables))
+    path = located(Path(path))
+    named = None if callable(channels) else channels
+    contents = _contents(path, Wanted(variable, layout, named, variables, rate_hz))
+    if callable(channels):
+        contents = _only(contents, channels(contents.channels))
     rate = _rate(path, contents, rate_hz)
     if ecg is not None:
-        samples, samples_rate_hz = _ecg_of(Path(ecg))
+        samples, samples_rate_hz = _ecg_of(located(Path(ecg)))
         contents = replace(contents, ecg=samples, ecg_rate_hz=samples_rate_hz)
         _check_span(contents, rate, path, Path(ecg))
+    if channels is None and n_channels is not None:
+        contents = replace(contents, signals=contents.signals[:n_channels], channels=contents.channels[:n_channels])
     contents = replace(contents, r_peaks_s=_within(contents, rate))
     contents = without_gaps(contents, rate, gaps, asked=channels is not None, where=path)
     recording = Recording(
@@ -93,12 +102,21 @@ def read(
 
 
 def variables(path: Path) -> tuple[Variable, ...]:
-    """Return the variables in a file: arrays of a .mat or .npz file, channels of other formats.
+    """Return the variables in a file: arrays of a .mat, .npz or .h5 file, channels of other formats.
 
     Raises DataError if the file is missing, of an unknown format or broken.
     """
-    path = Path(path)
+    path = located(Path(path))
     return _format(path).variables(path)
+
+
+def located(path: Path) -> Path:
+    """Return the file of a recording: for the name of a WFDB record its header, else `path`.
+
+    WFDB names a record without a suffix, and the name may have a dot in it.
+    """
+    header = path.with_name(f"{path.name}.hea") if path.name else path
+    return header if path.suffix.lower() not in READERS and header.is_file() else path
 
 
 def _contents(path: Path, wanted: Wanted) -> Contents:
@@ -151,6 +169,12 @@ def _rate(path: Path, contents: Contents, stated_hz: float | None) -> float:
     return float(stated_hz)
 
 
+def _only(contents: Contents, channels: Sequence[str]) -> Contents:
+    """Return the contents with these channels only, in this order."""
+    rows = [contents.channels.index(name) for name in channels]
+    return replace(contents, signals=np.ascontiguousarray(contents.signals[rows]), channels=tuple(channels))
+
+
 def _within(contents: Contents, rate_hz: float) -> NDArray[np.float64] | None:
     """Return the annotated R peaks within the recording, ascending; annotations often continue beyond its end."""
     if contents.r_peaks_s is None:
@@ -188,14 +212,32 @@ def _check_span(contents: Contents, rate_hz: float, path: Path, ecg_path: Path) 
         )
 
 
+def _read_dat(path: Path, wanted: Wanted) -> Contents:
+    """Read a .dat file: a signal file of a WFDB record, or a text table if it is text without a header beside it."""
+    return tables.read_table(path, wanted) if _is_table(path) else wfdb.read_wfdb(path, wanted)
+
+
+def _dat_variables(path: Path) -> tuple[Variable, ...]:
+    return tables.table_variables(path) if _is_table(path) else wfdb.wfdb_variables(path)
+
+
+def _is_table(path: Path) -> bool:
+    return not path.with_suffix(".hea").is_file() and is_text(path)
+
+
 READERS: Mapping[str, Format] = MappingProxyType(
     {
         ".mat": Format(mat.read_mat, mat.mat_variables, named=True),
-        ".wav": Format(wav.read_wav, wav.wav_variables),
+        **dict.fromkeys(sound.SUFFIXES, Format(sound.read_sound, sound.sound_variables)),
         ".npz": Format(arrays.read_npz, arrays.npz_variables, named=True),
-        ".csv": Format(arrays.read_csv, arrays.csv_variables),
-        ".tsv": Format(arrays.read_csv, arrays.csv_variables),
+        **dict.fromkeys((".csv", ".tsv", ".txt"), Format(tables.read_table, tables.table_variables)),
+        ".npy": Format(npy.read_npy, npy.npy_variables),
+        ".h5": Format(hdf5.read_hdf5, hdf5.hdf5_variables, named=True),
+        ".hdf5": Format(hdf5.read_hdf5, hdf5.hdf5_variables, named=True),
+        ".edf": Format(edf.read_edf, edf.edf_variables),
+        ".bdf": Format(edf.read_edf, edf.edf_variables),
+        ".tdms": Format(tdms.read_tdms, tdms.tdms_variables),
         ".hea": Format(wfdb.read_wfdb, wfdb.wfdb_variables),
-        ".dat": Format(wfdb.read_wfdb, wfdb.wfdb_variables),
+        ".dat": Format(_read_dat, _dat_variables),
     }
 )

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -55,6 +55,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"drivebeat {version('drivebeat')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 def _add(panel: str, name: str, command: Any, *examples: str) -> None:
@@ -121,8 +136,21 @@ _add(
 )
 _add(MANAGE, "adopt", adopt_command, "adopt demo")
 _add(MANAGE, "delete", delete_command, "delete demo", "delete demo --yes")
-_add(RUN, "train", train_command, "train best.yaml -o runs/best", "train best.yaml -o runs/long --epochs 200")
-_add(RUN, "evaluate", evaluate_command, "evaluate runs/best", "evaluate runs/best --data other.toml -o runs/best/other")
+_add(
+    RUN,
+    "train",
+    train_command,
+    "train best.yaml -o runs/best",
+    "train best.yaml -o runs/long --epochs 200 --set learning_rate=0.0005",
+)
+_add(
+    RUN,
+    "evaluate",
+    evaluate_command,
+    "evaluate runs/best",
+    "evaluate runs/best --data other.toml -o runs/best/other",
+    "evaluate runs/best --by speed",
+)
 _add(
     RUN,
     "compare",

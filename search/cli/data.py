@@ -5,30 +5,65 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Json, Layout, Quiet, RateHz, Variable
+from search.cli.options import Gaps, Json, Layout, Quiet, RateHz, Variable, Variables, split_names
 
 data_app = typer.Typer(help="Describe recordings, or generate synthetic ones.", no_args_is_help=True)
 
 
 @data_app.command("info")
 def info_command(
-    file: Annotated[Path, typer.Argument(help="A recording: .mat, .wav, .npz, .csv or WFDB.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings of any format.")],
     variable: Variable = None,
+    variables: Variables = None,
     rate_hz: RateHz = None,
     layout: Layout = "auto",
-    png: Annotated[Path | None, typer.Option(help="Plot the recording to this file.")] = None,
+    gaps: Gaps = "cut",
+    png: Annotated[Path | None, typer.Option(help="Plot the recording, of one FILE, to this file.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Print variables, shape, rate, duration, channels, in-band level and ECG heart rate of a recording."""
-    from data.info import describe, draw
+    """Print what is in recordings: variables, rate, channels, levels, heart rate, defects, and what is assumed.
+
+    A file that cannot be read is named with the reason, and the others are shown; the exit code is then 2.
+    """
+    import json
+
+    from data.errors import DataError
+    from data.info import describe, document, draw
     from data.readers.read import read
     from search.terminal.console import PlainConsole
     from search.terminal.tables import show_info
 
-    recording = read(file, variable=variable, rate_hz=rate_hz, layout=layout)
-    show_info(describe(file, recording), PlainConsole())
-    if png is not None:
-        draw(recording, png)
-        typer.echo(f"{png}: written")
+    if png is not None and len(files) > 1:
+        raise DataError(f"--png is {png} for {len(files)} recordings; name one recording")
+    found: list[dict[str, object]] = []
+    problems: list[DataError] = []
+    for file in files:
+        try:
+            recording = read(
+                file,
+                variable=variable,
+                variables=split_names(variables),
+                rate_hz=rate_hz,
+                layout=layout,
+                gaps=gaps,
+            )
+            info = describe(file, recording)
+        except DataError as error:
+            problems.append(error)
+            continue
+        if as_json:
+            found.append(document(info))
+        else:
+            show_info(info, PlainConsole())
+        if png is not None:
+            draw(recording, png)
+            typer.echo(f"{png}: written", err=as_json)
+    if as_json:
+        typer.echo(json.dumps({"recordings": found, "problems": [str(problem) for problem in problems]}))
+    for problem in problems[:-1]:
+        typer.echo(f"drivebeat: {problem}", err=True)
+    if problems:
+        raise problems[-1]
 
 
 @data_app.command("synth")

@@ -36,6 +36,24 @@ Lease = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and the result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
-Variable = Annotated[str | None, typer.Option(help="Variable of a .mat or .npz file that holds the signal.")]
+Variable = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Variable of a .mat, .npz or .h5 file that holds the signal: acc, rec.sig ..."),
+]
+Variables = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,NAME", help="Variables of such a file that are one channel each, comma-separated."),
+]
+Gaps = Annotated[
+    str,
+    typer.Option(
+        metavar="RULE", help="Samples that are NaN, at most a tenth: cut them out, fill them, or refuse them."
+    ),
+]
 RateHz = Annotated[float | None, typer.Option(help="Sampling rate in Hz, for a file that does not state it.")]
 Layout = Annotated[str, typer.Option(help="Layout of a .mat file: auto, 240219, 240517, 240826 or generic.")]
+
+
+def split_names(text: str | None) -> tuple[str, ...]:
+    """Return the names in a comma-separated option; none for None."""
+    return tuple(name.strip() for name in text.split(",")) if text else ()

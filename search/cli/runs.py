@@ -1,12 +1,13 @@
 """Commands for one run: train, evaluate, apply."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from data.errors import shell_command
-from search.cli.options import Json, Layout, Quiet, RateHz, Variable
+from search.cli.options import Gaps, Json, Layout, Quiet, RateHz, Variable, Variables, split_names
 
 
 def train_command(
@@ -38,6 +39,14 @@ def train_command(
             "--from", metavar="RUN", help="Folder of a run, or a weights file, to take the initial weights from."
         ),
     ] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A value instead of that in the run file: learning_rate=0.001, schedule.gain=0.5; may be repeated.",
+        ),
+    ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="With --from: take only the tensors that fit.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -49,7 +58,7 @@ def train_command(
     from search.messages import run_failed
     from search.storage.open import storage_url
     from search.terminal.console import PlainConsole
-    from training.config import read_run_with_provenance
+    from training.config import read_run_with_provenance, with_values
     from training.errors import ConfigError, TrainingFailed
     from training.lineage import start_from
     from training.numbers import finite
@@ -60,7 +69,7 @@ def train_command(
     switches = read_switches()
     tracking = tracking_of(switches, storage_url(None), tracker or (), default=("jsonl",))
     run, provenance = read_run_with_provenance(config)
-    run = override(run, epochs=epochs, threads=threads, device=device)
+    run = override(with_values(run, values or ()), epochs=epochs, threads=threads, device=device)
     if switches.only_first_batch:
         run = override(run, steps_per_epoch=1)
         typer.echo("warning: ONLY_FIRST_BATCH is on: one training step per epoch, only for tests", err=True)
@@ -96,16 +105,31 @@ def evaluate_command(
     window_s: Annotated[
         float | None, typer.Option(help="Length of a window in seconds; default: as in training.")
     ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Evaluate each part by itself instead: speed, vehicle, recording or channel.")
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a run on its held-out mixture: table, CSV, figures, sounds."""
     import json
+    from dataclasses import asdict
 
     from search.terminal.console import PlainConsole
-    from training.runs import evaluate_folder, rows_document
+    from training.numbers import finite
+    from training.runs import evaluate_folder, evaluate_parts, rows_document
 
     out = output or folder / "evaluation"
+    if by is not None:
+        console = PlainConsole(quiet=quiet or as_json)
+        lines = evaluate_parts(folder, by, data, out, split, threads, console, window_s)
+        if as_json:
+            parts = [{**asdict(line), "value": finite(asdict(line.value))} for line in lines]
+            document = {"run": str(folder), "folder": str(out), "split": split, "by": by, "lines": parts}
+            typer.echo(json.dumps(document, allow_nan=False))
+        elif quiet:
+            typer.echo(f"{out}: by_{by}.csv")
+        return
     rows = evaluate_folder(folder, data, out, split, threads, PlainConsole(quiet=quiet or as_json), window_s)
     if as_json:
         document = {"run": str(folder), "folder": str(out), "split": split, "rows": rows_document(rows)}
@@ -119,11 +143,18 @@ def apply_command(
     recording: Annotated[Path, typer.Argument(help="A recording of any length and rate.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write: .wav, .mat or .npz.")],
     channels: Annotated[
-        str | None, typer.Option(help="Channel names, comma-separated: the channel to denoise, then the references.")
+        str | None,
+        typer.Option(
+            help="Channel names, comma-separated: the channel to denoise, then the references. \\[default: those "
+            "in the model's run.yaml]",
+            show_default=False,
+        ),
     ] = None,
     variable: Variable = None,
+    variables: Variables = None,
     rate_hz: RateHz = None,
     layout: Layout = "auto",
+    gaps: Gaps = "fill",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     window_s: Annotated[
         float | None, typer.Option(help="Length of the windows in seconds; as in training or longer.")
@@ -131,15 +162,26 @@ def apply_command(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Denoise a whole recording. The estimate has the length and rate of the recording."""
+    """Denoise a whole recording. The estimate has the length and rate of the recording, unless gaps are cut out."""
     import json
 
     from data.readers.read import read
     from search.terminal.console import PlainConsole
-    from training.runs import apply_folder
+    from training.channels import choose
+    from training.runs import apply_folder, read_folder
 
-    names = tuple(channels.split(",")) if channels else None
-    source = read(recording, variable=variable, rate_hz=rate_hz, layout=layout, channels=names)
+    data = read_folder(folder).data
+    source = read(
+        recording,
+        variable=variable,
+        variables=split_names(variables),
+        rate_hz=rate_hz,
+        layout=layout,
+        channels=split_names(channels) if channels else partial(choose, data, recording),
+        gaps=gaps,
+    )
+    for note in source.notes:
+        typer.echo(f"note: {note}", err=True)
     n_samples = apply_folder(folder, source, output, device, window_s, PlainConsole(quiet=quiet or as_json))
     if as_json:
         document = {

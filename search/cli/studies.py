@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from data.errors import shell_command
+from data.errors import printable, shell_command
 from search.cli.options import ARTIFACTS, Artifacts, Lease, Storage
 
 
@@ -39,19 +39,28 @@ def create_command(
     An existing study takes over a changed budget and new enqueued points. Any other difference is an error.
     """
     from data.corpus import load
+    from data.leaks import find_leaks
     from search.storage.open import explained, open_engine, open_storage, storage_url
     from search.study.spec import read_spec
     from search.study.study import create, enqueue
     from search.study.warm import runs_from, warm_points
+    from search.terminal.console import PlainConsole
+    from search.terminal.tables import show_splits
 
     url = storage_url(storage)
     spec = read_spec(file, deterministic=deterministic)
-    fingerprint = load(spec.data).fingerprint  # first: unreadable recordings must leave no database behind
+    corpus = load(spec.data)  # first: unreadable recordings must leave no database behind
+    leaks = find_leaks(corpus)
+    show_splits(corpus, PlainConsole())
+    for note in (*corpus.notes, *leaks.notes):
+        typer.echo(f"note: {note}")
+    for warning in leaks.warnings:
+        typer.echo(f"warning: {printable(warning)}")
     with explained(url):
         backend = open_storage(url)
         # first: an unusable source must leave no study behind
         warm = [warm_points(spec, runs_from(source, backend, warm_trials), source) for source in warm_start or []]
-        for study in create(spec, backend, open_engine(url), fingerprint):
+        for study in create(spec, backend, open_engine(url), corpus.fingerprint):
             n_first = enqueue(study.optuna, [point for points in warm for point in points[study.name]])
             enqueued = f"; {n_first} known point{'s' if n_first > 1 else ''} enqueued" if n_first else ""
             typer.echo(
@@ -76,6 +85,12 @@ def launch_command(
         "runs/logs"
     ),
     lease: Lease = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="CPU threads of each worker. \\[default: an equal share of this machine's]", show_default=False
+        ),
+    ] = None,
     launcher: Annotated[
         str,
         typer.Option(metavar="NAME", help="local: processes on this machine; ray: a Ray cluster; slurm: a job array."),
@@ -96,7 +111,7 @@ def launch_command(
 ) -> None:
     """Run a search with several workers until its budget is spent, and show it live.
 
-    Workers on one machine share its CPU threads equally. A worker that crashes is restarted.
+    Workers on one machine share its CPU threads equally, unless --threads is given. A worker that crashes is restarted.
 
     Ctrl-C stops all workers (exit code 130). The same command continues the search.
     """
@@ -119,7 +134,16 @@ def launch_command(
         opened.close()
     try:
         request = Launch(
-            identities, url, artifacts, workers, logs, lease or LEASE_S, per_gpu, ray_address, pairs(slurm or [])
+            identities,
+            url,
+            artifacts,
+            workers,
+            logs,
+            lease or LEASE_S,
+            per_gpu,
+            ray_address,
+            pairs(slurm or []),
+            threads,
         )
         snaps = launch(request, PlainConsole(), launcher)
     except Interrupted as end:

@@ -40,6 +40,7 @@ class Launch:
     per_gpu: workers on each GPU; None leaves it to the launcher.
     ray_address: address of a running Ray cluster; None for RAY_ADDRESS or a new cluster.
     slurm: parameters of submitit's executor by submitit's names, and `cluster` (slurm or local).
+    threads: CPU threads of each worker; None leaves them to the launcher.
     """
 
     studies: tuple[str, ...]
@@ -51,6 +52,7 @@ class Launch:
     per_gpu: int | None = None
     ray_address: str | None = None
     slurm: Mapping[str, str] = field(default_factory=dict)
+    threads: int | None = None
 
 
 class WorkerHandle(Protocol):

@@ -50,7 +50,7 @@ class LocalWorker:
 
 
 def resources_of(
-    n_workers: int | None, gpus: Sequence[str], per_gpu: int | None, n_cores: int
+    n_workers: int | None, gpus: Sequence[str], per_gpu: int | None, n_cores: int, threads: int | None = None
 ) -> tuple[Resources, ...]:
     """Return the resources of each worker.
 
@@ -61,6 +61,7 @@ def resources_of(
     gpus: names of the GPUs.
     per_gpu: most workers on a GPU; None for any number.
     n_cores: CPU cores to divide.
+    threads: of each worker, instead of an equal share of the cores.
 
     Raises LaunchError for more workers than per_gpu allows, and for per_gpu without a GPU.
     """
@@ -73,7 +74,7 @@ def resources_of(
             f"--workers {n_workers}: {len(gpus)} GPUs with --per-gpu {per_gpu} hold {len(gpus) * per_gpu}; "
             f"use --per-gpu {-(-n_workers // len(gpus))}"
         )
-    threads = max(1, n_cores // n_workers)
+    threads = threads or max(1, n_cores // n_workers)
     return tuple(Resources(gpus[i % len(gpus)] if gpus else None, threads) for i in range(n_workers))
 
 
@@ -90,7 +91,7 @@ def local_workers(launch: Launch) -> Iterator[Sequence[LocalWorker]]:
 
     # device_count asks NVML and makes no CUDA context, which would cost this process GPU memory
     gpus = visible_gpus(os.environ, torch.cuda.device_count())
-    chosen = resources_of(launch.n_workers, gpus, launch.per_gpu, cores())
+    chosen = resources_of(launch.n_workers, gpus, launch.per_gpu, cores(), launch.threads)
     workers: list[LocalWorker] = []
     try:
         for i, resources in enumerate(chosen):

@@ -37,7 +37,7 @@ class Host:
     def __init__(self, launch: Launch, log: Path, folder: Path) -> None:
         os.chdir(folder)  # paths in study files are relative to it
         self._log = log
-        self._process: subprocess.Popen[bytes] = start_worker(launch, log, THREADS)
+        self._process: subprocess.Popen[bytes] = start_worker(launch, log, launch.threads or THREADS)
 
     def state(self) -> tuple[int | None, str]:
         """Return the worker's exit code, None while it runs, and the last line of its log once it has ended."""
@@ -130,7 +130,7 @@ def ray_workers(launch: Launch) -> Iterator[Sequence[RayWorker]]:
         resources = ray.cluster_resources()
         n_workers = launch.n_workers or int(resources.get("GPU", 0)) * (launch.per_gpu or 1) or N_WORKERS
         share = gpu_share(n_workers, resources.get("GPU", 0), launch.per_gpu)
-        actor_class = ray.remote(num_cpus=THREADS, num_gpus=share)(Host)
+        actor_class = ray.remote(num_cpus=launch.threads or THREADS, num_gpus=share)(Host)
         for i in range(n_workers):
             log = open_log(launch.logs, i)
             arguments = (launch, log, Path.cwd())
@@ -148,7 +148,7 @@ def _connect(ray: Any, launch: Launch) -> None:
     address = launch.ray_address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     if not address or address == "local":
-        n_cpus = max(cores(), launch.n_workers or N_WORKERS)
+        n_cpus = max(cores(), (launch.n_workers or N_WORKERS) * (launch.threads or THREADS))
         address = "local"
         options |= {"num_cpus": n_cpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:

@@ -135,7 +135,11 @@ def slurm_workers(launch: Launch) -> Iterator[Sequence[SlurmWorker]]:
         raise LaunchError(f"--per-gpu {launch.per_gpu}: SLURM assigns the GPUs; use --slurm gpus_per_node=1")
     if cluster == "slurm":
         refuse_sqlite(launch, "a SLURM cluster")
+    if launch.threads is not None and {"cpus_per_task", "slurm_cpus_per_task"} & set(launch.slurm):
+        raise LaunchError(f"--threads {launch.threads}: --slurm cpus_per_task says it already; leave one of them out")
     options = parameters(launch.slurm)
+    if launch.threads is not None:
+        options["cpus_per_task"] = launch.threads
     folder = launch.logs.absolute() / "slurm"
     make_folder(folder)
     folder.chmod(0o700)  # the pickled jobs hold the storage URL, which may hold a password

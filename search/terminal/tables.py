@@ -1,5 +1,6 @@
 """Print tables of studies and recordings."""
 
+import math
 import warnings
 from typing import Literal, get_origin
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
+from data.corpus import Corpus
 from data.info import Info
 from search.study.space import describe, parameters, usable_view
 from search.study.status import snapshot
@@ -87,6 +89,15 @@ def importances_of(study: Study) -> dict[str, float]:
             return {}
 
 
+def show_splits(corpus: Corpus, console: Console) -> None:
+    """Print how many recordings, minutes, hearts and vehicles train, validation and test have."""
+    table = new_table("split", right=("clean", "minutes", "hearts", "noise", "minutes", "vehicles"))
+    for use, totals in corpus.summary.items():
+        cells = [(str(total.recordings), f"{total.minutes:.1f}", str(total.groups)) for total in totals]
+        table.add_row(use, *cells[0], *cells[1])
+    console.print(table)
+
+
 def show_info(info: Info, console: Console) -> None:
     """Print the variables of a file, and the channels of the recording read from it."""
     console.print(str(info.path), style="bold", highlight=False)
@@ -95,10 +106,16 @@ def show_info(info: Info, console: Console) -> None:
     console.print(f"  {info.rate_hz:g} Hz, {info.duration_s:.2f} s, {len(info.channels)} channel(s)", highlight=False)
     table = Table("channel", "RMS", "25-55 Hz", "kurtosis", box=SIMPLE, pad_edge=False)
     for channel in info.channels:
-        table.add_row(
-            channel.name, f"{channel.rms:.4g}", f"{channel.band_db:+.1f} dB of total", f"{channel.kurtosis:.1f}"
-        )
+        band = "unknown" if math.isnan(channel.band_db) else f"{channel.band_db:+.1f} dB of total"
+        kurtosis = "-" if math.isnan(channel.kurtosis) else f"{channel.kurtosis:.1f}"
+        table.add_row(channel.name, f"{channel.rms:.4g}", band, kurtosis)
     console.print(table)
     if info.heart_rate_bpm is not None:
         at = f" at {info.ecg_rate_hz:g} Hz" if info.ecg_rate_hz else ""
-        console.print(f"  ECG{at}: {info.n_beats} beats, {info.heart_rate_bpm:.1f} bpm", highlight=False)
+        poor = f"; not used for scores: {info.ecg_problem}" if info.ecg_problem else ""
+        console.print(f"  ECG{at}: {info.n_beats} beats, {info.heart_rate_bpm:.1f} bpm{poor}", highlight=False)
+    for channel in info.channels:
+        if text := str(channel.defects):
+            console.print(f"  {channel.name}: {text}", highlight=False, markup=False, soft_wrap=True)
+    for note in info.notes:
+        console.print(f"  note: {note}", highlight=False, markup=False, soft_wrap=True)

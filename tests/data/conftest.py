@@ -54,16 +54,50 @@ class Layout:
         return path
 
 
-def save_mat73(path: Path, held: dict[str, NDArray[Any]]) -> None:
-    """As MATLAB's save -v7.3: HDF5 after a 512-byte header, axes reversed, the class in an attribute."""
-    classes = {"float64": b"double", "float32": b"single"}
+def save_mat73(path: Path, held: dict[str, Any]) -> None:
+    """As MATLAB's save -v7.3: HDF5 after a 512-byte header, axes reversed, the class in an attribute.
+
+    A dict is a struct, a list of dicts an array of structs, a list of others a cell, a str a char array.
+    """
     with h5py.File(path, "w", userblock_size=512) as file:
-        for name, value in held.items():
-            stored = file.create_dataset(name, data=value.T)
-            stored.attrs["MATLAB_class"] = np.bytes_(classes.get(value.dtype.name, value.dtype.name.encode()))
         file.create_group("#refs#")
+        for name, value in held.items():
+            _store73(file, file, name, value)
     with path.open("r+b") as raw:
         raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+
+
+def _store73(file: h5py.File, group: h5py.Group, name: str, value: Any) -> None:
+    classes = {"float64": "double", "float32": "single", "bool": "logical"}
+    if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+        made = group.create_group(name)
+        made.attrs["MATLAB_class"] = np.bytes_("struct")
+        for key in value if isinstance(value, dict) else value[0]:
+            if isinstance(value, dict):
+                _store73(file, made, key, value[key])
+            else:
+                made.create_dataset(key, data=_references73(file, [one[key] for one in value]), dtype=h5py.ref_dtype)
+        return
+    kind = "cell"
+    if isinstance(value, list):
+        stored = group.create_dataset(name, data=_references73(file, value), dtype=h5py.ref_dtype)
+    elif isinstance(value, str):
+        stored, kind = group.create_dataset(name, data=np.array([[ord(letter)] for letter in value], "u2")), "char"
+    else:
+        as_bytes = value.astype("u1") if value.dtype == bool else value
+        stored, kind = group.create_dataset(name, data=as_bytes.T), classes.get(value.dtype.name, value.dtype.name)
+    stored.attrs["MATLAB_class"] = np.bytes_(kind)
+
+
+def _references73(file: h5py.File, values: list[Any]) -> NDArray[Any]:
+    """Return the references to values, stored as a row in MATLAB."""
+    held = file["#refs#"]
+    references = np.empty((len(values), 1), h5py.ref_dtype)
+    for i, value in enumerate(values):
+        name = f"v{len(held)}"
+        _store73(file, held, name, value)
+        references[i, 0] = held[name].ref
+    return references
 
 
 def _columns(signals: Floats, ecg: Floats, start_s: float = 0.0) -> Floats:
@@ -72,6 +106,12 @@ def _columns(signals: Floats, ecg: Floats, start_s: float = 0.0) -> Floats:
 
 def _table(path: Path, columns: Floats, header: str, delimiter: str) -> None:
     np.savetxt(path, columns, fmt="%.9g", delimiter=delimiter, header=header, comments="")
+
+
+def _foreign_table(path: Path, columns: Floats, header: str, encoding: str) -> None:
+    """A table with semicolons and decimal commas."""
+    rows = (";".join(f"{value:.9g}".replace(".", ",") for value in row) for row in columns.tolist())
+    path.write_text("\n".join([header, *rows, ""]), encoding=encoding)
 
 
 def _wfdb(path: Path, signals: Floats, ecg: Floats) -> None:
@@ -91,6 +131,51 @@ def _wfdb(path: Path, signals: Floats, ecg: Floats) -> None:
             baseline=[0] * 3,
             write_dir=str(path.parent),
         )
+
+
+def save_edf(path: Path, signals: dict[str, Floats], rates_hz: float | tuple[float, ...] = 1024.0) -> None:
+    """EDF+ or BDF+, by the suffix, in mV from -1 to 1, with data records of 1 s."""
+    import pyedflib
+
+    is_bdf = path.suffix.lower() == ".bdf"
+    largest = 2 ** (23 if is_bdf else 15)
+    rates = (rates_hz,) * len(signals) if isinstance(rates_hz, float) else rates_hz
+    kind = pyedflib.FILETYPE_BDFPLUS if is_bdf else pyedflib.FILETYPE_EDFPLUS
+    with pyedflib.EdfWriter(str(path), len(signals), file_type=kind) as file:
+        for i, (name, rate_hz) in enumerate(zip(signals, rates, strict=True)):
+            file.setSignalHeader(
+                i,
+                {
+                    "label": name,
+                    "dimension": "mV",
+                    "sample_frequency": rate_hz,
+                    "physical_min": -1,
+                    "physical_max": 1,
+                    "digital_min": -largest,
+                    "digital_max": largest - 1,
+                    "transducer": "",
+                    "prefilter": "",
+                },
+            )
+        file.writeSamples([np.ascontiguousarray(row) for row in signals.values()])
+
+
+def save_tdms(path: Path, signals: dict[str, Floats], rate_hz: float) -> None:
+    """One group with a waveform per channel."""
+    from nptdms import ChannelObject, TdmsWriter
+
+    with TdmsWriter(path) as file:
+        file.write_segment(
+            [ChannelObject("drive", name, row, {"wf_increment": 1 / rate_hz}) for name, row in signals.items()]
+        )
+
+
+def _hdf5(path: Path, signals: Floats, ecg: Floats) -> None:
+    with h5py.File(path, "w") as file:
+        file["drive/acc"] = signals.T
+        file["drive/acc"].attrs["channel_names"] = ["seat", "belt"]
+        file["drive"].attrs["Sampling Rate"] = 2000
+        file["drive/ecg"] = ecg
 
 
 SIX = tuple(f"ch{i}z" for i in range(1, 7))
@@ -130,7 +215,7 @@ LAYOUTS = (
         1000.0,
         lambda path, x, _: scipy.io.savemat(path, {"HS_data": x.reshape(16, -1)}),
     ),
-    Layout("240826_v73", ".mat", ("ch1z",), 1000.0, lambda path, x, _: save_mat73(path, {"data": x.reshape(16, -1)})),
+    Layout("240826_v73", ".mat", ("ch1z",), 1000.0, lambda path, x, _: save_mat73(path, {"data": x.reshape(32, -1)})),
     Layout(
         "240826_with_ecg",
         ".mat",
@@ -232,6 +317,111 @@ LAYOUTS = (
         1000.0,
         lambda path, x, _: _table(path, np.column_stack([np.arange(x.shape[1]), x[0]]), "t_ms\tseat", "\t"),
     ),
+    Layout(
+        "lossless",
+        ".flac",
+        ("ch1", "ch2"),
+        4000.0,
+        lambda path, x, _: soundfile.write(path, x.T, 4000, "PCM_24"),
+        step=1.01 / 2**23,
+        holds_nan=False,
+    ),
+    Layout(
+        "biosignals",
+        ".edf",
+        ("PCG", "chest"),
+        1024.0,
+        lambda path, x, ecg: save_edf(path, {"PCG": x[0], "ECG II": ecg, "chest": x[1]}),
+        has_ecg=True,
+        step=1.01 / 2**15,
+        holds_nan=False,
+    ),
+    Layout(
+        "biosemi",
+        ".bdf",
+        ("PCG", "chest"),
+        1024.0,
+        lambda path, x, ecg: save_edf(path, {"PCG": x[0], "EKG": ecg, "chest": x[1]}),
+        has_ecg=True,
+        step=1.01 / 2**23 + 1e-7,
+        holds_nan=False,
+    ),
+    Layout(
+        "labview",
+        ".tdms",
+        ("ai0", "ai1"),
+        25600.0,
+        lambda path, x, ecg: save_tdms(path, {"ai0": x[0], "ai1": x[1], "ECG": ecg}, 25600.0),
+        has_ecg=True,
+    ),
+    Layout("group", ".h5", ("seat", "belt"), 2000.0, _hdf5, has_ecg=True, options={"variable": "drive/acc"}),
+    Layout(
+        "array",
+        ".npy",
+        ("ch1", "ch2"),
+        1000.0,
+        lambda path, x, _: np.save(path, x.T),
+        options={"rate_hz": 1000.0},
+    ),
+    Layout(
+        "named_vectors",
+        ".mat",
+        ("acc", "belt"),
+        1000.0,
+        lambda path, x, _: scipy.io.savemat(path, {"acc": x[0], "belt": x[1]}),
+        options={"variables": ("acc", "belt"), "rate_hz": 1000.0},
+    ),
+    Layout(
+        "struct",
+        ".mat",
+        ("ch1", "ch2"),
+        2000.0,
+        lambda path, x, ecg: scipy.io.savemat(
+            path, {"acc": {"sig": x.T, "Fs": 2000, "ecg": ecg}, "fs": 100}, do_compression=True
+        ),
+        has_ecg=True,
+        options={"variable": "acc.sig"},
+    ),
+    Layout(
+        "struct_v73",
+        ".mat",
+        ("ch1", "ch2"),
+        2000.0,
+        lambda path, x, ecg: save_mat73(
+            path, {"acc": {"sig": x.T, "SampleRate": np.array([[2000.0]]), "ecg": ecg[:, None]}}
+        ),
+        has_ecg=True,
+        options={"variable": "acc.sig"},
+    ),
+    Layout(
+        "decimal_comma",
+        ".csv",
+        ("seat", "belt"),
+        500.0,
+        lambda path, x, ecg: _foreign_table(
+            path, np.column_stack([np.arange(ecg.size) / 500, x[0], ecg, x[1]]), "Zeit [s];seat;ECG;belt", "utf-8"
+        ),
+        has_ecg=True,
+    ),
+    Layout(
+        "utf16",
+        ".txt",
+        ("Größe (längs)", "seat"),
+        250.0,
+        lambda path, x, _: _foreign_table(
+            path, np.column_stack([np.arange(x.shape[1]) * 4, *x]), "Zeit [ms];Größe (längs);seat", "utf-16"
+        ),
+    ),
+    Layout(
+        "time_last",
+        ".csv",
+        ("seat", "belt"),
+        1000.0,
+        lambda path, x, ecg: _table(
+            path, np.column_stack([*x, ecg, np.arange(ecg.size) / 1000]), "seat,belt,EKG,Time (s)", ","
+        ),
+        has_ecg=True,
+    ),
     Layout("record", ".hea", ("PCG", "chest"), 1000.0, _wfdb, has_ecg=True, step=1.01 / 30000),
 )
 
@@ -243,8 +433,14 @@ def layout(request: pytest.FixtureRequest) -> Layout:
     return chosen
 
 
+@pytest.fixture(name="save_edf")
+def edf_writer() -> Callable[..., None]:
+    """Writes an EDF+ or BDF+ file: (path, {label: samples}, rates_hz)."""
+    return save_edf
+
+
 @pytest.fixture
-def mat73() -> Callable[[Path, dict[str, NDArray[Any]]], None]:
+def mat73() -> Callable[[Path, dict[str, Any]], None]:
     """Writes a MATLAB v7.3 file."""
     return save_mat73
 

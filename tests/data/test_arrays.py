@@ -1,4 +1,4 @@
-"""Archives, tables and sound files beyond the common contract; and times that should be even."""
+"""Archives and sound files beyond the common contract; and times that should be even."""
 
 import pickle
 from pathlib import Path
@@ -154,34 +154,6 @@ def test_a_layout_of_mat_files_is_refused_elsewhere(tmp_path: Path) -> None:
         read(tmp_path / "x.wav", layout="240219")
     with pytest.raises(DataError, match="allowed"):
         read(tmp_path / "x.wav", layout="wave")
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("", "empty"),
-        ("# only a comment\n\n", "empty table"),
-        ("a,b\n", "0 rows"),
-        ("a,b\n1,2\n3\n", "not a table"),
-        ("a,b\n1,2\n3,\n", "not a table"),
-        ("a;b\n1,5;2,5\n3,5;4,5\n", "decimal point"),
-        ("t,a\n0,1\n0.1,2\n0.2,3\n0.4,4\n0.5,5\n", "equal steps"),
-        ("t,a\n0.3,1\n0.2,2\n0.1,3\n", "equal steps"),
-    ],
-)
-def test_a_table_that_is_none_is_refused_in_one_line(tmp_path: Path, text: str, why: str) -> None:
-    (tmp_path / "x.csv").write_text(text)
-    with pytest.raises(DataError, match=why) as raised:
-        read(tmp_path / "x.csv", rate_hz=None if text.startswith("t") else 10.0)
-    assert "\n" not in str(raised.value) and "x.csv" in str(raised.value)
-
-
-def test_tables_with_a_byte_order_mark_quotes_comments_and_spaces_are_read(tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_bytes('\ufeff# bought\n"time", "seat"\r\n0.0, 1\r\n0.5, 2\r\n1.0, 4\r\n'.encode())
-    got = read(tmp_path / "x.csv")
-    assert (got.channels, got.rate_hz, got.signals.tolist()) == (("seat",), 2.0, [[1, 2, 4]])
-    (tmp_path / "y.csv").write_text("left right\n1 2\n3 5\n")
-    assert read(tmp_path / "y.csv", rate_hz=1.0).channels == ("left", "right")
 
 
 @given(

@@ -17,10 +17,11 @@ import pytest
 import data.cache
 import data.corpus
 from data.config import DataConfig, EcgRule, Source
-from data.corpus import SPLITS, Corpus, Segment, load
+from data.corpus import Corpus, Segment, load
 from data.errors import DataError
 from data.readers.arrays import write_npz
-from data.recording import Recording
+from data.recording import Recording, Signal
+from data.splits import SPLITS
 from tests.support.program import environment
 
 RATE_HZ = 400.0
@@ -162,7 +163,7 @@ def test_a_file_that_changes_while_it_is_prepared_leaves_no_entry(
 ) -> None:
     prepare = data.corpus._prepare
 
-    def meddling(recording: Recording, *rest: Any) -> Segment:
+    def meddling(recording: Recording, *rest: Any) -> tuple[Signal, Signal]:
         if recording.source.name == "c1.npz":
             write(tmp_path, "c1.npz", 55, beats=True)
         return prepare(recording, *rest)

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.config import DataConfig, EcgRule, Source, SplitConfig, Use
-from data.corpus import SPLITS, Segment, find, load
+from data.corpus import Segment, find, load
 from data.errors import DataError
 from data.readers.arrays import write_npz
 from data.recording import Recording
+from data.splits import SPLITS, counts
 
 Write = Callable[..., Path]
 RATE_HZ = 500.0
@@ -77,9 +78,7 @@ def test_no_recording_lies_in_two_splits_and_none_is_lost(several: DataConfig) -
 @settings(max_examples=40, deadline=None)
 @given(n=st.integers(3, 40), validation=st.floats(0.01, 0.49), test=st.floats(0.01, 0.49))
 def test_from_three_recordings_on_every_split_has_one(n: int, validation: float, test: float) -> None:
-    from data.corpus import _counts
-
-    n_validation, n_test = _counts(n, SplitConfig(1 - validation - test, validation, test))
+    n_validation, n_test = counts(n, SplitConfig(1 - validation - test, validation, test))
     assert n_validation >= 1
     assert n_test >= 1
     assert n - n_validation - n_test >= 1

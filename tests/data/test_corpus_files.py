@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from data.config import DataConfig, EcgRule, Source
-from data.corpus import SPLITS, find, load
+from data.corpus import find, load
 from data.errors import DataError
+from data.splits import SPLITS
 
 
 def test_a_glob_without_match_is_refused_by_name(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from data.ecg import beats, heart_rate_bpm, r_peaks
+from data.ecg import beats, heart_rate_bpm, problem_of, r_peaks
 from data.readers.read import read
 from data.recording import Recording
 
@@ -118,3 +118,22 @@ def test_real_ecgs_give_a_steady_rhythm(realdata: Path) -> None:
         assert intervals_s.min() > 0.6 * np.median(intervals_s), path.name
         inverted_s = r_peaks(-recording.signals[0], recording.rate_hz)
         np.testing.assert_allclose(inverted_s, found_s)
+
+
+@given(bpm=st.floats(40, 200), seed=st.integers(0, 99), jitter=st.floats(0, 0.2))
+def test_the_beats_of_a_heart_are_a_reference_with_ectopic_beats_too(bpm: float, seed: int, jitter: float) -> None:
+    rng = np.random.default_rng(seed)
+    intervals_s = 60 / bpm * (1 + jitter / 2 * rng.uniform(-1, 1, 120))
+    for early in range(5, 118, 20):  # an ectopic beat and its pause
+        intervals_s[early] *= 0.6
+        intervals_s[early + 1] *= 1.4
+    peaks_s = np.cumsum(intervals_s)
+    assert problem_of(peaks_s, float(peaks_s[-1])) == ""
+
+
+def test_beats_that_are_too_few_too_fast_or_jump_are_no_reference() -> None:
+    rng = np.random.default_rng(0)
+    assert problem_of(np.array([1.0, 2.0]), 3.0) == "2 beats in 3 s"
+    assert problem_of(np.arange(0, 20, 1.0), 60.0) == "20 beats in 60 s"
+    assert problem_of(np.arange(0, 60, 0.2), 60.0) == "300 bpm"
+    assert "its rate jumps at" in problem_of(np.sort(rng.uniform(0, 60, 70)), 60.0)

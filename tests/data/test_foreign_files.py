@@ -181,15 +181,6 @@ def test_a_small_file_that_claims_more_than_the_memory_is_refused(
         read(tmp_path / name, rate_hz=100.0)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_a_table_in_another_encoding_is_refused_with_what_to_do(encoding: str, tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    path.write_text("Gerät,z\n" + "1,2\n" * 5, encoding=encoding)
-    with pytest.raises(DataError, match=r"in UTF-8 \(byte 0x..\); save it in that encoding") as got:
-        read(path, rate_hz=100.0)
-    one_line(got, str(path))
-
-
 def test_a_table_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("seat,z\n1,2\n2,1\n3,5\n", encoding="utf-8-sig")
     assert read(tmp_path / "x.csv", rate_hz=100.0).channels == ("seat", "z")

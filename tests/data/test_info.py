@@ -1,5 +1,6 @@
 """What `describe` measures and `draw` draws; and the real recordings through the readers."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.image import imread
 
 from data.ecg import beats, heart_rate_bpm
 from data.errors import DataError
-from data.info import describe, draw
+from data.info import describe, document, draw
 from data.readers.read import read, variables
 
 RATE_HZ = 1000.0
@@ -116,3 +117,20 @@ def test_a_real_table_of_words_is_refused_in_one_line(realdata: Path) -> None:
     with pytest.raises(DataError, match="not a table of numbers") as raised:
         read(realdata / "vehicle" / "car_cabin_noise_dBA.tsv")
     assert "\n" not in str(raised.value)
+
+
+def test_defects_assumptions_and_a_poor_ecg_are_told_and_the_document_is_json(tmp_path: Path) -> None:
+    """Nothing that cannot be measured becomes NaN in JSON."""
+    noise = np.random.default_rng(0).standard_normal((2, TIME_S.size))
+    noise[0, 100:105] = np.nan
+    peaks_s = np.sort(np.random.default_rng(1).uniform(0, 20, 25))
+    np.savez(
+        tmp_path / "x.npz", signals=[*noise, 0 * TIME_S], rate_hz=RATE_HZ, channels=["a", "b", "c"], r_peaks_s=peaks_s
+    )
+    info = describe(tmp_path / "x.npz", read(tmp_path / "x.npz"))
+    assert "jumps" in info.ecg_problem
+    assert any("1 gap" in note for note in info.notes)
+    assert [channel.defects.flat for channel in info.channels] == [False, False, True]
+    held = json.loads(json.dumps(document(info), allow_nan=False))
+    assert held["channels"][2]["kurtosis"] is None and held["channels"][2]["flat"] is True
+    assert (held["notes"], held["ecg_problem"]) == ([*info.notes], info.ecg_problem)

@@ -10,13 +10,15 @@ import pytest
 import scipy.io
 
 from data.errors import DataError
+from data.filters import bandpass
 from data.readers.read import read, variables
+from data.synthetic.recordings import SynthConfig, simulate, synthesise
 
 NOISE = np.random.default_rng(1).standard_normal(6000)
 
 
 def test_segments_are_joined_in_row_order(tmp_path: Path) -> None:
-    scipy.io.savemat(tmp_path / "x.mat", {"data": np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])})
+    scipy.io.savemat(tmp_path / "x.mat", {"HS_data": np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])})
     assert read(tmp_path / "x.mat").signals.tolist() == [[1, 2, 3, 4, 5, 6]]
 
 
@@ -161,3 +163,93 @@ def test_one_channel_of_a_large_v73_file_costs_a_few_columns_not_the_matrix(
         tracemalloc.stop()
     np.testing.assert_array_equal(recording.signals[0], columns[:, 7].astype(np.float32))
     assert peak < 0.75 * columns.nbytes
+
+
+def smooth(n_samples: int, seed: int = 2) -> Any:
+    """Noise in the band of heart sounds."""
+    return bandpass(np.random.default_rng(seed).standard_normal((1, n_samples)), 1000.0, 25.0, 55.0)[0]
+
+
+@pytest.mark.parametrize("speed_kmh", [30, 100])
+@pytest.mark.parametrize("minutes", [0.1, 0.2, 0.5])
+def test_generated_segments_of_layout_240826_are_recognised(tmp_path: Path, speed_kmh: int, minutes: float) -> None:
+    config = SynthConfig(seed=4, minutes=minutes, layout="240826", speeds_kmh=(speed_kmh,))
+    path = next(p for p in synthesise(config, tmp_path) if "Noise" in p.name)
+    recording = read(path)
+    made = simulate(config, speed_kmh)[0].signals[0]
+    np.testing.assert_array_equal(recording.signals[0], made[: made.size // 5120 * 5120])
+    assert recording.channels == ("ch1z",)
+    assert any("240826" in note for note in recording.notes)
+
+
+def test_six_channels_as_long_as_a_segment_are_not_joined(tmp_path: Path) -> None:
+    """They were recorded together, so they are alike sample by sample."""
+    signals = simulate(SynthConfig(seed=4, minutes=0.1, layout="240826"), 30)[0].signals[:, :5120]
+    scipy.io.savemat(tmp_path / "x.mat", {"data": signals})
+    with pytest.raises(DataError, match=r"layout='240826'.*layout='generic' with rate_hz="):
+        read(tmp_path / "x.mat")
+
+
+def test_rows_that_continue_each_other_are_segments(tmp_path: Path) -> None:
+    signal = smooth(8000)
+    scipy.io.savemat(tmp_path / "x.mat", {"data": signal.reshape(4, 2000)})
+    np.testing.assert_array_equal(read(tmp_path / "x.mat").signals, [signal])
+
+
+@pytest.mark.parametrize("kind", ["white", "smooth", "faded", "white segments"])
+def test_a_matrix_that_may_hold_segments_or_channels_is_refused_with_both_readings(tmp_path: Path, kind: str) -> None:
+    white = np.random.default_rng(3).standard_normal((6, 4000))
+    rows = np.stack([smooth(4000, seed) for seed in range(6)])
+    faded = rows * np.hanning(4000)
+    matrix = {"white": white, "smooth": rows, "faded": faded, "white segments": NOISE.reshape(4, -1)}[kind]
+    path = tmp_path / "x.mat"
+    scipy.io.savemat(path, {"data": matrix})
+    with pytest.raises(DataError, match=r"layout='240826'.*layout='generic' with rate_hz=") as raised:
+        read(path)
+    assert "\n" not in str(raised.value)
+    assert read(path, layout="240826").signals.shape == (1, matrix.size)
+    np.testing.assert_array_equal(read(path, layout="generic", rate_hz=2000.0).signals, matrix.astype(np.float32))
+
+
+def test_more_than_sixteen_rows_are_segments(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "x.mat", {"data": NOISE.reshape(20, 300)})
+    assert read(tmp_path / "x.mat").signals.shape == (1, 6000)
+
+
+def test_data_with_a_rate_beside_it_is_generic(tmp_path: Path) -> None:
+    """Channels in rows at a stated rate are not joined at an assumed one."""
+    for matrix in (NOISE.reshape(3, 2000), NOISE.reshape(3, 2000).T, NOISE.reshape(20, 300)):
+        scipy.io.savemat(tmp_path / "x.mat", {"data": matrix, "SampleRate": 2000})
+        recording = read(tmp_path / "x.mat")
+        assert recording.rate_hz == 2000.0
+        assert recording.signals.shape == tuple(sorted(matrix.shape))
+
+
+def test_data_with_its_times_beside_it_is_generic(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "x.mat", {"data": NOISE.reshape(3, 2000), "time": np.arange(2000) / 500})
+    recording = read(tmp_path / "x.mat")
+    assert recording.signals.shape == (3, 2000)
+    assert recording.rate_hz == 500.0
+
+
+def test_a_vector_named_data_states_no_rate(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "x.mat", {"data": NOISE})
+    with pytest.raises(DataError, match="rate_hz="):
+        read(tmp_path / "x.mat")
+    assert read(tmp_path / "x.mat", rate_hz=500.0).rate_hz == 500.0
+
+
+def test_a_rate_beside_the_time_column_must_agree(tmp_path: Path) -> None:
+    columns = np.random.default_rng(0).standard_normal((2000, 8))
+    columns[:, 0] = np.arange(2000) / 1000
+    scipy.io.savemat(tmp_path / "x.mat", {"data": columns, "fs": 1000})
+    assert read(tmp_path / "x.mat").rate_hz == 1000.0
+    scipy.io.savemat(tmp_path / "x.mat", {"data": columns, "fs": 2000})
+    with pytest.raises(DataError, match=r"1000 Hz.*2000 Hz"):
+        read(tmp_path / "x.mat")
+
+
+def test_the_recognised_layout_and_what_was_assumed_are_noted(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "x.mat", {"HS_data": NOISE})
+    notes = " / ".join(read(tmp_path / "x.mat").notes)
+    assert "240517" in notes and "1000 Hz assumed" in notes

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data.cache import parts_of
 from data.errors import DataError
 from data.readers.read import READERS, read, variables
 
@@ -109,8 +110,8 @@ def test_more_gaps_than_a_tenth_are_refused_by_channel(layout: Any, tmp_path: Pa
 
 
 def test_gaps_of_the_ecg_are_filled_or_refused(layout: Any, tmp_path: Path) -> None:
-    if not layout.has_ecg:
-        pytest.skip("no ECG")
+    if not (layout.has_ecg and layout.holds_nan):
+        pytest.skip("no ECG, or integers hold no NaN")
     ecg = layout.ecg()
     ecg[7] = np.nan
     path = layout.make(tmp_path, ecg=ecg)
@@ -151,7 +152,7 @@ def test_every_cut_off_file_is_refused_in_one_line(layout: Any, tmp_path: Path) 
     whole = broken.read_bytes()
     for share in (0.0, 0.001, 0.1, 0.5, 0.9, 0.99):
         broken.write_bytes(whole[: int(len(whole) * share)])
-        if layout.suffix in (".csv", ".tsv") and share > 0.001:
+        if layout.suffix in (".csv", ".tsv", ".txt") and share > 0.001:
             continue
         message(path, **layout.options)
 
@@ -181,10 +182,10 @@ def test_a_rate_within_a_tenth_of_a_percent_is_taken(layout: Any, tmp_path: Path
 def test_listing_names_what_can_be_chosen(layout: Any, tmp_path: Path) -> None:
     path = layout.make(tmp_path)
     names = {v.name for v in variables(path)}
-    if layout.suffix in (".mat", ".npz"):
+    if READERS[layout.suffix].named:
         for name in names:
             assert "rate" not in str(name) or layout.suffix == ".npz"
-        assert names & {"data", "HS_data", "Noise_data", "acc", "signals", "hs"}
+        assert names & {"data", "HS_data", "Noise_data", "acc", "signals", "hs", "drive/acc"}
     else:
         assert set(layout.channels) <= names
 
@@ -192,7 +193,7 @@ def test_listing_names_what_can_be_chosen(layout: Any, tmp_path: Path) -> None:
 def test_a_wrong_variable_is_refused_and_those_that_exist_are_named(layout: Any, tmp_path: Path) -> None:
     path = layout.make(tmp_path)
     text = message(path, **layout.options | {"variable": "HS_dta"})
-    if layout.suffix in (".mat", ".npz"):
+    if READERS[layout.suffix].named:
         assert "HS_dta" in text
         assert all(v.name in text for v in variables(path))
     else:
@@ -209,6 +210,29 @@ def test_a_missing_file_a_folder_and_an_unknown_kind_are_refused(tmp_path: Path)
     (tmp_path / "sound.mp3").write_bytes(b"ID3")
     text = message(tmp_path / "sound.mp3")
     assert all(suffix in text for suffix in READERS)
+
+
+@pytest.mark.parametrize("name", ["a", "a.b", "n05.001"])
+def test_a_wfdb_record_is_read_by_its_name_alone(name: str, tmp_path: Path) -> None:
+    """As WFDB names it, without a suffix; the name may have a dot in it."""
+    values = np.arange(200, dtype="<i2")
+    (tmp_path / f"{name}.hea").write_text("r 1 100 200\nsignals.dat 16 100/mV 16 0 0 0 0 z\n")
+    values.tofile(tmp_path / "signals.dat")
+    recording = read(tmp_path / name)
+    np.testing.assert_allclose(recording.signals[0], values / 100, rtol=1e-6)
+    assert recording.source == tmp_path / f"{name}.hea"
+    assert variables(tmp_path / name) == variables(tmp_path / f"{name}.hea")
+    assert set(parts_of(tmp_path / name)) == {tmp_path / f"{name}.hea", tmp_path / "signals.dat"}
+
+
+def test_a_file_that_is_no_wfdb_record_has_itself_as_its_only_part(tmp_path: Path) -> None:
+    """A .dat file without a header is a text table."""
+    (tmp_path / "x.dat").write_text("1 2\n3 4\n5 6\n")
+    assert parts_of(tmp_path / "x.dat") == (tmp_path / "x.dat",)
+
+
+def test_a_record_s_name_without_a_header_is_refused_as_a_file_without_a_suffix(tmp_path: Path) -> None:
+    assert "has no suffix" in message(tmp_path / "a")
 
 
 @pytest.mark.parametrize("rate_hz", [0.0, -1000.0, float("nan"), float("inf")])

@@ -81,6 +81,7 @@ def test_a_switch_that_is_neither_on_nor_off_and_a_tracker_that_cannot_be_had_ar
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # mlflow itself sets it, in tests before this
     (tmp_path / ".env").write_text("REMOTE_LOGGING=perhaps\n")
     assert "REMOTE_LOGGING is 'perhaps'" in by_name(examine(bench.url, "artifacts", None), "broken")["trackers"].found
     (tmp_path / ".env").write_text("DRIVEBEAT_TRACKERS=mlflow\nONLY_FIRST_BATCH=1\n")

@@ -45,6 +45,10 @@ def test_a_worker_for_each_device_slot_with_a_fair_share_of_the_threads(
     assert resources_of(n_workers, gpus, per_gpu, n_cores) == tuple(Resources(*pair) for pair in expected)
 
 
+def test_threads_that_are_given_are_not_shared() -> None:
+    assert resources_of(4, [], None, 2, threads=3) == (Resources(None, 3),) * 4
+
+
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(1, 64))
 def test_gpus_fill_evenly_and_threads_never_exceed_the_cores(n_workers: int, n_gpus: int, n_cores: int) -> None:
     chosen = resources_of(n_workers, [str(i) for i in range(n_gpus)], None, n_cores)

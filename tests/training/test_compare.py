@@ -25,7 +25,6 @@ from training.evaluation.compare import (
     Estimates,
     compare,
     estimate_folders,
-    values_by_window,
 )
 from training.evaluation.compare_files import (
     comparison_document,
@@ -34,7 +33,7 @@ from training.evaluation.compare_files import (
     method_lines,
     write_comparison,
 )
-from training.evaluation.scores import score_rows
+from training.evaluation.scores import score_rows, values_by_window
 
 MakeFolder = Callable[..., Path]
 
@@ -216,7 +215,7 @@ def test_the_widest_table_fits_80_columns(mixture: HeldOut) -> None:
     text = console.file.getvalue()
     assert "…" not in text
     assert "-60.0..-60.0" in text
-    assert "zeros less" not in text
+    assert "zeros over" not in text
 
 
 @pytest.mark.parametrize(("n", "words"), [(1, "no interval"), (2, "50%"), (4, "88%"), (5, "")])
@@ -226,5 +225,5 @@ def test_few_recordings_are_warned_of(n: int, words: str) -> None:
 
 def test_the_method_is_stated(found: Comparison) -> None:
     text = " ".join(method_lines(found))
-    for words in ("bootstrap by recording", "300 resamples", "seed 0", "paired by window, from worse", "4 clean"):
+    for words in ("bootstrap by recording", "300 resamples", "seed 0", "over worse are paired by window", "4 clean"):
         assert words in text

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from training.config import (
     read_run,
     read_run_with_provenance,
     to_document,
+    with_values,
     write_document,
     write_run,
 )
@@ -210,3 +212,38 @@ def test_a_misspelt_key_inside_a_table_of_tables_is_named() -> None:
 @pytest.mark.parametrize("score", [name for name, score in SCORES.items() if not score.silence_wins])
 def test_any_score_that_silence_cannot_win_may_choose(score: str) -> None:
     assert FitConfig(score=score).score == score
+
+
+def test_values_are_set_by_name_or_by_section_and_name(run: RunConfig) -> None:
+    changed = with_values(
+        run, ["learning_rate=1e-4", "schedule.gain=0.25", "front.filter_ridge=0.05", "fit.device=cpu"]
+    )
+    assert changed.optimiser.learning_rate == 1e-4
+    assert (changed.schedule.gain, changed.front.filter_ridge, changed.fit.device) == (0.25, 0.05, "cpu")
+    assert with_values(run, []) == run
+    assert dataclasses.replace(changed, optimiser=run.optimiser).data == run.data
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("learning_rate", "name=value is needed"),
+        ("learning_rate=", "name=value is needed"),
+        ("learning_rte=1", "did you mean 'learning_rate'"),
+        ("optimiser.learning_rte=1", "unknown key 'learning_rte'"),
+        ("optimiser.learning_rate=fast", "valid number"),
+        ("fit.epochs.more=1", "is no table"),
+        ("gain=[1", "--set 'gain=[1'"),
+    ],
+)
+def test_a_value_that_cannot_be_set_is_refused_with_the_next_step(run: RunConfig, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)) as raised:
+        with_values(run, [text])
+    assert "\n" not in str(raised.value)
+
+
+def test_a_name_of_several_sections_is_refused_with_the_choice(make_run: MakeRun) -> None:
+    run = make_run(model=DENOISERS["conformer"]())
+    with pytest.raises(ConfigError, match=r"data\.window_samples or model\.window_samples"):
+        with_values(run, ["window_samples=512"])
+    assert with_values(run, ["data.window_samples=512"]).data.window_samples == 512

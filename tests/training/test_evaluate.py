@@ -27,7 +27,7 @@ from training.evaluation.showcase import (
     write_sound,
     write_table,
 )
-from training.runs import score_table
+from training.runs import score_table, worse_than_nothing
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +137,15 @@ def test_sounds_are_16_bit_wav(tmp_path: Path) -> None:
     write_sound(np.sin(np.arange(1000) / 4).astype(np.float32), 1000.0, tmp_path / "a.wav")
     info = soundfile.info(tmp_path / "a.wav")
     assert (info.subtype, info.samplerate, info.channels) == ("PCM_16", SOUND_RATE_HZ, 1)
+
+
+def test_a_method_that_is_worse_than_the_mixture_is_named_with_scores_and_snrs() -> None:
+    def row(method: str, snr_db: float, si_sdr_db: float, f1: float) -> Row:
+        return Row(method, snr_db, {"si_sdr_db": si_sdr_db, "event_f1": f1, "hr_within_5_bpm": 0.5})
+
+    same = [row("identity", -5.0, -5.0, 0.5), row("identity", 5.0, 5.0, 0.9)]
+    better = [row("mine", -5.0, 0.0, 0.6), row("mine", 5.0, 5.0, 0.9)]
+    worse = [row("mine", -5.0, -6.0, 0.6), row("mine", 5.0, 4.0, 0.8)]
+    assert worse_than_nothing([*same, *better], "mine") == ""
+    text = worse_than_nothing([*same, *worse], "mine")
+    assert "mine is worse than" in text and "si_sdr_db at -5, +5 dB; event_f1 at +5 dB" in text

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from data.readers.read import read
 from data.recording import Recording
 from models import DENOISERS
 from models.classical import CLASSICAL
+from training.channels import choose
 from training.checkpoint import save_weights
 from training.config import RunConfig, read_run_with_provenance, write_run
 from training.errors import CheckpointError, ConfigError, TrainingFailed
-from training.runs import apply_folder, evaluate_folder, override, train_to_folder
+from training.runs import apply_folder, evaluate_folder, override, read_folder, train_to_folder
 from training.schedule import OptimiserConfig
 from training.trackers.base import Tracker
 from training.trackers.build import TRACKERS
@@ -222,8 +224,11 @@ def test_applying_takes_the_first_channel_of_a_recording_with_more(
 ) -> None:
     one = heart(3, tmp_path / "in.npz", seconds=6.0)
     more = Recording(np.stack([one.signals[0], one.signals[0][::-1]]), one.rate_hz, ("z", "x"), one.source)
-    for name, recording in (("one.npz", one), ("more.npz", more)):
-        apply_folder(trained, recording, tmp_path / name, "cpu")
+    data = read_folder(trained).data
+    for name, recording in (("one", one), ("more", more)):
+        path = tmp_path / f"{name}_in.npz"
+        write_npz(recording, path)
+        apply_folder(trained, read(path, channels=partial(choose, data, path)), tmp_path / f"{name}.npz", "cpu")
     np.testing.assert_array_equal(read(tmp_path / "one.npz").signals, read(tmp_path / "more.npz").signals)
 
 

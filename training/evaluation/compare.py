@@ -15,14 +15,13 @@ from data.config import DataConfig
 from data.corpus import Corpus, load
 from data.errors import printable
 from data.mixing.mixture import HeldOut, held_out
-from objectives.heart import heart_rates_bpm
 from training.config import RunConfig
 from training.decode import encode
 from training.device import memory_errors
 from training.errors import ConfigError
 from training.evaluation.estimate import estimate_mixture
 from training.evaluation.intervals import N_RESAMPLES, Interval, bootstrap_mean
-from training.evaluation.scores import SCORES, Values, Windows, classical_rows, in_heart_band, windows_at
+from training.evaluation.scores import classical_rows, values_by_window
 from training.runs import data_of, load_model, read_folder
 
 COMPARED_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
@@ -188,34 +187,6 @@ def compare(
         n_resamples=n_resamples,
         seed=seed,
     )
-
-
-def values_by_window(score: str, mixture: HeldOut, estimates: NDArray[np.float32]) -> Values:
-    """Return the score of each window of estimates float32[snr, window, time]: float64[snr, window].
-
-    A window that cannot be scored has NaN.
-    """
-    rows = []
-    for i in range(len(mixture.snrs_db)):
-        windows = windows_at(mixture, estimates, i)
-        values = SCORES[score].values(windows)
-        if len(values) < len(windows.clean):  # scores of heart rate leave out windows without a reference
-            values = _spread(values, _has_rate(windows))
-        rows.append(values)
-    return np.stack(rows)
-
-
-def _spread(values: Values, at: NDArray[np.bool_]) -> Values:
-    """Return an array with `values` where `at` is true and NaN elsewhere."""
-    spread = np.full(len(at), np.nan)
-    spread[at] = values
-    return spread
-
-
-def _has_rate(windows: Windows) -> NDArray[np.bool_]:
-    """Return bool[window]: whether the R peaks or the clean window give a heart rate."""
-    own = heart_rates_bpm(in_heart_band(windows.clean, windows), windows.rate_hz)
-    return np.isfinite(windows.reference_bpm) | np.isfinite(own)
 
 
 def _estimate(run: RunConfig, folder: Path, mixture: HeldOut, threads: int | None) -> NDArray[np.float32]:

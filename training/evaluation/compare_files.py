@@ -64,7 +64,7 @@ def comparison_table(found: Comparison, score: str) -> Table:
         shown = [d for d in differences if d is not None]
         if shown:
             cells = [_cell(d, digits, sign="+", bold=are_enough and d.excludes_zero) for d in shown]
-            table.add_row(f"{method} less\n{found.reference}", *cells)
+            table.add_row(f"{method} over\n{found.reference}", *cells)
     return table
 
 
@@ -83,7 +83,7 @@ def method_lines(found: Comparison) -> list[str]:
     bold = "; bold ones exclude zero, uncorrected for their number" if are_enough else ""
     lines = [
         f"{found.split} mixture: {windows} at each SNR, data {found.fingerprint}. {interval_words(found)} Differences "
-        f"are paired by window, from {found.reference}{bold}."
+        f"over {found.reference} are paired by window{bold}."
     ]
     if warning := few_recordings(found.n_recordings):
         lines.append(warning)

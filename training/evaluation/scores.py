@@ -147,6 +147,34 @@ def classical_rows(mixture: HeldOut, band_hz: tuple[float, float] | None) -> dic
     return classical_estimates(mixture.noisy, mixture.clean, mixture.noise, mixture.rate_hz, band)
 
 
+def values_by_window(score: str, mixture: HeldOut, estimates: NDArray[np.float32]) -> Values:
+    """Return the score of each window of estimates float32[snr, window, time]: float64[snr, window].
+
+    A window that cannot be scored has NaN.
+    """
+    rows = []
+    for i in range(len(mixture.snrs_db)):
+        windows = windows_at(mixture, estimates, i)
+        values = SCORES[score].values(windows)
+        if len(values) < len(windows.clean):  # scores of heart rate leave out windows without a reference
+            values = _spread(values, _has_rate(windows))
+        rows.append(values)
+    return np.stack(rows)
+
+
+def _spread(values: Values, at: NDArray[np.bool_]) -> Values:
+    """Return an array with `values` where `at` is true and NaN elsewhere."""
+    spread = np.full(len(at), np.nan)
+    spread[at] = values
+    return spread
+
+
+def _has_rate(windows: Windows) -> NDArray[np.bool_]:
+    """Return bool[window]: whether the R peaks or the clean window give a heart rate."""
+    own = heart_rates_bpm(in_heart_band(windows.clean, windows), windows.rate_hz)
+    return np.isfinite(windows.reference_bpm) | np.isfinite(own)
+
+
 def heart_rate_errors_bpm(windows: Windows) -> Values:
     """Return |estimated - reference| heart rate in bpm of each window with a reference, float64[window].
 

@@ -1,0 +1,189 @@
+"""Read LabVIEW's measurement files (.tdms). Needs the extra drivebeat[tdms]."""
+
+import logging
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from data.errors import DataError, printable
+from data.readers.beside import rate_of_clock, resolution
+from data.readers.clock import is_even
+from data.readers.contents import (
+    Contents,
+    Numbers,
+    Variable,
+    Wanted,
+    check_memory,
+    gather,
+    listing,
+    pick_channels,
+    reading,
+)
+from data.readers.names import clock_unit_s, is_clock_name, rate_from
+
+LEAD_IN_BYTES = 28  # of each segment
+BIG_ENDIAN = 1 << 6  # a flag of a segment
+UNFINISHED = 2**64 - 1  # the size of a segment while it is written
+SECONDS = ("", "s", "sec", "second", "seconds")
+
+
+def read_tdms(path: Path, wanted: Wanted) -> Contents:
+    """Read the numeric channels of all groups of a TDMS file, each at its own rate.
+
+    A channel is named as in the file, or GROUP/CHANNEL if groups share names. Its rate is that of its waveform
+    (wf_increment), else that of a property such as "Sampling rate" of the channel, its group or the file, else that of
+    a channel in its group with the times of its samples.
+
+    Raises DataError if the file is broken or truncated, or if the channels differ in duration.
+    """
+    with reading(path, "a .tdms file"), _opened(path) as file:
+        channels, notes = _channels(file), list[str]()
+        if not channels:
+            raise DataError(f"{path}: no channel holds numbers; name the file with the signals")
+        names = list(channels)
+        rows, ecg_row = pick_channels(names, wanted.channels, path)
+        rates_hz = _rates(file, channels, rows, ecg_row, path, notes)
+
+        def lines(asked: list[int]) -> Iterator[Numbers]:
+            for i in asked:
+                channel = channels[names[i]]
+                check_memory(len(channel) * channel.dtype.itemsize, f"channel {names[i]}", path)
+                yield channel[:]
+
+        contents = gather(names, wanted.channels, path, lines, rates_hz)
+        left_out = [_name(channel) for channel in _all(file) if not _is_numeric(channel)]
+    if left_out:
+        notes.append(f"channels without numbers are left out: {listing(left_out)}")
+    return replace(contents, notes=(*dict.fromkeys(notes), *contents.notes))
+
+
+def tdms_variables(path: Path) -> tuple[Variable, ...]:
+    """Return an entry per numeric channel, with its length and type."""
+    with reading(path, "a .tdms file"), _opened(path) as file:
+        return tuple(Variable(name, (len(channel),), str(channel.dtype)) for name, channel in _channels(file).items())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Yield the open nptdms.TdmsFile. Raises DataError if nptdms is missing or the file is truncated."""
+    try:
+        from nptdms import TdmsFile
+        from nptdms.log import log_manager
+    except ImportError as error:
+        raise DataError(f"{path}: .tdms files need npTDMS; pip install 'drivebeat[tdms]'") from error
+    log_manager.set_level(logging.ERROR)  # its warnings print what is in damaged files
+    with path.open("rb") as file:
+        _check_segments(file, path)
+        file.seek(0)
+        # An open file, or nptdms would read an index that lies beside the file and may be of another recording.
+        with TdmsFile.open(file) as opened:
+            yield opened
+
+
+def _check_segments(file: BinaryIO, path: Path) -> None:
+    """Raise DataError unless the last segment ends with the file: nptdms reads a truncated one as far as it goes."""
+    size, at = os.fstat(file.fileno()).st_size, 0
+    while at < size:
+        file.seek(at)
+        lead_in = file.read(LEAD_IN_BYTES)
+        if lead_in[:4] != b"TDSm"[: len(lead_in)]:
+            raise DataError(f"{path}: no segment of a TDMS file at byte {at}; is it complete and really of that kind?")
+        if len(lead_in) < LEAD_IN_BYTES:
+            raise DataError(f"{path}: cut off in its last segment; copy the file again")
+        flags = struct.unpack_from("<I", lead_in, 4)[0]
+        n_bytes = struct.unpack_from(">Q" if flags & BIG_ENDIAN else "<Q", lead_in, 12)[0]
+        if n_bytes == UNFINISHED:
+            raise DataError(f"{path}: its last segment was not finished; open and save it with LabVIEW or DIAdem")
+        at += LEAD_IN_BYTES + n_bytes
+    if at > size:
+        raise DataError(f"{path}: cut off: {size} of {at} bytes are there; copy the file again")
+
+
+def _all(file: Any) -> list[Any]:
+    return [channel for group in file.groups() for channel in group.channels()]
+
+
+def _channels(file: Any) -> dict[str, Any]:
+    """Return the numeric channels that hold samples and are no clocks, by name."""
+    found = [channel for channel in _all(file) if _is_numeric(channel) and not _is_clock(channel)]
+    short = [_name(channel) for channel in found]
+    if len(set(short)) < len(short):
+        return {f"{printable(channel.group_name.strip())}/{_name(channel)}": channel for channel in found}
+    return dict(zip(short, found, strict=True))
+
+
+def _is_numeric(channel: Any) -> bool:
+    return channel.dtype.kind in "iuf" and len(channel) > 0
+
+
+def _is_clock(channel: Any) -> bool:
+    """Return whether a numeric channel holds the times of samples, by its name and its values."""
+    if not is_clock_name(channel.name):
+        return False
+    times = channel[:]
+    return is_even(times.astype(np.float64), resolution(times))
+
+
+def _name(channel: Any) -> str:
+    return printable(channel.name.strip())
+
+
+def _rates(
+    file: Any, channels: Mapping[str, Any], rows: list[int], ecg_row: int | None, where: Path, notes: list[str]
+) -> list[float] | None:
+    """Return the rates of all channels in Hz; None if no channel that is asked for states its rate.
+
+    An ECG without a rate that is as long as the first signal has its rate.
+
+    Raises DataError if some of the channels that are asked for state no rate, or if they differ in duration.
+    """
+    names = list(channels)
+    stated = [_rate(file, channel, where, notes) for channel in channels.values()]
+    lengths = [len(channel) for channel in channels.values()]
+    if ecg_row is not None and stated[ecg_row] is None and lengths[ecg_row] == lengths[rows[0]]:
+        stated[ecg_row] = stated[rows[0]]
+    asked = rows if ecg_row is None else [*rows, ecg_row]
+    unknown = [names[row] for row in asked if stated[row] is None]
+    if unknown and len(unknown) < len(asked):
+        raise DataError(
+            f"{where}: {listing(unknown)} states no rate, other channels do; name channels that agree with channels="
+        )
+    known = [1.0 if rate is None else rate for rate in stated]
+    spans = {names[row]: lengths[row] / known[row] for row in asked}
+    if max(spans.values()) - min(spans.values()) > 1 / min(known[row] for row in asked):
+        unit = "samples" if unknown else "s"
+        shown = listing(f"{name} {span:g} {unit}" for name, span in spans.items())
+        raise DataError(f"{where}: channels differ in duration ({shown}); name those of one with channels=")
+    return None if unknown else known
+
+
+def _rate(file: Any, channel: Any, where: Path, notes: list[str]) -> float | None:
+    """Return the rate of a channel in Hz; None if the file does not state it."""
+    increment = channel.properties.get("wf_increment")
+    unit = str(channel.properties.get("wf_xunit_string", "")).strip().lower()
+    if isinstance(increment, float) and increment > 0 and unit in SECONDS:
+        return float(f"{1 / increment:.9g}")  # the increment is a rounded number: 1 / 44100 is none of a double's
+    group = file[channel.group_name]
+    for properties in (channel.properties, group.properties, file.properties):
+        for name, value in properties.items():
+            rate_hz = rate_from(name, _number(value))
+            if rate_hz is not None and 0 < rate_hz < float("inf"):
+                return rate_hz
+    for beside in group.channels():
+        if _is_numeric(beside) and len(beside) == len(channel) and _is_clock(beside):
+            return rate_of_clock(beside[:], beside.name, clock_unit_s(beside.name), None, where, notes)
+    return None
+
+
+def _number(value: object) -> float:
+    """Return the number that a property holds, also as text; NaN if it holds none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return float("nan")

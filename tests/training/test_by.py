@@ -1,0 +1,124 @@
+"""A model is scored on each speed, vehicle, recording and channel by itself, with intervals over recordings."""
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from data.config import DataConfig, HeldOutConfig, Source
+from data.mixing.mixture import HeldOut
+from data.readers.arrays import write_npz
+from data.recording import Recording
+from training.errors import ConfigError
+from training.evaluation.by import NO_SPEED, PartLine, evaluate_by, part_table, speed_of, write_parts
+
+PLAN = HeldOutConfig(n_windows=6, snrs_db=(-5.0, 5.0))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, data: DataConfig) -> DataConfig:
+    """The tiny corpus with test noise of two speeds, each of two recordings, with two channels."""
+    folder = tmp_path_factory.mktemp("drives")
+    for i, name in enumerate(("a/100km", "b/100km", "a/30km", "b/30km", "idle", "train_50km", "validation_50km")):
+        samples = np.random.default_rng(i).standard_normal((2, 10_000)).astype(np.float32)
+        write_npz(Recording(samples, 250.0, ("z", "x"), folder / name), folder / f"{name}.npz")
+    named = ("z", "x")
+    noise = (
+        Source((str(folder / "[ab]/*.npz"),), channels=named, use="test", group="?"),
+        Source((str(folder / "idle.npz"),), channels=named, use="test"),
+        Source((str(folder / "train*.npz"),), channels=named, use="train"),
+        Source((str(folder / "validation*.npz"),), channels=named, use="validation"),
+    )
+    return dataclasses.replace(data, noise=noise)
+
+
+def unchanged(mixture: HeldOut) -> dict[str, NDArray[np.float32]]:
+    return {"noisy": np.ascontiguousarray(mixture.noisy[:, :, 0])}
+
+
+def evaluated(by: str, config: DataConfig) -> list[PartLine]:
+    return evaluate_by(by, config, "test", PLAN, unchanged, ("si_sdr_db",))
+
+
+@pytest.mark.parametrize(
+    ("by", "parts"),
+    [
+        ("speed", ["30 km/h", "100 km/h", NO_SPEED]),
+        ("vehicle", ["a", "b", "idle.npz"]),
+    ],
+)
+def test_every_part_has_a_line_at_every_snr_in_order_with_all_of_its_windows(
+    by: str, parts: list[str], config: DataConfig
+) -> None:
+    """An estimate that changes nothing scores about the SNR itself on each; a vehicle without a group is a file."""
+    lines = evaluated(by, config)
+    found = [(line.part.removeprefix("drives0/"), line.snr_db) for line in lines]
+    assert found == [(part, db) for part in parts for db in PLAN.snrs_db]
+    for line in lines:
+        assert line.n_windows == PLAN.n_windows
+        assert line.value.mean == pytest.approx(line.snr_db, abs=1.5)
+
+
+def test_each_recording_of_either_kind_is_a_part_under_a_name_of_its_own(config: DataConfig) -> None:
+    parts = list(dict.fromkeys(line.part for line in evaluated("recording", config)))
+    noise = [part for part in parts if part.startswith("noise ")]
+    assert len(noise) == 5 and len(set(noise)) == 5
+    assert any(part.endswith("a/100km.npz") for part in noise)
+    assert [part for part in parts if part.startswith("clean ")]
+
+
+def test_a_config_without_names_cannot_be_evaluated_by_channel_and_a_wrong_part_is_refused(config: DataConfig) -> None:
+    unnamed = dataclasses.replace(config, noise=tuple(dataclasses.replace(s, channels=()) for s in config.noise))
+    with pytest.raises(ConfigError, match="needs the channels"):
+        evaluated("channel", unnamed)
+    with pytest.raises(ConfigError, match="speed, vehicle, recording, channel"):
+        evaluated("weather", config)
+
+
+def test_each_channel_is_cleaned_with_the_others_as_references(config: DataConfig) -> None:
+    named = dataclasses.replace(
+        config, clean=config.noise[:1] + config.noise[2:], noise=config.noise[:1] + config.noise[2:]
+    )
+    seen: list[tuple[str, ...]] = []
+
+    def loaded(turned: DataConfig) -> object:
+        seen.append(turned.noise[0].channels)
+        raise LookupError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.evaluation.by.load", loaded)
+        with pytest.raises(LookupError):
+            evaluated("channel", named)
+    assert seen == [("z", "x")]
+
+
+@pytest.mark.parametrize(
+    ("source", "speed"),
+    [
+        ("drives/s01/100km.wav", "100 km/h"),
+        ("Noise_data_30km.mat", "30 km/h"),
+        ("50 km_h/run1.csv", "50 km/h"),
+        ("x/060-kmh_b.csv", "60 km/h"),
+        ("100km/idle_30km.wav", "30 km/h"),
+        ("stop.wav", NO_SPEED),
+    ],
+)
+def test_a_speed_is_read_from_the_name_then_from_the_folders(source: str, speed: str) -> None:
+    assert speed_of(Path(source)) == speed
+
+
+def test_the_table_and_the_file_hold_every_part(config: DataConfig, tmp_path: Path) -> None:
+    lines = evaluated("speed", config)
+    write_parts(lines, tmp_path / "by_speed.csv")
+    with (tmp_path / "by_speed.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["part"], row["snr_db"]) for row in rows] == [(x.part, f"{x.snr_db:g}") for x in lines]
+    assert [float(row["mean"]) for row in rows] == pytest.approx([x.value.mean for x in lines], abs=1e-4)
+    table = part_table(lines, "si_sdr_db", "noisy", "speed")
+    assert (table.row_count, [str(column.header) for column in table.columns]) == (
+        3,
+        ["speed", "windows", "-5 dB", "+5 dB"],
+    )

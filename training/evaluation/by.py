@@ -1,0 +1,170 @@
+"""Evaluate a model on parts of the held-out recordings: by speed, vehicle, recording or channel."""
+
+import csv
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from data.config import DataConfig, HeldOutConfig, Source
+from data.corpus import Segment, Split, load
+from data.files import atomic
+from data.mixing.mixture import HeldOut, held_out
+from training.channels import names_of
+from training.errors import ConfigError
+from training.evaluation.intervals import Interval, bootstrap_mean
+from training.evaluation.scores import SCORES, values_by_window
+
+By = Literal["speed", "vehicle", "recording", "channel"]
+NO_SPEED = "no speed in the name"
+Estimate = Callable[[HeldOut], Mapping[str, NDArray[np.float32]]]
+
+
+@dataclass(frozen=True, slots=True)
+class PartLine:
+    """A score of a method on one part of the recordings at one SNR.
+
+    part: "100 km/h", a vehicle, a recording or a channel.
+    n_windows: windows that have the score.
+    value: mean and confidence interval, by a bootstrap over the clean recordings.
+    """
+
+    part: str
+    method: str
+    snr_db: float
+    score: str
+    n_windows: int
+    value: Interval
+
+
+def evaluate_by(
+    by: str, config: DataConfig, split: str, plan: HeldOutConfig, estimate: Estimate, scores: Sequence[str]
+) -> list[PartLine]:
+    """Return the scores on each part of the recordings in `split`, parts in order of their names.
+
+    Each part gets a held-out mixture of its own with the windows of `plan`: for a speed or a vehicle, of its noise with
+    all clean recordings; for a recording, of it with all recordings of the other kind; for a channel, that channel is
+    cleaned and the others are its references.
+
+    by: "speed" takes the number before "km" in the name of a noise recording or of its folders; "vehicle" its group,
+        else its name.
+    estimate: returns method -> float32[snr, window, time] for a mixture.
+
+    Raises ConfigError for another `by`, and for channels that the config does not name.
+    """
+    if by not in get_args(By):
+        raise ConfigError(f"--by is {by!r}; one of {', '.join(get_args(By))} is needed")
+    if by == "channel":
+        splits = {name: (load(turned).splits[split], turned) for name, turned in _by_channel(config).items()}
+    else:
+        whole = load(config).splits[split]
+        splits = {name: (part, config) for name, part in _parts(by, whole).items()}
+    lines = []
+    for name, (part, used) in splits.items():
+        mixture = held_out(part, used, plan)
+        for method, estimates in estimate(mixture).items():
+            for score in scores:
+                for snr_db, values in zip(plan.snrs_db, values_by_window(score, mixture, estimates), strict=True):
+                    n_windows = int(np.count_nonzero(~np.isnan(values)))
+                    value = bootstrap_mean(values, mixture.recording)
+                    lines.append(PartLine(name, method, snr_db, score, n_windows, value))
+    return lines
+
+
+def speed_of(source: Path) -> str:
+    """Return the speed in the name of a recording, else in its folders from the nearest: "100 km/h"."""
+    for name in (source.stem, *reversed(source.parts[:-1])):
+        if found := re.search(r"(\d+)[\s_-]?km", name, re.IGNORECASE):
+            return f"{int(found[1])} km/h"
+    return NO_SPEED
+
+
+def _parts(by: str, whole: Split) -> dict[str, Split]:
+    if by == "recording":
+        clean = {f"clean {name}": Split((one,), whole.noise) for name, one in _named(whole.clean).items()}
+        return clean | {f"noise {name}": Split(whole.clean, (one,)) for name, one in _named(whole.noise).items()}
+    grouped: dict[str, list[Segment]] = {}
+    for name, segment in _named(whole.noise).items():
+        key = speed_of(segment.source) if by == "speed" else segment.group or name
+        grouped.setdefault(key, []).append(segment)
+    ordered = sorted(grouped.items(), key=lambda item: _in_order(item[0]))
+    return {key: Split(whole.clean, tuple(segments)) for key, segments in ordered}
+
+
+def _in_order(name: str) -> tuple[bool, int, str]:
+    """Return a sort key by which 30 km/h comes before 100 km/h, and names without a number come last."""
+    number = re.match(r"\d+", name)
+    return number is None, int(number[0]) if number else 0, name
+
+
+def _named(segments: Sequence[Segment]) -> dict[str, Segment]:
+    """Return name -> segment: the file's name, with as many folders as make all names differ."""
+    depth = 1
+    sources = [segment.source for segment in segments]
+    while depth < max(len(source.parts) for source in sources) and len({s.parts[-depth:] for s in sources}) < len(
+        sources
+    ):
+        depth += 1
+    return {"/".join(segment.source.parts[-depth:]): segment for segment in segments}
+
+
+def _by_channel(config: DataConfig) -> dict[str, DataConfig]:
+    """Return channel -> config in which it is the one to clean. Raises ConfigError without names."""
+    names = list(dict.fromkeys(name for names in names_of(config) for name in names))
+    if not names:
+        raise ConfigError("--by channel needs the channels of the recordings by name; list them under data in channels")
+    turned = {}
+    for name in names:
+        clean, noise = ([_led_by(source, name) for source in sources] for sources in (config.clean, config.noise))
+        found = [[source for source in sources if source is not None] for sources in (clean, noise)]
+        if all(found):
+            turned[name] = replace(config, clean=tuple(found[0]), noise=tuple(found[1]))
+    return turned
+
+
+def _led_by(source: Source, name: str) -> Source | None:
+    """Return the source with channel `name` first; None if it does not name it."""
+    named = source.channels or source.variables
+    if name not in named:
+        return None
+    order = (name, *(other for other in named if other != name))
+    return replace(source, channels=order) if source.channels else replace(source, variables=order)
+
+
+def part_table(lines: Sequence[PartLine], score: str, method: str, by: str) -> Table:
+    """Return a table of one score of one method: a row per part, a column per SNR, with intervals."""
+    own = [line for line in lines if (line.score, line.method) == (score, method)]
+    snrs_db = list(dict.fromkeys(line.snr_db for line in own))
+    unit = f" in {SCORES[score].unit}" if SCORES[score].unit else ""
+    table = Table(title=f"{method}: {score}{unit}, mean (95 % interval)", title_justify="left")
+    table.add_column(by)
+    table.add_column("windows", justify="right")
+    for snr_db in snrs_db:
+        table.add_column(f"{snr_db:+g} dB", justify="right")
+    for part in dict.fromkeys(line.part for line in own):
+        row = {line.snr_db: line for line in own if line.part == part}
+        cells = [shown(row[snr_db].value) for snr_db in snrs_db]
+        table.add_row(part, str(max(line.n_windows for line in row.values())), *cells)
+    return table
+
+
+def shown(value: Interval) -> str:
+    """Return a mean with its interval, if it has one."""
+    if np.isnan(value.low):
+        return f"{value.mean:.2f}"
+    return f"{value.mean:.2f} ({value.low:.2f} ... {value.high:.2f})"
+
+
+def write_parts(lines: Sequence[PartLine], path: Path) -> None:
+    """Write the lines as CSV, atomically."""
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["part", "method", "snr_db", "score", "n_windows", "mean", "low", "high"])
+        for line in lines:
+            numbers = (f"{x:.4f}" for x in (line.value.mean, line.value.low, line.value.high))
+            writer.writerow([line.part, line.method, f"{line.snr_db:g}", line.score, line.n_windows, *numbers])
