@@ -39,10 +39,9 @@ from objectives.losses import PeakL1Config
 from training.checkpoint import load_weights
 from training.config import FitConfig, RunConfig, read_run
 from training.device import arithmetic, resolve_device
-from training.evaluation.compare import values_by_window
 from training.evaluation.estimate import estimate_held_out
 from training.evaluation.intervals import bootstrap_mean
-from training.evaluation.scores import classical_rows
+from training.evaluation.scores import classical_rows, values_by_window
 from training.report import shown_snr
 from training.schedule import OptimiserConfig, ScheduleConfig
 from training.trainer import WEIGHTS, train

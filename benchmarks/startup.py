@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from data.cache import SETTLED_S
-from data.readers.arrays import write_npz
+from data.readers.arrays.npz import write_npz
 from data.recording import Recording
 from tests.support.program import ROOT, command, environment
 

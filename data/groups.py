@@ -9,7 +9,7 @@ from data.config import GroupTable
 from data.errors import DataError, near
 from data.files import file_errors
 from data.readers.contents import listing
-from data.readers.text import encoding_of
+from data.readers.tables.text import encoding_of
 
 # What ends a word in the name of a folder or file: "s01_run2.wav" is of s01.
 SEPARATORS = "/_\\-. "

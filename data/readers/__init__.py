@@ -1,4 +1,4 @@
-"""Read recordings from files; each format has a module. Imports recording, files and errors.
+"""Read recordings from files; each format has a module or a package. Imports filters, recording, files and errors.
 
 A new format is a module with a function that reads Contents from a path, and a line in read.READERS.
 """

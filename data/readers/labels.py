@@ -1,4 +1,4 @@
-"""Recognise columns of times and counters by their names and units: "Time (s)", "t_ms", "timestamp", "Sample no."."""
+"""Recognise times and counters of samples by the names of columns and variables: "Time (s)", "t_ms", "Sample no."."""
 
 import re
 from dataclasses import dataclass
@@ -17,8 +17,16 @@ SCALES = MappingProxyType(
 TIMES = frozenset(
     [
         "t",
+        "ts",
+        "tvec",
+        "tvector",
+        "taxis",
         "time",
         "times",
+        "timebase",
+        "timeaxis",
+        "timevec",
+        "timevector",
         "timestamp",
         "timestamps",
         "tstamp",
@@ -61,6 +69,10 @@ ABOUT_TIMES = frozenset(
         "day",
         "since",
         "start",
+        "vec",
+        "vector",
+        "axis",
+        "base",
         "in",
         "from",
     ]

@@ -5,6 +5,8 @@ Case, spaces, underscores and brackets are ignored: "Sample Rate (Hz)" is "sampl
 
 import re
 
+from data.readers.labels import SCALES, role_of
+
 # "freq" and "frequency" alone are left out: as often they are those of a stimulus or a filter.
 _RATES = frozenset(
     [
@@ -41,14 +43,6 @@ _INTERVALS = frozenset(
         "tinterval",
     ]
 )
-_CLOCKS = r"timestamps?|times?|timevector|timevec|timeaxis|timebase|tvec|tvector|taxis|ts?"
-_SECONDS = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
-    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
-    **dict.fromkeys(("us", "usec", "microsecond", "microseconds"), 1e-6),
-    **dict.fromkeys(("ns", "nsec", "nanosecond", "nanoseconds"), 1e-9),
-}
-_UNIT = "|".join(sorted(_SECONDS, key=len, reverse=True))
 
 
 def is_rate_name(name: str) -> bool:
@@ -86,14 +80,16 @@ def rate_from_of(name: str, other: str, value: float) -> float | None:
 
 
 def is_clock_name(name: str) -> bool:
-    """Return whether a name means the times of samples: "time", "t", "Time (s)", "timestamps_ms"."""
-    return re.fullmatch(f"({_CLOCKS})({_UNIT})?", _letters(name)) is not None
+    """Return whether a variable's name means the times of samples: "time", "t", "Time (s)", "timestamps_ms".
+
+    A bare unit does not: a variable "s" is as often the signal.
+    """
+    return name.strip().lower() not in SCALES and role_of(name, "").is_clock
 
 
 def clock_unit_s(name: str) -> float | None:
     """Return the unit of a clock in s, if its name states it: 0.001 for "time_ms"; None for "time"."""
-    match = re.fullmatch(rf"({_CLOCKS})[^a-z]+({_UNIT})[^a-z]*", name.strip().lower().replace("µ", "u"))
-    return _SECONDS[match[2]] if match else None
+    return role_of(name, "").scale
 
 
 def _letters(name: str) -> str:
@@ -116,7 +112,7 @@ def _interval_s(name: str) -> float | None:
     whole = _letters(name)
     if whole in _INTERVALS:
         return 1.0
-    for unit, seconds in _SECONDS.items():
+    for unit, seconds in SCALES.items():
         if whole.endswith(unit) and whole.removesuffix(unit) in _INTERVALS:
             return seconds
     return None

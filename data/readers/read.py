@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError
-from data.readers import arrays, edf, hdf5, mat, npy, sound, tables, tdms, wfdb
+from data.readers import edf, sound, tdms, wfdb
+from data.readers.arrays import hdf5, npy, npz
+from data.readers.arrays.variables import RATE_NAMES
 from data.readers.contents import Contents, Variable, Wanted, is_ecg, usable_ecg
 from data.readers.gaps import without_gaps
-from data.readers.text import is_text
-from data.readers.variables import RATE_NAMES
+from data.readers.matlab import mat
+from data.readers.tables import table
+from data.readers.tables.text import is_text
 from data.recording import Recording, Signal, check_varying
 
 
@@ -214,11 +217,11 @@ def _check_span(contents: Contents, rate_hz: float, path: Path, ecg_path: Path) 
 
 def _read_dat(path: Path, wanted: Wanted) -> Contents:
     """Read a .dat file: a signal file of a WFDB record, or a text table if it is text without a header beside it."""
-    return tables.read_table(path, wanted) if _is_table(path) else wfdb.read_wfdb(path, wanted)
+    return table.read_table(path, wanted) if _is_table(path) else wfdb.read_wfdb(path, wanted)
 
 
 def _dat_variables(path: Path) -> tuple[Variable, ...]:
-    return tables.table_variables(path) if _is_table(path) else wfdb.wfdb_variables(path)
+    return table.table_variables(path) if _is_table(path) else wfdb.wfdb_variables(path)
 
 
 def _is_table(path: Path) -> bool:
@@ -229,8 +232,8 @@ READERS: Mapping[str, Format] = MappingProxyType(
     {
         ".mat": Format(mat.read_mat, mat.mat_variables, named=True),
         **dict.fromkeys(sound.SUFFIXES, Format(sound.read_sound, sound.sound_variables)),
-        ".npz": Format(arrays.read_npz, arrays.npz_variables, named=True),
-        **dict.fromkeys((".csv", ".tsv", ".txt"), Format(tables.read_table, tables.table_variables)),
+        ".npz": Format(npz.read_npz, npz.npz_variables, named=True),
+        **dict.fromkeys((".csv", ".tsv", ".txt"), Format(table.read_table, table.table_variables)),
         ".npy": Format(npy.read_npy, npy.npy_variables),
         ".h5": Format(hdf5.read_hdf5, hdf5.hdf5_variables, named=True),
         ".hdf5": Format(hdf5.read_hdf5, hdf5.hdf5_variables, named=True),

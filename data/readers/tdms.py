@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data.errors import DataError, printable
-from data.readers.beside import rate_of_clock, resolution
+from data.readers.arrays.beside import rate_of_clock, resolution
 from data.readers.clock import is_even
 from data.readers.contents import (
     Contents,

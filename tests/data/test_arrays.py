@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import DataError, FileError
-from data.readers.arrays import write_npz
+from data.readers.arrays.npz import write_npz
 from data.readers.clock import is_even, rate_of
 from data.readers.contents import is_ecg
 from data.readers.read import read

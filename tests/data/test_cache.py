@@ -19,7 +19,7 @@ import data.corpus
 from data.config import DataConfig, EcgRule, Source
 from data.corpus import Corpus, Segment, load
 from data.errors import DataError
-from data.readers.arrays import write_npz
+from data.readers.arrays.npz import write_npz
 from data.recording import Recording, Signal
 from data.splits import SPLITS
 from tests.support.program import environment

@@ -9,7 +9,7 @@ import pytest
 from data.config import DataConfig, Source
 from data.corpus import load
 from data.errors import DataError
-from data.readers.arrays import write_npz
+from data.readers.arrays.npz import write_npz
 from data.recording import Recording
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from data.config import DataConfig, EcgRule, Source, SplitConfig, Use
 from data.corpus import Segment, find, load
 from data.errors import DataError
-from data.readers.arrays import write_npz
+from data.readers.arrays.npz import write_npz
 from data.recording import Recording
 from data.splits import SPLITS, counts
 

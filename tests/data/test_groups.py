@@ -13,7 +13,7 @@ from data.corpus import Segment, Split, load
 from data.errors import DataError
 from data.mixing.mixture import Batch, Mixture
 from data.mixing.windows import cut, group_heads
-from data.readers.arrays import write_npz
+from data.readers.arrays.npz import write_npz
 from data.recording import Recording
 
 RATE_HZ = 500.0

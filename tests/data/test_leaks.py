@@ -12,7 +12,7 @@ from data.config import DataConfig, Source
 from data.corpus import Corpus, Segment, Split, load
 from data.filters import bandpass, resample
 from data.leaks import MAX_RECORDINGS, find_leaks, near_pairs
-from data.readers.arrays import write_npz
+from data.readers.arrays.npz import write_npz
 from data.recording import Recording
 from data.synthetic.recordings import SynthConfig, simulate
 

@@ -16,7 +16,7 @@ from data.config import DataConfig, GroupTable, Source, SplitConfig
 from data.corpus import Corpus, load
 from data.errors import DataError
 from data.groups import group_in, groups_of
-from data.readers.arrays import write_npz
+from data.readers.arrays.npz import write_npz
 from data.recording import Recording
 from data.splits import SPLITS, Entry, deal
 from training.decode import decode, encode

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from data.config import DataConfig, HeldOutConfig, Source
 from data.corpus import Corpus, load
 from data.filters import bandpass
-from data.readers.arrays import write_npz
+from data.readers.arrays.npz import write_npz
 from data.recording import Recording
 from models import DENOISERS
 from models.autoencoder import AutoencoderConfig

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data.config import DataConfig, HeldOutConfig, Source
 from data.mixing.mixture import HeldOut
-from data.readers.arrays import write_npz
+from data.readers.arrays.npz import write_npz
 from data.recording import Recording
 from training.errors import ConfigError
 from training.evaluation.by import NO_SPEED, PartLine, evaluate_by, part_table, speed_of, write_parts

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from data.errors import DataError
-from data.readers.arrays import write_npz
+from data.readers.arrays.npz import write_npz
 from data.readers.read import read
 from data.recording import Recording
 from models import DENOISERS

@@ -14,8 +14,8 @@ import numpy as np
 
 from data.errors import DataError, printable
 from data.files import atomic
+from data.readers.arrays.variables import read_generic
 from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, reading
-from data.readers.variables import read_generic
 from data.recording import Recording
 
 DELIMITERS = ("\t", ";", ",")  # a table without any of them is split at white space

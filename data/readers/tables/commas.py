@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import DataError
-from data.readers.text import blocks, is_comment
+from data.readers.tables.text import blocks, is_comment
 
 STEP = "save the table with a header, a decimal point, or semicolons between its columns"
 _PADDED = re.compile(r"0\d+")

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import DataError, printable
-from data.readers.cells import (
+from data.readers.contents import is_ecg
+from data.readers.labels import role_of
+from data.readers.tables.cells import (
     DELIMITERS,
     INTEGER,
     NUMBER,
@@ -19,11 +21,9 @@ from data.readers.cells import (
     split,
     unquoted,
 )
-from data.readers.commas import is_decimal_comma
-from data.readers.contents import is_ecg
-from data.readers.labels import role_of
-from data.readers.stated import is_statement, stated_rate
-from data.readers.text import blocks, encoding_of, is_comment
+from data.readers.tables.commas import is_decimal_comma
+from data.readers.tables.stated import is_statement, stated_rate
+from data.readers.tables.text import blocks, encoding_of, is_comment
 
 MAX_SAMPLE = 1000  # lines by which a table is judged
 UNITS = re.compile(
@@ -42,7 +42,7 @@ class Head:
     labels: of the columns, as in the header; "" for one without a name. None if there is no header.
     units: from a row of units below the header, "" if there is none.
     kinds: what the columns hold: "number", "stamp", "date" or "text".
-    delimiter: as in data.readers.cells.
+    delimiter: as in data.readers.tables.cells.
     decimal: the decimal mark, "" if the first rows show none.
     trailing: whether a delimiter ends each row.
     first_line: the number of lines before the first row.

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError
-from data.readers.body import Body, body_of
 from data.readers.contents import Contents, Variable, Wanted, gather, listing, reading
-from data.readers.head import Head, head_of
 from data.readers.labels import role_of
-from data.readers.stated import TOLERANCE, stated_rate
-from data.readers.text import encoding_notes
-from data.readers.timing import Column, Timing, timing_of
+from data.readers.tables.body import Body, body_of
+from data.readers.tables.head import Head, head_of
+from data.readers.tables.stated import TOLERANCE, stated_rate
+from data.readers.tables.text import encoding_notes
+from data.readers.tables.timing import Column, Timing, timing_of
 
 
 def read_table(path: Path, wanted: Wanted) -> Contents:

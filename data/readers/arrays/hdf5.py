@@ -12,16 +12,16 @@ import h5py
 import numpy as np
 
 from data.errors import printable
+from data.readers.arrays.links import own_item
+from data.readers.arrays.variables import choose, is_vector, read_generic
 from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, reading
-from data.readers.hdf5_links import own_item
 from data.readers.names import is_rate_name
-from data.readers.variables import choose, is_vector, read_generic
 
 LABEL_NAMES = ("channels", "channel_names", "channelnames", "columns", "labels", "names")
 
 
 def read_hdf5(path: Path, wanted: Wanted) -> Contents:
-    """Read a dataset as [time], [time, channel] or [channel, time]; see `data.readers.variables.read_generic`.
+    """Read a dataset as [time], [time, channel] or [channel, time]; see `data.readers.arrays.variables.read_generic`.
 
     Its rate is that of an attribute such as `fs` of the dataset, else of an attribute of its group or a number in it,
     and so on up to the file. An attribute such as `channel_names` names the channels if it fits.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError
-from data.readers.beside import (
+from data.readers.arrays.beside import (
     Archive,
     agree,
     arrays,
@@ -18,11 +18,11 @@ from data.readers.beside import (
     rate_of_signal,
     resolution,
 )
+from data.readers.arrays.variables import choose, read_generic
 from data.readers.clock import is_even, rate_of
 from data.readers.contents import Contents, Variable, Wanted, as_signal, gather, usable_ecg
-from data.readers.joins import verdict
+from data.readers.matlab.joins import verdict
 from data.readers.names import is_clock_name
-from data.readers.variables import choose, read_generic
 
 LAYOUTS = ("auto", "240219", "240517", "240826", "generic")
 COLUMNS_240219 = ("Time", "ECG", "ch1z", "ch2z", "ch3z", "ch4z", "ch5z", "ch6z")

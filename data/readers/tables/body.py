@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError, printable
-from data.readers.cells import DATE, MISSING, SINGLE, SPACES, kind_of, split, value_of
-from data.readers.head import Head
-from data.readers.text import blocks, is_comment
+from data.readers.tables.cells import DATE, MISSING, SINGLE, SPACES, kind_of, split, value_of
+from data.readers.tables.head import Head
+from data.readers.tables.text import blocks, is_comment
 
 Floats = NDArray[np.float64]
 DAY_S = 86400.0

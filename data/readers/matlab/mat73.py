@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 
 from data.errors import DataError, printable
+from data.readers.arrays.links import own_item
 from data.readers.contents import Numbers, Variable, check_memory
-from data.readers.hdf5_links import own_item
 
 MAX_DEPTH = 32  # of structs and cells in each other
 MAX_FOUND = 100_000  # arrays in a file: references to references may be more than any memory holds

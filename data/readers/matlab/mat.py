@@ -14,10 +14,10 @@ import numpy as np
 import scipy.io
 
 from data.errors import DataError
-from data.readers import mat5, mat73
-from data.readers.beside import Archive
+from data.readers.arrays.beside import Archive
 from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, reading
-from data.readers.lab import LAYOUTS, read_layout
+from data.readers.matlab import mat5, mat73
+from data.readers.matlab.lab import LAYOUTS, read_layout
 
 __all__ = ["LAYOUTS", "mat_variables", "read_mat"]
 
@@ -28,8 +28,8 @@ def read_mat(path: Path, wanted: Wanted) -> Contents:
     - 240219: samples x 8 (Time in s, ECG, ch1z ... ch6z); the rate is that of the Time column.
     - 240517: HS_data or Noise_data, one column or row: ch1z at 1000 Hz.
     - 240826: HS_data, ECG_data or data, a matrix of segments joined in row order: ch1z (or ECG) at 1000 Hz.
-    - generic: any other; see `data.readers.variables.read_generic`. Arrays in structs and cells are named by their path
-      in MATLAB: rec.sig, runs(2).acc, runs{2}.acc.
+    - generic: any other; see `data.readers.arrays.variables.read_generic`. Arrays in structs and cells are named by
+      their path in MATLAB: rec.sig, runs(2).acc, runs{2}.acc.
 
     Raises DataError if the file is broken, its layout cannot be recognised, or the requested layout does not fit.
     """

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import DataError, printable
-from data.readers.beside import rate_of_clock, resolution
+from data.readers.arrays.beside import rate_of_clock, resolution
 from data.readers.clock import is_even
 from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, gather, reading
 from data.readers.names import clock_unit_s, is_clock_name

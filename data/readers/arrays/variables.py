@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError, near
-from data.readers.beside import (
+from data.readers.arrays.beside import (
     Archive,
     agree,
     arrays,
