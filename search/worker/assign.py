@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -74,8 +75,7 @@ def assign(context: WorkerContext, claimed: Claim, trials: Sequence[FrozenTrial]
         number = _unrecorded_trial(engine, study.identity, trials)
     earlier = next((trial for trial in trials if trial.number == number), None)
     if claimed.trial is not None and earlier is None:
-        context.log(f"trial {claimed.trial} was deleted; its slot is free for another trial")
-        clear(engine, claimed)
+        free_slot(context, claimed, claimed.trial)
         return None
     # An earlier trial is continued: it keeps its parameters and reports, and its checkpoint is found by its number.
     trial = handle.ask() if earlier is None else optuna.Trial(handle, earlier._trial_id)
@@ -87,15 +87,37 @@ def assign(context: WorkerContext, claimed: Claim, trials: Sequence[FrozenTrial]
         return None  # a new trial stays unrecorded, and the next worker of the slot finds it
     if frozen.state.is_finished():
         return Assignment(claimed, trial, {}, frozen)
+    try:
+        return Assignment(claimed, trial, _begin(context, trial, frozen, resumed=earlier is not None))
+    except (UpdateFinishedTrialError, KeyError):  # another program has just ended the trial, or deleted it
+        now = next((each for each in study.optuna.get_trials(deepcopy=False) if each.number == trial.number), None)
+        if now is None:
+            free_slot(context, claimed, trial.number)
+            return None
+        if not now.state.is_finished():
+            raise
+        return Assignment(claimed, trial, {}, now)
+
+
+def free_slot(context: WorkerContext, claimed: Claim, number: int) -> None:
+    """Free the slot of a trial that was deleted for another trial, and log it."""
+    context.log(f"trial {number} was deleted; its slot is free for another trial")
+    clear(context.engine, claimed)
+
+
+def _begin(context: WorkerContext, trial: optuna.Trial, frozen: FrozenTrial, *, resumed: bool) -> dict[str, Any]:
+    """Sample the trial's parameters and store them with the worker's name; return the parameters.
+
+    Raises UpdateFinishedTrialError for a trial that another program has ended, and KeyError for a deleted one.
+    """
     if frozen.state == TrialState.WAITING:  # somebody has put it back
         trial.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
     with batch(trial.storage, trial._trial_id):
-        if earlier is not None:
-            n_before = earlier.user_attrs.get(RESUMED)
+        if resumed:
+            n_before = frozen.user_attrs.get(RESUMED)
             trial.set_user_attr(RESUMED, (n_before if isinstance(n_before, int) else 0) + 1)
         trial.set_user_attr(WORKER, context.process.name)
-        params = sample(trial, study.space)
-    return Assignment(claimed, trial, params)
+        return sample(trial, context.study.space)
 
 
 def _refuse(context: WorkerContext, trial: FrozenTrial) -> bool:

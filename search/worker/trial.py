@@ -19,12 +19,12 @@ from search.errors import TrainingFailed
 from search.messages import after_trial, worker_failed
 from search.pages.study_page import update_pages
 from search.pages.trial_artifacts import store_results
-from search.queue.slots import clear, close, record_result
+from search.queue.slots import close, record_result
 from search.storage.locks import exclusive
 from search.storage.retry import is_transient
 from search.study.study import untried
 from search.trials import COLLAPSED, SECONDS, Fate
-from search.worker.assign import assign, claim_slot
+from search.worker.assign import assign, claim_slot, free_slot
 from search.worker.build import BuiltTrial, Infeasible, build
 from search.worker.context import Assignment, Stopped, WorkerContext
 from search.worker.result import TrialResult, ended_elsewhere, failure, memory_as_constraint, summary, tell
@@ -321,9 +321,8 @@ def _ended_elsewhere(context: WorkerContext, assignment: Assignment, error: Exce
 def _deleted(context: WorkerContext, assignment: Assignment) -> TrialResult:
     """Free the slot of a trial that was deleted, and its checkpoints."""
     number = assignment.trial.number
-    context.log(f"trial {number} was deleted; its slot is free for another trial")
     context.store.checkpoints(context.study.identity, number, context.log).delete()
-    context.retry(partial(clear, context.engine, assignment.claim))
+    context.retry(partial(free_slot, context, assignment.claim, number))
     return TrialResult(Fate.RUNNING, None, 0)
 
 
