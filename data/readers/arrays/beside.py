@@ -7,12 +7,12 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError, printable
+from data.readers.arrays.archive import Archive
 from data.readers.clock import is_even, rate_of
 from data.readers.contents import Numbers, Variable, as_signal, is_ecg, usable_ecg
 from data.readers.names import clock_unit_s, is_clock_name, is_rate_name, is_rate_name_of, rate_from, rate_from_of
@@ -21,29 +21,6 @@ from data.recording import Signal
 R_PEAK_NAMES = ("r_peaks_s", "r_peak_s")
 RATE_TOLERANCE = 1e-3
 UNITS = {1.0: "s", 1e-3: "ms", 1e-6: "us", 1e-9: "ns"}
-
-
-class Archive(Protocol):
-    """An open file of named arrays. Arrays in structs and cells have their path in MATLAB as name: "runs{2}.acc"."""
-
-    @property
-    def variables(self) -> tuple[Variable, ...]:
-        """Return every variable, in the file's order."""
-
-    @property
-    def numeric(self) -> frozenset[str]:
-        """Return the names of the variables with real numbers."""
-
-    def load(self, name: str) -> Numbers:
-        """Return the whole variable."""
-
-    def lines(self, name: str, axis: int, indices: Iterable[int]) -> Iterator[Numbers]:
-        """Yield the 1-D slices of a 2-D variable at `indices` of `axis`."""
-
-
-def arrays(store: Archive) -> dict[str, Variable]:
-    """Return the numeric variables of at least two samples, by name."""
-    return {v.name: v for v in store.variables if v.name in store.numeric and math.prod(v.shape) >= 2}
 
 
 def is_vector(variable: Variable) -> bool:

@@ -3,9 +3,9 @@
 import math
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from data.errors import DataError, printable
 from data.files import atomic
+from data.readers.arrays.archive import WholeArrays
 from data.readers.arrays.variables import read_generic
 from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, reading
 from data.recording import Recording
@@ -70,23 +71,8 @@ def write_npz(recording: Recording, path: Path) -> None:
         np.savez(temporary, **held)
 
 
-@dataclass(frozen=True, slots=True)
-class _Npz:
-    load_once: Callable[[str], Numbers]  # cached, as clocks and channels are columns of the same array
-    variables: tuple[Variable, ...]
-    numeric: frozenset[str]
-
-    def load(self, name: str) -> Numbers:
-        return self.load_once(name)
-
-    def lines(self, name: str, axis: int, indices: Iterable[int]) -> Iterator[Numbers]:
-        matrix = self.load(name)
-        for i in indices:
-            yield matrix[i] if axis == 0 else matrix[:, i]
-
-
 @contextmanager
-def _opened(path: Path) -> Iterator[_Npz]:
+def _opened(path: Path) -> Iterator[WholeArrays]:
     with zipfile.ZipFile(path) as zipped:
         held = {
             entry.removesuffix(".npy"): _array_header(zipped, entry)
@@ -103,7 +89,7 @@ def _opened(path: Path) -> Iterator[_Npz]:
         def load(name: str) -> Numbers:
             return np.asarray(archive[name])
 
-        yield _Npz(load, variables, numeric)
+        yield WholeArrays(load, variables, numeric)
 
 
 def _array_header(zipped: zipfile.ZipFile, entry: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -114,7 +100,7 @@ def _array_header(zipped: zipfile.ZipFile, entry: str) -> tuple[tuple[int, ...],
     return tuple(shape), dtype
 
 
-def _labels(store: _Npz) -> tuple[str, ...]:
+def _labels(store: WholeArrays) -> tuple[str, ...]:
     texts = {v.name: v for v in store.variables if v.dtype.startswith("<U")}
     if "channels" in texts:
         return tuple(printable(str(name)) for name in np.ravel(store.load("channels")))

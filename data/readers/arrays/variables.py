@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError, near
+from data.readers.arrays.archive import Archive, arrays
 from data.readers.arrays.beside import (
-    Archive,
     agree,
-    arrays,
     clock_columns,
     ecg_beside,
     field_of,

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError
+from data.readers.arrays.archive import Archive, arrays
 from data.readers.arrays.beside import (
-    Archive,
     agree,
-    arrays,
     field_of,
     is_vector,
     level_of,

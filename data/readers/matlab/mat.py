@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -14,7 +14,7 @@ import numpy as np
 import scipy.io
 
 from data.errors import DataError
-from data.readers.arrays.beside import Archive
+from data.readers.arrays.archive import Archive, WholeArrays
 from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, reading
 from data.readers.matlab import mat5, mat73
 from data.readers.matlab.lab import LAYOUTS, read_layout
@@ -43,23 +43,6 @@ def mat_variables(path: Path) -> tuple[Variable, ...]:
     """Return the variables in a MATLAB file, those in structs and cells after it, without loading them."""
     with reading(path, "a MATLAB file"), _opened(path) as store:
         return store.variables
-
-
-@dataclass(frozen=True, slots=True)
-class _Whole:
-    """A file of a version of which a variable is loaded whole."""
-
-    load_once: Callable[[str], Numbers]  # cached, as times and channels are columns of the same variable
-    variables: tuple[Variable, ...]
-    numeric: frozenset[str]
-
-    def load(self, name: str) -> Numbers:
-        return self.load_once(name)
-
-    def lines(self, name: str, axis: int, indices: Iterable[int]) -> Iterator[Numbers]:
-        matrix = self.load(name)
-        for i in indices:
-            yield matrix[i] if axis == 0 else matrix[:, i]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +85,7 @@ def _opened(path: Path) -> Iterator[Archive]:
     def load(name: str) -> Numbers:
         return mat5.load(path, *held[name], unpack)
 
-    yield _Whole(load, variables, numeric)
+    yield WholeArrays(load, variables, numeric)
 
 
 def _unique(variables: list[Variable], real: list[bool]) -> tuple[tuple[Variable, ...], frozenset[str]]:
@@ -112,7 +95,7 @@ def _unique(variables: list[Variable], real: list[bool]) -> tuple[tuple[Variable
     return tuple(v if times[v.name] == 1 else replace(v, dtype=f"{v.dtype}, named twice") for v in variables), numeric
 
 
-def _version_4(path: Path) -> _Whole:
+def _version_4(path: Path) -> WholeArrays:
     variables = tuple(
         Variable(name, tuple(int(n) for n in shape), kind)
         for name, shape, kind in scipy.io.whosmat(str(path), appendmat=False)
@@ -128,4 +111,4 @@ def _version_4(path: Path) -> _Whole:
         return np.asarray(value)
 
     kinds = frozenset(mat5.NUMERIC.values())
-    return _Whole(load, variables, frozenset(v.name for v in variables if v.dtype in kinds))
+    return WholeArrays(load, variables, frozenset(v.name for v in variables if v.dtype in kinds))
