@@ -160,7 +160,7 @@ def test_in_gain_mode_windows_keep_their_levels_and_the_snr_is_measured(per: str
 amounts = st.fixed_dictionaries({name: st.floats(0, most) for name, most in MAX_AUGMENT.items()})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     amounts=amounts,
     n_channels=st.integers(1, 3),

@@ -75,7 +75,7 @@ def test_no_recording_lies_in_two_splits_and_none_is_lost(several: DataConfig) -
         assert len(set(dealt)) == len(dealt) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(n=st.integers(3, 40), validation=st.floats(0.01, 0.49), test=st.floats(0.01, 0.49))
 def test_from_three_recordings_on_every_split_has_one(n: int, validation: float, test: float) -> None:
     n_validation, n_test = counts(n, SplitConfig(1 - validation - test, validation, test))

@@ -39,7 +39,7 @@ def test_equal_rates_return_the_input() -> None:
     assert resample(signal, 1000, 1000) is signal
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n_samples=st.integers(2, 3000),
     from_hz=st.floats(80, 5000),

@@ -156,7 +156,7 @@ def test_one_surrogate_per_epoch_keeps_the_stated_snr(
             torch.testing.assert_close(10 * torch.log10(power), batch.snr_db, atol=0.01, rtol=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     gain=st.floats(0, 1e4, allow_subnormal=False),
     spread_db=st.floats(0, 40),
@@ -201,7 +201,7 @@ def test_the_stated_snr_holds_at_raw_levels_far_apart(make_config: MakeConfig, m
         torch.testing.assert_close(measured[:, 0], batch.snr_db, atol=0.01, rtol=0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(level=st.floats(1e-12, 1e12), n_channels=st.integers(1, 3))
 def test_the_scale_is_that_of_channel_zero_and_never_zero(level: float, n_channels: int) -> None:
     windows = torch.randn(2, n_channels, 32, generator=seeded()) * level

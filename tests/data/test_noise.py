@@ -26,7 +26,7 @@ def close(got: Tensor, want: Tensor) -> None:
     torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     kind=st.sampled_from(tuple(RANDOMISERS)),
     batch=st.integers(1, 3),
@@ -44,7 +44,7 @@ def test_real_same_shape_and_input_untouched(kind: str, batch: int, channels: in
     assert torch.equal(windows, before)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(kind=st.sampled_from(MAGNITUDE_KEPT), time=st.integers(2, 130))
 def test_the_magnitude_spectrum_is_kept_at_odd_and_even_lengths(kind: str, time: int) -> None:
     windows = noise(2, 2, time)
@@ -52,7 +52,7 @@ def test_the_magnitude_spectrum_is_kept_at_odd_and_even_lengths(kind: str, time:
     close(torch.fft.rfft(got).abs(), torch.fft.rfft(windows).abs())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(kind=st.sampled_from(("phase_shuffle", *MAGNITUDE_KEPT)), time=st.integers(2, 130))
 def test_the_bins_at_0_hz_and_half_the_rate_keep_their_value(kind: str, time: int) -> None:
     windows = noise(2, 2, time)

@@ -49,7 +49,7 @@ def test_a_tilt_of_six_decibels_per_octave_is_a_differentiator() -> None:
     torch.testing.assert_close(falling, tone(40.0, -math.pi / 2) / ratio, atol=1e-3, rtol=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(centre_hz=st.floats(20, 60), quality=st.floats(1, 6), gain_db=st.floats(0, 24))
 def test_a_resonance_has_its_gain_at_its_centre_and_none_far_away(
     centre_hz: float, quality: float, gain_db: float

@@ -47,7 +47,7 @@ def sides_of(entries: list[Entry], split: SplitConfig) -> dict[str, set[str | No
     return sides
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(entries=ENTRIES, split=SPLIT)
 def test_without_pins_no_group_lies_in_two_splits_and_none_is_divided_in_time(
     entries: list[Entry], split: SplitConfig
@@ -58,7 +58,7 @@ def test_without_pins_no_group_lies_in_two_splits_and_none_is_divided_in_time(
         assert sides <= set(SPLITS)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(entries=ENTRIES, split=SPLIT)
 def test_pins_win_and_the_rest_of_their_group_follows(entries: list[Entry], split: SplitConfig) -> None:
     for entry, side in zip(entries, deal(entries, split), strict=True):
@@ -69,7 +69,7 @@ def test_pins_win_and_the_rest_of_their_group_follows(entries: list[Entry], spli
             assert side == min(pins, key=SPLITS.index)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(entries=ENTRIES, split=SPLIT, data=st.data())
 def test_dealing_depends_neither_on_the_order_of_the_list_nor_on_the_names_of_groups(
     entries: list[Entry], split: SplitConfig, data: st.DataObject
@@ -82,7 +82,7 @@ def test_dealing_depends_neither_on_the_order_of_the_list_nor_on_the_names_of_gr
     assert {entry.digest: side for entry, side in zip(other, deal(other, split), strict=True)} == before
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(entries=ENTRIES, split=SPLIT)
 def test_recordings_without_a_group_are_dealt_as_if_there_were_no_others(
     entries: list[Entry], split: SplitConfig
@@ -92,7 +92,7 @@ def test_recordings_without_a_group_are_dealt_as_if_there_were_no_others(
     assert among == deal(alone, split)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(entries=ENTRIES, split=SPLIT)
 def test_of_three_groups_with_the_same_roles_each_split_gets_one_of_two_train_and_test_and_one_trains(
     entries: list[Entry], split: SplitConfig

@@ -53,7 +53,7 @@ def test_what_a_faster_tempo_lifts_out_of_the_band_is_taken_away() -> None:
     assert np.array_equal(played.in_band, played.signals[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(change=st.floats(0, 0.5))
 def test_tempos_begin_with_one_and_lie_within_the_change(change: float) -> None:
     tempos = tempos_within(change)
@@ -64,7 +64,7 @@ def test_tempos_begin_with_one_and_lie_within_the_change(change: float) -> None:
         assert min(tempos) < 1 < max(tempos)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(lengths=st.lists(st.integers(WINDOW + 20, 3 * WINDOW), min_size=1, max_size=3), data=st.data())
 def test_a_window_at_any_tempo_lies_in_its_own_recording(lengths: list[int], data: st.DataObject) -> None:
     """Context too, even where it is longer than the recording: it is the recording's own mirror image."""

@@ -31,7 +31,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(40, 90), min_size=1, max_size=4), window=st.integers(16, 40), stride=st.integers(1, 9)
 )
@@ -45,7 +45,7 @@ def test_no_window_crosses_a_recording_and_none_that_fits_is_missed(
     assert len(taken) == sum((n - window) // stride + 1 for n in lengths)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(n=st.integers(16, 60), window=st.integers(4, 16), before=st.integers(0, 200), after=st.integers(0, 200))
 def test_context_is_the_recording_s_own_or_its_mirror_image(n: int, window: int, before: int, after: int) -> None:
     """Starts stay in order and mean the same windows; powers go with them."""
@@ -59,7 +59,7 @@ def test_context_is_the_recording_s_own_or_its_mirror_image(n: int, window: int,
     assert torch.equal(wide.power[wide.starts], windows.power[windows.starts])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(n_samples=st.integers(20, 80), window=st.integers(1, 20))
 def test_power_and_peak_tables_are_those_of_each_window(n_samples: int, window: int) -> None:
     x = np.random.default_rng(n_samples * 100 + window).standard_normal(n_samples).astype(np.float32)

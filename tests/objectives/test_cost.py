@@ -30,7 +30,7 @@ def test_parameters_count_once_and_only_where_trainable() -> None:
     assert n_parameters(module) == 6 + 20
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     channels=st.integers(1, 4),
     width=st.integers(1, 8),

@@ -94,7 +94,7 @@ def test_one_bump_does_not_hide_the_beats() -> None:
     assert fn <= 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(bpm=st.floats(45, 170), s2_over_s1=st.sampled_from([0.4, 0.7, 1.0, 1.24]), start_s=st.floats(-0.5, 0.5))
 def test_heart_rate_of_a_beat_train_is_right_within_2_bpm(bpm: float, s2_over_s1: float, start_s: float) -> None:
     """With S2 as loud as S1 too: the half-period trap."""
@@ -146,7 +146,7 @@ def test_dust_under_the_clean_level_is_silence() -> None:
 TIMES = st.lists(st.integers(0, 60), max_size=5, unique=True).map(lambda ms: np.sort(ms) / 20)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(reference=TIMES, estimate=TIMES)
 def test_matching_is_the_best_one_to_one_assignment(reference: Floats, estimate: Floats) -> None:
     tolerance_s = 0.12
@@ -174,7 +174,7 @@ def test_f1_by_hand_per_window_and_pooled() -> None:
     assert EventCounts(*(np.zeros(2, np.int64),) * 3).f1 == 1.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), gain=st.floats(0, 3), scale=st.floats(-4, 4).map(lambda e: 10**e))
 def test_f1_stays_in_bounds_and_ignores_the_estimate_s_scale(seed: int, gain: float, scale: float) -> None:
     clean = beats(60 + seed % 60)

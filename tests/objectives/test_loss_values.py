@@ -132,7 +132,7 @@ def test_buffers_of_a_term_move_with_the_loss() -> None:
     assert {b.device.type for b in buffers} == {"meta"}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(level=st.floats(-2, 2), seed=st.integers(0, 99))
 def test_level_penalty_is_the_log_of_the_rms_ratio(level: float, seed: int) -> None:
     _, clean = signals(seed)

@@ -122,7 +122,7 @@ def test_prd_divides_by_the_energy_of_the_reference() -> None:
     assert prd_percent(10 * c, c).item() == pytest.approx(900.0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10**6), snr=st.floats(-30, 40))
 def test_si_sdr_and_snr_agree_with_torchmetrics(seed: int, snr: float) -> None:
     noisy, clean = mixture(snr, seed, (2, 300))
@@ -133,7 +133,7 @@ def test_si_sdr_and_snr_agree_with_torchmetrics(seed: int, snr: float) -> None:
         torch.testing.assert_close(ours(noisy, clean), theirs(noisy, clean, False), atol=1e-6, rtol=0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(exponent=st.floats(-4, 4), sign=st.sampled_from([-1, 1]), snr=st.floats(-40, 60), seed=st.integers(0, 99))
 def test_si_sdr_knows_neither_scale_nor_polarity(exponent: float, sign: int, snr: float, seed: int) -> None:
     noisy, clean = mixture(snr, seed, (200,))
@@ -161,7 +161,7 @@ def test_perfection_gets_the_ceiling() -> None:
     assert (snr_db(clean, clean) == SI_SDR_CEILING_DB).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(snr=st.floats(-20, 5))
 def test_zeros_improve_the_snr_by_minus_the_input_snr(snr: float) -> None:
     """Why SNR improvement must not choose a model: +10 dB for nothing at -10 dB."""

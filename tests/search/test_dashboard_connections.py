@@ -276,7 +276,7 @@ REQUESTS = st.lists(LINES | st.binary(max_size=10), max_size=8).map(b"\r\n".join
 def test_no_bytes_are_an_error_of_the_server(served: Any, caplog: pytest.LogCaptureFixture) -> None:
     with served() as server:
 
-        @settings(max_examples=200, deadline=None)
+        @settings(max_examples=200)
         @given(REQUESTS)
         def check(data: bytes) -> None:
             with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:

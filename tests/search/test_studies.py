@@ -104,7 +104,7 @@ def ends_of(distribution: BaseDistribution) -> tuple[Any, ...]:
 
 
 @given(data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_heads_divide_what_they_split_wherever_the_config_classes_look(data: st.DataObject) -> None:
     """Not only the example studies: no draw from the declared ranges of the attention families is impossible."""
     family = data.draw(st.sampled_from([f for f in FAMILIES if hasattr(DENOISERS[f], "nhead")]))

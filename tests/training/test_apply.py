@@ -36,7 +36,7 @@ class Blur(nn.Module):
         return window * 0.5 + 0.3 * window.roll(7, -1) + 0.1 * window.mean(-1, keepdim=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(window=st.integers(16, 300), n_samples=st.integers(1, 3000))
 def test_weights_sum_to_one_and_windows_cover_all(window: int, n_samples: int) -> None:
     starts, fade = window_starts(n_samples, window)

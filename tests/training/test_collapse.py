@@ -237,7 +237,7 @@ def test_steps_are_counted_by_the_windows_that_a_batch_really_has(
     assert bool(collapse_of(run, silent[1], silent[0])) == caught
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     db=st.floats(-39.9, 100),
     likeness=st.floats(0, 0.999),

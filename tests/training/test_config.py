@@ -63,7 +63,7 @@ def test_every_kind_of_data_field_survives_the_document(run: RunConfig, tmp_path
     assert read_run(tmp_path / "run.yaml") == changed
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(value=st.floats(min_value=1e-300, max_value=1e300))
 def test_a_float_keeps_every_bit_through_yaml(value: float, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("float") / "a.yaml"

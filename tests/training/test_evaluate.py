@@ -113,7 +113,7 @@ def test_a_score_figure_is_drawn(rows: list[Row], score: str, tmp_path: Path) ->
     assert is_picture(tmp_path / "a.png")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(frequency_hz=st.sampled_from([25.0, 32.0, 40.0, 55.0]), rate_hz=st.sampled_from([250.0, 1000.0, 1234.0]))
 def test_a_tone_comes_out_six_times_as_high_and_as_long(frequency_hz: float, rate_hz: float) -> None:
     time_s = np.arange(round(5 * rate_hz)) / rate_hz

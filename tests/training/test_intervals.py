@@ -39,7 +39,7 @@ def test_95_percent_of_the_intervals_hold_the_true_mean() -> None:
     assert 0.95 - 4 * 0.011 < held / 400 < 0.995
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shift=st.floats(-100, 100), scale=st.floats(0.1, 10), seed=st.integers(0, 99))
 def test_intervals_move_and_stretch_with_the_values(shift: float, scale: float, seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=20)

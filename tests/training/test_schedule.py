@@ -66,7 +66,7 @@ def test_peak_share_rises_from_0_to_1() -> None:
     assert [peak_share_at(schedule, epoch, 8) for epoch in range(8)] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     ramp=st.sampled_from(RAMPS),
     n_epochs=st.integers(1, 60),
@@ -132,7 +132,7 @@ def test_learning_rate_without_decay_stays() -> None:
     assert {learning_rate_at(config, step, 9) for step in range(9)} == {0.5}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(n_steps=st.integers(1, 200), warmup=st.floats(0, 0.99), decay=st.sampled_from(["cosine", "none"]))
 def test_learning_rate_is_positive_and_never_above_its_value(n_steps: int, warmup: float, decay: Any) -> None:
     config = OptimiserConfig(learning_rate=0.3, warmup_share=warmup, decay=decay)
