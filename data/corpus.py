@@ -2,7 +2,7 @@
 
 import glob
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -115,11 +115,13 @@ class _Listed:
     notes: tuple[str, ...]
 
 
-def load(config: DataConfig) -> Corpus:
+def load(config: DataConfig, needed: Collection[str] = SPLITS) -> Corpus:
     """Read and prepare all recordings of `config`, or map them into memory from the cache with the same result.
 
+    needed: the splits that must have clean and noise recordings; the others may be empty.
+
     Raises DataError if a glob matches no file, a file cannot be read, a recording is shorter than a window or is listed
-    in two roles or splits, or a split has no recordings.
+    in two roles or splits, or a needed split has no recordings.
     """
     listed = [
         (role, source, groups_of(find(source), source.group))
@@ -133,16 +135,17 @@ def load(config: DataConfig) -> Corpus:
             for path, group in groups.items()
         ]
     _refuse_repeats(found)
-    splits = _divided(found, config)
-    _check_groups(splits["train"], config)
+    splits = _divided(found, config, needed)
+    if "train" in needed:
+        _check_groups(splits["train"], config)
     fingerprint = _sha256(*(f"{f.role} {f.digest}".encode() for f in sorted(found, key=lambda f: (f.role, f.digest))))
     return Corpus(config, MappingProxyType(splits), config.n_channels, fingerprint[:16], _noted(found))
 
 
-def _divided(found: Sequence[_Listed], config: DataConfig) -> dict[str, Split]:
+def _divided(found: Sequence[_Listed], config: DataConfig, needed: Collection[str]) -> dict[str, Split]:
     """Return the recordings of each split: pinned, without a group, and by group, each in the order of their digests.
 
-    Raises DataError for a split without a clean or a noise recording.
+    Raises DataError for a needed split without a clean or a noise recording.
     """
     found = sorted(found, key=lambda f: (f.source.use == "split", f.segment.group is not None, f.digest))
     entries = [Entry(f.role, f.digest, f.source.use, f.segment.group) for f in found]
@@ -152,7 +155,7 @@ def _divided(found: Sequence[_Listed], config: DataConfig) -> dict[str, Split]:
         for use, segment in parts.items():
             dealt[use, f.role].append(segment)
     for (use, role), segments in dealt.items():
-        if not segments:
+        if not segments and use in needed:
             n_groups = len({f.segment.group for f in found if f.role == role} - {None})
             counted = f" ({n_groups} group{'s' if n_groups > 1 else ''}; a group is never divided)" if n_groups else ""
             raise DataError(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.signal import welch
 
 from data.ecg import beats, heart_rate_bpm, problem_of
-from data.errors import DataError
+from data.errors import DataError, printable
 from data.files import atomic
 from data.filters import bandpass
 from data.quality import Defects, defects
@@ -60,6 +60,20 @@ class Info:
     heart_rate_bpm: float | None
     ecg_problem: str
     notes: tuple[str, ...]
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Return what is in the file, in words: "variable acc (3 x 500 float64)"; "column x" for a text table."""
+        return tuple(_in_words(variable) for variable in self.variables)
+
+
+def _in_words(variable: Variable) -> str:
+    if variable.shape:
+        return f"variable {variable}"
+    if variable.dtype == "column":  # whose length only reading the table tells
+        return f"column {printable(variable.name)}"
+    is_one = variable.dtype.rstrip("0123456789") in ("int", "uint", "float", "double", "single")
+    return f"variable {variable}" if is_one else f"variable {printable(variable.name)} ({printable(variable.dtype)})"
 
 
 def describe(path: Path, recording: Recording) -> Info:

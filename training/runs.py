@@ -203,7 +203,7 @@ def evaluate_folder(
     run, config, model = _evaluated(folder, data, split, window_s)
     name = run.model.name
     with bar(console, EVALUATION_STEPS[0], len(EVALUATION_STEPS)) as advance:
-        corpus = load(config)
+        corpus = load(config, (split,))
         mixture = held_out(corpus.splits[split], config, _plan(config, split))
         advance(1, EVALUATION_STEPS[1])
         model_estimates = estimate_mixture(model, run, mixture, threads)

@@ -23,6 +23,7 @@ class Grid:
     step: mean step of the times outside gaps.
     jitter: the largest deviation of such a step, as a share of it.
     largest_gap: the largest step, in steps of the grid.
+    drift: how far even steps lead away from the grid in the course of the recording, in steps; 0 if they do not.
     """
 
     positions: Floats
@@ -31,6 +32,7 @@ class Grid:
     jitter: float
     largest_gap: float
     slack: float = 0.0
+    drift: float = 0.0
 
     @property
     def is_exact(self) -> bool:
@@ -88,7 +90,9 @@ def grid_of(times: Floats, quantum: float) -> Grid | None:
     jitter = float(np.abs(near - step).max()) / step
     at = np.concatenate([[0.0], np.cumsum(np.where(steps > (1 + JITTER) * step, np.floor(steps / step + 0.5), 1.0))])
     largest_gap = float(steps.max()) / step
-    if jitter <= EVEN + (quantum / step if quantum < 0.49 * step else 0.0):
+    if jitter <= EVEN + (quantum / step if quantum < 0.49 * step else 0.0) and (
+        _drift(steps, step) <= JITTER + quantum / step
+    ):
         return Grid(at, int(at[-1]) + 1, step, 0.0, largest_gap)
     # Jitter around an even grid, or steps that add up to more than half a step: only the former has a best line.
     centred = at - at.mean()
@@ -100,6 +104,28 @@ def grid_of(times: Floats, quantum: float) -> Grid | None:
         return Grid(positions, int(at[-1]) + 1, slope, jitter, largest_gap, slack)
     positions = (times - times[0]) / step
     return Grid(positions, int(positions[-1] + 0.5) + 1, step, jitter, largest_gap, jitter / times.size)
+
+
+def drift_grid(times: Floats, quantum: float) -> Grid | None:
+    """Return a grid for steps that are even, but lead more than half a step away from an even grid; None if none does.
+
+    quantum: resolution of the times, which adds as much again.
+    """
+    steps = np.diff(times)
+    step = float(steps.mean())
+    if quantum >= 0.49 * step:
+        return None  # is_even has compared them with a line
+    drift = _drift(steps, step)
+    if drift <= JITTER + quantum / step:
+        return None
+    jitter = float(np.abs(steps - step).max()) / step
+    return Grid((times - times[0]) / step, times.size, step, jitter, float(steps.max()) / step, drift=drift)
+
+
+def _drift(steps: Floats, step: float) -> float:
+    """Return how far steps that are no gaps lead away from an even grid, in steps of the grid."""
+    off = np.cumsum(np.where(steps > (1 + JITTER) * step, 0.0, steps / step - 1))
+    return float(np.abs(off).max(initial=0.0))
 
 
 def rate_of(times: Floats, quantum: float, where: Path, what: str) -> float:

@@ -18,6 +18,11 @@ Numbers = NDArray[np.generic]
 # A mean of so many standard deviations is removed in double precision. Below it, the rounding of float32 lies more
 # than 110 dB under the signal.
 OFFSET = 100.0
+# Words beside ECG in a name.
+ABOUT_ECGS = frozenset(
+    ["hr", "bpm", "rate", "rr", "quality", "sqi", "marker", "event", "events", "trigger", "status", "flag"]
+)
+PLACES = frozenset(["electrode", "site", "position", "acc", "accel", "accelerometer"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +77,67 @@ class Contents:
 
 
 def is_ecg(name: str) -> bool:
-    """Return whether the name of a channel or variable means an ECG: "ecg1", "EKG", "ECG(mV)", "chest ECG"."""
-    return re.search(r"(?<![a-z])(ecg|ekg)(?![a-z])", name.strip(), re.IGNORECASE) is not None
+    """Return whether the name of a channel or variable means an ECG: "ecg1", "EKG", "ECG(mV)", "chest ECG".
+
+    Names with another word beside it that means something about an ECG, or the place of another sensor, are none:
+    "ECG_HR", "ecg quality", "acc_ecg_electrode".
+    """
+    words = _ecg_words(name)
+    return words is not None and not words & (ABOUT_ECGS | PLACES)
+
+
+def is_about_ecg(name: str) -> bool:
+    """Return whether a channel tells something about an ECG: "ECG_HR", "ecg_quality", "ECG marker"."""
+    words = _ecg_words(name)
+    return words is not None and bool(words & ABOUT_ECGS) and not words & PLACES
+
+
+def _ecg_words(name: str) -> set[str] | None:
+    """Return the words of a name beside ECG or EKG, None if neither is one of them."""
+    if re.search(r"(?<![a-z])(ecg|ekg)(?![a-z])", name.strip(), re.IGNORECASE) is None:
+        return None
+    plain = re.sub(r"[\[({](?![^\])}]*[Ee][CcKk][Gg])[^\])}]*[\])}]", " ", name)  # without the unit in brackets
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain).lower())
+    return set(words) - {"ecg", "ekg"}
 
 
 def pick_channels(names: Sequence[str], wanted: tuple[str, ...] | None, where: Path) -> tuple[list[int], int | None]:
     """Return the indices of the signal channels, in order, and the index of the ECG, or None.
 
-    Channels named ECG are not signals unless the file has no others or `wanted` names them; the first becomes the ECG.
+    Channels named ECG are not signals unless the file has no others or `wanted` names them. The one with the fewest
+    other words in its name becomes the ECG, and the first of those. What tells something about an ECG is no signal
+    either.
 
     Raises DataError, listing the channels, if `wanted` names a channel that does not exist.
     """
     ecgs = [i for i, name in enumerate(names) if is_ecg(name)]
-    if len(ecgs) == len(names):
-        ecgs = []
+    about = [i for i, name in enumerate(names) if is_about_ecg(name)]
+    if len(ecgs) + len(about) == len(names):
+        ecgs, about = ([], about) if ecgs else ([], [])
     if wanted is None:
-        return [i for i in range(len(names)) if i not in ecgs], (ecgs[0] if ecgs else None)
+        return [i for i in range(len(names)) if i not in ecgs and i not in about], _plainest(ecgs, names)
     if not wanted:
         raise DataError(f"{where}: no channels asked for; leave channels out or name some of {', '.join(names)}")
     rows = [_row(name, names, where) for name in wanted]
-    free = [i for i in ecgs if i not in rows]
-    return rows, (free[0] if free else None)
+    return rows, _plainest([i for i in ecgs if i not in rows], names)
+
+
+def ecg_notes(names: Sequence[str], wanted: tuple[str, ...] | None, rows: Sequence[int], ecg: int | None) -> list[str]:
+    """Return notes on channels with ECG in their names that are not the ECG; `rows` and `ecg` are of pick_channels."""
+    notes = []
+    for i, name in enumerate(names):
+        if i == ecg or wanted is not None or _ecg_words(name) is None:
+            continue
+        if i not in rows:
+            what = "is another ECG" if is_ecg(name) else "tells something about an ECG"
+            notes.append(f"channel {name} {what} and is left out")
+        elif not is_ecg(name):
+            notes.append(f"channel {name} is taken as a signal, not as an ECG")
+    return notes
+
+
+def _plainest(ecgs: Sequence[int], names: Sequence[str]) -> int | None:
+    return min(ecgs, key=lambda i: len(_ecg_words(names[i]) or ()), default=None)
 
 
 def _row(wanted: str, names: Sequence[str], where: Path) -> int:
@@ -122,7 +167,7 @@ def gather(
     rows, ecg_row = pick_channels(names, wanted, where)
     asked = rows if ecg_row is None else [*rows, ecg_row]
     first_hz = None if rates_hz is None else rates_hz[rows[0]]
-    notes: list[str] = []
+    notes = ecg_notes(names, wanted, rows, ecg_row)
     signals, n_samples, ecg = np.empty((0, 0), np.float32), 0, None
     for i, (row, line) in enumerate(zip(asked, lines(asked), strict=True)):
         samples = as_signal(line, f"channel {names[row]}", notes)

@@ -79,6 +79,11 @@ def _check_header(file: BinaryIO, path: Path) -> None:
     n_signals, n_records = _whole(header[252:256], path), _whole(header[236:244], path)
     if n_records < 0:
         raise DataError(f"{path}: the recorder did not finish it (-1 data records); repair its header with EDFbrowser")
+    if not _seconds(header[244:252]) > 0:
+        raise DataError(
+            f"{path}: its data records last {header[244:252].decode('latin-1').strip()!r} s, which gives no sampling "
+            "rate; repair the duration of a record in its header with EDFbrowser"
+        )
     file.seek(256 + 216 * n_signals)
     per_record = sum(_whole(file.read(8), path) for _ in range(n_signals))
     stated = 256 * (n_signals + 1) + n_records * per_record * sample_bytes
@@ -97,6 +102,14 @@ def _whole(text: bytes, path: Path) -> int:
         raise DataError(
             f"{path}: its header holds {text!r} for a number; is it complete and really of that kind?"
         ) from error
+
+
+def _seconds(text: bytes) -> float:
+    """Return the number in a field of the header; NaN if it holds none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def _channels(file: "EdfReader", path: Path) -> tuple[str, ...]:

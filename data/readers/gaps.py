@@ -41,6 +41,7 @@ def without_gaps(contents: Contents, rate_hz: float, rule: str, *, asked: bool, 
     missing = ~np.isfinite(contents.signals)
     if missing.any():
         contents, missing = (contents, missing) if asked else _without_broken(contents, missing)
+    if missing.any():
         gaps: NDArray[np.bool_] = np.asarray(missing.any(axis=0))
         _check_share(gaps, missing, contents, where)
         if rule == "cut":

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data.errors import DataError
 from data.readers import edf, sound, tdms, wfdb
@@ -86,7 +85,7 @@ def read(
         _check_span(contents, rate, path, Path(ecg))
     if channels is None and n_channels is not None:
         contents = replace(contents, signals=contents.signals[:n_channels], channels=contents.channels[:n_channels])
-    contents = replace(contents, r_peaks_s=_within(contents, rate))
+    contents = _within(contents, rate)
     contents = without_gaps(contents, rate, gaps, asked=channels is not None, where=path)
     recording = Recording(
         signals=contents.signals,
@@ -163,7 +162,10 @@ def _rate(path: Path, contents: Contents, stated_hz: float | None) -> float:
     if in_file_hz is None:
         if stated_hz is None:
             looked = ", ".join(RATE_NAMES)
-            raise DataError(f"{path}: no sampling rate in the file (as {looked} or a time column); give rate_hz=")
+            found = "".join(f"; {note}" for note in contents.notes[:3])
+            raise DataError(
+                f"{path}: no sampling rate in the file (as {looked} or a time column){found}; give rate_hz="
+            )
         return float(stated_hz)
     if stated_hz is None or contents.rate_is_default:
         return float(in_file_hz if stated_hz is None else stated_hz)
@@ -178,13 +180,24 @@ def _only(contents: Contents, channels: Sequence[str]) -> Contents:
     return replace(contents, signals=np.ascontiguousarray(contents.signals[rows]), channels=tuple(channels))
 
 
-def _within(contents: Contents, rate_hz: float) -> NDArray[np.float64] | None:
-    """Return the annotated R peaks within the recording, ascending; annotations often continue beyond its end."""
-    if contents.r_peaks_s is None:
-        return None
-    peaks_s = contents.r_peaks_s
-    inside = (peaks_s >= 0) & (peaks_s < contents.signals.shape[1] / rate_hz)
-    return np.sort(peaks_s[inside])
+def _within(contents: Contents, rate_hz: float) -> Contents:
+    """Return the contents with the annotated R peaks within the recording, ascending, and a note of the others.
+
+    Annotations often continue beyond the end. If all of them are outside, they are left out.
+    """
+    if contents.r_peaks_s is None or contents.r_peaks_s.size == 0:
+        return contents
+    peaks_s, duration_s = contents.r_peaks_s, contents.signals.shape[1] / rate_hz
+    inside = (peaks_s >= 0) & (peaks_s < duration_s)
+    kept = None if not inside.any() else np.sort(peaks_s[inside])
+    if inside.all():
+        return replace(contents, r_peaks_s=kept)
+    note = f"{np.count_nonzero(~inside)} of {inside.size} R peaks are outside of the recording's {duration_s:g} s"
+    units = {"sample numbers": rate_hz, "ms": 1000.0}
+    fitting = [unit for unit, per_s in units.items() if peaks_s.min() >= 0 and peaks_s.max() < duration_s * per_s]
+    if 2 * np.count_nonzero(inside) < inside.size and fitting:
+        note += f"; they look like {' or '.join(fitting)}, but are read as seconds"
+    return replace(contents, r_peaks_s=kept, notes=(*contents.notes, f"{note}; those are left out"))
 
 
 def _ecg_of(path: Path) -> tuple[Signal, float | None]:
@@ -233,7 +246,7 @@ READERS: Mapping[str, Format] = MappingProxyType(
         ".mat": Format(mat.read_mat, mat.mat_variables, named=True),
         **dict.fromkeys(sound.SUFFIXES, Format(sound.read_sound, sound.sound_variables)),
         ".npz": Format(npz.read_npz, npz.npz_variables, named=True),
-        **dict.fromkeys((".csv", ".tsv", ".txt"), Format(table.read_table, table.table_variables)),
+        **dict.fromkeys((".csv", ".tsv", ".txt", ".asc", ".lvm"), Format(table.read_table, table.table_variables)),
         ".npy": Format(npy.read_npy, npy.npy_variables),
         ".h5": Format(hdf5.read_hdf5, hdf5.hdf5_variables, named=True),
         ".hdf5": Format(hdf5.read_hdf5, hdf5.hdf5_variables, named=True),

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from data.errors import DataError, printable
-from data.readers.arrays.beside import rate_of_clock, resolution
+from data.readers.arrays.archive import since_first
+from data.readers.arrays.clocks import in_order, rate_of_clock, resolution
+from data.readers.arrays.rates import SLOWEST_HZ
 from data.readers.clock import is_even
 from data.readers.contents import (
     Contents,
@@ -25,7 +25,15 @@ from data.readers.contents import (
     pick_channels,
     reading,
 )
-from data.readers.names import clock_unit_s, is_clock_name, rate_from
+from data.readers.names import (
+    clock_unit_s,
+    is_clock_name,
+    is_interval_name,
+    is_rate_name,
+    number_and_unit,
+    rate_from,
+    with_unit,
+)
 
 LEAD_IN_BYTES = 28  # of each segment
 BIG_ENDIAN = 1 << 6  # a flag of a segment
@@ -38,7 +46,7 @@ def read_tdms(path: Path, wanted: Wanted) -> Contents:
 
     A channel is named as in the file, or GROUP/CHANNEL if groups share names. Its rate is that of its waveform
     (wf_increment), else that of a property such as "Sampling rate" of the channel, its group or the file, else that of
-    a channel in its group with the times of its samples.
+    a channel in its group with the times of its samples, which may be dates.
 
     Raises DataError if the file is broken or truncated, or if the channels differ in duration.
     """
@@ -48,7 +56,7 @@ def read_tdms(path: Path, wanted: Wanted) -> Contents:
             raise DataError(f"{path}: no channel holds numbers; name the file with the signals")
         names = list(channels)
         rows, ecg_row = pick_channels(names, wanted.channels, path)
-        rates_hz = _rates(file, channels, rows, ecg_row, path, notes)
+        rates_hz = _rates(file, channels, rows, ecg_row, wanted.rate_hz, path, notes)
 
         def lines(asked: list[int]) -> Iterator[Numbers]:
             for i in asked:
@@ -57,7 +65,9 @@ def read_tdms(path: Path, wanted: Wanted) -> Contents:
                 yield channel[:]
 
         contents = gather(names, wanted.channels, path, lines, rates_hz)
+        clocks = [note.split(" is a clock ")[0] for note in notes]
         left_out = [_name(channel) for channel in _all(file) if not _is_numeric(channel)]
+        left_out = [name for name in left_out if name not in clocks]
     if left_out:
         notes.append(f"channels without numbers are left out: {listing(left_out)}")
     return replace(contents, notes=(*dict.fromkeys(notes), *contents.notes))
@@ -122,12 +132,16 @@ def _is_numeric(channel: Any) -> bool:
     return channel.dtype.kind in "iuf" and len(channel) > 0
 
 
+def _is_dates(channel: Any) -> bool:
+    return channel.dtype.kind == "M" and len(channel) > 1
+
+
 def _is_clock(channel: Any) -> bool:
     """Return whether a numeric channel holds the times of samples, by its name and its values."""
     if not is_clock_name(channel.name):
         return False
     times = channel[:]
-    return is_even(times.astype(np.float64), resolution(times))
+    return is_even(in_order(times), resolution(times))
 
 
 def _name(channel: Any) -> str:
@@ -135,7 +149,13 @@ def _name(channel: Any) -> str:
 
 
 def _rates(
-    file: Any, channels: Mapping[str, Any], rows: list[int], ecg_row: int | None, where: Path, notes: list[str]
+    file: Any,
+    channels: Mapping[str, Any],
+    rows: list[int],
+    ecg_row: int | None,
+    asked_hz: float | None,
+    where: Path,
+    notes: list[str],
 ) -> list[float] | None:
     """Return the rates of all channels in Hz; None if no channel that is asked for states its rate.
 
@@ -144,7 +164,7 @@ def _rates(
     Raises DataError if some of the channels that are asked for state no rate, or if they differ in duration.
     """
     names = list(channels)
-    stated = [_rate(file, channel, where, notes) for channel in channels.values()]
+    stated = [_rate(file, channel, asked_hz, where, notes) for channel in channels.values()]
     lengths = [len(channel) for channel in channels.values()]
     if ecg_row is not None and stated[ecg_row] is None and lengths[ecg_row] == lengths[rows[0]]:
         stated[ecg_row] = stated[rows[0]]
@@ -163,7 +183,7 @@ def _rates(
     return None if unknown else known
 
 
-def _rate(file: Any, channel: Any, where: Path, notes: list[str]) -> float | None:
+def _rate(file: Any, channel: Any, asked_hz: float | None, where: Path, notes: list[str]) -> float | None:
     """Return the rate of a channel in Hz; None if the file does not state it."""
     increment = channel.properties.get("wf_increment")
     unit = str(channel.properties.get("wf_xunit_string", "")).strip().lower()
@@ -172,17 +192,34 @@ def _rate(file: Any, channel: Any, where: Path, notes: list[str]) -> float | Non
     group = file[channel.group_name]
     for properties in (channel.properties, group.properties, file.properties):
         for name, value in properties.items():
-            rate_hz = rate_from(name, _number(value))
-            if rate_hz is not None and 0 < rate_hz < float("inf"):
+            rate_hz = _stated(name, value, notes)
+            if rate_hz is not None:
                 return rate_hz
     for beside in group.channels():
-        if _is_numeric(beside) and len(beside) == len(channel) and _is_clock(beside):
-            return rate_of_clock(beside[:], beside.name, clock_unit_s(beside.name), None, where, notes)
+        if len(beside) != len(channel) or beside.path == channel.path:
+            continue
+        if _is_dates(beside):
+            return rate_of_clock(since_first(beside[:]), beside.name, 1.0, None, where, notes)
+        if _is_numeric(beside) and _is_clock(beside):
+            return rate_of_clock(beside[:], beside.name, clock_unit_s(beside.name), None, where, notes, asked_hz)
     return None
 
 
+def _stated(name: str, value: object, notes: list[str]) -> float | None:
+    """Return the rate that a property states, as a number or a text with or without unit; None if it states none."""
+    if not is_rate_name(name):
+        return None
+    found = number_and_unit(value) if isinstance(value, str) else (_number(value), "")
+    named = None if found is None else with_unit(name, found[1])
+    rate_hz = rate_from(named, found[0]) if found is not None and named is not None else None
+    if rate_hz is None or not 0 < rate_hz < float("inf") or (is_interval_name(name) and rate_hz <= SLOWEST_HZ):
+        notes.append(f"the property {printable(name)} = {printable(str(value))[:80]} is not used as the rate")
+        return None
+    return rate_hz
+
+
 def _number(value: object) -> float:
-    """Return the number that a property holds, also as text; NaN if it holds none."""
+    """Return the number that a property holds; NaN if it holds none."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -1,5 +1,6 @@
 """Read WFDB records (PhysioNet): a header (.hea), signals (.dat) and beat annotations (.qrs, .atr)."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,28 +23,41 @@ from data.readers.contents import (
 
 BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")  # annotation codes of QRS complexes (wfdb's ann_label_table)
 BEAT_FILES = ("qrs", "atr")
+RATE = r"\d+(\.\d*)?(/-?\d+(\.\d*)?(\(-?\d+(\.\d*)?\))?)?"
+GAP = "~"  # the name of a segment without samples
+CHECKSUMS = 2**16
+BIG_ENDIAN = "61"  # a format
+SAMPLE_BYTES = {
+    "8": 1.0,
+    "16": 2.0,
+    "24": 3.0,
+    "32": 4.0,
+    "61": 2.0,
+    "80": 1.0,
+    "160": 2.0,
+    "212": 1.5,
+    "310": 4 / 3,
+    "311": 4 / 3,
+}  # by format; the others are compressed
 
 
 def read_wfdb(path: Path, wanted: Wanted) -> Contents:
     """Read a WFDB record, named by its .hea or .dat file, in physical units (float32).
 
-    Channels with several samples per frame have their own rates. R peaks are taken from RECORD.qrs, else from
-    RECORD.atr, if one of them has beats; their times count at the annotations' own rate, if these state one.
+    Channels with several samples per frame have their own rates. Gaps between segments are NaN. R peaks are taken from
+    RECORD.qrs, else from RECORD.atr, if one of them has beats; their times count at the annotations' own rate, if these
+    state one.
 
-    Raises DataError if the header or a signal file is missing or broken.
+    Raises DataError if the header or a signal file is missing or broken, or if the samples are not those of which the
+    header has the checksum.
     """
-    wfdb, header = _library(), _header(path)
+    header, is_default = _header(path), not _states_rate(path)
     names, per_frame = _names(header), _per_frame(header)
     frame_hz = float(header.fs)
 
     def lines(rows: list[int]) -> Iterator[Numbers]:
         asked = sorted(set(rows))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            record = wfdb.rdrecord(
-                str(path.with_suffix("")), channels=asked, return_res=32, smooth_frames=max(per_frame) == 1
-            )
-        loaded = record.p_signal.T if record.e_p_signal is None else record.e_p_signal
+        loaded = _loaded(path, header, asked, per_frame)
         for row in rows:
             samples = loaded[asked.index(row)]
             n_stated = None if header.sig_len is None else header.sig_len * per_frame[row]
@@ -53,7 +67,13 @@ def read_wfdb(path: Path, wanted: Wanted) -> Contents:
 
     with reading(path, "a WFDB record"):
         contents = gather(names, wanted.channels, path, lines, [frame_hz * n for n in per_frame])
-    return replace(contents, r_peaks_s=_annotated(path, frame_hz))
+    note = (f"the header states no rate: {frame_hz:g} Hz, the default of WFDB, is taken",) if is_default else ()
+    return replace(
+        contents,
+        rate_is_default=is_default,
+        r_peaks_s=_annotated(path, frame_hz),
+        notes=(*note, *contents.notes),
+    )
 
 
 def wfdb_variables(path: Path) -> tuple[Variable, ...]:
@@ -90,6 +110,82 @@ def _header(path: Path) -> Any:
         raise DataError(f"{path}: a WFDB record without signals; name another one")
     check_memory(4 * (header.sig_len or 0) * len(header.sig_name), "the record", path)
     return header
+
+
+def _states_rate(path: Path) -> bool:
+    """Return whether a header states the rate of its frames. Raises DataError for one that wfdb reads as another."""
+    lines = path.with_suffix(".hea").read_text(encoding="utf-8", errors="replace").splitlines()
+    first = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
+    words = first.split()
+    if len(words) > 2 and re.fullmatch(RATE, words[2]) is None:
+        raise DataError(f"{path}: its header states the rate {printable(words[2])!r}; write it as in 500 or 499.8")
+    return len(words) > 2
+
+
+def _loaded(path: Path, header: Any, rows: list[int], per_frame: tuple[int, ...]) -> list[Numbers]:
+    """Return the channels at `rows`, each [time]: of one record, or of segments that follow each other."""
+    if not hasattr(header, "seg_name"):
+        return _of_segment(path, header, rows)
+    if header.layout != "fixed":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            smooth = max(per_frame) == 1
+            record = _library().rdrecord(str(path.with_suffix("")), channels=rows, return_res=32, smooth_frames=smooth)
+        return [*record.p_signal.T] if record.e_p_signal is None else [*record.e_p_signal]
+    pieces: list[list[Numbers]] = []
+    for name, n_frames in zip(header.seg_name, header.seg_len, strict=True):
+        if name == GAP:
+            pieces.append([np.full(n_frames * per_frame[row], np.nan, np.float32) for row in rows])
+            continue
+        place = path.with_name(f"{name}.hea")
+        segment = _header(place)
+        if _names(segment) != _names(header) or _per_frame(segment) != per_frame or segment.sig_len != n_frames:
+            raise DataError(f"{path}: its segment {printable(name)} has other channels or another length than stated")
+        pieces.append(_of_segment(place, segment, rows))
+    return [np.concatenate(channel) for channel in zip(*pieces, strict=True)]
+
+
+def _of_segment(path: Path, header: Any, rows: list[int]) -> list[Numbers]:
+    """Return the channels at `rows` of a record without segments. Raises DataError if its samples are damaged."""
+    _check_sizes(path, header)
+    stem, smooth = str(path.with_suffix("")), max(_per_frame(header)) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not smooth and BIG_ENDIAN in header.fmt:  # of which wfdb returns no stored numbers frame by frame
+            return [*_library().rdrecord(stem, channels=rows, return_res=32, smooth_frames=False).e_p_signal]
+        record = _library().rdrecord(stem, channels=rows, physical=False, return_res=32, smooth_frames=smooth)
+        stored = [*record.d_signal.T] if smooth else record.e_d_signal
+        for row, samples in zip(rows, stored, strict=True):
+            _check_sum(path, header, row, samples)
+        physical = record.dac(expanded=not smooth, return_res=32)
+    return [*physical.T] if smooth else [*physical]
+
+
+def _check_sum(path: Path, header: Any, row: int, samples: Numbers) -> None:
+    """Raise DataError if the header states another checksum than that of all samples of a channel, as stored."""
+    stated = (header.checksum or [None] * (row + 1))[row]
+    is_whole = header.sig_len is None or samples.size == header.sig_len * _per_frame(header)[row]
+    if not stated or not is_whole or (header.skew or [0] * (row + 1))[row]:
+        return
+    found = int(np.sum(samples, dtype=np.int64)) % CHECKSUMS
+    if found != stated % CHECKSUMS:
+        raise DataError(
+            f"{path}: damaged: the samples of {_names(header)[row]} have the checksum {found}, but the header "
+            f"states {stated % CHECKSUMS}; copy the record again"
+        )
+
+
+def _check_sizes(path: Path, header: Any) -> None:
+    """Raise DataError if a signal file is shorter than its header states."""
+    needed: dict[str, float] = {}
+    for i, name in enumerate(header.file_name):
+        offset = float(header.byte_offset[i] or 0) if header.byte_offset else 0.0
+        n_samples = (header.sig_len or 0) * _per_frame(header)[i]
+        needed[name] = needed.get(name, offset) + n_samples * SAMPLE_BYTES.get(header.fmt[i], 0.0)
+    for name, n_bytes in needed.items():
+        size = (path.parent / name).stat().st_size
+        if size < int(n_bytes):
+            raise DataError(f"{path}: {name} is cut off: {size} of {int(n_bytes)} bytes are there; copy it again")
 
 
 def _names(header: Any) -> tuple[str, ...]:

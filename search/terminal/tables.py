@@ -101,8 +101,8 @@ def show_splits(corpus: Corpus, console: Console) -> None:
 def show_info(info: Info, console: Console) -> None:
     """Print the variables of a file, and the channels of the recording read from it."""
     console.print(str(info.path), style="bold", highlight=False)
-    for variable in info.variables:
-        console.print(f"  variable {variable}", highlight=False)
+    for held in info.held:
+        console.print(f"  {held}", highlight=False)
     console.print(f"  {info.rate_hz:g} Hz, {info.duration_s:.2f} s, {len(info.channels)} channel(s)", highlight=False)
     table = Table("channel", "RMS", "25-55 Hz", "kurtosis", box=SIMPLE, pad_edge=False)
     for channel in info.channels:

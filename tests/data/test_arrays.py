@@ -199,6 +199,18 @@ def test_beats_annotated_beyond_the_end_are_left_out(tmp_path: Path) -> None:
     assert r_peaks_s.tolist() == [0.4, 2.9]
 
 
+def test_r_peaks_outside_of_the_recording_are_noted_with_the_unit_that_they_look_like(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", hs=NOISE[0], fs=1000, r_peaks_s=[500, 1250, 2000])
+    recording = read(tmp_path / "x.npz")
+    assert recording.r_peaks_s is None
+    assert recording.notes == (
+        "3 of 3 R peaks are outside of the recording's 3 s; they look like sample numbers or ms, but are read as "
+        "seconds; those are left out",
+    )
+    np.savez(tmp_path / "y.npz", hs=NOISE[0], fs=1000, r_peaks_s=[0.5, 1.25, 2.0, 3.5])
+    assert read(tmp_path / "y.npz").notes == ("1 of 4 R peaks are outside of the recording's 3 s; those are left out",)
+
+
 def test_a_drift_of_more_than_one_percent_is_seen() -> None:
     steps = np.full(1000, 0.001)
     assert is_even(np.cumsum(steps), 0.0)

@@ -280,3 +280,18 @@ def test_an_ecg_rule_that_does_not_fit_the_name_is_refused(write: Write) -> None
     data = config(sources(write("c.npz", 1), ecg=EcgRule("_PCG", "_ECG")), sources(write("n.npz", 2)))
     with pytest.raises(DataError, match="does not hold '_PCG'"):
         load(data)
+
+
+def test_a_split_that_is_not_needed_may_be_empty_and_a_needed_one_may_not(several: DataConfig) -> None:
+    """An evaluation asks for the one split that it scores."""
+    pinned = dataclasses.replace(
+        several,
+        clean=tuple(dataclasses.replace(source, use="test") for source in several.clean),
+        noise=tuple(dataclasses.replace(source, use="test") for source in several.noise),
+    )
+    corpus = load(pinned, ("test",))
+    assert {use: len(split.clean) for use, split in corpus.splits.items()} == {"train": 0, "validation": 0, "test": 5}
+    with pytest.raises(DataError, match="train has no clean"):
+        load(pinned)
+    with pytest.raises(DataError, match="validation has no clean"):
+        load(pinned, ("validation", "test"))

@@ -176,3 +176,14 @@ def test_a_name_that_is_no_utf_8_is_read(save_edf: Write, tmp_path: Path) -> Non
     save_edf(tmp_path / "x.edf", {"PCG": tone(256.0)}, 256.0)
     path = (tmp_path / "x.edf").rename(tmp_path / "x\udcff.edf")
     assert read(path).channels == ("PCG",)
+
+
+@pytest.mark.parametrize("duration", [b"0       ", b"-1      ", b"none    "])
+def test_data_records_without_a_duration_are_refused_with_what_to_do(
+    duration: bytes, save_edf: Write, tmp_path: Path
+) -> None:
+    save_edf(tmp_path / "x.edf", {"PCG": tone(256.0)}, 256.0)
+    header_field(tmp_path / "x.edf", 244, duration)
+    for action in (read, variables):
+        with pytest.raises(DataError, match=r"data records last .* s, which gives no sampling rate; repair"):
+            action(tmp_path / "x.edf")

@@ -53,3 +53,11 @@ def test_an_ecg_with_large_gaps_is_left_out() -> None:
     got = without_gaps(contents(np.ones((1, 1000)), ecg=ecg), RATE_HZ, "cut", asked=False, where=Path("x"))
     assert got.ecg is None
     assert any("ECG is left out" in note for note in got.notes)
+
+
+def test_no_gap_is_noted_where_only_a_channel_that_is_left_out_has_one() -> None:
+    signals = np.random.default_rng(0).standard_normal((2, 1000))
+    signals[1, 100:] = np.nan
+    got = without_gaps(contents(signals), RATE_HZ, "cut", asked=False, where=Path("x"))
+    assert got.channels == ("ch1",) and got.signals.shape == (1, 1000)
+    assert got.notes == ("channel ch2 is left out: 90 % of its samples are missing",)

@@ -134,3 +134,11 @@ def test_defects_assumptions_and_a_poor_ecg_are_told_and_the_document_is_json(tm
     held = json.loads(json.dumps(document(info), allow_nan=False))
     assert held["channels"][2]["kurtosis"] is None and held["channels"][2]["flat"] is True
     assert (held["notes"], held["ecg_problem"]) == ([*info.notes], info.ecg_problem)
+
+
+def test_what_is_in_a_file_is_told_with_its_size_and_a_column_of_a_table_without(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("time,seat\n" + "".join(f"{i / 100},{i % 7}\n" for i in range(300)))
+    assert "column seat" in describe(tmp_path / "x.csv", read(tmp_path / "x.csv")).held
+    np.savez(tmp_path / "x.npz", acc=TIME_S % 0.7, fs=RATE_HZ)
+    held = describe(tmp_path / "x.npz", read(tmp_path / "x.npz")).held
+    assert held == (f"variable acc ({TIME_S.size} float64)", "variable fs (scalar float64)")

@@ -100,3 +100,50 @@ def test_a_small_file_that_claims_more_than_there_is_is_refused(tmp_path: Path) 
     with pytest.raises(DataError, match=r"x\.npy: ") as got:
         read(tmp_path / "x.npy", rate_hz=100.0)
     assert "\n" not in str(got.value)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_column_that_rises_evenly_is_a_clock_and_gives_the_rate(turned: bool, tmp_path: Path) -> None:
+    columns = np.vstack([np.arange(500) / 200, NOISE])
+    np.save(tmp_path / "x.npy", columns if turned else columns.T)
+    recording = read(tmp_path / "x.npy")
+    assert (recording.rate_hz, recording.channels) == (200.0, ("ch1", "ch2", "ch3"))
+    np.testing.assert_array_equal(recording.signals, NOISE)
+    assert any("1 of the array is a clock" in note for note in recording.notes)
+
+
+def test_a_column_that_counts_samples_is_left_out_and_gives_no_rate(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.vstack([np.arange(500), NOISE]))
+    with pytest.raises(DataError, match=r"counts the samples.*give rate_hz="):
+        read(tmp_path / "x.npy")
+    np.testing.assert_array_equal(read(tmp_path / "x.npy", rate_hz=100.0).signals, NOISE)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_a_rate_that_contradicts_the_clock_of_a_column_is_refused(scale: float, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.vstack([scale * np.arange(500) / 200, NOISE]))
+    assert read(tmp_path / "x.npy", rate_hz=200.0).signals.shape == (3, 500)
+    with pytest.raises(DataError, match="rate_hz"):
+        read(tmp_path / "x.npy", rate_hz=250.0)
+
+
+def test_a_column_of_times_with_a_gap_is_refused_and_no_channel(tmp_path: Path) -> None:
+    times = np.arange(500) / 200 + 0.4 * (np.arange(500) > 300)
+    np.save(tmp_path / "x.npy", np.vstack([times, NOISE]))
+    records = np.zeros(500, [("when_ms", "f8"), ("seat", "f4")])
+    records["when_ms"], records["seat"] = 1000 * times, NOISE[0]
+    np.save(tmp_path / "y.npy", records)
+    for name in ("x.npy", "y.npy"):
+        with pytest.raises(DataError, match="does not rise in equal steps"):
+            read(tmp_path / name, rate_hz=200.0)
+
+
+def test_a_field_that_counts_or_holds_dates_is_no_channel_and_one_without_a_number_is_named(tmp_path: Path) -> None:
+    records = np.zeros(500, [("k", "i4"), ("when", "M8[ms]"), ("seat", "f4"), ("label", "U3")])
+    records["k"], records["seat"] = np.arange(500), NOISE[0]
+    records["when"] = np.datetime64("2024-02-03", "ms") + np.arange(500) * np.timedelta64(5, "ms")
+    np.save(tmp_path / "x.npy", records)
+    recording = read(tmp_path / "x.npy")
+    assert recording.channels == ("seat",)
+    assert recording.rate_hz == pytest.approx(200.0)
+    assert any("label" in note for note in recording.notes)

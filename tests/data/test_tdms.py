@@ -72,6 +72,22 @@ def test_without_either_the_rate_is_that_of_the_times_beside_the_channels(tmp_pa
     assert recording.notes == ("Time (ms) is a clock of 800 Hz, and left out",)
 
 
+def test_dates_of_the_samples_give_the_rate(tmp_path: Path) -> None:
+    dates = np.datetime64("2024-02-03", "us") + np.arange(4000) * np.timedelta64(1250, "us")
+    recording = read(write(tmp_path / "x.tdms", ChannelObject("g", "when", dates), ChannelObject("g", "a", NOISE)))
+    assert recording.channels == ("a",)
+    assert recording.rate_hz == pytest.approx(800.0)
+    assert recording.notes == ("when is a clock of 800 Hz, and left out",)
+
+
+def test_a_rate_in_a_text_is_read_with_its_unit_and_one_that_cannot_be_is_noted(tmp_path: Path) -> None:
+    channel = ChannelObject("g", "a", NOISE)
+    assert read(write(tmp_path / "x.tdms", RootObject({"Sampling rate": "0.8 kHz"}), channel)).rate_hz == 800.0
+    path = write(tmp_path / "y.tdms", RootObject({"Sampling rate": "fast", "interval": 2.0}), channel)
+    with pytest.raises(DataError, match=r"Sampling rate = fast is not used.*interval = 2.0 is not used"):
+        read(path)
+
+
 def test_without_any_rate_it_is_asked_for(tmp_path: Path) -> None:
     path = write(tmp_path / "x.tdms", ChannelObject("g", "a", NOISE))
     with pytest.raises(DataError, match="give rate_hz="):

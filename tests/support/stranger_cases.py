@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tests.support.stranger_tables import TABLE_CASES
 from tests.support.strangers import (
     TIME_S,
     Case,
@@ -159,6 +160,7 @@ CASES = (
         "pandas",
         options={"rate_hz": 1000.0},
     ),
+    *TABLE_CASES,
     Case(
         "layout",
         "`data` [3 x time], `SampleRate = 2000` (.mat)",

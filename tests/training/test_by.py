@@ -2,11 +2,13 @@
 
 import csv
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from rich.console import Console
 
 from data.config import DataConfig, HeldOutConfig, Source
 from data.mixing.mixture import HeldOut
@@ -14,6 +16,7 @@ from data.readers.arrays.npz import write_npz
 from data.recording import Recording
 from training.errors import ConfigError
 from training.evaluation.by import NO_SPEED, PartLine, evaluate_by, part_table, speed_of, write_parts
+from training.evaluation.intervals import Interval
 
 PLAN = HeldOutConfig(n_windows=6, snrs_db=(-5.0, 5.0))
 
@@ -84,7 +87,8 @@ def test_each_channel_is_cleaned_with_the_others_as_references(config: DataConfi
     )
     seen: list[tuple[str, ...]] = []
 
-    def loaded(turned: DataConfig) -> object:
+    def loaded(turned: DataConfig, needed: tuple[str, ...]) -> object:
+        assert needed == ("test",)
         seen.append(turned.noise[0].channels)
         raise LookupError
 
@@ -120,5 +124,28 @@ def test_the_table_and_the_file_hold_every_part(config: DataConfig, tmp_path: Pa
     table = part_table(lines, "si_sdr_db", "noisy", "speed")
     assert (table.row_count, [str(column.header) for column in table.columns]) == (
         3,
-        ["speed", "windows", "-5 dB", "+5 dB"],
+        ["speed", "n", "-5 dB", "+5 dB"],
     )
+
+
+def test_the_table_fits_80_columns_with_every_letter_of_a_name_and_no_interval_in_two() -> None:
+    name = "noise session_2024-02-03/a_rather_long_name_of_a_recording_100km.npz"
+    value = Interval(-12.34, -15.67, -10.12)
+    lines = [PartLine(name, "m", db, "si_sdr_db", 48, value) for db in (-10.0, -5.0, 0.0, 5.0)]
+    console = Console(file=io.StringIO(), width=80)
+    console.print(part_table(lines, "si_sdr_db", "m", "recording"))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert text.count("-15.7..-10.1") == 4
+    folded = [line.strip().split("  ")[0] for line in text.splitlines()]
+    assert name.replace(" ", "") in "".join(folded).replace(" ", "")
+
+
+def test_parts_of_one_split_need_no_recordings_of_the_others(config: DataConfig) -> None:
+    one = dataclasses.replace(
+        config,
+        clean=tuple(dataclasses.replace(source, use="test") for source in config.clean),
+        noise=tuple(source for source in config.noise if source.use == "test"),
+    )
+    assert {line.part for line in evaluated("speed", one)} == {"30 km/h", "100 km/h", NO_SPEED}

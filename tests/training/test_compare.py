@@ -172,6 +172,17 @@ def test_one_data_document_serves_runs_of_different_mixtures(
     assert estimates.mixture.noisy.shape[:2] == (1, 3)
 
 
+def test_a_comparison_needs_recordings_of_its_split_alone(
+    make_folder: MakeFolder, data: DataConfig, make_run: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    clean, noise = (
+        tuple(dataclasses.replace(source, use="test") for source in sources) for sources in (data.clean, data.noise)
+    )
+    write_run(make_run(data=dataclasses.replace(data, clean=clean, noise=noise)), tmp_path / "data.yaml")
+    estimates = estimate_folders([make_folder("a"), make_folder("b")], tmp_path / "data.yaml", threads=1)
+    assert estimates.n_recordings == 4
+
+
 def test_a_run_is_named_by_its_folder_and_by_its_path_where_that_is_not_enough(make_folder: MakeFolder) -> None:
     folders = [make_folder("x/final"), make_folder("y/final")]
     assert estimate_folders(folders, threads=1).names == tuple(map(str, folders))

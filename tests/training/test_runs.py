@@ -21,7 +21,7 @@ from training.channels import choose
 from training.checkpoint import save_weights
 from training.config import RunConfig, read_run_with_provenance, write_run
 from training.errors import CheckpointError, ConfigError, TrainingFailed
-from training.runs import apply_folder, evaluate_folder, override, read_folder, train_to_folder
+from training.runs import apply_folder, evaluate_folder, evaluate_parts, override, read_folder, train_to_folder
 from training.schedule import OptimiserConfig
 from training.trackers.base import Tracker
 from training.trackers.build import TRACKERS
@@ -146,6 +146,21 @@ def test_evaluation_on_other_data(run: RunConfig, trained: Path, tmp_path: Path,
     write_run(dataclasses.replace(run, data=held_out), tmp_path / "other.yaml")
     rows = evaluate_folder(trained, tmp_path / "other.yaml", tmp_path / "out", "test", 1, quiet())
     assert {row.snr_db for row in rows} == {3.0}
+
+
+def test_evaluation_needs_recordings_of_its_split_alone(
+    run: RunConfig, trained: Path, tmp_path: Path, quiet: Quiet
+) -> None:
+    clean, noise = (
+        tuple(dataclasses.replace(source, use="test") for source in sources)
+        for sources in (run.data.clean, run.data.noise)
+    )
+    pinned = dataclasses.replace(run.data, clean=clean, noise=noise)
+    write_run(dataclasses.replace(run, data=pinned), tmp_path / "other.yaml")
+    assert evaluate_folder(trained, tmp_path / "other.yaml", tmp_path / "out", "test", 1, quiet())
+    assert evaluate_parts(trained, "recording", tmp_path / "other.yaml", tmp_path / "by", "test", 1, quiet())
+    with pytest.raises(DataError, match="validation has no clean"):
+        evaluate_folder(trained, tmp_path / "other.yaml", tmp_path / "out", "validation", 1, quiet())
 
 
 def test_evaluation_on_longer_windows(run: RunConfig, trained: Path, tmp_path: Path, quiet: Quiet) -> None:

@@ -9,16 +9,20 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from data.config import DataConfig, HeldOutConfig, Source
 from data.corpus import Segment, Split, load
+from data.errors import printable
 from data.files import atomic
 from data.mixing.mixture import HeldOut, held_out
 from training.channels import names_of
 from training.errors import ConfigError
 from training.evaluation.intervals import Interval, bootstrap_mean
 from training.evaluation.scores import SCORES, values_by_window
+from training.report import shown_snr
 
 By = Literal["speed", "vehicle", "recording", "channel"]
 NO_SPEED = "no speed in the name"
@@ -60,9 +64,9 @@ def evaluate_by(
     if by not in get_args(By):
         raise ConfigError(f"--by is {by!r}; one of {', '.join(get_args(By))} is needed")
     if by == "channel":
-        splits = {name: (load(turned).splits[split], turned) for name, turned in _by_channel(config).items()}
+        splits = {name: (load(turned, (split,)).splits[split], turned) for name, turned in _by_channel(config).items()}
     else:
-        whole = load(config).splits[split]
+        whole = load(config, (split,)).splits[split]
         splits = {name: (part, config) for name, part in _parts(by, whole).items()}
     lines = []
     for name, (part, used) in splits.items():
@@ -137,27 +141,31 @@ def _led_by(source: Source, name: str) -> Source | None:
 
 
 def part_table(lines: Sequence[PartLine], score: str, method: str, by: str) -> Table:
-    """Return a table of one score of one method: a row per part, a column per SNR, with intervals."""
+    """Return a table of one score of one method: a row per part, a column per SNR; intervals stand under the means.
+
+    Long names are folded, and numbers are not: the table of four SNRs is readable at 80 columns.
+    """
     own = [line for line in lines if (line.score, line.method) == (score, method)]
     snrs_db = list(dict.fromkeys(line.snr_db for line in own))
+    digits = 1 if SCORES[score].unit == "dB" else 2
     unit = f" in {SCORES[score].unit}" if SCORES[score].unit else ""
-    table = Table(title=f"{method}: {score}{unit}, mean (95 % interval)", title_justify="left")
-    table.add_column(by)
-    table.add_column("windows", justify="right")
+    title = f"{method}: {score}{unit}, mean and 95 % interval of n windows"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
+    table.add_column(by, overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
     for snr_db in snrs_db:
-        table.add_column(f"{snr_db:+g} dB", justify="right")
+        table.add_column(f"{shown_snr(snr_db)} dB", justify="right", no_wrap=True)
     for part in dict.fromkeys(line.part for line in own):
         row = {line.snr_db: line for line in own if line.part == part}
-        cells = [shown(row[snr_db].value) for snr_db in snrs_db]
-        table.add_row(part, str(max(line.n_windows for line in row.values())), *cells)
+        cells = [shown(row[snr_db].value, digits) for snr_db in snrs_db]
+        table.add_row(Text(printable(part)), str(max(line.n_windows for line in row.values())), *cells)
     return table
 
 
-def shown(value: Interval) -> str:
-    """Return a mean with its interval, if it has one."""
-    if np.isnan(value.low):
-        return f"{value.mean:.2f}"
-    return f"{value.mean:.2f} ({value.low:.2f} ... {value.high:.2f})"
+def shown(value: Interval, digits: int = 2) -> str:
+    """Return a mean and, below it, its interval if it has one."""
+    mean = "none" if np.isnan(value.mean) else f"{value.mean:.{digits}f}"
+    return mean if np.isnan(value.low) else f"{mean}\n{value.low:.{digits}f}..{value.high:.{digits}f}"
 
 
 def write_parts(lines: Sequence[PartLine], path: Path) -> None:

@@ -122,7 +122,7 @@ def estimate_folders(
     for name, config in zip(names, configs, strict=True):
         corpus = next((known for other, known in corpora if _sources(other) == _sources(config)), None)
         if corpus is None:
-            corpus = load(config)
+            corpus = load(config, (split,))
             corpora.append((config, corpus))
         mixture = held_out(corpus.splits[split], config, config.test if split == "test" else config.validation)
         if mixtures and not _same_windows(mixture, mixtures[0]):

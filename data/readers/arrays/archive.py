@@ -3,9 +3,13 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from data.readers.contents import Numbers, Variable
+
+ATTRIBUTE = "attribute"  # the type of a variable that is a property of another one: never a signal
 
 
 class Archive(Protocol):
@@ -19,11 +23,25 @@ class Archive(Protocol):
     def numeric(self) -> frozenset[str]:
         """Return the names of the variables with real numbers."""
 
+    @property
+    def times(self) -> frozenset[str]:
+        """Return the names of the variables with dates, which load as seconds since the first: float64."""
+
     def load(self, name: str) -> Numbers:
         """Return the whole variable."""
 
     def lines(self, name: str, axis: int, indices: Iterable[int]) -> Iterator[Numbers]:
         """Yield the 1-D slices of a 2-D variable at `indices` of `axis`."""
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return the texts in a variable: the rows of a matrix of characters, the elements of an array of strings.
+
+        () if it holds none that can be read.
+        """
+
+
+def _none(name: str) -> tuple[str, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +51,8 @@ class WholeArrays:
     load_once: Callable[[str], Numbers]
     variables: tuple[Variable, ...]
     numeric: frozenset[str]
+    times: frozenset[str] = frozenset()
+    texts_of: Callable[[str], tuple[str, ...]] = _none
 
     def load(self, name: str) -> Numbers:
         """Return the whole array."""
@@ -44,7 +64,25 @@ class WholeArrays:
         for i in indices:
             yield matrix[i] if axis == 0 else matrix[:, i]
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return the texts in an array."""
+        return self.texts_of(name)
+
 
 def arrays(store: Archive) -> dict[str, Variable]:
     """Return the numeric variables of at least two samples, by name."""
-    return {v.name: v for v in store.variables if v.name in store.numeric and math.prod(v.shape) >= 2}
+    found = (v for v in store.variables if v.name in store.numeric and v.dtype != ATTRIBUTE)
+    return {v.name: v for v in found if math.prod(v.shape) >= 2}
+
+
+def since_first(dates: Numbers) -> Numbers:
+    """Return dates (datetime64) as seconds since the first, float64; NaN for those that are missing."""
+    stamps: Any = dates
+    seconds: Numbers = (stamps - np.ravel(stamps)[:1]) / np.timedelta64(1, "s")
+    return seconds
+
+
+def array_texts(array: Numbers) -> tuple[str, ...]:
+    """Return the texts in an array of strings or bytes."""
+    items = (item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in np.ravel(array).tolist())
+    return tuple(item for item in items if isinstance(item, str))

@@ -11,20 +11,30 @@ from typing import Any
 import h5py
 import numpy as np
 
-from data.errors import printable
+from data.errors import DataError
+from data.readers.arrays.archive import ATTRIBUTE, array_texts
+from data.readers.arrays.clocks import rate_of_signal
+from data.readers.arrays.frames import is_within, tables_of
+from data.readers.arrays.levels import field_of
 from data.readers.arrays.links import own_item
-from data.readers.arrays.variables import choose, is_vector, read_generic
-from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, reading
-from data.readers.names import is_rate_name
+from data.readers.arrays.records import Records, read_records
+from data.readers.arrays.scaling import scaled
+from data.readers.arrays.titles import is_title_name
+from data.readers.arrays.variables import candidates, read_generic, with_beside
+from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, is_ecg, listing, reading
+from data.readers.names import is_doubtful_rate, is_rate_name, is_unit_name_of
 
-LABEL_NAMES = ("channels", "channel_names", "channelnames", "columns", "labels", "names")
+FRAME = "frame"  # the type of a table that is a group of datasets
+MAX_TEXTS = 100_000
 
 
 def read_hdf5(path: Path, wanted: Wanted) -> Contents:
     """Read a dataset as [time], [time, channel] or [channel, time]; see `data.readers.arrays.variables.read_generic`.
 
     Its rate is that of an attribute such as `fs` of the dataset, else of an attribute of its group or a number in it,
-    and so on up to the file. An attribute such as `channel_names` names the channels if it fits.
+    and so on up to the file. An attribute or a dataset such as `channel_names` names the channels if it fits. In a
+    table (a compound dataset, or a frame of pandas), each column of numbers is a channel. The attributes scale_factor,
+    add_offset and _FillValue of a dataset are applied, as netCDF defines them.
 
     Raises DataError if the file is broken, another file holds data of it, or the dataset cannot be recognised.
     """
@@ -32,14 +42,42 @@ def read_hdf5(path: Path, wanted: Wanted) -> Contents:
         wanted = replace(wanted, variable=wanted.variable.strip("/"))
     wanted = replace(wanted, variables=tuple(name.strip("/") for name in wanted.variables))
     with reading(path, "an HDF5 file"), _opened(path) as store:
-        chosen = () if wanted.variables else choose(store, wanted.variable, path)
-        return read_generic(store, wanted, path, _labels(store, chosen[0]) if len(chosen) == 1 else ())
+        table = _table(store, wanted, path)
+        if table is not None:
+            notes = list[str]()
+            records = store.tables[table]
+            stated_hz = rate_of_signal(store, table, records.n_samples, path, notes, wanted.rate_hz)
+            contents = read_records(records, wanted, path, stated_hz, notes)
+            return with_beside(contents, store, [table], path)
+        contents = read_generic(store, wanted, path)
+        return replace(contents, notes=(*dict.fromkeys(store.notes), *contents.notes))
 
 
 def hdf5_variables(path: Path) -> tuple[Variable, ...]:
     """Return the datasets in the file, named by their paths, without loading them."""
     with reading(path, "an HDF5 file"), _opened(path) as store:
-        return tuple(v for v in store.variables if v.name in store.datasets)
+        return tuple(v for v in store.variables if v.dtype != ATTRIBUTE)
+
+
+def _table(store: "_Hdf5", wanted: Wanted, where: Path) -> str | None:
+    """Return the table to read: the one that is named, or the only one where no dataset can be the signal.
+
+    Raises DataError for several, or for one beside such a dataset that is no longer than it.
+    """
+    if wanted.variables or not store.tables:
+        return None
+    if wanted.variable is not None:
+        named = (wanted.variable, f"{wanted.variable}/table")
+        return next((name for name in named if name in store.tables), None)
+    others = [v for v in candidates(store) if not is_ecg(field_of(v.name))]
+    longest = max((n for v in others for n in v.shape), default=0)
+    found = [name for name, table in store.tables.items() if table.n_samples >= longest]  # shorter ones are notes
+    if not found:
+        return None
+    if len(found) == 1 and not others:
+        return found[0]
+    shown = listing([*found, *others])
+    raise DataError(f"{where}: more than one variable may be the signal: {shown}; choose with variable=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,30 +88,35 @@ class _Hdf5:
     beside it: "acc_fs".
     """
 
-    file: Any  # h5py.File; h5py has no types
     datasets: Mapping[str, Any]
-    attributes: Mapping[str, float]
+    attributes: Mapping[str, Any]
+    tables: Mapping[str, Records]
     path: Path
+    notes: list[str]
 
-    @property
-    def variables(self) -> tuple[Variable, ...]:
-        held = (Variable(name, item.shape or (), str(item.dtype)) for name, item in self.datasets.items())
-        return (*held, *(Variable(name, (), "attribute") for name in self.attributes))
+    variables: tuple[Variable, ...]
+    numeric: frozenset[str]
+    times: frozenset[str] = frozenset()
 
-    @property
-    def numeric(self) -> frozenset[str]:
-        held = (n for n, item in self.datasets.items() if item.dtype.kind in "iuf" and item.shape is not None)
-        return frozenset((*held, *self.attributes))
+    def texts(self, name: str) -> tuple[str, ...]:
+        if name in self.attributes:
+            return array_texts(self.attributes[name])
+        item = self.datasets.get(name)
+        if item is None or item.shape is None or not _is_text(item.dtype) or item.size > MAX_TEXTS:
+            return ()
+        return array_texts(np.asarray(item[()]))
 
     def load(self, name: str) -> Numbers:
         if name in self.attributes:
-            return np.array(self.attributes[name])
-        return np.asarray(self._checked(name)[()])
+            return np.asarray(self.attributes[name])
+        stored = self._checked(name)
+        return scaled(np.asarray(stored[()]), stored.attrs, name, self.path, self.notes)
 
     def lines(self, name: str, axis: int, indices: Iterable[int]) -> Iterator[Numbers]:
         stored = self._checked(name)
         for i in indices:
-            yield np.asarray(stored[i] if axis == 0 else stored[:, i])
+            line = np.asarray(stored[i] if axis == 0 else stored[:, i])
+            yield scaled(line, stored.attrs, name, self.path, self.notes)
 
     def _checked(self, name: str) -> Any:
         stored = self.datasets[name]
@@ -85,8 +128,19 @@ class _Hdf5:
 def _opened(path: Path) -> Iterator[_Hdf5]:
     with h5py.File(path, "r") as file:
         datasets = dict(_datasets(file, path, set()))
-        attributes = {name: value for name, value in _rates(file, datasets) if name not in datasets}
-        yield _Hdf5(file, datasets, attributes, path)
+        attributes = {name: value for name, value in _attributes(file, datasets) if name not in datasets}
+        tables = tables_of(datasets, path)
+        kept = {name: item for name, item in datasets.items() if name in tables or not is_within(name, tables)}
+        variables = (
+            *(Variable(name, item.shape or (), str(item.dtype)) for name, item in kept.items()),
+            *(Variable(n, (t.n_samples, len(t.fields)), FRAME) for n, t in tables.items() if n not in kept),
+            *(Variable(name, value.shape, ATTRIBUTE) for name, value in attributes.items()),
+        )
+        numeric = (
+            *(name for name, item in kept.items() if item.dtype.kind in "iuf" and item.shape is not None),
+            *(name for name, value in attributes.items() if value.dtype.kind in "iuf"),
+        )
+        yield _Hdf5(kept, attributes, tables, path, [], variables, frozenset(numeric))
 
 
 def _datasets(group: Any, where: Path, seen: set[Any]) -> Iterator[tuple[str, Any]]:
@@ -110,15 +164,18 @@ def _datasets(group: Any, where: Path, seen: set[Any]) -> Iterator[tuple[str, An
             yield f"{group.name}/{name}".strip("/"), item
 
 
-def _rates(file: Any, datasets: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield the numbers in attributes that are rates by their names, with the names that they have as variables."""
+def _attributes(file: Any, datasets: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the attributes that by their names are rates, their units or names of channels, named as variables are."""
     groups = dict.fromkeys(group for name in datasets for group in _groups(name))
     for place in (*datasets, *groups):
         before = f"{place}_" if place in datasets else f"{place}/".lstrip("/")
         attributes = file[place].attrs
+        rates = [key for key in attributes if is_rate_name(key) or is_doubtful_rate(key)]
         for key in attributes:
-            if is_rate_name(key) and (value := _number(_attribute(attributes, key))) is not None:
-                yield before + re.sub("[./]", "", key), value  # these would be the border of a group
+            if key in rates or is_title_name(key) or any(is_unit_name_of(key, rate) for rate in rates):
+                value = _attribute(attributes, key)
+                if value is not None:
+                    yield before + re.sub("[./]", "", key), value  # these would be the border of a group
 
 
 def _groups(name: str) -> list[str]:
@@ -130,35 +187,8 @@ def _groups(name: str) -> list[str]:
 def _attribute(attributes: Any, key: str) -> Any:
     """Return an attribute of numbers or texts; None for other types, of which the library may crash if damaged."""
     stored = attributes.get_id(key).dtype
-    return attributes[key] if stored.kind in "iufS" or h5py.check_string_dtype(stored) is not None else None
+    return np.asarray(attributes[key]) if stored.kind in "iuf" or _is_text(stored) else None
 
 
-def _number(value: Any) -> float | None:
-    """Return the number that an attribute holds, also as text or in an array of one; None if it holds none."""
-    array = np.ravel(np.asarray(value))
-    try:
-        return float(array[0]) if array.size == 1 else None
-    except (TypeError, ValueError):
-        return None
-
-
-def _labels(store: _Hdf5, variable: Variable) -> tuple[str, ...]:
-    """Return the channel names that fit a dataset, from an attribute of it or of its groups; () if there are none."""
-    n_channels = 1 if is_vector(variable) else min(n for n in variable.shape if n > 1)
-    for place in (variable.name, *_groups(variable.name)):
-        attributes = store.file[place].attrs
-        for key in attributes:
-            if key.lower().replace(" ", "_") in LABEL_NAMES:
-                names = _texts(_attribute(attributes, key))
-                if len(names) == n_channels and len(set(names)) == n_channels and all(names):
-                    return names
-    return ()
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    """Return the texts of an attribute: those of an array, or the parts of a text between commas."""
-    texts = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in np.ravel(value).tolist()]
-    if not all(isinstance(text, str) for text in texts):
-        return ()
-    parts = texts[0].split(",") if len(texts) == 1 else texts
-    return tuple(printable(part.strip()) for part in parts)
+def _is_text(stored: Any) -> bool:
+    return stored.kind == "S" or h5py.check_string_dtype(stored) is not None

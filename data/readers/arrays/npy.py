@@ -1,66 +1,79 @@
 """Read NumPy's files of one array (.npy)."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data.errors import DataError, printable
-from data.readers.arrays.beside import rate_of_clock, resolution
-from data.readers.clock import is_even
-from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, gather, reading
-from data.readers.names import clock_unit_s, is_clock_name
+from data.readers.arrays.archive import WholeArrays, since_first
+from data.readers.arrays.records import Records, fields_of, read_records
+from data.readers.arrays.variables import read_generic
+from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, reading
+
+ARRAY = "the array"  # its name in messages
 
 
 def read_npy(path: Path, wanted: Wanted) -> Contents:
     """Read an array as [time], [time, channel] or [channel, time]; the longer axis is time.
 
-    Each numeric field of a structured array [time] is a channel, except for the times of the samples, which give the
-    rate. Objects are never unpickled.
+    A column that rises evenly is a clock, as in files of named arrays. Each numeric field of a structured array [time]
+    is a channel, except for the times of the samples, which give the rate. Objects are never unpickled.
 
-    Raises DataError for other arrays, and if the file is broken.
+    Raises DataError for other arrays, for a clock that contradicts the rate that is asked for, and if the file is
+    broken.
     """
     with reading(path, "a .npy file"):
-        channels, rate_hz, notes = _channels(path), None, list[str]()
-        for name in [name for name in channels if is_clock_name(name) and len(channels) > 1]:
-            times = channels[name]
-            if is_even(times.astype(np.float64), resolution(times)):
-                rate_hz = rate_of_clock(times, name, clock_unit_s(name), rate_hz, path, notes)
-                del channels[name]
-        lines = [*channels.values()]
-        contents = gather([*channels], wanted.channels, path, lambda rows: (lines[row] for row in rows))
-    return replace(contents, rate_hz=rate_hz, notes=(*notes, *contents.notes))
+        array = _mapped(path)
+        if array.dtype.names is not None:
+            return read_records(_records(array), wanted, path, None, [])
+        variable = Variable(ARRAY, array.shape, str(array.dtype))
+        store = WholeArrays(_loaded(array), (variable,), frozenset([ARRAY]))
+        return read_generic(store, wanted, path)
 
 
 def npy_variables(path: Path) -> tuple[Variable, ...]:
-    """Return an entry per channel, with its length and type; the samples are not read."""
+    """Return an entry per field or column, with its length and type; the samples are not read."""
     with reading(path, "a .npy file"):
-        return tuple(Variable(name, line.shape, str(line.dtype)) for name, line in _channels(path).items())
+        array = _mapped(path)
+        if array.dtype.names is not None:
+            kinds = {name: array.dtype[name] for name in _records(array).fields}
+            return tuple(Variable(printable(name), array.shape, str(kind)) for name, kind in kinds.items())
+        n_samples = max(array.shape)
+        n_columns = array.size // n_samples
+        return tuple(Variable(f"ch{i + 1}", (n_samples,), str(array.dtype)) for i in range(n_columns))
 
 
-def _channels(path: Path) -> dict[str, Numbers]:
-    """Return the channels by name, each [time], mapped from the file. Raises DataError if it holds no signals."""
+def _loaded(array: Numbers) -> Callable[[str], Numbers]:
+    return lambda _: array
+
+
+def _records(array: Any) -> Records:
+    def load(name: str) -> Numbers:
+        return since_first(array[name]) if array.dtype[name].kind == "M" else np.asarray(array[name])
+
+    return Records(array.size, *fields_of(array.dtype, load))
+
+
+def _mapped(path: Path) -> Any:
+    """Return the array, mapped from the file. Raises DataError if it holds no signals."""
     _check_kind(path)
     array = np.lib.format.open_memmap(path, mode="r")
     check_memory(array.nbytes, "the array", path)
     shape = " x ".join(map(str, array.shape)) or "scalar"
     if array.dtype.names is not None:
-        fields = {name: array[name] for name in array.dtype.names if array.dtype[name].kind in "iuf"}
-        if array.ndim != 1 or not fields:
+        if array.ndim != 1 or not any(array.dtype[name].kind in "iuf" for name in array.dtype.names):
             raise DataError(f"{path}: {shape} records of {array.dtype}; one axis and numeric fields are needed")
-        return {printable(name): line for name, line in fields.items()}
+        return array
     if array.dtype.kind not in "iuf":
         raise DataError(f"{path}: an array of {array.dtype}; real numbers are needed")
     long = [n for n in array.shape if n > 1]
-    if len(long) == 1:
-        return {"ch1": array.reshape(-1)}
-    if array.ndim != 2 or len(set(array.shape)) == 1:
+    if len(long) != 1 and (len(long) != 2 or long[0] == long[1]):
         raise DataError(
             f"{path}: {shape} is not [time], [time, channel] or [channel, time], time being longer; save it as one"
         )
-    lines = array if array.shape[0] < array.shape[1] else array.T
-    return {f"ch{i + 1}": line for i, line in enumerate(lines)}
+    return array
 
 
 def _check_kind(path: Path) -> None:

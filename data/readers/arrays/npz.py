@@ -1,7 +1,6 @@
-"""Read NumPy archives (.npz) and text tables (.csv, .tsv), and write recordings as archives."""
+"""Read NumPy archives (.npz), and write recordings as archives."""
 
 import math
-import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,32 +11,30 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import DataError, printable
+from data.errors import DataError
 from data.files import atomic
-from data.readers.arrays.archive import WholeArrays
+from data.readers.arrays.archive import WholeArrays, array_texts, since_first
 from data.readers.arrays.variables import read_generic
 from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, reading
 from data.recording import Recording
-
-DELIMITERS = ("\t", ";", ",")  # a table without any of them is split at white space
-TIME_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
 def read_npz(path: Path, wanted: Wanted) -> Contents:
     """Read an .npz archive: one of `write_npz`, or any other whose signal and rate are named or can be recognised.
 
-    Channel names are taken from a text array `channels`, or from a text `axes` such as "x,y,z (z is up)". Objects are
-    never unpickled.
+    In an archive with `signals`, `rate_hz` and the texts `channels`, these must be as many as one axis of `signals` is
+    long; where they are as many as both, it is [channel, time]. Objects are never unpickled.
 
-    Raises DataError if the archive is broken or the signal cannot be recognised.
+    Raises DataError if the archive is broken, the signal cannot be recognised, or `channels` fits neither of its axes.
     """
     with reading(path, "an .npz archive"), _opened(path) as store:
         names = {v.name for v in store.variables}
         ours = {"signals", "rate_hz", "channels"} <= names and wanted.variable in (None, "signals")
-        ours = ours and not wanted.variables
-        if ours:
-            wanted = replace(wanted, variable="signals")
-        return read_generic(store, wanted, path, _labels(store), channel_axis=0 if ours else None)
+        if not ours or wanted.variables or not store.texts("channels"):
+            return read_generic(store, wanted, path)
+        # `source` is in what write_npz writes, whose channels are no clocks though one may rise evenly.
+        wanted = replace(wanted, variable="signals")
+        return read_generic(store, wanted, path, named_by="channels", has_clocks="source" not in names)
 
 
 def npz_variables(path: Path) -> tuple[Variable, ...]:
@@ -82,14 +79,20 @@ def _opened(path: Path) -> Iterator[WholeArrays]:
     variables = tuple(Variable(name, shape, str(dtype)) for name, (shape, dtype) in held.items())
     for variable, (shape, dtype) in zip(variables, held.values(), strict=True):
         check_memory(math.prod(shape) * dtype.itemsize, f"array {variable}", path)
-    numeric = frozenset(name for name, (_, dtype) in held.items() if dtype.kind in "iuf")
+    of_kind = {name: dtype.kind for name, (_, dtype) in held.items()}
+    numeric = frozenset(name for name, kind in of_kind.items() if kind in "iuf")
+    times = frozenset(name for name, kind in of_kind.items() if kind == "M")
     with np.load(path, allow_pickle=False) as archive:
 
         @lru_cache(maxsize=1)
         def load(name: str) -> Numbers:
-            return np.asarray(archive[name])
+            array = np.asarray(archive[name])
+            return since_first(array) if name in times else array
 
-        yield WholeArrays(load, variables, numeric)
+        def texts(name: str) -> tuple[str, ...]:
+            return array_texts(np.asarray(archive[name])) if of_kind[name] in "US" else ()
+
+        yield WholeArrays(load, variables, numeric, times, texts)
 
 
 def _array_header(zipped: zipfile.ZipFile, entry: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -98,13 +101,3 @@ def _array_header(zipped: zipfile.ZipFile, entry: str) -> tuple[tuple[int, ...],
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
     return tuple(shape), dtype
-
-
-def _labels(store: WholeArrays) -> tuple[str, ...]:
-    texts = {v.name: v for v in store.variables if v.dtype.startswith("<U")}
-    if "channels" in texts:
-        return tuple(printable(str(name)) for name in np.ravel(store.load("channels")))
-    if "axes" in texts:
-        joined = ",".join(str(text) for text in np.ravel(store.load("axes")))
-        return tuple(printable(name.strip()) for name in re.sub(r"\(.*?\)", "", joined).split(",") if name.strip())
-    return ()

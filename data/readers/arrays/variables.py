@@ -12,27 +12,17 @@ import numpy as np
 
 from data.errors import DataError, near
 from data.readers.arrays.archive import Archive, arrays
-from data.readers.arrays.beside import (
-    agree,
-    clock_columns,
-    ecg_beside,
-    field_of,
-    is_vector,
-    level_of,
-    r_peaks_beside,
-    rate_beside,
-    rate_of_clock,
-    rate_of_signal,
-    slices,
-    squeezed,
-)
+from data.readers.arrays.beside import ecg_beside, r_peaks_beside
+from data.readers.arrays.clocks import clock_columns, rate_of_clock, rate_of_signal, slices
+from data.readers.arrays.levels import field_of, is_vector, level_of, squeezed
+from data.readers.arrays.rates import agree, rate_beside, unused_rates
+from data.readers.arrays.titles import Titles, titles_beside
 from data.readers.clock import is_even
 from data.readers.contents import Contents, Variable, Wanted, gather, is_ecg, listing
-from data.readers.names import clock_unit_s, is_clock_name, is_rate_name, is_rate_name_of, rate_from
-
-__all__ = ["RATE_NAMES", "Archive", "arrays", "choose", "is_rate_name", "is_vector", "rate_from", "read_generic"]
+from data.readers.names import clock_unit_s, is_clock_name, is_rate_name, is_rate_name_of
 
 RATE_NAMES = ("fs", "sr", "rate_hz", "SampleRate", "dt")  # examples, for messages; see is_rate_name
+MOST_CHANNELS = 64  # more names than these are no reason to take the longer axis for that of the channels
 TABLES = ("table", "timetable")
 
 
@@ -69,9 +59,7 @@ def choose(store: Archive, pattern: str | None, where: Path) -> list[Variable]:
 
 def _only(store: Archive, where: Path, holds: str) -> Variable:
     """Return the only variable that may be the signal."""
-    found = [v for v in arrays(store).values() if not _is_aside(v)]
-    found = [v for v in found if not is_ecg(field_of(v.name))] or found
-    found = [v for v in found if level_of(v.name) == ""] or found
+    found = candidates(store)
     if len(found) == 1:
         return found[0]
     tables = [v for v in store.variables if v.dtype in TABLES]
@@ -83,6 +71,13 @@ def _only(store: Archive, where: Path, holds: str) -> Variable:
     several = " or, for one channel each, variables=" if max(alike.values(), default=0) > 1 else ""
     shown = listing(found)
     raise DataError(f"{where}: more than one variable may be the signal: {shown}; choose with variable={several}")
+
+
+def candidates(store: Archive) -> list[Variable]:
+    """Return the variables that may be the signal: those at the top, or if there are none those in structs."""
+    found = [v for v in arrays(store).values() if not _is_aside(v)]
+    found = [v for v in found if not is_ecg(field_of(v.name))] or found
+    return [v for v in found if level_of(v.name) == ""] or found
 
 
 def _is_aside(variable: Variable) -> bool:
@@ -122,15 +117,17 @@ def _check_no_clock(store: Archive, variable: Variable, where: Path) -> None:
 
 
 def read_generic(
-    store: Archive, wanted: Wanted, where: Path, labels: tuple[str, ...] = (), channel_axis: int | None = None
+    store: Archive, wanted: Wanted, where: Path, named_by: str | None = None, has_clocks: bool = True
 ) -> Contents:
     """Read the chosen variables: vectors as channels, or one as [time], [time, channel] or [channel, time].
 
-    Of a matrix, the longer axis is time, and a column that rises evenly is a clock. Several variables that match a glob
-    are joined in time to one channel. Another vector named ECG becomes the ECG if its rate is known.
+    Texts beside a matrix, as `channels` or `labels`, name its channels and tell its axes. Without them the longer axis
+    is time. A column that rises evenly is a clock. Several variables that match a glob are joined in time to one
+    channel. Another vector named ECG becomes the ECG if its rate is known.
 
-    labels: channel names, used if there are as many as channels; else they are ch1 ... chN.
-    channel_axis: the axis of the channels, if the layout defines it; then no column is a clock.
+    named_by: the variable with the names of the channels, if the layout defines it: they must fit, and only columns
+        that they name as clocks are. Where they fit both axes, the first axis is that of the channels.
+    has_clocks: whether columns may be clocks.
 
     Raises DataError as `choose` does, for other shapes, and for rates that contradict each other.
     """
@@ -140,25 +137,38 @@ def read_generic(
         names = wanted.variables
         channels = names if wanted.channels is None else wanted.channels
         contents = gather(names, channels, where, lambda rows: (np.ravel(store.load(chosen[i].name)) for i in rows))
-        rate_hz = _common_rate(store, chosen, where, notes)
+        rate_hz = _common_rate(store, chosen, where, notes, wanted.rate_hz)
     else:
         chosen = choose(store, wanted.variable, where)
-        if len(chosen) > 1 or is_vector(chosen[0]):
-            contents = _joined(store, chosen, wanted, where, labels)
-            rate_hz = _common_rate(store, chosen, where, notes)
+        titles = titles_beside(store, chosen[0].name) if len(chosen) == 1 else []
+        if named_by is not None:
+            titles = [found for found in titles if found.source == named_by]
+        if len(chosen) > 1 or (is_vector(chosen[0]) and (named_by is None or len(chosen[0].shape) != 2)):
+            contents = _joined(store, chosen, wanted, where, titles, named_by is not None, notes)
+            rate_hz = _common_rate(store, chosen, where, notes, wanted.rate_hz)
         else:
-            contents, rate_hz = _matrix(store, chosen[0], wanted, where, labels, channel_axis, notes)
-    taken = [v.name for v in chosen]
+            contents, rate_hz = _matrix(
+                store, chosen[0], wanted, where, titles, named_by is not None, has_clocks, notes
+            )
+    contents = replace(contents, rate_hz=rate_hz, notes=(*dict.fromkeys(notes), *contents.notes))
+    return with_beside(contents, store, [v.name for v in chosen], where)
+
+
+def with_beside(contents: Contents, store: Archive, taken: Sequence[str], where: Path) -> Contents:
+    """Return the contents of the variables `taken` with the ECG and the R peaks beside them.
+
+    Without a rate, what may be it and is not taken for it is noted.
+    """
+    notes = unused_rates(store, taken[0]) if contents.rate_hz is None else []
     ecg, ecg_rate_hz = contents.ecg, None
     if ecg is None:
         ecg, ecg_rate_hz = ecg_beside(store, taken, contents.signals.shape[1], where, notes)
     return replace(
         contents,
-        rate_hz=rate_hz,
         ecg=ecg,
         ecg_rate_hz=None if ecg is None else ecg_rate_hz,
         r_peaks_s=r_peaks_beside(store, taken, where),
-        notes=(*contents.notes, *dict.fromkeys(notes)),
+        notes=(*dict.fromkeys((*notes, *contents.notes)),),
     )
 
 
@@ -180,9 +190,11 @@ def _each(store: Archive, names: Sequence[str], where: Path) -> list[Variable]:
     return chosen
 
 
-def _common_rate(store: Archive, chosen: Sequence[Variable], where: Path, notes: list[str]) -> float | None:
+def _common_rate(
+    store: Archive, chosen: Sequence[Variable], where: Path, notes: list[str], asked_hz: float | None
+) -> float | None:
     """Return the rate of all variables; None if the file states none. Raises DataError if they differ."""
-    rates = {v.name: rate_of_signal(store, v.name, math.prod(v.shape), where, notes) for v in chosen}
+    rates = {v.name: rate_of_signal(store, v.name, math.prod(v.shape), where, notes, asked_hz) for v in chosen}
     known = {name: rate for name, rate in rates.items() if rate is not None}
     first = next(iter(known.values()), None)
     if first is not None and not all(agree(first, rate) for rate in known.values()):
@@ -192,14 +204,20 @@ def _common_rate(store: Archive, chosen: Sequence[Variable], where: Path, notes:
 
 
 def _joined(
-    store: Archive, chosen: Sequence[Variable], wanted: Wanted, where: Path, labels: tuple[str, ...]
+    store: Archive,
+    chosen: Sequence[Variable],
+    wanted: Wanted,
+    where: Path,
+    titles: Sequence[Titles],
+    must_fit: bool,
+    notes: list[str],
 ) -> Contents:
     """Join vectors in time to one channel."""
     bad = next((v for v in chosen if not is_vector(v)), None)
     if bad is not None:
         raise DataError(f"{where}: {bad} is among several variables to be joined; each must be one channel")
     joined = np.concatenate([np.ravel(store.load(v.name)) for v in chosen])
-    names = labels if len(labels) == 1 else ("ch1",)
+    names = _fitting(titles, 1, chosen[0], where, must_fit, notes) or ("ch1",)
     return gather(names, wanted.channels, where, lambda rows: [joined for _ in rows])
 
 
@@ -208,40 +226,82 @@ def _matrix(
     variable: Variable,
     wanted: Wanted,
     where: Path,
-    labels: tuple[str, ...],
-    channel_axis: int | None,
+    titles: Sequence[Titles],
+    must_fit: bool,
+    has_clocks: bool,
     notes: list[str],
 ) -> tuple[Contents, float | None]:
     """Read a matrix, and its rate by what is beside it and by its clocks."""
-    shape = squeezed(variable.shape)
-    is_square = channel_axis is None and len(set(shape)) == 1
-    if len(shape) != 2 or is_square:
+    shape = variable.shape if must_fit and len(variable.shape) == 2 else squeezed(variable.shape)
+    axis = _channel_axis(shape, titles, must_fit) if len(shape) == 2 else None
+    if axis is None:
         raise DataError(
             f"{where}: {variable} is not [time], [time, channel] or [channel, time], time being longer; "
             "choose another with variable="
         )
-    axis = int(np.argmin(shape)) if channel_axis is None else channel_axis
     n_columns, n_samples = shape[axis], shape[1 - axis]
-    if channel_axis is None:
-        rate_hz = rate_of_signal(store, variable.name, n_samples, where, notes)
-        clocks = clock_columns(store, variable, axis, with_gaps=wanted.layout == "auto")
+    clocks: list[int] = []
+    if has_clocks:
+        rate_hz = rate_of_signal(store, variable.name, n_samples, where, notes, wanted.rate_hz)
+        if not must_fit:
+            clocks = clock_columns(store, variable, axis, n_columns, with_gaps=wanted.layout == "auto")
     else:
-        rate_hz, clocks = rate_beside(store, variable.name, where, notes), []
-    named = labels if len(labels) == n_columns else ()
-    clocks += [i for i, label in enumerate(named) if is_clock_name(label) and i not in clocks and channel_axis is None]
+        rate_hz = rate_beside(store, variable.name, where, notes)
+    named = next((names for found in titles if (names := found.of(n_columns))), ())
+    clocks += [i for i, label in enumerate(named) if has_clocks and is_clock_name(label) and i not in clocks]
     if len(clocks) == n_columns:
         raise DataError(f"{where}: all columns of {variable} rise evenly, as clocks; no signal is in it")
     for i in sorted(clocks):
         times = next(iter(slices(store, variable, axis, [i])))
-        what = f"{'column' if axis == len(shape) - 1 else 'row'} {i + 1} of {variable.name}"
-        found = rate_of_clock(times, what, clock_unit_s(named[i]) if named else None, rate_hz, where, notes)
-        rate_hz = found if rate_hz is None else rate_hz
+        what = f"{'column' if axis == 1 else 'row'} {i + 1} of {variable.name}"
+        unit_s = clock_unit_s(named[i]) if named else None
+        found_hz = rate_of_clock(times, what, unit_s, rate_hz, where, notes, wanted.rate_hz)
+        rate_hz = found_hz if rate_hz is None else rate_hz
     kept = [i for i in range(n_columns) if i not in clocks]
-    if named:
-        names = tuple(named[i] for i in kept)
-    else:
-        names = labels if len(labels) == len(kept) else tuple(f"ch{i + 1}" for i in range(len(kept)))
+    named = tuple(named[i] for i in kept) if named else _fitting(titles, len(kept), variable, where, must_fit, notes)
     contents = gather(
-        names, wanted.channels, where, lambda rows: slices(store, variable, axis, [kept[row] for row in rows])
+        named or tuple(f"ch{i + 1}" for i in range(len(kept))),
+        wanted.channels,
+        where,
+        lambda rows: slices(store, variable, axis, [kept[row] for row in rows]),
     )
     return contents, rate_hz
+
+
+def _channel_axis(shape: Sequence[int], titles: Sequence[Titles], first: bool) -> int | None:
+    """Return the axis of the channels: the one that names fit, else the shorter one; None if they are equal.
+
+    More than 64 names are those of channels only if they fit the shorter axis: they may be notes on each sample.
+
+    first: whether names that fit both axes name the first.
+    """
+    for found in titles:
+        fits = [axis for axis in (0, 1) if len(found.texts) == shape[axis] or found.of(shape[axis])]
+        if len(fits) == 1 and (first or found.of(min(shape)) or 0 < len(found.of(max(shape))) <= MOST_CHANNELS):
+            return fits[0]
+        if fits and first:
+            return 0
+    return None if shape[0] == shape[1] else int(np.argmin(shape))
+
+
+def _fitting(
+    titles: Sequence[Titles], n_channels: int, variable: Variable, where: Path, must_fit: bool, notes: list[str]
+) -> tuple[str, ...]:
+    """Return the nearest names that fit that many channels; () if none do, with notes of those that do not.
+
+    Raises DataError if they must fit and do not.
+    """
+    names = next((names for found in titles if (names := found.of(n_channels))), ())
+    if names:
+        return names
+    if must_fit and titles:
+        if len(titles[0].texts) == n_channels:
+            return titles[0].texts  # of which some are equal: a recording refuses them
+        raise DataError(f"{where}: the names in {titles[0]} fit neither axis of {variable}; correct them")
+    for found in titles:
+        if not found.texts:
+            notes.append(f"{found.source} holds no texts that can be read, and names no channels")
+            continue
+        count = "1 channel" if n_channels == 1 else f"{n_channels} channels"
+        notes.append(f"the names in {found} are not used: they are not those of the {count} of {variable}")
+    return ()

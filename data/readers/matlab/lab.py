@@ -8,15 +8,10 @@ import numpy as np
 
 from data.errors import DataError
 from data.readers.arrays.archive import Archive, arrays
-from data.readers.arrays.beside import (
-    agree,
-    field_of,
-    is_vector,
-    level_of,
-    rate_beside,
-    rate_of_signal,
-    resolution,
-)
+from data.readers.arrays.clocks import rate_of_signal, resolution
+from data.readers.arrays.levels import field_of, is_vector, level_of
+from data.readers.arrays.rates import agree, rate_beside
+from data.readers.arrays.titles import titles_beside
 from data.readers.arrays.variables import choose, read_generic
 from data.readers.clock import is_even, rate_of
 from data.readers.contents import Contents, Variable, Wanted, as_signal, gather, usable_ecg
@@ -73,7 +68,8 @@ def _recognise(store: Archive, main: Variable, where: Path) -> str:
     """Return the layout of a variable with one of the lab's names.
 
     Heart sounds, noise and ECG by their names are the lab's. A `data` matrix is that of 240219 if its first column is a
-    clock; that of 240826 if no rate is beside it and its rows are segments of one signal, see `_are_segments`.
+    clock; that of 240826 if neither a rate nor names of channels are beside it and its rows are segments of one signal,
+    see `_are_segments`.
     """
     if main.name != "data":
         return "240517" if is_vector(main) else "240826"
@@ -91,6 +87,8 @@ def _recognise(store: Archive, main: Variable, where: Path) -> str:
         )
     if n_rows > n_columns and n_columns <= MAX_CHANNELS:
         return "generic"  # segments have more than a few samples, so it is [time, channel]
+    if any(titles.of(n) for titles in titles_beside(store, main.name) for n in main.shape):
+        return "generic"  # names of channels, as many as rows or columns
     if _are_segments(store, main):
         return "240826"
     raise DataError(

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.io
 
 from data.errors import DataError
-from data.readers.arrays.archive import Archive, WholeArrays
+from data.readers.arrays.archive import Archive, WholeArrays, array_texts
 from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, reading
 from data.readers.matlab import mat5, mat73
 from data.readers.matlab.lab import LAYOUTS, read_layout
@@ -52,6 +52,14 @@ class _Mat73:
     items: dict[str, Any]
     variables: tuple[Variable, ...]
     numeric: frozenset[str]
+    characters: dict[str, Any]
+
+    @property
+    def times(self) -> frozenset[str]:
+        return frozenset()
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        return mat73.texts(self.characters[name]) if name in self.characters else ()
 
     def load(self, name: str) -> Numbers:
         return mat73.load(self.items[name])
@@ -66,7 +74,8 @@ def _opened(path: Path) -> Iterator[Archive]:
         with h5py.File(path, "r") as file:
             arrays = mat73.contents_of(file, path)
             variables, numeric = _unique([a.variable for a in arrays], [a.item is not None for a in arrays])
-            yield _Mat73({a.variable.name: a.item for a in arrays}, variables, numeric)
+            characters = {a.variable.name: a.characters for a in arrays if a.characters is not None}
+            yield _Mat73({a.variable.name: a.item for a in arrays}, variables, numeric, characters)
         return
     found = mat5.contents_of(path)
     if found is None:
@@ -85,7 +94,10 @@ def _opened(path: Path) -> Iterator[Archive]:
     def load(name: str) -> Numbers:
         return mat5.load(path, *held[name], unpack)
 
-    yield WholeArrays(load, variables, numeric)
+    def texts(name: str) -> tuple[str, ...]:
+        return mat5.texts(path, *held[name], unpack) if held[name][1].codec else ()
+
+    yield WholeArrays(load, variables, numeric, texts_of=texts)
 
 
 def _unique(variables: list[Variable], real: list[bool]) -> tuple[tuple[Variable, ...], frozenset[str]]:
@@ -110,5 +122,11 @@ def _version_4(path: Path) -> WholeArrays:
             raise DataError(f"{path}: variable {name!r} is no array of two or more real numbers, but of complex ones")
         return np.asarray(value)
 
+    def texts(name: str) -> tuple[str, ...]:
+        if next(v.dtype for v in variables if v.name == name) != "char":
+            return ()
+        rows = array_texts(scipy.io.loadmat(str(path), variable_names=[name], appendmat=False)[name])
+        return tuple(row.rstrip(" \0") for row in rows)
+
     kinds = frozenset(mat5.NUMERIC.values())
-    return WholeArrays(load, variables, frozenset(v.name for v in variables if v.dtype in kinds))
+    return WholeArrays(load, variables, frozenset(v.name for v in variables if v.dtype in kinds), texts_of=texts)

@@ -39,6 +39,7 @@ NUMERIC = {
     14: "int64",
     15: "uint64",
 }
+CODECS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 OTHERS = {CELL: "cell", STRUCT: "struct", OBJECT: "object", CHAR: "char", SPARSE: "sparse", FUNCTION: "function_handle"}
 
 
@@ -48,6 +49,8 @@ class Place:
 
     at, size: of the variable, in the file.
     start, n_bytes, stored: of the numbers; `stored` is empty if they are no real numbers.
+    codec: of characters; "" if there are none.
+    order: of the bytes, "<" or ">".
     """
 
     at: int
@@ -56,6 +59,8 @@ class Place:
     start: int = 0
     n_bytes: int = 0
     stored: str = ""
+    codec: str = ""
+    order: str = "<"
 
 
 Found = tuple[Variable, Place]
@@ -85,7 +90,7 @@ def contents_of(path: Path) -> list[Found] | None:
             if len(tag) < 8:
                 raise DataError(f"{path}: {CUT_OFF}")
             kind, size = struct.unpack(f"{order}2I", tag)
-            place = Place(file.tell(), size, kind == COMPRESSED)
+            place = Place(file.tell(), size, kind == COMPRESSED, order=order)
             if place.at + size > end:
                 raise DataError(f"{path}: {CUT_OFF}")
             if kind not in (MATRIX, COMPRESSED):
@@ -127,6 +132,24 @@ def load(path: Path, variable: Variable, place: Place, unpack: Callable[[int, in
         numbers = np.fromfile(path, place.stored, count, offset=place.at + place.start)
     matrix: Numbers = numbers.reshape(variable.shape, order="F")
     return matrix if matrix.dtype.isnative else matrix.astype(matrix.dtype.newbyteorder("="))
+
+
+def texts(path: Path, variable: Variable, place: Place, unpack: Callable[[int, int, str], bytes]) -> tuple[str, ...]:
+    """Return the rows of a matrix of characters, without the blanks at their ends; () if they cannot be decoded."""
+    if place.compressed:
+        stored = unpack(place.at, place.size, place.order)[place.start : place.start + place.n_bytes]
+    else:
+        with path.open("rb") as file:
+            file.seek(place.at + place.start)
+            stored = file.read(place.n_bytes)
+    try:
+        characters = stored.decode(place.codec)
+    except UnicodeDecodeError:
+        return ()
+    if len(characters) != math.prod(variable.shape) or len(variable.shape) != 2:
+        return ()
+    n_rows = variable.shape[0]
+    return tuple(characters[row::n_rows].rstrip(" \0") for row in range(n_rows))
 
 
 def _listed(file: BinaryIO, place: Place, order: str, where: Path) -> list[Found]:
@@ -219,6 +242,8 @@ def _described(head: memoryview, order: str, place: Place, n_bytes: int) -> tupl
     name = bytes(head[start : start + size]).decode("latin-1")
     if min(shape, default=0) < 0:
         raise _Damaged
+    if kind == CHAR and 0 not in shape:
+        return name, Variable("", shape, OTHERS[kind]), _characters(head, at, order, place, n_bytes)
     if kind not in NUMERIC:
         return name, Variable("", shape, OTHERS.get(kind, "damaged")), place
     if flags & LOGICAL:
@@ -235,6 +260,19 @@ def _described(head: memoryview, order: str, place: Place, n_bytes: int) -> tupl
         Variable("", shape, NUMERIC[kind]),
         replace(place, start=base + start, n_bytes=size, stored=f"{order}{code}"),
     )
+
+
+def _characters(head: memoryview, at: int, order: str, place: Place, n_bytes: int) -> Place:
+    """Return the place of the characters whose element is at `at`; without a codec if they are damaged."""
+    try:
+        stored, start, size, _ = _element(head, at, order)
+    except struct.error:
+        return place
+    codec = CODECS.get(stored, "")
+    if codec in ("utf-16", "utf-32"):
+        codec += "-le" if order == "<" else "-be"
+    base = 8 if place.compressed else 0
+    return replace(place, start=base + start, n_bytes=size, codec=codec if start + size <= n_bytes else "")
 
 
 def _element(content: memoryview, at: int, order: str) -> tuple[int, int, int, int]:

@@ -23,10 +23,11 @@ MAX_FOUND = 100_000  # arrays in a file: references to references may be more th
 
 @dataclass(frozen=True, slots=True)
 class Hdf5Array:
-    """An array in the file; `item` is a dataset with real numbers, or None."""
+    """An array in the file; `item` is a dataset with real numbers, or None, and `characters` one with them, or None."""
 
     variable: Variable
     item: Any  # h5py.Dataset; h5py has no types
+    characters: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,15 @@ def lines(item: Any, axis: int, indices: Iterable[int]) -> Iterator[Numbers]:
     """Yield the slices of a dataset of two axes at `indices` of `axis`, as MATLAB shows them."""
     for i in indices:
         yield np.asarray(item[:, i] if axis == 0 else item[i])
+
+
+def texts(item: Any) -> tuple[str, ...]:
+    """Return the rows of a matrix of characters, without the blanks at their ends; () if they are too many."""
+    if len(item.shape) != 2 or math.prod(item.shape) > MAX_FOUND:
+        return ()
+    codes = np.asarray(item[()]).T
+    rows = ("".join(map(chr, row)) for row in codes.tolist())
+    return tuple(row.encode("utf-16", "surrogatepass").decode("utf-16", "replace").rstrip(" \0") for row in rows)
 
 
 def _listed(walk: _Walk, name: str, item: Any, top: bool = False) -> Iterator[Hdf5Array]:
@@ -132,6 +142,8 @@ def _array(name: str, item: Any, kind: str, where: Path) -> Hdf5Array:
         kind = f"complex {kind}"
     shape = (0,) if item.shape is None else tuple(item.shape[::-1])
     variable = Variable(name, (0, 0) if item.attrs.get("MATLAB_empty") else shape, kind)
+    if kind == "char" and stored.kind in "iu" and 0 not in variable.shape:
+        return Hdf5Array(variable, None, item)
     if not is_real or kind in ("char", "logical"):
         return Hdf5Array(variable, None)
     check_memory(math.prod(shape) * stored.itemsize, f"variable {variable}", where)

@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError, printable
-from data.readers.tables.cells import DATE, MISSING, SINGLE, SPACES, kind_of, split, value_of
+from data.readers.labels import SCALES
+from data.readers.tables.cells import DATE, DURATION, MISSING, SINGLE, SPACES, kind_of, split, value_of
 from data.readers.tables.head import Head
 from data.readers.tables.text import blocks, is_comment
+from data.readers.tables.thousands import check_thousands
 
 Floats = NDArray[np.float64]
 DAY_S = 86400.0
@@ -211,7 +213,14 @@ class _Reader:
             seconds = (counts - self.first_stamp[index]).astype(np.float64) / 1e9
             seconds[np.isnat(ns)] = np.nan
             return np.asarray(seconds, np.float64)
+        durations = texts.str.extract(f"^{DURATION}$")
+        if durations[0].notna().any():
+            known = durations[0].notna() | (texts == "")
+            scales = durations[1].map(SCALES).to_numpy(np.float64)
+            return np.asarray(durations[0].to_numpy(np.float64) * scales, np.float64) if known.all() else None
         self._count_days(index, texts)
+        texts = texts.str.replace(r"(:\d{2}:\d{2}):(\d{3})$", r"\1.\2", regex=True)  # "10:00:00:123"
+        days = texts.str.extract(r"^(\d+) days?")[0].astype(object).fillna("0").to_numpy().astype(np.float64)
         parts = texts.str.extract(_CLOCK)
         hours, minutes, seconds_part = (
             parts[i].astype(object).where(parts[i].notna(), "nan").to_numpy().astype(np.float64) for i in range(3)
@@ -219,7 +228,7 @@ class _Reader:
         hours = np.where(np.isnan(hours) & ~np.isnan(minutes), 0.0, hours)
         half = parts[3].astype(object).where(parts[3].notna(), "").str.lower().to_numpy()
         hours = np.where(half == "", hours, hours % 12 + 12.0 * (half == "p"))
-        return np.asarray(hours * 3600.0 + minutes * 60.0 + seconds_part, np.float64)
+        return np.asarray(days * DAY_S + hours * 3600.0 + minutes * 60.0 + seconds_part, np.float64)
 
     def _count_days(self, index: int, texts: Any) -> None:
         days = texts[texts != ""].str.extract(rf"^({DATE})")[0].dropna().tolist()
@@ -255,13 +264,11 @@ def body_of(path: Path, head: Head, ignored: Collection[int] = ()) -> Body:
     """
     reader = _Reader(path, head, ignored, head.decimal, _pandas())
     comments: list[str] = []
-    n_blank, blank_since, at = 0, 0, 0
-    for lines in blocks(path, head.encoding):
+    n_blank, blank_since = 0, 0
+    for lines in _lines(path, head):
         rows: list[str] = []
         places: list[int] = []
-        for place, line in enumerate(lines, at + 1):
-            if place <= head.first_line:
-                continue
+        for place, line in lines:
             if not line.strip():
                 blank_since += 1
             elif is_comment(line):
@@ -270,7 +277,6 @@ def body_of(path: Path, head: Head, ignored: Collection[int] = ()) -> Body:
                 n_blank, blank_since = n_blank + blank_since, 0
                 rows.append(line)
                 places.append(place)
-        at += len(lines)
         if rows:
             reader.read(rows, places)
     columns: list[Floats | None] = []
@@ -288,7 +294,15 @@ def body_of(path: Path, head: Head, ignored: Collection[int] = ()) -> Body:
             f"{path}: {n_rows} rows and {len(head.kinds)} columns; one column per channel and one row per sample is "
             "needed, so exchange rows and columns"
         )
-    notes = []
+    if head.count not in (None, n_rows):
+        raise DataError(
+            f"{path}: the first row holds {head.count} in all columns but the first, as a row of counts does, but "
+            f"{n_rows} rows follow; is the file complete? Remove that row if it is"
+        )
+    rows_again = (line for lines in _lines(path, head) for _, line in lines if line.strip() and not is_comment(line))
+    notes = [*check_thousands(path, head, columns, rows_again)]
+    if head.count is not None:
+        notes.append(f"the row of counts ({head.count}) below the names is left out")
     if 0 < 2 * n_blank < n_rows and len(head.kinds) == 1:
         raise DataError(
             f"{path}: {n_blank} blank lines between the rows of the only column; write NaN for a sample that is "
@@ -299,6 +313,14 @@ def body_of(path: Path, head: Head, ignored: Collection[int] = ()) -> Body:
     if n_rows < reader.n_rows:
         notes.append(f"{reader.n_rows - n_rows} empty rows at the end left out")
     return Body(columns, texts, tuple(comments), tuple(notes))
+
+
+def _lines(path: Path, head: Head) -> Iterator[list[tuple[int, str]]]:
+    """Yield the lines below the head in lists, each with its number in the file, counted from 1."""
+    at = 0
+    for lines in blocks(path, head.encoding):
+        yield [(place, line) for place, line in enumerate(lines, at + 1) if place > head.first_line]
+        at += len(lines)
 
 
 def _without_empty_end(columns: list[Floats | None], n_rows: int) -> int:

@@ -7,12 +7,18 @@ from collections.abc import Sequence
 SPACES = " "  # delimiter: any white space
 SINGLE = ""  # delimiter: none, the line is the only cell
 DELIMITERS = ("\t", ";", "|", ",", SPACES)
-MISSING = ("", "NaN", "nan", "NAN", "NA", "N/A", "n/a", "null", "NULL")
+MISSING = (
+    *("", "NaN", "nan", "NAN", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "#NV", "NaT", "null", "NULL", "None", "none"),
+    *("--", "nan(ind)", "-nan(ind)", "1.#QNAN", "-1.#QNAN", "1.#IND", "-1.#IND"),
+)
 NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|infinity)", re.IGNORECASE)
 INTEGER = re.compile(r"[+-]?\d+")
-TIME_OF_DAY = r"(?:\d{1,2}:\d{2}:\d{2}(?:[.,]\d+)?|\d{1,2}:\d{2}[.,]\d+)"
-DATE = r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})"
-_STAMP = re.compile(rf"(?:{DATE}[T ]\s*)?{TIME_OF_DAY}\s*(?:[AaPp]\.?[Mm]\.?|Z|UTC|[+-]\d\d:?\d\d)?")
+TIME_OF_DAY = r"(?:\d{1,2}:\d{2}:\d{2}(?:[.,]\d+|:\d{3})?|\d{1,2}:\d{2}[.,]\d+)"
+DATE = r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}-[A-Za-z]{3}-\d{4})"
+DURATION = r"([+-]?\d+(?:[.,]\d*)?(?:[eE][+-]?\d+)?)\s*(s|sec|seconds?|ms|msec|us|µs|usec|ns)"  # "0.002 sec"
+_STAMP = re.compile(
+    rf"(?:(?:{DATE}[T ]|\d+ days?)\s*)?{TIME_OF_DAY}\s*(?:[AaPp]\.?[Mm]\.?|Z|UTC|[+-]\d\d:?\d\d)?|{DURATION}"
+)
 _DATE = re.compile(DATE)
 _NO_TEXT = re.compile(r"[+-]?[\d.,;|'’\s]*\d[\d.,;|'’\s]*")  # digits with marks that make no number, as 1.234,5
 
@@ -37,7 +43,7 @@ def unquoted(cell: str) -> str:
 
 
 def is_missing(cell: str) -> bool:
-    """Return whether a cell holds no value: it is empty, NaN, NA or null."""
+    """Return whether a cell holds no value: it is empty, NaN, NA, null, or what programs write for these."""
     return cell in MISSING or cell.lower() in ("nan", "-nan", "+nan", "null")
 
 

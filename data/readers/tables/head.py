@@ -11,27 +11,23 @@ from data.readers.contents import is_ecg
 from data.readers.labels import role_of
 from data.readers.tables.cells import (
     DELIMITERS,
-    INTEGER,
     NUMBER,
     SINGLE,
     SPACES,
     decimal_of,
+    is_missing,
     kind_of,
     kind_of_column,
     split,
     unquoted,
 )
+from data.readers.tables.clocks import EPOCH_S
 from data.readers.tables.commas import is_decimal_comma
+from data.readers.tables.header import Header, Rows, header_of
 from data.readers.tables.stated import is_statement, stated_rate
 from data.readers.tables.text import blocks, encoding_of, is_comment
 
 MAX_SAMPLE = 1000  # lines by which a table is judged
-UNITS = re.compile(
-    r"|[-#%°]|[munpkMµμ]?(?:s|sec|g|V|A|Pa|N|Hz|m)|min|hours?|seconds?|m/s|(?:[mk]?m)/?s\W*(?:\^|\*\*)?2|m/s²|m\*?s-2|"
-    r"°?C|degC|deg|rad|h+:m+(?::s+)?(?:[.,]\w+)?|(?:deg|°|rad|dps)/?s|mmHg|bar|dB|bpm|rpm|a\.?u\.?|counts?|lsb|adc|raw|samples?|usec|msec|%",
-    re.IGNORECASE,
-)
-_BRACKETED = re.compile(r"[\[({].*[\])}]")
 _SEPARATOR = re.compile(r'"?sep=(.)"?')
 
 
@@ -47,7 +43,9 @@ class Head:
     trailing: whether a delimiter ends each row.
     first_line: the number of lines before the first row.
     rate_hz: the sampling rate that comments or the preamble state.
+    count: the number of rows that a row of counts below the names states, which first_line includes.
     notes: what was assumed or left out.
+    first: the cells of the first row.
     """
 
     encoding: str
@@ -60,47 +58,14 @@ class Head:
     first_line: int
     rate_hz: float | None
     notes: tuple[str, ...]
+    count: int | None = None
+    first: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The printable names of the columns; columnN for those without one."""
         labels = self.labels or ("",) * len(self.kinds)
         return tuple(printable(label) or f"column{i + 1}" for i, label in enumerate(labels))
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The first lines of a table, split at a delimiter.
-
-    start: the first of them that is a row of numbers.
-    ends_empty: whether the last cell of each row is empty.
-    """
-
-    cells: list[list[str]]
-    texts: list[str]
-    delimiter: str
-    kinds: tuple[str, ...]
-    start: int
-    ends_empty: bool
-
-    def column(self, index: int, first: int) -> list[str]:
-        """The cells of a column from a row on; short rows have none."""
-        return [row[index] for row in self.cells[first:] if index < len(row)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    """The names of the columns; None if there are none.
-
-    n_above: lines above the first row of numbers that belong to the header.
-    n_below: 1 if that row is itself the header, which holds integers.
-    """
-
-    labels: list[str] | None
-    units: tuple[str, ...] = ()
-    n_above: int = 0
-    n_below: int = 0
-    notes: tuple[str, ...] = ()
 
 
 def head_of(path: Path) -> Head:
@@ -110,11 +75,11 @@ def head_of(path: Path) -> Head:
     delimiters and as decimal marks.
     """
     encoding = encoding_of(path)
-    lines, comments, stated = _sample(path, encoding)
+    lines, comments, separator = _sample(path, encoding)
     if not lines:
         raise DataError(f"{path}: empty table; one column per channel and one row per sample is needed")
     texts = [text for _, text in lines]
-    rows = _rows(texts, stated or _delimiter(texts[len(texts) // 2 :]), path)
+    rows = _rows(texts, separator or _delimiter(texts[len(texts) // 2 :]), path)
     if _only_integers(rows):
         above = rows.cells[rows.start - 1] if rows.start and not is_statement(texts[rows.start - 1]) else None
         commented = _commented(rows, lines, comments)
@@ -122,18 +87,23 @@ def head_of(path: Path) -> Head:
         n_cells = len(rows.kinds) - rows.ends_empty
         if n_cells > 1 and is_decimal_comma(path, encoding, lines[rows.start][0], n_cells, n_labels):
             rows = _rows(texts, SINGLE, path)
-    header = _header(rows, path)
+    header = header_of(rows, path)
     if header.labels is None and (commented := _commented(rows, lines, comments)):
-        header = _Header(commented, notes=("the names of the columns are those of the last comment above them",))
+        header = Header(commented, notes=("the names of the columns are those of the last comment above them",))
     labels, kinds, start = header.labels, rows.kinds, rows.start + header.n_below
+    count = _count_in(rows, start) if labels is not None else None
+    start += count is not None
     if start >= len(texts):
         raise _no_rows(path, texts[-1])
+    if labels is None:
+        _check_first_rows(rows, start, path)
     trailing = rows.ends_empty and (labels is None or labels[-1] == "")
     if trailing:
         kinds, labels = kinds[:-1], None if labels is None else labels[:-1]
     if labels is not None:
         _check_labels(labels, path)
     numbers = [cell for i, kind in enumerate(kinds) if kind == "number" for cell in rows.column(i, start)]
+    stated = stated_rate([*(text for _, text in comments), *texts[: rows.start]], path)
     preamble = [text for text in texts[: rows.start - header.n_above] if not is_statement(text)]
     return Head(
         encoding,
@@ -144,8 +114,10 @@ def head_of(path: Path) -> Head:
         decimal_of(numbers),
         trailing,
         lines[start][0],
-        stated_rate([*(text for _, text in comments), *texts[: rows.start]], path),
-        (*_preamble_note(preamble), *header.notes),
+        stated.rate_hz,
+        (*_preamble_note(preamble), *header.notes, *stated.notes),
+        count,
+        (*map(printable, rows.cells[start]), *[""] * len(kinds))[: len(kinds)],
     )
 
 
@@ -185,7 +157,7 @@ def _delimiter(texts: Sequence[str]) -> str:
     return best if scores.get(best, 0.0) > 0.0 and scores[best] >= alone else SINGLE
 
 
-def _rows(texts: list[str], delimiter: str, path: Path) -> _Rows:
+def _rows(texts: list[str], delimiter: str, path: Path) -> Rows:
     cells = [split(text, delimiter) for text in texts]
     last = cells[len(cells) // 2 :]
     n_cells = max(Counter(map(len, last)).items(), key=lambda item: (item[1], item[0]))[0]
@@ -194,7 +166,11 @@ def _rows(texts: list[str], delimiter: str, path: Path) -> _Rows:
     ends_empty = n_cells > 1 and delimiter != SPACES and all(row[-1] == "" for row in last)
     for i, row in enumerate(cells):
         if len(row) in (n_cells, n_cells - ends_empty) and _fits(row, kinds) and not is_statement(texts[i]):
-            return _Rows(cells, texts, delimiter, kinds, i, ends_empty)
+            while i and n_cells > 1 and len(cells[i - 1]) == len(row) and all(map(is_missing, cells[i - 1])):
+                if not any(cells[i - 1]):
+                    break
+                i -= 1  # rows of "--" at the start
+            return Rows(cells, texts, delimiter, kinds, i, ends_empty)
     raise _no_rows(path, texts[-1])
 
 
@@ -212,7 +188,31 @@ def _fits(row: Sequence[str], kinds: Sequence[str]) -> bool:
     return is_filled and all(kind == "text" or f in (kind, "missing") for f, kind in zip(found, kinds, strict=False))
 
 
-def _only_integers(rows: _Rows) -> bool:
+def _count_in(rows: Rows, start: int) -> int | None:
+    """Return the number in a row of counts, as BIOPAC writes one: nothing in the first column, else one integer."""
+    if start + 1 >= len(rows.cells):
+        return None
+    first, *others = rows.cells[start]
+    others = [cell for cell in others if cell]
+    is_count = first == "" and len(set(others)) == 1 and others[0].isascii() and others[0].isdecimal()
+    return int(others[0]) if is_count and rows.kinds[0] != "text" and rows.cells[start + 1][0] != "" else None
+
+
+def _check_first_rows(rows: Rows, start: int, path: Path) -> None:
+    """Raise DataError for the first two rows of Empatica's files: the time of the start, then the rate."""
+    pair = [row for row in rows.cells[start : start + 2] if len(set(row)) == 1 and NUMBER.fullmatch(row[0])]
+    if len(pair) < 2 or len(rows.cells) < start + 4:
+        return
+    time_s, rate_hz = (float(row[0].replace(",", ".")) for row in pair)
+    after = [cell for row in rows.cells[start + 2 : start + 10] for cell in row if NUMBER.fullmatch(cell)]
+    if EPOCH_S[0] <= time_s <= EPOCH_S[1] and all(abs(float(c.replace(",", "."))) < EPOCH_S[0] for c in after):
+        raise DataError(
+            f"{path}: the first two rows hold a time since 1970 and {rate_hz:g}, as in the files of Empatica, whose "
+            f"second row is the rate; remove these two rows and give rate_hz={rate_hz:g}"
+        )
+
+
+def _only_integers(rows: Rows) -> bool:
     """Return whether all that the first rows show is digits and commas."""
     if rows.delimiter != "," or set(rows.kinds) != {"number"}:
         return False
@@ -220,101 +220,7 @@ def _only_integers(rows: _Rows) -> bool:
     return not any("." in cell or "," in cell for cell in cells)
 
 
-def _header(rows: _Rows, path: Path) -> _Header:
-    """Return the names and units in the lines above the first row of numbers, or in that row itself."""
-    above = rows.start - 1
-    # Between names and rows, a stated rate cannot be taken for one of several "key,value" lines if there are 3 columns.
-    while above > 0 and len(rows.kinds) > 2 and is_statement(rows.texts[above]):
-        above -= 1
-    labels = None if above < 0 or is_statement(rows.texts[above]) else _labels(rows, above, path)
-    if labels is None:
-        return _integer_header(rows)
-    numeric = [label for label in labels if NUMBER.fullmatch(label)]
-    names = rows.cells[above - 1] if above else []
-    has_names = len(names) == len(labels) and not any(map(NUMBER.fullmatch, names))
-    are_numbered = not has_names and (
-        (_are_consecutive(numeric) and int(numeric[0]) <= 1)
-        or (len(numeric) > 1 and all(label.isdecimal() for label in numeric) and len(set(numeric)) == len(numeric))
-    )
-    if numeric and (not are_numbered or NUMBER.fullmatch(labels[0])):
-        if all(NUMBER.fullmatch(label) for label in labels if label):
-            n = len(rows.kinds) - rows.ends_empty
-            raise DataError(
-                f"{path}: row 1 of numbers has too few or too many cells "
-                f"({printable(rows.texts[above].strip())[:60]!r}); each row needs {n}, empty for a missing sample"
-            )
-        if has_names or NUMBER.fullmatch(labels[0]):
-            bad = next(label for label in labels if not NUMBER.fullmatch(label))
-            raise DataError(
-                f"{path}: row 1 of numbers: cell {printable(bad)[:40]!r} is no number; write a number, or leave it "
-                "empty for a missing sample"
-            )
-        return _integer_header(rows)
-    if above > 0 and _are_units(labels) and not is_statement(rows.texts[above - 1]):
-        names = names if len(names) == len(labels) else [*names, ""]
-        if len(names) == len(labels) and not any(map(NUMBER.fullmatch, names)):
-            return _Header([unquoted(name) for name in names], tuple(labels), n_above=rows.start - above + 1)
-    return _Header(labels, n_above=rows.start - above)
-
-
-def _labels(rows: _Rows, at: int, path: Path) -> list[str] | None:
-    """Return the cells of a line as names, one per column; None if it is a title.
-
-    Raises DataError if they do not fit.
-    """
-    n, text = len(rows.kinds), rows.texts[at]
-    tries = [rows.cells[at]]
-    if rows.delimiter == SPACES:  # names with spaces in them: "Time (s)  Chest wall"
-        tries += [text.split(), re.split(r"\s{2,}|\t", text.strip()), re.sub(r"\s+(?=[\[(])", "_", text).split()]
-    for found in tries:
-        cells = [unquoted(cell) for cell in found]
-        if len(cells) == n:
-            return cells
-        if rows.ends_empty and len(cells) == n - 1:
-            return [*cells, ""]
-        if len(cells) == n + 1 and cells[-1] == "":
-            return cells[:-1]
-    cells = [unquoted(cell) for cell in tries[0]]
-    if len(cells) == n - 1 and (rows.kinds[0] == "text" or _are_consecutive(rows.column(0, rows.start))):
-        return ["", *cells]  # R writes no name above the names of the rows
-    if len(cells) == 1:
-        others = ([unquoted(cell) for cell in split(text, delimiter)] for delimiter in DELIMITERS[:-1])
-        fitting = (found for found in others if len(found) == n - rows.ends_empty > 1)
-        return next(([*found, *[""] * rows.ends_empty] for found in fitting), None)
-    raise DataError(
-        f"{path}: {len(cells)} names in the header, but {n} cells in a row; as many names as columns are needed, and "
-        "decimal commas only where another character separates the columns"
-    )
-
-
-def _integer_header(rows: _Rows) -> _Header:
-    """Return the header if the first row holds 0, 1 ... or 1, 2 ... and all numbers below it have decimal places."""
-    first = rows.cells[rows.start]
-    skipped = 1 if first[0] == "" and len(first) > 1 else 0
-    numbers = first[skipped : len(first) - (rows.ends_empty and len(first) == len(rows.kinds))]
-    if not _are_consecutive(numbers) or int(numbers[0]) > 1:
-        return _Header(None)
-    below = [rows.column(i + skipped, rows.start + 1) for i in range(len(numbers))]
-    shown = ", ".join(numbers[:4])
-    if not below[0] or any(re.fullmatch(INTEGER, cell) for column in below for cell in column):
-        note = (f"the first row ({shown}) is taken as samples, not as names",) if len(numbers) > 1 else ()
-        return _Header(None, notes=note)
-    if len(below[0]) > 1 and _continues(first[skipped], below[0]):
-        return _Header(None)  # the first row of a table whose first column rises from 0
-    labels = [*first, *[""] * (len(rows.kinds) - len(first))]
-    return _Header(labels, n_below=1, notes=(f"the first row ({shown}) is taken as names, as it holds integers",))
-
-
-def _continues(first: str, below: Sequence[str]) -> bool:
-    """Return whether a number lies as far below the next as that below the one after it."""
-    try:
-        a, b, c = (float(cell.replace(",", ".")) for cell in (first, *below[:2]))
-    except ValueError:
-        return False
-    return b > a and abs((b - a) - (c - b)) <= 0.01 * (b - a)
-
-
-def _commented(rows: _Rows, lines: Sequence[tuple[int, str]], comments: Sequence[tuple[int, str]]) -> list[str] | None:
+def _commented(rows: Rows, lines: Sequence[tuple[int, str]], comments: Sequence[tuple[int, str]]) -> list[str] | None:
     """Return the names in a comment directly above the first row, as NumPy's savetxt writes them, or None."""
     before = lines[rows.start - 1][0] if rows.start else -1
     near = [text for at, text in comments if before < at < lines[rows.start][0]]
@@ -330,17 +236,6 @@ def _commented(rows: _Rows, lines: Sequence[tuple[int, str]], comments: Sequence
     ):
         return None  # rather a sentence
     return cells if is_header and not any(re.search("[=:]", c) or NUMBER.fullmatch(c) for c in cells) else None
-
-
-def _are_consecutive(cells: Sequence[str]) -> bool:
-    if not cells or not all(cell.isascii() and cell.isdecimal() for cell in cells):
-        return False
-    return all(int(cell) == int(cells[0]) + i for i, cell in enumerate(cells))
-
-
-def _are_units(cells: Sequence[str]) -> bool:
-    """Return whether all cells are units, as "mV" and "(s)"."""
-    return any(cells) and all(UNITS.fullmatch(cell) or _BRACKETED.fullmatch(cell) for cell in cells)
 
 
 def _check_labels(labels: Sequence[str], path: Path) -> None:

@@ -12,10 +12,12 @@ from data.errors import DataError
 from data.readers.contents import Contents, Variable, Wanted, gather, listing, reading
 from data.readers.labels import role_of
 from data.readers.tables.body import Body, body_of
+from data.readers.tables.columns import Column
 from data.readers.tables.head import Head, head_of
+from data.readers.tables.oddities import oddities
 from data.readers.tables.stated import TOLERANCE, stated_rate
 from data.readers.tables.text import encoding_notes
-from data.readers.tables.timing import Column, Timing, timing_of
+from data.readers.tables.timing import Timing, timing_of
 
 
 def read_table(path: Path, wanted: Wanted) -> Contents:
@@ -44,6 +46,12 @@ def read_table(path: Path, wanted: Wanted) -> Contents:
 
         contents = gather(names, wanted.channels, path, lines)
     notes = (*encoding_notes(head.encoding), *head.notes, *body.notes, *timing.notes, *_text_notes(head, body, indices))
+    notes = (
+        *notes,
+        *oddities(
+            {name: values for name, i in zip(names, indices, strict=True) if (values := body.columns[i]) is not None}
+        ),
+    )
     return replace(contents, rate_hz=rate_hz, notes=(*notes, *contents.notes))
 
 
@@ -63,7 +71,8 @@ def _read(path: Path, wanted: Wanted) -> tuple[Head, Body, Timing, float | None]
     head = head_of(path)
     asked = wanted.channels or ()
     body = body_of(path, head, _free(head, wanted))
-    stated = [rate for rate in (head.rate_hz, stated_rate(body.comments, path)) if rate is not None]
+    between = stated_rate(body.comments, path)
+    stated = [rate for rate in (head.rate_hz, between.rate_hz) if rate is not None]
     if len(stated) > 1 and abs(stated[0] - stated[1]) > TOLERANCE * stated[0]:
         raise DataError(
             f"{path}: states two sampling rates, {stated[0]:g} Hz and, between the rows, {stated[1]:g} Hz; cut the "
@@ -73,17 +82,23 @@ def _read(path: Path, wanted: Wanted) -> tuple[Head, Body, Timing, float | None]
     hint_hz = wanted.rate_hz if wanted.rate_hz is not None else stated_hz
     if hint_hz is not None and not 0 < hint_hz < math.inf:
         hint_hz = None  # refused by the caller
+    void = [i for i in range(len(head.names)) if _is_void(head, body, i, asked)]
     columns = [
         Column(name, None if head.labels is None else head.labels[i], unit, kind, values, name in asked)
         for i, (name, unit, kind, values) in enumerate(
             zip(head.names, head.units, head.kinds, body.columns, strict=True)
         )
-        if not _is_void(head, body, i)
+        if i not in void
     ]
-    kept = [i for i in range(len(head.names)) if not _is_void(head, body, i)]
+    kept = [i for i in range(len(head.names)) if i not in void]
     timing = timing_of(columns, hint_hz, wanted.channels is not None, path)
+    if timing.rate_hz is None and hint_hz is None:
+        _check_unread_clocks(head, body, path)
     left = {kept[i] for i in timing.left_out} | (set(range(len(head.names))) - set(kept))
-    return head, body, replace(timing, left_out=frozenset(left)), stated_hz
+    empty = [head.names[i] for i in void if head.labels is not None and head.labels[i]]
+    empties = (f"{'column' if len(empty) == 1 else 'columns'} {listing(empty)} left out: empty",) if empty else ()
+    notes = (*empties, *timing.notes, *(note for note in between.notes if note not in head.notes))
+    return head, body, replace(timing, left_out=frozenset(left), notes=notes), stated_hz
 
 
 def _free(head: Head, wanted: Wanted) -> list[int]:
@@ -99,11 +114,20 @@ def _free(head: Head, wanted: Wanted) -> list[int]:
     ]
 
 
-def _is_void(head: Head, body: Body, index: int) -> bool:
-    """Return whether a column has neither a name nor a number, as the left border of some tables."""
+def _check_unread_clocks(head: Head, body: Body, path: Path) -> None:
+    """Raise DataError for a table without a rate in which a column with a clock's name holds texts or dates."""
+    for i, label in enumerate(head.labels or ()):
+        if body.columns[i] is None and role_of(label, head.units[i]).is_clock:
+            raise DataError(
+                f"{path}: column {head.names[i]!r}: times such as {body.texts.get(i, head.first[i])!r} cannot be read; "
+                "write them in s, as hh:mm:ss.fff, or as in 2024-05-31T12:30:00.125, or give rate_hz="
+            )
+
+
+def _is_void(head: Head, body: Body, index: int, asked: Iterable[str]) -> bool:
+    """Return whether a column that the caller does not name has no number, as the left border of some tables."""
     values = body.columns[index]
-    is_nameless = index == 0 if head.labels is None else head.labels[index] == ""
-    return is_nameless and values is not None and bool(np.isnan(values).all())
+    return values is not None and head.names[index] not in asked and bool(np.isnan(values).all())
 
 
 def _signals(head: Head, body: Body, timing: Timing, wanted: Wanted, path: Path) -> tuple[tuple[str, ...], list[int]]:

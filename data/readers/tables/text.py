@@ -12,6 +12,7 @@ MAX_LINE = 16 << 20
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 NAMES = {"utf-16": "UTF-16", "cp1252": "Windows-1252", "latin-1": "Latin-1"}
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x19\x1c-\x1f]")  # others may stand in a name, which is shown with escapes
+_ERROR = re.compile(r"#(?:N/A|NA\b|NV\b|DIV/0!|VALUE!|WERT!|REF!|BEZUG!|NUM!|ZAHL!)")
 
 
 def encoding_of(path: Path) -> str:
@@ -73,5 +74,6 @@ def blocks(path: Path, encoding: str, size: int = BLOCK) -> Iterator[list[str]]:
 
 
 def is_comment(line: str) -> bool:
-    """Return whether a line is a comment: it begins with # or %."""
-    return line.lstrip().startswith(("#", "%"))
+    """Return whether a line is a comment: it begins with # or %, but not with an error of a spreadsheet."""
+    text = line.lstrip()
+    return text.startswith(("#", "%")) and _ERROR.match(text) is None
