@@ -2,6 +2,7 @@
 
 import _thread
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,19 +65,21 @@ def recorded_interrupts() -> Iterator[list[int]]:
     """Yield a list of the SIGINTs received in the block. Each raises KeyboardInterrupt, as is Python's default.
 
     A SIGINT during an import is delivered again after it, since an import may swallow KeyboardInterrupt (numpy's C code
-    clears it) or fail with another error because of it. A library may also catch KeyboardInterrupt and go on: the list
-    tells that the user has pressed Ctrl-C all the same. SIGINT that is ignored (a job in the background of a shell) or
-    handled by the caller stays so.
+    clears it) or fail with another error because of it. A block that itself runs in an import gets it at once.
+
+    A library may also catch KeyboardInterrupt and go on: the list tells that the user has pressed Ctrl-C all the same.
+    SIGINT that is ignored (a job in the background of a shell) or handled by the caller stays so.
     """
     interrupts: list[int] = []
     pending: list[threading.Timer] = []
+    within_import = _in_import(sys._getframe())
 
     def handle(number: int, frame: FrameType | None) -> None:
         interrupts.append(number)
         for timer in pending:
             timer.cancel()
         pending.clear()
-        if not _in_import(frame):
+        if within_import or not _in_import(frame):
             raise KeyboardInterrupt
         pending.append(threading.Timer(REDELIVERY_S, _interrupt_main_thread))
         pending[0].daemon = True

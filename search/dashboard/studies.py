@@ -39,17 +39,19 @@ class StudyChanges:
 
     def _rename(self, study_id: int) -> str:
         new = request.json.get("study_name")
+        if new is None:
+            return _answer(400, {"reason": "You need to set study_name"})
         study = self._study(study_id)
-        if new is None or study is None:
-            return _answer(400 if new is None else 404, {"reason": "a study and study_name are needed"})
+        if study is None:
+            return _missing(study_id)
         try:
             rename(study.study_name, new, self._storage, self._storage.engine)
         except UserError as error:
             return _answer(400, {"reason": str(error)})
         self._storage.forget(study_id)
         renamed = self._study(study_id)
-        if renamed is None:  # deleted in this moment
-            return _answer(404, {"reason": f"study_id={study_id} is not found"})
+        if renamed is None:
+            return _missing(study_id)
         return _answer(201, serialize_frozen_study(renamed))
 
     def _delete(self, study_id: int) -> str:
@@ -57,8 +59,8 @@ class StudyChanges:
         try:
             trials = self._storage.get_all_trials(study_id, deepcopy=False)
             self._storage.delete_study(study_id)
-        except KeyError:  # deleted in this moment
-            return _answer(404, {"reason": f"study_id={study_id} is not found"})
+        except KeyError:
+            return _missing(study_id)
         if study is not None and (request.json or {}).get("remove_associated_artifacts", True):
             remove_all_artifacts(study, trials, self._storage, self._artifacts, lambda line: None)
         response.status = 204
@@ -71,3 +73,8 @@ class StudyChanges:
 def _answer(status: int, document: Any) -> str:
     response.status, response.content_type = status, "application/json"
     return json.dumps(document)
+
+
+def _missing(study_id: int) -> str:
+    """Answer for a study that was deleted after the checks of the request."""
+    return _answer(404, {"reason": f"study_id={study_id} is not found"})

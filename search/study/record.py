@@ -55,7 +55,7 @@ def new_identity(name: str) -> str:
 
 
 def stored_identity(attributes: Mapping[str, Any]) -> StoredIdentity | None:
-    """Return the mark among a study's user attributes; None where there is none, or another program has changed it."""
+    """Return the identity among a study's user attributes; None where there is none, or others have changed it."""
     match attributes.get(IDENTITY):
         case {"id": str(identity), "study_id": int(study_id)} if identity:
             return StoredIdentity(identity, study_id)

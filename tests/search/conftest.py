@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage
 from sqlalchemy import Engine
 
 from data.corpus import Corpus, load
+from search.artifacts.open import open_artifacts
 from search.cli.app import main
 from search.queue.slots import Claim, claim
 from search.queue.workers import Process
@@ -24,6 +25,7 @@ from search.storage.fast.storage import FastStorage
 from search.storage.open import open_engine, open_storage
 from search.storage.tables import create_tables, set_budget
 from search.study.spec import StudySpec, check
+from search.worker.worker import work
 from tests.support.postgres import Postgres, private_postgres
 from tests.support.program import command, environment
 from tests.support.shown import Shown
@@ -276,3 +278,13 @@ def study_file(tmp_path: Path, study_document: Callable[..., dict[str, Any]]) ->
         return path
 
     return write
+
+
+@pytest.fixture
+def tiny(bench: Bench, make_spec: Any) -> Any:
+    """A study of which a worker has run two of three trials."""
+    study = bench.create(make_spec(epochs=1, budget={"trials": 2}))
+    work(
+        ["tiny"], bench.url, open_artifacts(Path(bench.url[10:]).parent / "artifacts"), threads=1, log=lambda line: None
+    )
+    return bench.create(make_spec(epochs=1, budget={"trials": 3})) and study

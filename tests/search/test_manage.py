@@ -1,4 +1,4 @@
-"""The life of a stored study by command: enqueue, cancel, rename, copy, adopt, delete, and the doctor."""
+"""The life of a stored study by command: enqueue, cancel, rename, copy, adopt, delete."""
 
 import sqlite3
 import stat
@@ -13,8 +13,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.artifacts.open import open_artifacts
-from search.queue.pairs import EDGES, Edge
-from search.queue.slots import progress, slot_trials
+from search.queue.slots import progress
 from search.storage.open import driver_url, open_engine, open_storage
 from search.storage.readable import open_readable
 from search.storage.tables import SLOTS, STUDIES
@@ -23,20 +22,9 @@ from search.study.record import load_record, name_now, new_identity, stored_iden
 from search.study.study import load_study
 from search.trials import Fate, fate_of
 from search.worker.worker import work
-from tests.support.program import ROOT
 from tests.support.study import Bench, record_trials
 
 Drivebeat = Callable[..., Any]
-
-
-@pytest.fixture
-def tiny(bench: Bench, make_spec: Any) -> Any:
-    """A study of which a worker has run two of three trials."""
-    study = bench.create(make_spec(epochs=1, budget={"trials": 2}))
-    work(
-        ["tiny"], bench.url, open_artifacts(Path(bench.url[10:]).parent / "artifacts"), threads=1, log=lambda line: None
-    )
-    return bench.create(make_spec(epochs=1, budget={"trials": 3})) and study
 
 
 def test_an_identity_begins_with_the_name_and_is_fit_for_a_folder() -> None:
@@ -200,71 +188,7 @@ def test_a_deleted_study_leaves_nothing(
     assert optuna.get_all_study_names(bench.storage) == ["other"]
 
 
-# the two sides
-
-
-@pytest.mark.parametrize("trial", [None, *TrialState])
-@pytest.mark.parametrize("slot", ["open", "claimed", "telling", "finished", "failed"])
-def test_every_pair_of_states_has_an_edge(slot: str, trial: TrialState | None) -> None:
-    assert EDGES[slot][trial] in Edge
-
-
-def test_the_design_page_shows_the_table_of_edges() -> None:
-    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-    header, _, *rows = text[text.index("| slot | trial is missing") :].split("\n\n")[0].splitlines()
-    columns: dict[str, list[TrialState | None]] = {
-        "trial is missing": [None],
-        "waiting": [TrialState.WAITING],
-        "running": [TrialState.RUNNING],
-        "complete, pruned": [TrialState.COMPLETE, TrialState.PRUNED],
-        "failed": [TrialState.FAIL],
-    }
-    assert [cell.strip() for cell in header.strip("|").split("|")][1:] == list(columns)
-    shown: dict[tuple[str, TrialState | None], str] = {}
-    for row in rows:
-        slots, *edges = [cell.strip() for cell in row.strip("|").split("|")]
-        for slot in slots.split(", "):
-            for states, edge in zip(columns.values(), edges, strict=True):
-                shown |= {(slot.strip("`"), state): edge for state in states}
-    assert shown == {(slot, state): str(edge) for slot, edges in EDGES.items() for state, edge in edges.items()}
-
-
-@pytest.mark.parametrize("trial", [None, *TrialState])
-@pytest.mark.parametrize("slot", ["open", "finished", "failed"])
-def test_the_doctor_fixes_every_pair_that_disagrees(
-    slot: str, trial: TrialState | None, bench: Bench, make_spec: Any, drivebeat: Drivebeat
-) -> None:
-    study = bench.create(make_spec())
-    if trial is None:
-        number = 7
-    elif trial == TrialState.WAITING:
-        study.optuna.enqueue_trial({"width": 8})
-        number = 0
-    else:
-        asked = study.optuna.ask(fixed_distributions=dict(study.space.sampled))
-        number = asked.number
-        if trial.is_finished():
-            study.optuna.tell(asked, 1.0 if trial == TrialState.COMPLETE else None, state=trial)
-    row = {"worker": "w", "host": "h", "pid": 1, "token": 1, "deaths": 0, "beats": 0, "expires_at": 0.0}
-    with bench.engine.begin() as connection:
-        connection.execute(
-            sqlalchemy.insert(SLOTS).values(study=study.identity, slot=0, state=slot, trial=number, **row)
-        )
-    edge = EDGES[slot][trial]
-    agreed = edge in (Edge.KEEP, Edge.CONTINUE, Edge.BEGIN)
-    assert bool(disagreements(bench.storage, bench.engine)) != agreed
-    before = drivebeat("doctor", "--storage", bench.url)
-    assert ("drivebeat doctor --fix" in before.out) != agreed
-    drivebeat("doctor", "--fix", "--storage", bench.url)
-    assert disagreements(bench.storage, bench.engine) == []
-
-
-def test_the_doctor_finds_the_budget_of_a_deleted_study(tiny: Any, bench: Bench, drivebeat: Drivebeat) -> None:
-    optuna.delete_study(study_name="tiny", storage=RDBStorage(driver_url(bench.url)))
-    assert f"study {tiny.identity} was deleted" in " ".join(drivebeat("doctor", "--storage", bench.url).out.split())
-    drivebeat("doctor", "--fix", "--storage", bench.url)
-    assert disagreements(bench.storage, bench.engine) == []
-    assert slot_trials(bench.engine, tiny.identity) == frozenset()
+# changed by others
 
 
 def test_the_doctor_counts_other_programs_studies_and_lists_their_running_trials(

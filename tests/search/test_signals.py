@@ -46,6 +46,18 @@ def test_ctrl_c_during_an_import_raises_keyboard_interrupt_after_it(
 
 
 @pytest.mark.usefixtures("default_sigint")
+def test_ctrl_c_ends_a_block_that_runs_within_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that calls the command line when it is imported."""
+    (tmp_path / "runs_a_command.py").write_text(
+        "import threading\nfrom search.signals import recorded_interrupts\n"
+        f"with recorded_interrupts():\n    {CTRL_C}\n    threading.Event().wait(20)\n    raise LookupError\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        import_module("runs_a_command")
+
+
+@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_outside_an_import_is_delivered_at_once_and_once() -> None:
     with recorded_interrupts() as interrupts:
         with pytest.raises(KeyboardInterrupt):
