@@ -29,8 +29,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from data.errors import DataError
-from data.files import atomic, is_beside
-from data.readers.read import located
+from data.files import atomic, is_beside, recording_file
 from data.recording import Signal
 
 LOGGER = logging.getLogger("drivebeat.cache")
@@ -163,7 +162,7 @@ class Part:
 def parts_of(path: Path, ecg: Path | None = None) -> tuple[Path, ...]:
     """Return the files that `read(path, ecg=ecg)` reads, for a WFDB record with its signal and annotation files."""
     found: list[Path] = []
-    for file in map(located, (path, *(() if ecg is None else (ecg,)))):
+    for file in map(recording_file, (path, *(() if ecg is None else (ecg,)))):
         if file.suffix.lower() in WFDB_SUFFIXES and file.with_suffix(".hea").is_file():
             _add_record(file, found)
         else:

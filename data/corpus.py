@@ -124,7 +124,7 @@ def load(config: DataConfig, needed: Collection[str] = SPLITS) -> Corpus:
     in two roles or splits, or a needed split has no recordings.
     """
     listed = [
-        (role, source, groups_of(find(source), source.group))
+        (role, source, groups_of(find(source), source.group) if source.group else dict.fromkeys(find(source)))
         for role, sources in (("clean", config.clean), ("noise", config.noise))
         for source in sources
     ]

@@ -1,4 +1,4 @@
-"""Write files atomically, raise errors that name the file, and check names that become parts of paths."""
+"""Find and write files: atomic writes, errors that name the file, and checks of names that become parts of paths."""
 
 import hashlib
 import os
@@ -75,3 +75,12 @@ def is_beside(name: str) -> bool:
     A path or a URL instead could make a foreign file have any file of the user read.
     """
     return name not in ("", ".", "..") and not set(name) & set("/\\:")
+
+
+def recording_file(path: Path) -> Path:
+    """Return the file of a recording: for the name of a WFDB record its header, else `path`.
+
+    WFDB names a record without a suffix, and the name may have a dot in it.
+    """
+    header = path.with_name(f"{path.name}.hea") if path.name else path
+    return header if header.is_file() and not (path.suffix and path.is_file()) else path

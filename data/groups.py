@@ -15,13 +15,11 @@ from data.readers.tables.text import encoding_of
 SEPARATORS = "/_\\-. "
 
 
-def groups_of(paths: Sequence[Path], rule: str | GroupTable | None) -> Mapping[Path, str | None]:
-    """Return the group of each recording by the rule of its source: None without a rule.
+def groups_of(paths: Sequence[Path], rule: str | GroupTable) -> Mapping[Path, str | None]:
+    """Return the group of each recording by the rule of its source.
 
     Raises DataError for a recording whose group cannot be found, and as a table that cannot be read needs.
     """
-    if rule is None:
-        return dict.fromkeys(paths)
     if isinstance(rule, str):
         return {path: group_in(path, rule) for path in paths}
     return _listed(paths, rule)

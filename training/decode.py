@@ -153,7 +153,16 @@ def _is_left_out(field: Field[Any], held: object) -> bool:
     """Return whether a field of a later version has its default."""
     if not field.metadata.get(ADDED):
         return False
-    return bool(held == (field.default if field.default_factory is MISSING else field.default_factory()))
+    return bool(
+        held
+        == (field.default if field.default_factory is MISSING else _made(typing.cast(Hashable, field.default_factory)))
+    )
+
+
+@functools.cache
+def _made(factory: Any) -> Any:
+    """Return what a field's default factory makes: a frozen config."""
+    return factory()
 
 
 @functools.cache

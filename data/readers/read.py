@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from data.errors import DataError
+from data.files import recording_file
 from data.readers import edf, sound, tdms, wfdb
 from data.readers.arrays import hdf5, npy, npz
 from data.readers.arrays.variables import RATE_NAMES
@@ -73,14 +74,14 @@ def read(
 
     Raises DataError that names the file, what is wrong and what to do.
     """
-    path = located(Path(path))
+    path = recording_file(Path(path))
     named = None if callable(channels) else channels
     contents = _contents(path, Wanted(variable, layout, named, variables, rate_hz))
     if callable(channels):
         contents = _only(contents, channels(contents.channels))
     rate = _rate(path, contents, rate_hz)
     if ecg is not None:
-        samples, samples_rate_hz = _ecg_of(located(Path(ecg)))
+        samples, samples_rate_hz = _ecg_of(recording_file(Path(ecg)))
         contents = replace(contents, ecg=samples, ecg_rate_hz=samples_rate_hz)
         _check_span(contents, rate, path, Path(ecg))
     if channels is None and n_channels is not None:
@@ -108,17 +109,8 @@ def variables(path: Path) -> tuple[Variable, ...]:
 
     Raises DataError if the file is missing, of an unknown format or broken.
     """
-    path = located(Path(path))
+    path = recording_file(Path(path))
     return _format(path).variables(path)
-
-
-def located(path: Path) -> Path:
-    """Return the file of a recording: for the name of a WFDB record its header, else `path`.
-
-    WFDB names a record without a suffix, and the name may have a dot in it.
-    """
-    header = path.with_name(f"{path.name}.hea") if path.name else path
-    return header if path.suffix.lower() not in READERS and header.is_file() else path
 
 
 def _contents(path: Path, wanted: Wanted) -> Contents:
