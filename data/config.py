@@ -57,7 +57,7 @@ class EcgRule:
 class GroupTable:
     """A CSV or TSV file, with a row for each recording, that names the person or car.
 
-    manifest: the file, relative to the working directory.
+    manifest: the file; a relative path starts from `DataConfig.base`.
     column: its column with the groups: names of persons or cars.
     file: its column with the recordings: their paths, or the ends of their paths.
     """
@@ -78,7 +78,7 @@ class GroupTable:
 class Source:
     """Recordings that are read in the same way.
 
-    files: paths or globs, relative to the working directory.
+    files: paths or globs; relative ones start from `DataConfig.base`.
     channels: names of the channels: the one to denoise, then its reference channels. Empty takes those of `variables`,
         else the first channel of each file.
     variable, variables, rate_hz, layout, gaps: passed to the reader, see data.readers.read.
@@ -248,6 +248,8 @@ class DataConfig:
         each offset_samples after the one before. The batch size is rounded down to whole groups, at least one. Each
         window has its own noise window. With 1, windows are drawn one by one; the lab used 6 windows 500 samples apart
         at 1 kHz.
+    base: the folder that relative paths start from; None, or a folder that does not exist here: the working directory.
+        Configs that differ in it are equal: it says where the recordings are, not which.
 
     Raises ValueError for a value that is not allowed.
     """
@@ -268,6 +270,7 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     batch_offsets: int = 1
     offset_samples: int = 500
+    base: str | None = field(default=None, compare=False, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         if not self.clean or not self.noise:

@@ -123,8 +123,9 @@ def load(config: DataConfig, needed: Collection[str] = SPLITS) -> Corpus:
     Raises DataError if a glob matches no file, a file cannot be read, a recording is shorter than a window or is listed
     in two roles or splits, or a needed split has no recordings.
     """
+    start, moved = start_of(config)
     listed = [
-        (role, source, groups_of(find(source), source.group) if source.group else dict.fromkeys(find(source)))
+        (role, source, _grouped(find(source, start, moved), source, start))
         for role, sources in (("clean", config.clean), ("noise", config.noise))
         for source in sources
     ]
@@ -139,7 +140,13 @@ def load(config: DataConfig, needed: Collection[str] = SPLITS) -> Corpus:
     if "train" in needed:
         _check_groups(splits["train"], config)
     fingerprint = _sha256(*(f"{f.role} {f.digest}".encode() for f in sorted(found, key=lambda f: (f.role, f.digest))))
-    return Corpus(config, MappingProxyType(splits), config.n_channels, fingerprint[:16], _noted(found))
+    notes = (*([moved] if moved else ()), *_noted(found))
+    return Corpus(config, MappingProxyType(splits), config.n_channels, fingerprint[:16], notes)
+
+
+def _grouped(paths: Sequence[Path], source: Source, start: Path) -> Mapping[Path, str | None]:
+    """Return the group of each recording of a source; None where the source has no rule for groups."""
+    return groups_of(paths, source.group, start) if source.group is not None else dict.fromkeys(paths)
 
 
 def _divided(found: Sequence[_Listed], config: DataConfig, needed: Collection[str]) -> dict[str, Split]:
@@ -185,18 +192,35 @@ def _check_groups(train: Split, config: DataConfig) -> None:
             )
 
 
-def find(source: Source) -> list[Path]:
-    """Return the files of `source`, sorted, each once. Raises DataError if a glob matches nothing, or cannot."""
+def start_of(config: DataConfig) -> tuple[Path, str]:
+    """Return the folder that relative paths start from, and a note where it is not the config's `base`.
+
+    A base that is not on this machine is replaced by the working directory: recordings lie in other places on other
+    machines.
+    """
+    if config.base is None or Path(config.base) == Path.cwd():
+        return Path(), ""
+    if Path(config.base).is_dir():
+        return Path(config.base), ""
+    return Path(), f"the folder of the study, {config.base}, is not here; paths start from {Path.cwd()}"
+
+
+def find(source: Source, start: Path = Path(), moved: str = "") -> list[Path]:
+    """Return the files of `source`, sorted, each once. Raises DataError if a glob matches nothing, or cannot.
+
+    start, moved: see start_of.
+    """
     found: set[Path] = set()
     for pattern in source.files:
         try:
-            plain = Path(pattern).expanduser()
+            plain = start / Path(pattern).expanduser()
             paths = [plain] if plain.exists() else [Path(name) for name in glob.glob(str(plain), recursive=True)]  # noqa: PTH207
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: ~ of an unknown user
             reason = getattr(error, "strerror", None) or error
             raise DataError(f"no recording can be found by {pattern[:200]!r} ({reason}); check the path") from error
         if not paths:
-            raise DataError(f"no recording matches {pattern!r} (looked from {Path.cwd()}); check the path")
+            where = moved or f"looked from {start.absolute()}"
+            raise DataError(f"no recording matches {pattern!r} ({where}); check the path")
         found.update(paths)
     return sorted(found)
 

@@ -15,14 +15,16 @@ from data.readers.tables.text import encoding_of
 SEPARATORS = "/_\\-. "
 
 
-def groups_of(paths: Sequence[Path], rule: str | GroupTable) -> Mapping[Path, str | None]:
+def groups_of(paths: Sequence[Path], rule: str | GroupTable, start: Path = Path()) -> Mapping[Path, str | None]:
     """Return the group of each recording by the rule of its source.
+
+    start: the folder that the path of a table starts from.
 
     Raises DataError for a recording whose group cannot be found, and as a table that cannot be read needs.
     """
     if isinstance(rule, str):
         return {path: group_in(path, rule) for path in paths}
-    return _listed(paths, rule)
+    return _listed(paths, rule, start)
 
 
 def group_in(path: Path, pattern: str) -> str:
@@ -48,9 +50,9 @@ def group_in(path: Path, pattern: str) -> str:
     )
 
 
-def _listed(paths: Sequence[Path], table: GroupTable) -> dict[Path, str | None]:
+def _listed(paths: Sequence[Path], table: GroupTable, start: Path) -> dict[Path, str | None]:
     """Return the group of each recording as a table lists it. Raises DataError."""
-    where = Path(table.manifest).expanduser()
+    where = start / Path(table.manifest).expanduser()
     rows = _rows(where, table)
     by_end: dict[tuple[str, ...], list[int]] = {}
     for number, (name, _) in rows.items():

@@ -22,7 +22,7 @@ from models import DENOISERS, DenoiserConfig
 from models.front import FrontConfig
 from objectives.losses import LOSSES, LossConfig
 from training.decode import decode, decode_named, encode
-from training.documents import PARSERS, read_document
+from training.documents import PARSERS, read_document, with_base
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 from training.schedule import OptimiserConfig, ScheduleConfig
@@ -154,7 +154,7 @@ def read_run(path: Path) -> RunConfig:
 
 def read_run_with_provenance(path: Path) -> tuple[RunConfig, Mapping[str, Any]]:
     """Read a RunConfig and its provenance from a file. Raises ConfigError."""
-    return _split_document(read_document(path), str(path))
+    return _split_document(with_base(read_document(path), path), str(path))
 
 
 def write_run(run: RunConfig, path: Path, provenance: Mapping[str, Any] | None = None) -> None:

@@ -5,10 +5,11 @@ nested deeper than Python's stack. The limits are far above every config.
 """
 
 import json
+import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,22 @@ def read_document(path: Path) -> Any:
         raise ConfigError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
     walk(values, str(path))  # it checks
     return values
+
+
+def with_base(document: Any, path: Path) -> Any:
+    """Return the document at `path` with the folder that its relative paths start from, `base` in section `data`.
+
+    A study file of schema_version 2 has its own folder as the default. A relative base starts from the document's
+    folder. A document without a base, and one that is no table of sections, is returned unchanged.
+    """
+    if not isinstance(document, Mapping) or not isinstance(document.get("data"), Mapping):
+        return document
+    is_new_study = "models" in document and document.get("schema_version") == 2
+    base = document["data"].get("base", "." if is_new_study else None)
+    if not isinstance(base, str):
+        return document  # none, or refused by the decoder
+    folder = os.path.normpath(path.absolute().parent / Path(base).expanduser())
+    return {**document, "data": {**document["data"], "base": str(folder)}}
 
 
 def _text_of(path: Path) -> str:

@@ -232,7 +232,8 @@ def read_progress(path: Path) -> tuple[str, list[EpochReport]]:
 
 def run_text(run: RunConfig) -> str:
     """Return `run` as one line of JSON; equal runs give equal lines."""
-    return json.dumps(to_document(run), sort_keys=True)
+    without_base = dataclasses.replace(run, data=dataclasses.replace(run.data, base=None))
+    return json.dumps(to_document(without_base), sort_keys=True)
 
 
 def _describes(text: str, run: RunConfig) -> bool:

@@ -30,7 +30,7 @@ from training.checkpoint import load_weights
 from training.config import RunConfig, read_run, write_run
 from training.decode import changed, decode
 from training.device import arithmetic, check_precision, memory_errors, resolve_device
-from training.documents import read_document
+from training.documents import read_document, with_base
 from training.errors import ConfigError
 from training.evaluation.by import PartLine, evaluate_by, part_table, write_parts
 from training.evaluation.estimate import estimate_mixture
@@ -299,7 +299,7 @@ def data_of(path: Path, trained_on: DataConfig) -> DataConfig:
 
     Raises ConfigError if the section is missing, or if rate, band or channels are not those of `trained_on`.
     """
-    document = read_document(path)
+    document = with_base(read_document(path), path)
     if not isinstance(document, Mapping) or "data" not in document:
         raise ConfigError(f"{path}: has no section 'data'; name a run or a study file")
     config = decode(DataConfig, document["data"], f"{path}: data")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from data.config import DataConfig
+from data.config import ADDED, DataConfig
 from models import DENOISERS
 from objectives.losses import LOSSES
 from search.sampling.pruners import PrunerSpec
@@ -27,9 +27,11 @@ from search.study.space import (
 )
 from training.config import RunConfig
 from training.decode import decode, encode, pick
-from training.documents import read_document
+from training.documents import read_document, with_base
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
+
+SCHEMA_VERSIONS = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class StudySpec:
     augmentation. fixed: name -> value, also for parameters without a range (batch_size, steps_per_epoch). ranges: see
     search.study.space.RangeSpec. enqueue: points to try first. A name that only some of the families have applies to
     those. deterministic: run trials in generations of `generation`, so that trials and export do not depend on the
-    number of workers; see search.worker.generations.
+    number of workers; see search.worker.generations. schema_version: with 2, relative paths of recordings start from
+    the study file's folder; with 1, from the directory in which the study was created.
     """
 
     name: str
@@ -117,8 +120,12 @@ class StudySpec:
     artifacts: ArtifactSpec = field(default_factory=ArtifactSpec)
     deterministic: bool = False
     generation: int = 4
+    schema_version: int = field(default=1, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
+        if self.schema_version not in SCHEMA_VERSIONS:
+            newer = "; use a newer Drivebeat" if self.schema_version > max(SCHEMA_VERSIONS) else ""
+            raise ValueError(f"schema_version is {self.schema_version}; 1 or 2 is needed{newer}")
         if self.epochs < 1:
             raise ValueError(f"epochs is {self.epochs}; at least 1 is needed")
         if self.generation < 1:
@@ -137,10 +144,13 @@ def read_spec(path: Path, *, deterministic: bool = False) -> StudySpec:
 
     deterministic: True overrides the file's setting.
     """
-    document = read_document(path)
+    document = with_base(read_document(path), path)
     if deterministic and isinstance(document, dict):
         document = {**document, "deterministic": True}
-    return check(decode(StudySpec, document, str(path)), str(path))
+    spec = decode(StudySpec, document, str(path))
+    if spec.data.base is None:  # a command that is started elsewhere must find the recordings
+        spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, base=str(Path.cwd())))
+    return check(spec, str(path))
 
 
 def check(spec: StudySpec, where: str) -> StudySpec:

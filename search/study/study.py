@@ -41,6 +41,8 @@ from training.decode import decode
 from training.evaluation.scores import SCORES
 
 CHANGEABLE = {"budget", "enqueue", "artifacts"}
+# They say where the recordings are; the fingerprint says which.
+PLACES = {"schema_version", "data.base"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -277,7 +279,7 @@ def _refuse_differences(name: str, spec: StudySpec, space: Space, fingerprint: s
     new = _flat(spec_document(spec))
     compared = {"fixed", "ranges", "search", "models"}  # in SPACE and FAMILY
     for key in sorted(old.keys() | new.keys()):
-        if key.split(".")[0] not in CHANGEABLE | compared and old.get(key) != new.get(key):
+        if key.split(".")[0] not in CHANGEABLE | compared and key not in PLACES and old.get(key) != new.get(key):
             differences.append(f"{key} ({old.get(key)!r}, now {new.get(key)!r})")
     if differences:
         raise StudyError(

@@ -78,7 +78,7 @@ def work(
             raise Stopped
 
     retried: Retry = partial(retry, log=log, check=check_stop)
-    corpora: dict[DataConfig, Corpus] = {}
+    corpora: dict[tuple[DataConfig, str | None], Corpus] = {}  # equal paths from another base are other recordings
     n_trials = 0
     with explained(url):
         try:
@@ -91,9 +91,10 @@ def work(
                     break
                 if not _has_trials_left(study, engine, log):
                     continue
-                if study.spec.data not in corpora:
-                    corpora[study.spec.data] = load(study.spec.data)
-                corpus = corpora[study.spec.data]
+                data = study.spec.data
+                if (data, data.base) not in corpora:
+                    corpora[data, data.base] = load(data)
+                corpus = corpora[data, data.base]
                 _check_recordings(study, corpus)
                 context = WorkerContext(
                     study,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.config import DataConfig
-from data.corpus import Corpus, load
+from data.corpus import Corpus, load, start_of
 from data.errors import printable
 from data.mixing.mixture import HeldOut, held_out
 from training.config import RunConfig
@@ -208,7 +208,8 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
 
 def _sources(config: DataConfig) -> tuple[Any, ...]:
     """Return the fields of a config that its recordings and their splits depend on."""
-    return (config.clean, config.noise, *(getattr(config, name) for name in HELD_OUT_FIELDS))
+    start = start_of(config)[0].absolute()
+    return (start, config.clean, config.noise, *(getattr(config, name) for name in HELD_OUT_FIELDS))
 
 
 def _refuse_other_plan(first: str, wanted: DataConfig, name: str, config: DataConfig, split: str) -> None:

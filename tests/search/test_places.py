@@ -1,0 +1,145 @@
+"""Relative paths of a study file start from a folder that the study stores, wherever a command is started."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.corpus import load
+from search.storage.open import open_storage
+from search.study.spec import read_spec
+from search.study.study import load_study
+from tests.search.conftest import Drivebeat
+from tests.support.study import toml_of
+from training.config import read_run, write_document
+from training.learner import run_text
+
+Document = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def project(recordings: Path, tmp_path: Path, study_document: Document) -> Callable[..., Path]:
+    """Make a folder with recordings in `own/` and a study file that names them relative to a folder; return the file."""
+
+    def make(name: str = "project", prefix: str = "own", **changes: Any) -> Path:
+        folder = tmp_path / name
+        (folder / "own").mkdir(parents=True)
+        for path in recordings.rglob("*.wav"):
+            shutil.copy(path, folder / "own" / path.name)
+        document = study_document(**changes)
+        document["data"] = {
+            **document["data"],
+            "clean": [{"files": [f"{prefix}/stop.wav"]}],
+            "noise": [{"files": [f"{prefix}/60km.wav"]}],
+        }
+        file = folder / "study.toml"
+        file.write_text(toml_of(document), encoding="utf-8")
+        return file
+
+    return make
+
+
+def stored_base(folder: Path) -> str | None:
+    return load_study("tiny", open_storage(f"sqlite:///{folder}/studies.db")).spec.data.base
+
+
+def test_paths_of_schema_version_2_start_from_the_study_files_folder(
+    project: Callable[..., Path], drivebeat: Drivebeat, tmp_path: Path
+) -> None:
+    file = project(schema_version=2)
+    said = drivebeat("create", str(file))
+    assert said.code == 0, said.err
+    assert stored_base(tmp_path) == str(file.parent)
+
+
+def test_paths_of_schema_version_1_start_from_the_directory_of_create_and_still_do_elsewhere(
+    project: Callable[..., Path], drivebeat: Drivebeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = project(prefix="project/own")
+    assert drivebeat("create", str(file)).code == 0
+    assert stored_base(tmp_path) == str(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    study = load_study("tiny", open_storage(f"sqlite:///{tmp_path}/studies.db"))
+    assert load(study.spec.data).fingerprint == study.fingerprint
+
+
+def test_a_trial_trains_and_is_exported_and_trained_again_from_other_folders(
+    project: Callable[..., Path], drivebeat: Drivebeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/studies.db"
+    assert drivebeat("create", str(project(schema_version=2, budget={"trials": 1})), "--storage", url).code == 0
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    assert drivebeat("work", "tiny", "--storage", url, "--artifacts", str(tmp_path / "artifacts")).code == 0
+    assert drivebeat("export", "tiny", "--storage", url, "-o", str(tmp_path / "best.yaml")).code == 0
+    monkeypatch.chdir(tmp_path / "two")
+    said = drivebeat("train", str(tmp_path / "best.yaml"), "-o", "run", "--epochs", "1")
+    assert said.code == 0, said.err
+
+
+def test_a_folder_that_is_not_here_is_replaced_by_the_working_directory_with_a_note(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = read_spec(project(schema_version=2))
+    (tmp_path / "project").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    notes = load(spec.data).notes
+    assert f"{tmp_path}/project, is not here; paths start from {tmp_path}/moved" in notes[0]
+
+
+def test_the_same_study_created_from_another_place_is_the_same_study(
+    project: Callable[..., Path], drivebeat: Drivebeat, tmp_path: Path
+) -> None:
+    file = project(schema_version=2)
+    assert drivebeat("create", str(file)).code == 0
+    (tmp_path / "project").rename(tmp_path / "moved")
+    assert drivebeat("create", str(tmp_path / "moved" / "study.toml")).code == 0
+    assert stored_base(tmp_path) == str(tmp_path / "moved")
+
+
+def test_equal_relative_paths_in_two_folders_are_two_corpora(project: Callable[..., Path]) -> None:
+    """A worker that goes from one study to the next reads the recordings of each."""
+    one, two = (read_spec(project(name, schema_version=2)).data for name in ("a", "b"))
+    assert one == two
+    assert {segment.source.parent for data in (one, two) for segment in load(data).splits["train"].clean} == {
+        Path(data.base or "", "own") for data in (one, two)
+    }
+
+
+def test_a_run_is_the_same_wherever_its_recordings_are(project: Callable[..., Path], tmp_path: Path) -> None:
+    """Its digest and its checkpoint do not depend on the folder."""
+    document = {
+        "schema_version": 1,
+        "data": {"clean": [{"files": ["own/stop.wav"]}], "noise": [{"files": ["own/60km.wav"]}]},
+        "model": {"name": "identity"},
+        "loss": {"name": "l1"},
+    }
+    texts = []
+    for base in (".", "..", "/nowhere", None):
+        values = {**document, "data": {**document["data"], **({} if base is None else {"base": base})}}  # type: ignore[dict-item]
+        write_document(values, tmp_path / "run.yaml")
+        run = read_run(tmp_path / "run.yaml")
+        texts.append(run_text(run))
+        wanted = {".": str(tmp_path), "..": str(tmp_path.parent), "/nowhere": "/nowhere", None: None}
+        assert run.data.base == wanted[base]
+    assert len(set(texts)) == 1
+
+
+@pytest.mark.parametrize("version", [0, 3])
+def test_another_schema_version_is_refused(
+    version: int, project: Callable[..., Path], refused: Callable[..., str]
+) -> None:
+    said = refused("create", str(project(schema_version=version)))
+    assert f"schema_version is {version}; 1 or 2 is needed" in said
+    assert ("newer Drivebeat" in said) == (version > 2)
+
+
+def test_a_glob_without_a_match_names_the_folder_it_was_looked_for_in(
+    project: Callable[..., Path], refused: Callable[..., str]
+) -> None:
+    file = project(schema_version=2, prefix="typo")
+    assert f"'typo/stop.wav' (looked from {file.parent})" in refused("create", str(file))
