@@ -21,7 +21,7 @@ Document = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def project(recordings: Path, tmp_path: Path, study_document: Document) -> Callable[..., Path]:
-    """Make a folder with recordings in `own/` and a study file that names them relative to a folder; return the file."""
+    """Make a folder with recordings in `own/` and a study file with relative paths to them; return the file."""
 
     def make(name: str = "project", prefix: str = "own", **changes: Any) -> Path:
         folder = tmp_path / name
