@@ -36,6 +36,7 @@ IDENTITY = "drivebeat:identity"  # {"id": its identity, "study_id": Optuna's id 
 MESSAGES = "drivebeat:messages"  # which messages have been sent
 PAGE_AT = "drivebeat:page_at"  # when the study page was drawn last
 CLASSICAL_ROWS = "drivebeat:classical"  # scores of the classical methods, as JSON
+PLACE = "drivebeat:artifacts"  # where a worker stored artifacts last: its folder and host, or the bucket's URL
 REMOVED = "drivebeat:artifacts_removed:"  # + trial_id: how many of its artifacts were removed
 
 ARTIFACT = "artifacts:"  # + an artifact's id: prefix of Optuna's system attributes of trials and studies

@@ -43,7 +43,14 @@ class Checkpoints(Protocol):
 
 
 class TrialStore(Protocol):
-    """A store. artifacts: an artifact store for Optuna, whose `write` raises OSError on failure."""
+    """A store.
+
+    artifacts: an artifact store for Optuna, whose `write` raises OSError on failure. place: for people: the absolute
+    folder, or the URL of a bucket.
+    """
+
+    @property
+    def place(self) -> str: ...
 
     @property
     def artifacts(self) -> ArtifactStore: ...

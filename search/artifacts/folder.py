@@ -36,6 +36,10 @@ class FolderStore:
     folder: Path
     artifacts: ArtifactStore
 
+    @property
+    def place(self) -> str:
+        return str(self.folder.absolute())
+
     def checkpoints(self, study: str, number: int, log: Log) -> Checkpoints:
         return FolderCheckpoints(checkpoint_folder(self.folder, study, number), log)
 

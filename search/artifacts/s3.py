@@ -140,6 +140,10 @@ class BucketStore:
     def artifacts(self) -> BucketArtifacts:
         return BucketArtifacts(self.bucket)
 
+    @property
+    def place(self) -> str:
+        return self.bucket.url("")
+
     def checkpoints(self, study: str, number: int, log: Log) -> Checkpoints:
         folder = checkpoint_folder(self.scratch, study, number)
         return BucketCheckpoints(folder, self.bucket, f"checkpoints/{path_part(study)}/{number}/", log)

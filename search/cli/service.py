@@ -88,7 +88,7 @@ def dashboard_command(
     """Serve the dashboard: optuna-dashboard with figures, sounds and configurations of every trial."""
     from search.dashboard.auth import find_passwords
     from search.dashboard.server import serve
-    from search.storage.open import masked, storage_url
+    from search.storage.open import places, storage_url
 
     url, passwords = storage_url(storage), find_passwords(password_file)
     serve(
@@ -99,7 +99,8 @@ def dashboard_command(
         passwords=passwords,
         trusted_proxies=trusted_proxy or (),
         max_upload_mib=max_upload,
-        log=lambda address: typer.echo(f"{masked(url)} at {address} (Ctrl-C stops it)"),
+        log=lambda address, place: typer.echo(f"{places(url, place)} at {address} (Ctrl-C stops it)"),
+        note=lambda text: typer.echo(f"note: {text}", err=True),
     )
 
 

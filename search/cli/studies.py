@@ -40,7 +40,7 @@ def create_command(
     """
     from data.corpus import load
     from data.leaks import find_leaks
-    from search.storage.open import explained, open_engine, open_storage, storage_url
+    from search.storage.open import explained, open_engine, open_storage, places, storage_url
     from search.study.spec import read_spec
     from search.study.study import create, enqueue
     from search.study.warm import runs_from, warm_points
@@ -66,6 +66,7 @@ def create_command(
             typer.echo(
                 f"study {study.name}: {len(study.space.sampled)} parameters, {spec.budget.trials} trials{enqueued}"
             )
+    typer.echo(places(url))
     typer.echo(f"next: {shell_command('launch', spec.name, '--workers', 2)}")
 
 
@@ -120,7 +121,7 @@ def launch_command(
     from search.launch.launch import Interrupted, launch
     from search.messages import stalled
     from search.queue.slots import LEASE_S
-    from search.storage.open import explained, storage_url
+    from search.storage.open import explained, places, storage_url
     from search.storage.readable import open_readable
     from search.study.record import load_records
     from search.terminal.console import PlainConsole
@@ -145,6 +146,7 @@ def launch_command(
             pairs(slurm or []),
             threads,
         )
+        typer.echo(places(url, artifacts, logs))
         snaps = launch(request, PlainConsole(), launcher)
     except Interrupted as end:
         typer.echo(f"{end}", err=True)

@@ -23,6 +23,7 @@ from search.dashboard.auth import Auth, Passwords, check_open, require_auth
 from search.dashboard.cache import StudyPages
 from search.dashboard.connections import MAX_UPLOAD_MIB, Server
 from search.dashboard.http import checked, compressed, head_as_get
+from search.dashboard.missing import missing_artifacts
 from search.dashboard.requests import install_checks
 from search.dashboard.storage import PageStorage
 from search.dashboard.studies import install_study_changes
@@ -40,7 +41,8 @@ def serve(
     passwords: Passwords | None = None,
     trusted_proxies: Sequence[str] = (),
     max_upload_mib: int = MAX_UPLOAD_MIB,
-    log: Callable[[str], None] = print,
+    log: Callable[[str, str], None] = print,
+    note: Callable[[str], None] = print,
     threads: int = 8,
 ) -> None:
     """Serve the dashboard until interrupted.
@@ -51,7 +53,8 @@ def serve(
     passwords: of the dashboard, None for no password.
     trusted_proxies: addresses or networks of reverse proxies, besides this machine's.
     max_upload_mib: length of the longest request that uploads an artifact, in MiB.
-    log: called with the dashboard's URL once it listens.
+    log: called with the dashboard's URL and the place of the artifacts once it listens.
+    note: called with a note for each study whose artifacts are in another place.
     threads: that handle requests.
 
     All studies are read in the background after the start. Raises ConfigError for an address that cannot be listened
@@ -62,12 +65,15 @@ def serve(
     check_open(host, auth.passwords)
     with bound(host, port) as listening:
         storage = PageStorage(open_storage(url, fast=False), open_engine(url))
-        pages = build(storage, open_artifacts(artifacts).artifacts)
+        store = open_artifacts(artifacts)
+        pages = build(storage, store.artifacts)
+        for missing in missing_artifacts(storage.engine, store.artifacts, store.place):
+            note(missing)
         application = require_auth(pages, auth)
         server = Server(application, listening, auth.refusal, threads=threads, max_upload_mib=max_upload_mib)
         name, number = listening.getsockname()[:2]
         shown = f"[{name}]" if listening.family == socket.AF_INET6 else name
-        log(f"http://{shown}:{number}/dashboard/")
+        log(f"http://{shown}:{number}/dashboard/", store.place)
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it logs a line for each request that waits
         gc.freeze()  # else collections over imported objects take a fifth of the time to read 10,000 trials
         threading.Thread(target=_read_ahead, args=(storage, pages), daemon=True).start()

@@ -82,6 +82,21 @@ def masked(url: str) -> str:
     return parsed.update_query_dict(secret).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
+def places(url: str, artifacts: str | None = None, logs: Path | None = None) -> str:
+    """Return where a command reads and writes, with absolute paths: its database, artifacts and the workers' logs."""
+    found = ["database " + masked(url)]
+    with contextlib.suppress(ArgumentError, ValueError):
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            found = [f"database {Path(parsed.database).absolute()}"]
+    if artifacts is not None:
+        is_url = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", artifacts) is not None
+        found.append(f"artifacts {artifacts if is_url else Path(artifacts).absolute()}")
+    if logs is not None:
+        found.append(f"logs of workers {logs.absolute()}")
+    return ", ".join(found)
+
+
 def open_storage(url: str, *, fast: bool = True) -> BaseStorage:
     """Open a storage for Optuna on `url`, and create Optuna's and our tables where they are missing.
 

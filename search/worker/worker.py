@@ -23,7 +23,7 @@ from search.storage.open import explained, open_engine, open_storage
 from search.storage.retry import is_starting, is_transient, retry
 from search.study.record import forget_deleted, stop_reason
 from search.study.study import Study, confirm_identity, current, has_changed, load_studies
-from search.trials import Fate
+from search.trials import PLACE, Fate
 from search.worker.assign import recover
 from search.worker.context import Retry, Stopped, WorkerContext
 from search.worker.trial import run_trial
@@ -82,7 +82,7 @@ def work(
     n_trials = 0
     with explained(url):
         try:
-            engine, studies = connect(names, url, process, lease_s, log, check_stop)
+            engine, studies = connect(names, url, store.place, process, lease_s, log, check_stop)
         except Stopped:
             return 0
         with Heartbeat(open_engine(url), process, lease_s, detector, check_launch) as heartbeat:
@@ -121,6 +121,7 @@ def work(
 def connect(
     names: Sequence[str],
     url: str,
+    place: str,
     process: Process,
     lease_s: float,
     log: Callable[[str], None],
@@ -128,7 +129,8 @@ def connect(
 ) -> tuple[Engine, list[Study]]:
     """Open the database at `url`, load the studies, each once, and register the worker.
 
-    names: studies, or study files with several families. check: called before each new attempt.
+    names: studies, or study files with several families. place: of the artifacts, stored with each study for a
+    dashboard that looks in another place. check: called before each new attempt.
 
     Waits for a database that is starting, refuses connections or has no free connection. A wrong URL raises at once.
     Raises StorageError, StudyError, and what `check` raises.
@@ -140,6 +142,7 @@ def connect(
         studies = {study.identity: study for name in names for study in load_studies(name, storage)}
         for study in studies.values():
             confirm_identity(study)
+            _record_place(study, place, process.host)
         register(engine, process, device_name(), lease_s)
         return engine, list(studies.values())
 
@@ -153,6 +156,14 @@ def _check_recordings(study: Study, corpus: Corpus) -> None:
             f"study {study.name} was created on other recordings (fingerprint {study.fingerprint}, here "
             f"{corpus.fingerprint}); put them back or create a study of another name"
         )
+
+
+def _record_place(study: Study, place: str, host: str) -> None:
+    """Store where this worker, on `host`, stores artifacts."""
+    storage, study_id = study.optuna._storage, study.optuna._study_id
+    text = place if place.startswith("s3:") else f"{place} on {host}"
+    if storage.get_study_system_attrs(study_id).get(PLACE) != text:
+        storage.set_study_system_attr(study_id, PLACE, text)
 
 
 def _run_trials(context: WorkerContext) -> int:

@@ -64,7 +64,7 @@ def test_a_wrong_name_in_the_url_is_told_at_once(change: dict[str, str], words: 
     url = changed.render_as_string(hide_password=False)
     said: list[str] = []
     with pytest.raises(StorageError, match=words) as told:
-        connect(["tiny"], url, this_process(), 30.0, said.append, lambda: None)
+        connect(["tiny"], url, "artifacts", this_process(), 30.0, said.append, lambda: None)
     assert said == []
     assert "\n" not in str(told.value)
 

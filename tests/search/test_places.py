@@ -1,4 +1,4 @@
-"""Relative paths of a study file start from a folder that the study stores, wherever a command is started."""
+"""Commands find recordings, database and artifacts wherever they are started, or say where they looked."""
 
 import shutil
 from collections.abc import Callable
@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from data.corpus import load
+from search.artifacts.open import open_artifacts
+from search.dashboard.missing import missing_artifacts
 from search.storage.open import open_storage
 from search.study.spec import read_spec
 from search.study.study import load_study
+from search.worker.worker import work
 from tests.search.conftest import Drivebeat
-from tests.support.study import toml_of
+from tests.support.study import Bench, MakeSpec, toml_of
 from training.config import read_run, write_document
 from training.learner import run_text
 
@@ -143,3 +146,25 @@ def test_a_glob_without_a_match_names_the_folder_it_was_looked_for_in(
 ) -> None:
     file = project(schema_version=2, prefix="typo")
     assert f"'typo/stop.wav' (looked from {file.parent})" in refused("create", str(file))
+
+
+def test_create_launch_and_dashboard_name_the_database_and_the_artifacts_with_absolute_paths(
+    project: Callable[..., Path], drivebeat: Drivebeat, tmp_path: Path
+) -> None:
+    said = drivebeat("create", str(project(schema_version=2, budget={"trials": 1})))
+    assert f"database {tmp_path}/studies.db\n" in said.out
+    said = drivebeat("launch", "tiny", "--workers", "1")
+    assert f"database {tmp_path}/studies.db, artifacts {tmp_path}/artifacts, logs of workers {tmp_path}/runs/logs" in (
+        said.out.replace("\n", " ")
+    )
+
+
+def test_a_dashboard_with_other_artifacts_names_the_place_of_the_workers(
+    bench: Bench, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    bench.create(make_spec(budget={"trials": 1}))
+    work(["tiny"], bench.url, open_artifacts(tmp_path / "artifacts"), threads=1, log=lambda line: None)
+    right, wrong = (open_artifacts(tmp_path / name) for name in ("artifacts", "other"))
+    assert missing_artifacts(bench.engine, right.artifacts, right.place) == []
+    (note,) = missing_artifacts(bench.engine, wrong.artifacts, wrong.place)
+    assert f"study tiny are not in {tmp_path}/other; a worker stored them in {tmp_path}/artifacts on " in note
