@@ -7,7 +7,7 @@ stand with the code that they configure. `read_run` and `write_run` convert betw
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -119,8 +119,46 @@ class FitConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FinalConfig:
+    """How the best trial of a study is trained for use, after the search: section `final` of a study and of its export.
+
+    epochs: None takes FINAL_EPOCHS times those of the trial.
+    patience, ema_decay: as in FitConfig; None takes those of the trial.
+    seeds: number of trainings, with the trial's seed and the next ones; the best by the validation score is kept.
+
+    Raises ValueError for a value out of range.
+    """
+
+    epochs: int | None = None
+    patience: int | None = None
+    ema_decay: float | None = None
+    seeds: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "seeds"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; at least 1 is needed")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}; a share from 0 (off) to below 1 is needed, 0.999 say")
+
+    def resolved(self, trial: FitConfig) -> "FinalConfig":
+        """Return this section without None, but for a patience that the trial does not have either."""
+        epochs = self.epochs if self.epochs is not None else FINAL_EPOCHS * trial.epochs
+        patience = self.patience if self.patience is not None else trial.patience
+        ema_decay = self.ema_decay if self.ema_decay is not None else trial.ema_decay
+        return FinalConfig(epochs, patience, ema_decay, self.seeds)
+
+
+FINAL_EPOCHS = 3
+
+
+@dataclass(frozen=True, slots=True)
 class RunConfig:
-    """Everything that determines the result of a run."""
+    """Everything that determines the result of a run.
+
+    final: how to train it for use, in the export of a study; it replaces values of `fit`, see finalised.
+    """
 
     data: DataConfig
     model: DenoiserConfig
@@ -130,6 +168,7 @@ class RunConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     init: InitConfig = field(default_factory=InitConfig, metadata={ADDED: True})
     front: FrontConfig = field(default_factory=FrontConfig, metadata={ADDED: True})
+    final: FinalConfig | None = field(default=None, metadata={ADDED: True})
 
     def build_model(self, n_channels: int) -> nn.Module:
         """Build the denoiser and the front end before it. Weights are drawn from torch's global generator."""
@@ -144,7 +183,23 @@ SECTIONS: dict[str, type] = {
     "fit": FitConfig,
     "init": InitConfig,
     "front": FrontConfig,
+    "final": FinalConfig,
 }
+
+
+def finalised(run: RunConfig) -> tuple[RunConfig, ...]:
+    """Return the trainings, of different seeds, that the section `final` of `run` asks for; `run` itself without it."""
+    if run.final is None:
+        return (run,)
+    final, alone = run.final.resolved(run.fit), as_trial(run)
+    assert final.epochs is not None and final.ema_decay is not None
+    fit = replace(run.fit, epochs=final.epochs, patience=final.patience, ema_decay=final.ema_decay)
+    return tuple(replace(alone, fit=replace(fit, seed=fit.seed + i)) for i in range(final.seeds))
+
+
+def as_trial(run: RunConfig) -> RunConfig:
+    """Return `run` as its trial was trained: without the section `final`."""
+    return replace(run, final=None)
 
 
 def read_run(path: Path) -> RunConfig:
@@ -201,7 +256,8 @@ def with_values(run: RunConfig, assignments: Sequence[str]) -> RunConfig:
 
 def _section_of(name: str, run: RunConfig) -> str:
     """Return the only section of a run that has a field `name`. Raises ConfigError for none or several."""
-    sections = {f.name: [inner.name for inner in fields(getattr(run, f.name))] for f in fields(run)}
+    held = {f.name: getattr(run, f.name) for f in fields(run)}
+    sections = {name: [inner.name for inner in fields(section)] for name, section in held.items() if section}
     found = [section for section, names in sections.items() if name in names]
     if len(found) == 1:
         return found[0]

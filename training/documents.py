@@ -59,6 +59,16 @@ def with_base(document: Any, path: Path) -> Any:
     return {**document, "data": {**document["data"], "base": str(folder)}}
 
 
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, with keys such as "budget.trials"."""
+    if not isinstance(values, Mapping):
+        return {prefix: values}
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}.{key}" if prefix else key)
+    return found
+
+
 def _text_of(path: Path) -> str:
     """Read a text. Raises ConfigError if the file cannot be read, is too large, or is in another encoding."""
     try:

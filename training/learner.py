@@ -197,7 +197,7 @@ def load_progress(
                 f"{fingerprint}); put them back, or remove the checkpoint to start anew"
             )
         learner.load(state)
-        return _reports(state)
+        return reports_in(state)
 
 
 def check_progress(run: RunConfig, fingerprint: str, path: Path) -> int:
@@ -227,7 +227,7 @@ def read_progress(path: Path) -> tuple[str, list[EpochReport]]:
     """Read the fingerprint of the recordings and the reports from a checkpoint. Raises CheckpointError."""
     state = load_checkpoint(path, torch.device("cpu"))
     with damage(path):
-        return str(state["data_fingerprint"]), _reports(state)
+        return str(state["data_fingerprint"]), reports_in(state)
 
 
 def run_text(run: RunConfig) -> str:
@@ -246,8 +246,8 @@ def _describes(text: str, run: RunConfig) -> bool:
         return False
 
 
-def _reports(state: Mapping[str, Any]) -> list[EpochReport]:
-    """Return the reports in the state of a checkpoint. Raises an exception for a text of another origin."""
+def reports_in(state: Mapping[str, Any]) -> list[EpochReport]:
+    """Return the reports in the state of a checkpoint. Raises an exception for a text of other origin, see damage."""
     reports = TypeAdapter(list[EpochReport]).validate_json(state["reports"], strict=True, extra="forbid")
     if [report.epoch for report in reports] != list(range(len(reports))):
         raise ValueError("its reports are not of the epochs 0, 1, 2 ...")

@@ -36,6 +36,7 @@ from training.evaluation.by import PartLine, evaluate_by, part_table, write_part
 from training.evaluation.estimate import estimate_mixture
 from training.evaluation.scores import SCORES, TABLE_SCORES, Row, better, classical_rows, score_rows
 from training.evaluation.showcase import write_score_figure, write_showcase, write_table
+from training.lengthen import epochs_before, lengthen
 from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
 from training.numbers import finite
 from training.report import EpochReport, shown_snr
@@ -81,9 +82,9 @@ def train_run(
 ) -> EpochReport:
     """Train `run` into `folder`, show progress, and return the last report.
 
-    Training that was interrupted is resumed. If the run starts from other weights, their SHA-256 and lineage are
-    written into run.yaml. A collapsed output is reported in a warning, but the run goes on: its best weights may be
-    older than the collapse.
+    Training that was interrupted is resumed; a run of fewer epochs is lengthened (training.lengthen). If the run starts
+    from other weights, their SHA-256 and lineage are written into run.yaml. A collapsed output is reported in a
+    warning, but the run goes on: its best weights may be older than the collapse.
 
     provenance: written into run.yaml; a folder that already has one keeps it.
     trackers: names, see training.trackers.base.TRACKERS.
@@ -94,8 +95,7 @@ def train_run(
     path = folder / RUN_FILE
     with file_errors(path, "read"):
         is_resumed = path.exists()
-    if is_resumed and read_run(path) != run:
-        raise ConfigError(f"{folder}: holds another run; choose another folder with -o, or remove it")
+    shorter = epochs_before(run, folder) if is_resumed else None
     check_precision(resolve_device(run.fit.device), run.fit.precision)
     tracker = build_trackers(trackers, _target_of(run, folder, switches or Switches()))
     corpus = load(run.data)
@@ -103,6 +103,8 @@ def train_run(
     if wanted not in (None, corpus.fingerprint):
         console.print(f"note: the recordings (fingerprint {corpus.fingerprint}) are not those of the search ({wanted})")
     _print_notes(corpus, console)
+    if shorter is not None:
+        console.print(lengthen(run, folder), soft_wrap=True, highlight=False)
     if not is_resumed:
         if start := describe_start(run, corpus.n_channels):
             console.print(start, soft_wrap=True, highlight=False, markup=False)

@@ -48,40 +48,56 @@ def train_command(
         ),
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="With --from: take only the tensors that fit.")] = False,
+    trial: Annotated[
+        bool,
+        typer.Option("--as-trial", help="Repeat the trial that was exported, without the section final of its study."),
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a run. With the folder of an interrupted training, continue it."""
+    """Train a run: an exported trial as its study's section final says, a hand-written run as it is.
+
+    With the folder of an interrupted training, continue it. With the folder of the same run and more --epochs, lengthen
+    it.
+    """
     import dataclasses
     import json
 
     from search.messages import run_failed
     from search.storage.open import storage_url
     from search.terminal.console import PlainConsole
-    from training.config import read_run_with_provenance, with_values
+    from training.config import as_trial, finalised, read_run_with_provenance, with_values
     from training.errors import ConfigError, TrainingFailed
+    from training.final import train_all
     from training.lineage import start_from
     from training.numbers import finite
-    from training.runs import override, train_run
+    from training.runs import override
     from training.switches import read_switches
     from training.trackers.build import tracking_of
 
     switches = read_switches()
     tracking = tracking_of(switches, storage_url(None), tracker or (), default=("jsonl",))
     run, provenance = read_run_with_provenance(config)
-    run = override(with_values(run, values or ()), epochs=epochs, threads=threads, device=device)
-    if switches.only_first_batch:
-        run = override(run, steps_per_epoch=1)
-        typer.echo("warning: ONLY_FIRST_BATCH is on: one training step per epoch, only for tests", err=True)
+    run = with_values(run, values or ())
     if source is not None:
         run = start_from(run, source, partial=partial)
     elif partial:
         raise ConfigError("--partial needs --from; name the run to take the weights from")
+    if switches.only_first_batch:
+        run = override(run, steps_per_epoch=1)
+        typer.echo("warning: ONLY_FIRST_BATCH is on: one training step per epoch, only for tests", err=True)
+    chosen = (as_trial(run),) if trial else finalised(run)
+    chosen = tuple(override(single, epochs=epochs, threads=threads, device=device) for single in chosen)
     silent = quiet or as_json or switches.stdout is not None
+    if not silent and run.final is not None and not trial:
+        n_seeds = f", {len(chosen)} seeds" if len(chosen) > 1 else ""
+        typer.echo(
+            f"final training: {chosen[0].fit.epochs} epochs{n_seeds}; the trial had {run.fit.epochs} (--as-trial)"
+        )
     try:
         # standard output must hold the JSON document only
         names = [name for name in tracking.names if not (as_json and name == "stdout")]
-        last = train_run(run, output, provenance, names, PlainConsole(quiet=silent), switches)
+        last = train_all(chosen, output, provenance, names, PlainConsole(quiet=silent), switches)
     except KeyboardInterrupt as interrupt:
         typer.echo("training interrupted; the same command continues it after its last finished epoch", err=True)
         raise typer.Exit(130) from interrupt

@@ -313,6 +313,15 @@ def export_command(
     runs: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the trainings of --confirm.")] = Path(
         "runs/confirm"
     ),
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Also write the trial's own weights, as a run's folder for evaluate and apply.",
+            show_default=False,
+        ),
+    ] = None,
+    artifacts: Artifacts = ARTIFACTS,
 ) -> None:
     """Write the best feasible trial as a run file, from which the model can be built and trained.
 
@@ -324,11 +333,21 @@ def export_command(
     from search.study.study import load_studies
 
     check_ending(output)
+    if weights is not None and confirm is not None:
+        raise typer.BadParameter("--weights are of the search, and --confirm trains new ones; give one of the two")
     url = storage_url(storage)
     with explained(url):
-        studies = load_studies(name, open_readable(url).storage)
+        opened = open_readable(url)
+        studies = load_studies(name, opened.storage)
         if confirm is None:
             study, trial = export(studies, output)
+            if weights is not None:
+                from search.artifacts.open import open_artifacts
+                from search.pages.weights import extract_weights
+
+                store = open_artifacts(artifacts, create=False).artifacts
+                extract_weights(study, trial.number, opened.engine, store, weights)
+                typer.echo(f"{weights}: the trial's run.yaml and weights")
             typer.echo(f"{output}: trial {trial.number} of {study.name}, {study.spec.metric} {trial.value:+.3f}")
         else:
             from search.study.confirm import confirm as confirmed

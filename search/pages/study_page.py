@@ -14,6 +14,7 @@ from data.mixing.mixture import held_out
 from search.pages.notes import code, finish_note, replace_note, split_text
 from search.pages.plots import Classical, Plot, learning_curves, score_by_cost, score_by_snr, workers_over_time
 from search.pages.trial_artifacts import remove_artifacts
+from search.pages.weights import remove_weights, stored_files, update_best
 from search.queue.slots import progress, slot_trials
 from search.storage.fast.reads import system_attributes
 from search.storage.optuna_private import ArtifactStore
@@ -83,6 +84,13 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], engine: Engine) -> s
             f"{code(shell_command('export', study.name, '-o', 'best.yaml'))}, then "
             f"{code(shell_command('train', 'best.yaml', '-o', PurePath('runs') / path_part(study.name)))}"
         )
+    files = stored_files(study, engine)
+    if files:
+        links = ", ".join(f"[{name}](/artifacts/{study.optuna._study_id}/{files[name]})" for name in files)
+        parts.append(
+            f"To download: {links}. Each zip is the folder of a trained trial, for `drivebeat apply` and `drivebeat "
+            "evaluate`; `best.yaml` is the export of the best trial, for `drivebeat train`."
+        )
     rows = [f"| {name} | {describe(range_)} |" for name, range_ in sorted(study.space.sampled.items())]
     parts.append("\n".join(["| searched | range |", "|---|---|", *rows]))
     clean, noise = (
@@ -143,6 +151,8 @@ def update_pages(
     finish_note(study.optuna, engine, trial_id)
     trials = study.optuna.get_trials(deepcopy=False)
     remove_artifacts(study, trials, engine, artifacts, log)
+    remove_weights(study, trials, engine, artifacts, log)
+    update_best(study, trials, engine, artifacts, log)
     if _page_is_due(study, engine):
         draw_page(study, trials, engine, corpus)
 

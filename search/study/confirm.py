@@ -20,7 +20,7 @@ from rich.console import Console
 
 from data.files import make_folder, path_part
 from search.errors import StudyError
-from search.study.export import best_of, check_ending, provenance, run_of_trial
+from search.study.export import best_of, check_ending, final_run, provenance, run_of_trial
 from search.study.study import Study
 from search.trials import RUN, attributes_of, is_feasible, sign_of
 from training.config import RunConfig, write_run
@@ -117,7 +117,7 @@ def export_confirmed(confirmed: Sequence[Confirmed], path: Path) -> Confirmed:
     best = confirmed[0]
     document = provenance(best.study, best.trial)
     document |= {"confirmed": _scores_document(best), "finalists": list(_finalist_documents(confirmed))}
-    write_run(run_of_trial(best.trial, best.study.name), path, document)
+    write_run(final_run(best.study, best.trial), path, document)
     return best
 
 

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -73,8 +74,14 @@ def export(studies: Sequence[Study], path: Path) -> tuple[Study, FrozenTrial]:
     """
     check_ending(path)
     study, trial = best_of(studies)
-    write_run(run_of_trial(trial, study.name), path, provenance(study, trial))
+    write_run(final_run(study, trial), path, provenance(study, trial))
     return study, trial
+
+
+def final_run(study: Study, trial: FrozenTrial) -> RunConfig:
+    """Return the run of a trial with the study's section `final`. Raises StudyError as run_of_trial does."""
+    run = run_of_trial(trial, study.name)
+    return replace(run, final=study.spec.final.resolved(run.fit))
 
 
 def provenance(study: Study, trial: FrozenTrial) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def remove_all_artifacts(
     for other in storage.get_all_studies() if files else []:
         if other._study_id != study._study_id:
             others = storage.get_all_trials(other._study_id, deepcopy=False)
-            files -= {i for trial in others for i in artifacts_of(trial.system_attrs).values()}
+            referring = [other.system_attrs, *(trial.system_attrs for trial in others)]
+            files -= {identifier for attributes in referring for identifier in artifacts_of(attributes).values()}
     if len(own) < len(trials):
         log(f"the artifacts of {len(trials) - len(own)} copied trials are kept, for the original refers to them")
     for artifact in files:

@@ -25,7 +25,7 @@ from search.study.space import (
     parameters,
     sections,
 )
-from training.config import RunConfig
+from training.config import FinalConfig, RunConfig
 from training.decode import decode, encode, pick
 from training.documents import read_document, with_base
 from training.errors import ConfigError
@@ -78,15 +78,20 @@ class ConstraintSpec:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactSpec:
-    """Retention of figures, sounds and configs: how many of the best and of the latest trials keep theirs."""
+    """Retention of artifacts.
+
+    best, last: how many of the best and of the latest trials keep figures, sounds and configs. weights: how many of the
+    best keep their weights.
+    """
 
     best: int = 10
     last: int = 20
+    weights: int = field(default=5, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
-        for name in ("best", "last"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is needed")
+        for name, least in (("best", 1), ("last", 1), ("weights", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; at least {least} is needed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,8 @@ class StudySpec:
     search.study.space.RangeSpec. enqueue: points to try first. A name that only some of the families have applies to
     those. deterministic: run trials in generations of `generation`, so that trials and export do not depend on the
     number of workers; see search.worker.generations. schema_version: with 2, relative paths of recordings start from
-    the study file's folder; with 1, from the directory in which the study was created.
+    the study file's folder; with 1, from the directory in which the study was created. final: how `train` trains the
+    exported trial.
     """
 
     name: str
@@ -121,6 +127,7 @@ class StudySpec:
     deterministic: bool = False
     generation: int = 4
     schema_version: int = field(default=1, metadata={ADDED: True})
+    final: FinalConfig = field(default_factory=FinalConfig, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         if self.schema_version not in SCHEMA_VERSIONS:

@@ -38,9 +38,10 @@ from search.study.space import Space, describe, fixed_params, why_refused
 from search.study.spec import StudySpec, part_of, run_of, space_of, spec_document, study_names
 from search.trials import CANCELLED, FAMILY, FINGERPRINT, REASON, SPACE, SPEC
 from training.decode import decode
+from training.documents import flat
 from training.evaluation.scores import SCORES
 
-CHANGEABLE = {"budget", "enqueue", "artifacts"}
+CHANGEABLE = {"budget", "enqueue", "artifacts", "final"}
 # They say where the recordings are; the fingerprint says which.
 PLACES = {"schema_version", "data.base"}
 
@@ -275,8 +276,8 @@ def _refuse_differences(name: str, spec: StudySpec, space: Space, fingerprint: s
     if attributes[FINGERPRINT] != fingerprint:
         differences.append(f"the recordings (fingerprint {attributes[FINGERPRINT]}, now {fingerprint})")
     # decoded, so that keys which were added to StudySpec later have their defaults
-    old = _flat(spec_document(decode(StudySpec, json.loads(attributes[SPEC]), f"study {name}")))
-    new = _flat(spec_document(spec))
+    old = flat(spec_document(decode(StudySpec, json.loads(attributes[SPEC]), f"study {name}")))
+    new = flat(spec_document(spec))
     compared = {"fixed", "ranges", "search", "models"}  # in SPACE and FAMILY
     for key in sorted(old.keys() | new.keys()):
         if key.split(".")[0] not in CHANGEABLE | compared and key not in PLACES and old.get(key) != new.get(key):
@@ -294,13 +295,3 @@ def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with keys such as "budget.trials"."""
-    if not isinstance(values, Mapping):
-        return {prefix: values}
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
-    return flat

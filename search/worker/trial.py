@@ -19,6 +19,7 @@ from search.errors import TrainingFailed
 from search.messages import after_trial, worker_failed
 from search.pages.study_page import update_pages
 from search.pages.trial_artifacts import store_results
+from search.pages.weights import store_weights
 from search.queue.slots import close, record_result
 from search.storage.locks import exclusive
 from search.storage.retry import is_transient
@@ -251,6 +252,19 @@ def _score(context: WorkerContext, assignment: Assignment, built: BuiltTrial, ru
                 store_results, trial, built.run, built.model, built.validation, folder, context.store.artifacts, last
             )
         )
+        if last.best_score is not None and not (last.collapsed or run.pruned) and math.isfinite(last.best_score):
+            context.retry(
+                partial(
+                    store_weights,
+                    context.study,
+                    trial.number,
+                    built.run,
+                    last.best_score,
+                    folder,
+                    context.engine,
+                    context.store.artifacts,
+                )
+            )
     except OSError as error:  # a full disk must not cost the result
         note = f"artifacts are missing: {error}"
     run.trackers.files(tracked_files(folder))

@@ -21,7 +21,7 @@ from search.study.spec import run_of
 from search.study.study import Study
 from search.trials import RUN
 from tests.support.waiting import wait_for
-from training.config import read_run, to_document
+from training.config import as_trial, read_run, to_document
 from training.errors import TrainingFailed
 from training.trainer import train
 
@@ -130,7 +130,7 @@ def test_the_command_trains_each_once_and_writes_the_best_with_its_spread(
     assert confirmed["seeds"] == [6, 7, 8]
     assert confirmed["mean"] == pytest.approx(statistics.fmean(confirmed["scores"]))
     assert confirmed["spread"] == pytest.approx(statistics.stdev(confirmed["scores"]))
-    run = read_run(tmp_path / "best.yaml")
+    run = as_trial(read_run(tmp_path / "best.yaml"))
     assert to_document(run) == json.loads(tiny.optuna.get_trials()[best["trial"]].user_attrs[RUN])
     again = dataclasses.replace(run, fit=dataclasses.replace(run.fit, seed=7))
     assert list(train(again, corpus, tmp_path / "by-hand"))[-1].best_score == confirmed["scores"][1]

@@ -20,7 +20,7 @@ from search.study.study import load_study
 from search.trials import best_trial
 from tests.support.program import command, environment
 from tests.support.waiting import wait_for
-from training.config import read_run
+from training.config import as_trial, read_run
 
 
 @pytest.mark.slow
@@ -32,7 +32,7 @@ def test_create_launch_export_train_evaluate_apply(
     recordings: Path,
     tmp_path: Path,
 ) -> None:
-    """`train best.yaml` repeats the best trial to the last bit, on a CPU; launching a spent study adds nothing."""
+    """`train best.yaml --as-trial` repeats the best trial to the last bit; launching a spent study adds nothing."""
     file = study_file(pruner={"name": "median", "startup_trials": 1, "warmup_epochs": 0}, budget={"trials": 6})
     assert "next: drivebeat launch tiny" in drivebeat("create", str(file)).out
     done = cli_in("launch", "tiny", "--workers", "2")
@@ -60,11 +60,11 @@ def test_create_launch_export_train_evaluate_apply(
     best = best_trial(study.optuna)
     assert best is not None
     assert f"trial {best.number} of tiny" in drivebeat("export", "tiny", "-o", "best.yaml").out
-    assert drivebeat("train", "best.yaml", "-o", "runs/best").code == 0
+    assert drivebeat("train", "best.yaml", "-o", "runs/best", "--as-trial").code == 0
     history = [json.loads(line) for line in (tmp_path / "runs/best/history.jsonl").read_text().splitlines()]
     assert {row["epoch"]: row["score"] for row in history} == best.intermediate_values
     assert history[-1]["best_score"] == best.value
-    assert read_run(tmp_path / "runs/best/run.yaml") == read_run(tmp_path / "best.yaml")
+    assert read_run(tmp_path / "runs/best/run.yaml") == as_trial(read_run(tmp_path / "best.yaml"))
     provenance = yaml.safe_load((tmp_path / "runs/best/run.yaml").read_text())["provenance"]
     assert (provenance["study"], provenance["trial"]) == ("tiny", best.number)
 

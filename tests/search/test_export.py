@@ -16,7 +16,7 @@ from search.study.space import feasible_example
 from search.study.spec import run_of
 from search.study.study import Study, create
 from search.trials import RUN, best_trial
-from training.config import read_run, to_document
+from training.config import FinalConfig, as_trial, read_run, to_document
 from training.errors import ConfigError
 
 
@@ -93,7 +93,8 @@ def test_an_export_is_the_run_with_where_it_comes_from(
     export([study], tmp_path / "best.json")
     run = read_run(tmp_path / "best.yaml")
     assert run == read_run(tmp_path / "best.json")
-    assert to_document(run) == json.loads(study.optuna.get_trials()[1].user_attrs[RUN])
+    assert run.final == FinalConfig(epochs=9, patience=None, ema_decay=0.0)
+    assert to_document(as_trial(run)) == json.loads(study.optuna.get_trials()[1].user_attrs[RUN])
     document = yaml.safe_load((tmp_path / "best.yaml").read_text())
     provenance = document["provenance"]
     assert provenance["study"] == "tiny"

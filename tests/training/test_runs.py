@@ -62,7 +62,7 @@ def test_training_again_changes_nothing_and_keeps_the_provenance(run: RunConfig,
 
 def test_a_folder_with_another_run_is_refused_and_left_alone(make_run: MakeRun, trained: Path, quiet: Quiet) -> None:
     before = {path.name: path.read_bytes() for path in trained.iterdir()}
-    with pytest.raises(ConfigError, match="holds another run; choose another folder with -o"):
+    with pytest.raises(ConfigError, match=r"holds another run: fit\.seed is 0 there, 1 here; choose another folder"):
         train_to_folder(make_run(seed=1), trained, {}, ["jsonl"], quiet())
     assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
 

@@ -1,0 +1,58 @@
+"""Final training: the trainings that a run's section `final` asks for, of which the best is kept."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from data.files import atomic, file_errors
+from training.checkpoint import WEIGHTS
+from training.config import RunConfig, read_run_with_provenance, write_run
+from training.errors import ConfigError
+from training.evaluation.scores import SCORES, better
+from training.lineage import RUN_FILE
+from training.report import EpochReport
+from training.runs import train_run
+from training.switches import Switches
+
+
+def train_all(
+    runs: Sequence[RunConfig],
+    folder: Path,
+    provenance: Mapping[str, Any],
+    trackers: Sequence[str],
+    console: Console,
+    switches: Switches | None = None,
+) -> EpochReport:
+    """Train runs that differ in their seed, and return the last report of the best.
+
+    A single run is trained into `folder` itself. Several are trained into its subfolders seed-0, seed-1 ...; then
+    `folder` gets run.yaml and weights of the best by its best score. Interrupted trainings are resumed.
+
+    Raises as training.runs.train_run does, and ConfigError if `folder` holds a run of another kind.
+    """
+    if len(runs) == 1:
+        return train_run(runs[0], folder, provenance, trackers, console, switches)
+    path = folder / RUN_FILE
+    with file_errors(path, "read"):
+        is_run = path.exists()
+    if is_run and "seeds" not in read_run_with_provenance(path)[1]:
+        raise ConfigError(f"{folder}: holds another run; choose another folder with -o, or remove it")
+    reports: list[EpochReport] = []
+    for run in runs:
+        console.print(f"seed {run.fit.seed}, {len(reports) + 1} of {len(runs)}", highlight=False)
+        home = folder / f"seed-{run.fit.seed}"
+        reports.append(train_run(run, home, provenance, trackers, console, switches))
+    scores = {run.fit.seed: report.best_score for run, report in zip(runs, reports, strict=True)}
+    best = 0
+    for i, report in enumerate(reports):
+        assert report.best_score is not None, "the last epoch is always past the ramps"
+        if better(SCORES[runs[i].fit.score], report.best_score, reports[best].best_score or 0.0):
+            best = i
+    with atomic(folder / WEIGHTS) as temporary:
+        shutil.copyfile(folder / f"seed-{runs[best].fit.seed}" / WEIGHTS, temporary)
+    write_run(runs[best], path, {**provenance, "seeds": scores})
+    console.print(f"kept seed {runs[best].fit.seed} of {', '.join(map(str, scores))}", highlight=False)
+    return reports[best]
