@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from data.errors import shell_command
 from search.queue.slots import progress
 from search.storage.locks import exclusive
-from search.study.record import stop_reason
+from search.study.finished import stop_reason
 from search.study.study import Study
 from search.trials import MESSAGES, best_trial
 from training.evaluation.scores import SCORES, better

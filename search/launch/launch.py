@@ -22,7 +22,7 @@ from search.queue.slots import OrphanDetector
 from search.signals import stop_signals
 from search.storage.open import explained, open_engine, open_storage
 from search.storage.retry import retry
-from search.study.record import stop_reason
+from search.study.finished import stop_reason
 from search.study.status import Snapshot, snapshot
 from search.study.study import Study, confirm_identity, current, has_changed, load_study
 from search.terminal.status import PlainLines, render

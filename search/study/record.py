@@ -19,20 +19,16 @@ from typing import Any, Protocol
 import optuna
 from optuna import Study as OptunaStudy
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
 from sqlalchemy import Engine, and_, delete, select
 
 from data.errors import near, shell_command
 from search.errors import NoBudget, StudyError, StudyGone
-from search.queue.slots import progress
-from search.sampling.points import MAX_ENUMERATED, n_points
 from search.storage.fast.tables import STUDIES as OPTUNA_STUDIES
 from search.storage.fast.tables import STUDY_USER
 from search.storage.locks import exclusive
 from search.storage.tables import SLOTS, STUDIES
 from search.trials import COPIED, FAMILY, FINGERPRINT, IDENTITY, SPEC
 
-EXHAUSTED = "every point of its space has been tried"
 READABLE = 40  # characters of the name at the start of an identity
 
 
@@ -359,26 +355,3 @@ def readable_records(storage: BaseStorage) -> tuple[list[StudyRecord], dict[str,
         except StudyError as error:
             problems[name] = str(error)
     return records, problems
-
-
-def stop_reason(study: StudyLike, engine: Engine) -> str:
-    """Return why no further trial of the study will start; "" where the study is not finished."""
-    state = progress(engine, study.identity)
-    if state.open or state.claimed:
-        return ""
-    if state.finished >= state.budget:
-        return f"its budget of {state.budget} trials is spent"
-    if state.out_of_time:
-        return f"its {study.hours:g} hours are over"
-    trials = study.optuna.get_trials(deepcopy=False)
-    if any(trial.state == TrialState.WAITING for trial in trials):
-        return ""  # running trials are another program's, for no slot is claimed; their end may never come
-    # A study is created only if a point exists, and a space with one continuous axis is infinite.
-    sampled = next((trial.distributions for trial in reversed(trials) if trial.distributions), None)
-    size = None if sampled is None else n_points(sampled)
-    if size is None or size > MAX_ENUMERATED:
-        return ""
-    # Imported only where needed: points are checked against the model's config, which imports torch.
-    from search.study.study import decode_study, is_exhausted
-
-    return EXHAUSTED if is_exhausted(decode_study(study), trials) else ""

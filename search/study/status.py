@@ -11,7 +11,8 @@ from sqlalchemy import Engine, select
 from search.queue.slots import HELD, progress, seconds_left, slot_trials
 from search.queue.workers import WorkerRow, WorkerStatus, workers
 from search.storage.tables import SLOTS
-from search.study.record import StudyLike, stop_reason
+from search.study.finished import stop_reason
+from search.study.record import StudyLike
 from search.trials import FINISHED, REASON, Fate, best_trial, by_origin, count_fates, fate_of
 
 RECENT = 5

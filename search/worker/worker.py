@@ -21,7 +21,8 @@ from search.queue.slots import LEASE_S, OrphanDetector, progress
 from search.queue.workers import Process, WorkerStatus, device_name, register, this_process, update_status
 from search.storage.open import explained, open_engine, open_storage
 from search.storage.retry import is_starting, is_transient, retry
-from search.study.record import forget_deleted, stop_reason
+from search.study.finished import stop_reason
+from search.study.record import forget_deleted
 from search.study.study import Study, confirm_identity, current, has_changed, load_studies
 from search.trials import PLACE, Fate
 from search.worker.assign import recover

@@ -13,7 +13,7 @@ from search.sampling.points import key_of
 from search.sampling.pruners import PRUNERS, PrunerSpec, build_pruner
 from search.sampling.samplers import SAMPLERS
 from search.storage.open import open_engine, open_storage
-from search.study.record import EXHAUSTED, stop_reason
+from search.study.finished import EXHAUSTED, stop_reason
 from search.study.study import load_study
 from search.worker.context import Assignment
 from tests.support.worker import next_assignment_of

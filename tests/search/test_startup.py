@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from search.study.record import EXHAUSTED, load_records, stop_reason
+from search.study.finished import EXHAUSTED, stop_reason
+from search.study.record import load_records
 from search.study.study import decode_study
 from tests.support.program import ROOT, environment
 
