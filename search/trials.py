@@ -38,6 +38,7 @@ PAGE_AT = "drivebeat:page_at"  # when the study page was drawn last
 CLASSICAL_ROWS = "drivebeat:classical"  # scores of the classical methods, as JSON
 PLACE = "drivebeat:artifacts"  # where a worker stored artifacts last: its folder and host, or the bucket's URL
 WEIGHTS_OF = "drivebeat:weights:"  # + a trial's number: id of the artifact with its weights; "" once removed
+COPIED_FILES = "drivebeat:copied_artifacts"  # ids of the study's artifacts that are the original's
 BEST_CONFIG = "drivebeat:best_config"  # {"trial": number, "artifact": id} of the stored best.yaml
 REMOVED = "drivebeat:artifacts_removed:"  # + trial_id: how many of its artifacts were removed
 

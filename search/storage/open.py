@@ -232,8 +232,8 @@ def require_file(url: str) -> None:
     path = Path(parsed.database or "")
     if parsed.get_backend_name() == "sqlite" and not path.exists():
         raise StorageError(
-            f"storage {masked(url)}: there is no file {path}; create a study in it: drivebeat create STUDY.toml, or "
-            "name another database: --storage URL"
+            f"storage {masked(url)}: there is no file {path.absolute()}; start in the folder of your database, name it "
+            "with --storage, or create a study: drivebeat create STUDY.toml"
         )
 
 

@@ -23,7 +23,20 @@ from search.storage.optuna_private import ArtifactStore, FrozenStudy
 from search.storage.tables import SLOTS, STUDIES, set_budget
 from search.study.names import check_name
 from search.study.record import identity_of, missing, new_identity, remove_rows, store_identity
-from search.trials import CANCELLED, COPIED, FATE, IDENTITY, REASON, REMOVED, SPEC, Fate, artifacts_of
+from search.trials import (
+    ARTIFACT,
+    BEST_CONFIG,
+    CANCELLED,
+    COPIED,
+    COPIED_FILES,
+    FATE,
+    IDENTITY,
+    REASON,
+    REMOVED,
+    SPEC,
+    Fate,
+    artifacts_of,
+)
 
 
 def find(storage: BaseStorage, name: str) -> FrozenStudy:
@@ -86,13 +99,15 @@ def remove_all_artifacts(
 ) -> None:
     """Remove the artifacts of a study that is deleted, and of its trials, but for those that belong to another study.
 
-    These are the artifacts of copied trials (COPIED), and those that another study in the database refers to. trials:
-    of the study.
+    These are the artifacts of copied trials (COPIED), those that a copy took over (COPIED_FILES), and those that
+    another study in the database refers to. trials: of the study.
     """
     n_copied = study.user_attrs.get(COPIED, 0)
     own = [trial for trial in trials if not isinstance(n_copied, int) or trial.number >= n_copied]
     attached = [artifacts_of(trial.system_attrs) for trial in own] + [artifacts_of(study.system_attrs)]
-    files = {identifier for found in attached for identifier in found.values()}
+    originals = study.system_attrs.get(COPIED_FILES, ())
+    kept = set(map(str, originals)) if isinstance(originals, (list, tuple)) else set()
+    files = {identifier for found in attached for identifier in found.values()} - kept
     for other in storage.get_all_studies() if files else []:
         if other._study_id != study._study_id:
             others = storage.get_all_trials(other._study_id, deepcopy=False)
@@ -127,7 +142,7 @@ def copy(name: str, storage: BaseStorage, engine: Engine, target: BaseStorage, t
         except optuna.exceptions.DuplicatedStudyError as error:
             raise StudyError(f"a study {new!r} exists already; choose another name: --name NAME") from error
         ids = {trial._trial_id: target.create_new_trial(study_id, trial) for trial in trials}
-        for key, value in study.system_attrs.items():
+        for key, value in _copied_attributes(study.system_attrs).items():
             target.set_study_system_attr(study_id, _renumbered(key, ids), value)
         identity = new_identity(new)
         if slots is not None:
@@ -156,6 +171,17 @@ def _slots(
     if budget is None:
         return None
     return dict(budget), [(row.trial, "open" if row.state in UNFINISHED else row.state) for row in rows]
+
+
+def _copied_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the system attributes of a copy: those of the study, with the ids of its artifacts, which stay its own.
+
+    The export of the best trial is left out, for the copy replaces it as soon as another trial is the best.
+    """
+    best = attributes.get(BEST_CONFIG)
+    own = {BEST_CONFIG, f"{ARTIFACT}{best.get('artifact')}" if isinstance(best, dict) else BEST_CONFIG}
+    copied = {key: value for key, value in attributes.items() if key not in own}
+    return {**copied, COPIED_FILES: sorted(artifacts_of(copied).values())}
 
 
 def _renumbered(key: str, ids: Mapping[int, int]) -> str:
