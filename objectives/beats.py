@@ -25,6 +25,10 @@ MIN_SPAN_S = 5.0
 # score of 400 windows of Gaussian noise in 25-55 Hz is 0.22. Of 478 spans of real vehicle noise 99 % are below 0.29,
 # and 2 have a heart rate by all rules of this file.
 MIN_STRENGTH = 0.3
+# If the score at twice the rate is more than this share of it, noise may have hidden every other beat. Of 1,200 right
+# rates of 10 s at 0 and -5 dB 99 % have less than 0.5; of rates that are half the right ones all have more than 0.68.
+DOUBLE_SHARE = 0.6
+HIGHEST_BPM = 180.0
 # The envelope is divided by its mean over this time, so that a change of the level is neither periodic nor hides beats.
 LEVEL_S = 3.0
 # Largest envelope, relative to that mean. A bump is no stronger than a loud beat.
@@ -103,6 +107,7 @@ def find_beats(signal: NDArray[np.floating], rate_hz: float) -> Beats:
         periods_s = _periods_s(events_s, bounds_s, rates_bpm, first, last)
         found.append(events_s[_chain(events_s, periods_s, _evidence(events_s, periods_s, swing, rate_hz))])
     times_s, rates_bpm = _confirmed(np.concatenate(found), bounds_s, rates_bpm)
+    times_s = _refined(times_s, swing, rate_hz)
     return Beats(times_s, _beat_rates(times_s, bounds_s, rates_bpm), _spans(times_s, bounds_s, rates_bpm))
 
 
@@ -130,10 +135,21 @@ def _span_rates(swing: Floats, rate_hz: float, bounds: NDArray[np.int64]) -> Flo
         return np.full(len(bounds) - 1, np.nan)
     ends = np.minimum(bounds[:-1] + n_window, swing.size)
     windows = np.lib.stride_tricks.sliding_window_view(swing, n_window)
+    least = MIN_STRENGTH * float(np.sqrt(SPAN_S / duration_s))
     # One span at a time: the windows of a day would fill the memory.
-    found = [periodicity(windows[end - n_window][None], rate_hz) for end in ends]
-    rates_bpm, strengths = (np.concatenate(values) for values in zip(*found, strict=True))
-    return np.where(strengths >= MIN_STRENGTH * np.sqrt(SPAN_S / duration_s), rates_bpm, np.nan)
+    return np.array([_clear_rate(windows[end - n_window], rate_hz, least) for end in ends])
+
+
+def _clear_rate(swing: Floats, rate_hz: float, least: float) -> float:
+    """Return the heart rate of an envelope [time] in bpm; NaN if its score is below `least` or it may be twice that."""
+    (bpm,), (strength,) = periodicity(swing[None], rate_hz, high_bpm=HIGHEST_BPM)
+    if not strength >= least:
+        return float("nan")
+    if 2 * bpm <= HIGHEST_BPM:
+        _, (doubled,) = periodicity(swing[None], rate_hz, 1.8 * bpm, 2.2 * bpm)
+        if doubled > DOUBLE_SHARE * strength:
+            return float("nan")
+    return float(bpm)
 
 
 def _runs(known: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -203,6 +219,15 @@ def _confirmed(times_s: Floats, bounds_s: Floats, rates_bpm: Floats) -> tuple[Fl
     expected = np.diff(bounds_s) * np.nan_to_num(rates_bpm) / 60.0 - 1.0
     kept_bpm = np.where(counts >= MIN_FOUND * expected, rates_bpm, np.nan)
     return times_s[np.isfinite(kept_bpm)[np.searchsorted(bounds_s, times_s, side="right") - 1]], kept_bpm
+
+
+def _refined(times_s: Floats, swing: Floats, rate_hz: float) -> Floats:
+    """Return the times in s of peaks of the envelope, moved to the vertex of the parabola through three samples."""
+    peaks = np.clip(np.round(times_s * rate_hz).astype(np.int64), 1, swing.size - 2)
+    before, here, after = (swing[peaks + k] for k in (-1, 0, 1))
+    bend = before - 2 * here + after
+    shift = 0.5 * (before - after) / np.where(bend < 0, bend, -np.inf)
+    return np.asarray((peaks + np.clip(shift, -0.5, 0.5)) / rate_hz, dtype=np.float64)
 
 
 def _beat_rates(times_s: Floats, bounds_s: Floats, rates_bpm: Floats) -> Floats:
