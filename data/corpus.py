@@ -1,6 +1,5 @@
 """The corpus of a run: recordings read, resampled, band-passed and divided into train, validation and test."""
 
-import glob
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from data.cache import Cache, Prepared, open_cache, store
 from data.config import DataConfig, Source
 from data.ecg import beats, problem_of
 from data.errors import DataError
-from data.files import is_beside
+from data.files import is_beside, matching
 from data.filters import bandpass, resample
 from data.groups import groups_of
 from data.readers.contents import listing
@@ -210,19 +209,7 @@ def find(source: Source, start: Path = Path(), moved: str = "") -> list[Path]:
 
     start, moved: see start_of.
     """
-    found: set[Path] = set()
-    for pattern in source.files:
-        try:
-            plain = start / Path(pattern).expanduser()
-            paths = [plain] if plain.exists() else [Path(name) for name in glob.glob(str(plain), recursive=True)]  # noqa: PTH207
-        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: ~ of an unknown user
-            reason = getattr(error, "strerror", None) or error
-            raise DataError(f"no recording can be found by {pattern[:200]!r} ({reason}); check the path") from error
-        if not paths:
-            where = moved or f"looked from {start.absolute()}"
-            raise DataError(f"no recording matches {pattern!r} ({where}); check the path")
-        found.update(paths)
-    return sorted(found)
+    return sorted({path for pattern in source.files for path in matching(pattern, start, moved)})
 
 
 def _prepared(

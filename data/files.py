@@ -1,5 +1,6 @@
 """Find and write files: atomic writes, errors that name the file, and checks of names that become parts of paths."""
 
+import glob
 import hashlib
 import os
 import re
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data.errors import FileError, printable
+from data.errors import DataError, FileError, printable
 
 MAX_PART_BYTES = 255  # of a file's or folder's name, in all common file systems
 
@@ -75,6 +76,29 @@ def is_beside(name: str) -> bool:
     A path or a URL instead could make a foreign file have any file of the user read.
     """
     return name not in ("", ".", "..") and not set(name) & set("/\\:")
+
+
+def matching(pattern: str, start: Path = Path(), looked: str = "") -> list[Path]:
+    """Return the files and folders that `pattern` names: a path, the name of a WFDB record, or a glob, sorted.
+
+    "~" is the user's folder, "**" any number of folders.
+
+    start: the folder that a relative pattern starts from. looked: where it was looked for, for the error.
+
+    Raises DataError if there are none, or if they cannot be searched.
+    """
+    try:
+        plain = start / Path(pattern).expanduser()
+        if plain.exists() or recording_file(plain).exists():
+            return [plain]
+        paths = sorted(Path(name) for name in glob.glob(str(plain), recursive=True))  # noqa: PTH207
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: ~ of an unknown user
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"no recording can be found by {pattern[:200]!r} ({reason}); check the path") from error
+    if not paths:
+        where = looked or f"looked from {start.absolute()}"
+        raise DataError(f"no recording matches {pattern!r} ({where}); check the path")
+    return paths
 
 
 def recording_file(path: Path) -> Path:

@@ -68,8 +68,8 @@ def envelope(signals: NDArray[np.floating], rate_hz: float) -> Floats:
     return np.maximum(np.asarray(sosfiltfilt(lowpass, rough, axis=-1, padlen=padding), dtype=np.float64), 0.0)
 
 
-def _events(envelopes: Floats, rate_hz: float) -> list[Floats]:
-    """Return the event times in s of each window of envelopes[window, time]."""
+def envelope_events(envelopes: Floats, rate_hz: float) -> list[Floats]:
+    """Return the event times in s of each window of envelopes[window, time], see `detect_events`."""
     distance = max(1, round(EVENT_DISTANCE_S * rate_hz))
     loud = np.quantile(envelopes, LOUD_QUANTILE, axis=-1)
     return [
@@ -90,7 +90,7 @@ def detect_events(signal: NDArray[np.floating], rate_hz: float) -> Floats:
     """
     if signal.ndim != 1:
         raise ValueError(f"signal has shape {signal.shape}; one window [time] is needed")
-    return _events(envelope(signal[None], rate_hz), rate_hz)[0]
+    return envelope_events(envelope(signal[None], rate_hz), rate_hz)[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,10 +158,10 @@ def event_counts(
     if reference_s is not None and len(reference_s) != len(cleans):
         raise ValueError(f"reference_s has {len(reference_s)} lists of times for {len(cleans)} windows")
     if reference_s is None:
-        wanted = _events(envelope(cleans, rate_hz), rate_hz)
+        wanted = envelope_events(envelope(cleans, rate_hz), rate_hz)
     else:
         wanted = [np.asarray(times_s, dtype=np.float64) for times_s in reference_s]
-    found = _events(envelope(_silenced(estimates, cleans), rate_hz), rate_hz)
+    found = envelope_events(envelope(_silenced(estimates, cleans), rate_hz), rate_hz)
     rows = [match_events(w, f, tolerance_s) for w, f in zip(wanted, found, strict=True)]
     tp, fp, fn = np.array(rows, dtype=np.int64).reshape(-1, 3).T
     return EventCounts(tp, fp, fn)
@@ -179,28 +179,41 @@ def heart_rates_bpm(
 ) -> Floats:
     """Return the heart rate in bpm of each window of signals[window, time], float64[window]; NaN without periodicity.
 
-    The score of a lag is the autocorrelation of the envelope (mean removed, unbiased) at the lag, plus half of that at
-    twice the lag. The period is the shortest lag between the two rates at which the score has a peak of at least 0.85
-    of the highest, refined by a parabola. Twice the lag must fit into 3/4 of the window: 5.12 s reach below 40 bpm,
-    2.56 s down to 63 bpm.
+    See `periodicity`.
 
     Raises ValueError unless 0 < low_bpm < high_bpm, and as `envelope` does.
     """
-    if not 0 < low_bpm < high_bpm < np.inf:
-        raise ValueError(f"low_bpm is {low_bpm} and high_bpm {high_bpm}; 0 < low_bpm < high_bpm is needed")
     if signals.ndim != 2:
         raise ValueError(f"signals have shape {signals.shape}; [window, time] is needed")
-    swing = envelope(signals, rate_hz)
-    level = swing.mean(axis=-1, keepdims=True)
-    swing = swing - level
+    return periodicity(envelope(signals, rate_hz), rate_hz, low_bpm, high_bpm)[0]
+
+
+def periodicity(
+    envelopes: Floats, rate_hz: float, low_bpm: float = 40.0, high_bpm: float = 180.0
+) -> tuple[Floats, Floats]:
+    """Return the heart rate in bpm of each window of envelopes[window, time], and the score of its period.
+
+    The score of a lag is the autocorrelation of the envelope (mean removed, unbiased) at the lag, plus half of that at
+    twice the lag, over 1.5. The period is the shortest lag between the two rates at which the score has a peak of at
+    least 0.85 of the highest, refined by a parabola. Twice the lag must fit into 3/4 of the window: 5.12 s reach below
+    40 bpm, 2.56 s down to 63 bpm.
+
+    Both are float64[window]: NaN and 0 for a window without periodicity; the score of equal beats is 1.
+
+    Raises ValueError unless 0 < low_bpm < high_bpm.
+    """
+    if not 0 < low_bpm < high_bpm < np.inf:
+        raise ValueError(f"low_bpm is {low_bpm} and high_bpm {high_bpm}; 0 < low_bpm < high_bpm is needed")
+    level = envelopes.mean(axis=-1, keepdims=True)
+    swing = envelopes - level
     # A constant envelope has only rounding errors, which may correlate.
     steady = swing.std(axis=-1) <= SILENCE_SHARE * level[:, 0]
     n_samples = swing.shape[-1]
     shortest = max(2, int(np.ceil(60.0 * rate_hz / high_bpm)))
     longest = min(int(60.0 * rate_hz / low_bpm), int(0.375 * n_samples) - 1)
-    rates_bpm = np.full(len(swing), np.nan)
+    rates_bpm, strengths = np.full(len(swing), np.nan), np.zeros(len(swing))
     if longest < shortest or not len(swing):
-        return rates_bpm
+        return rates_bpm, strengths
     n_fft = next_fast_len(2 * n_samples, real=True)
     raw = irfft(np.abs(rfft(swing, n_fft, axis=-1)) ** 2, n_fft, axis=-1)[:, :n_samples]
     overlap = 1.0 - np.arange(n_samples) / n_samples
@@ -219,7 +232,8 @@ def heart_rates_bpm(
     # The vertex of the parabola through the peak and its two neighbours, in samples from the peak.
     shift = 0.5 * (left - right) / (left - 2 * mid + right)
     rates_bpm[usable] = 60.0 * rate_hz / (shortest + first + shift)
-    return rates_bpm
+    strengths[usable] = mid
+    return rates_bpm, strengths
 
 
 def heart_rate_bpm(

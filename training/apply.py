@@ -25,7 +25,8 @@ from training.errors import ConfigError
 from training.evaluation.estimate import estimate_windows
 
 OVERLAP = 0.25
-FORMATS = (".wav", ".mat", ".npz")
+ROWS_AT_ONCE = 100_000
+FORMATS = (".wav", ".csv", ".mat", ".npz")
 
 
 def apply(
@@ -51,9 +52,7 @@ def apply(
     Raises ConfigError for windows shorter than those of training or of no finite length, DataError for a recording
     too short to be resampled or band-passed (about 0.1 s).
     """
-    window = data.window_samples
-    if window_s is not None:
-        window = samples_of(window_s, data, window, f"the {window / data.rate_hz:g} s of training are needed")
+    window = window_of(data, window_s)
     try:
         signals = condition(recording, data)
     except DataError as error:
@@ -64,6 +63,17 @@ def apply(
     # Resampling twice rounds the length twice; up to half a sample of the lower rate may be missing at the end.
     back = np.pad(back, (0, max(0, n_samples - len(back))), mode="edge")
     return np.ascontiguousarray(back[:n_samples])
+
+
+def window_of(data: DataConfig, window_s: float | None) -> int:
+    """Return the samples of a window of `window_s` seconds; None takes the windows of training.
+
+    Raises ConfigError for windows shorter than those of training or of no finite length.
+    """
+    if window_s is None:
+        return data.window_samples
+    trained_s = data.window_samples / data.rate_hz
+    return samples_of(window_s, data, data.window_samples, f"the {trained_s:g} s of training are needed")
 
 
 def samples_of(window_s: float, data: DataConfig, least: int, needed: str) -> int:
@@ -159,12 +169,14 @@ def check_output(path: Path, recording: Recording) -> None:
         raise ConfigError(f"{path}: is the recording itself, which is never written; name another file")
     if path.suffix == ".wav" and recording.rate_hz != round(recording.rate_hz):
         raise ConfigError(
-            f"{path}: a .wav holds whole rates, the recording has {recording.rate_hz:g} Hz; write .mat or .npz"
+            f"{path}: a .wav holds whole rates, the recording has {recording.rate_hz:g} Hz; write .csv, .mat or .npz"
         )
 
 
 def write_estimate(estimate: NDArray[np.float32], recording: Recording, path: Path) -> None:
-    """Write the estimate float32[time] as .wav (float samples), .mat or .npz; data.readers.read can read all of them.
+    """Write the estimate float32[time] as .wav (float samples), .csv (time_s, estimate), .mat or .npz.
+
+    data.readers.read reads all of them, with the same samples and rate.
 
     Raises ConfigError as check_output does.
     """
@@ -172,9 +184,21 @@ def write_estimate(estimate: NDArray[np.float32], recording: Recording, path: Pa
     with atomic(path) as temporary:
         if path.suffix == ".wav":
             soundfile.write(os.fsencode(temporary), estimate, round(recording.rate_hz), subtype="FLOAT", format="WAV")
+        elif path.suffix == ".csv":
+            _write_table(estimate, recording.rate_hz, temporary)
         elif path.suffix == ".mat":
             scipy.io.savemat(temporary, {"estimate": estimate[:, None], "fs": float(recording.rate_hz)})
         else:
             np.savez_compressed(
                 temporary, signals=estimate[None], rate_hz=recording.rate_hz, channels=np.array(["estimate"])
             )
+
+
+def _write_table(estimate: NDArray[np.float32], rate_hz: float, path: Path) -> None:
+    """Write the columns time_s and estimate. Digits are those that float32 and the rate need to be read back."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write("time_s,estimate\r\n")
+        for first in range(0, len(estimate), ROWS_AT_ONCE):
+            samples = estimate[first : first + ROWS_AT_ONCE]
+            time_s = (first + np.arange(len(samples))) / rate_hz
+            file.writelines(map("%.9f,%.8e\r\n".__mod__, zip(time_s.tolist(), samples.tolist(), strict=True)))

@@ -1,7 +1,7 @@
-"""The folder of a run: train into it, evaluate it, apply its model to a recording.
+"""The folder of a run: train into it, evaluate it, load its model.
 
-A run's folder holds run.yaml, the best weights, the checkpoint and the files of its trackers. The commands train,
-evaluate and apply call train_run, evaluate_folder and apply_folder.
+A run's folder holds run.yaml, the best weights, the checkpoint and the files of its trackers. The commands train and
+evaluate call train_run and evaluate_folder; training.denoising applies a run's model to recordings.
 """
 
 import dataclasses
@@ -22,10 +22,9 @@ from data.corpus import Corpus, load
 from data.errors import shell_command
 from data.files import file_errors
 from data.mixing.mixture import HeldOut, held_out
-from data.recording import Recording
-from training.apply import apply, check_output, samples_of, write_estimate
+from training.apply import samples_of
 from training.bars import bar, warn
-from training.channels import described, described_all, with_names
+from training.channels import described_all, with_names
 from training.checkpoint import load_weights
 from training.config import RunConfig, read_run, write_run
 from training.decode import changed, decode
@@ -351,47 +350,3 @@ def rows_document(rows: Sequence[Row]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-
-
-@memory_errors()
-def apply_folder(
-    folder: Path,
-    recording: Recording,
-    output: Path,
-    device_name: str,
-    window_s: float | None = None,
-    console: Console | None = None,
-) -> int:
-    """Denoise `recording` with the run in `folder`, write the estimate to `output`, and return its number of samples.
-
-    recording: its channels are those of the model, see training.channels.choose.
-    window_s: length of a window in seconds, see training.apply.apply.
-
-    Raises ConfigError for a folder, an output, a number of channels or a window that cannot be used, DataError for a
-    recording that is too short.
-    """
-    run = read_folder(folder)
-    check_output(output, recording)
-    console = console or Console(quiet=True)
-    if recording.signals.shape[0] != run.data.n_channels:
-        raise ConfigError(
-            f"{recording.source}: {recording.signals.shape[0]} channels ({', '.join(recording.channels)}), the model "
-            f"needs {run.data.n_channels}: the one to clean first, then its references (--channels)"
-        )
-    model = load_model(run, folder)
-    console.print(described(recording.channels), soft_wrap=True, highlight=False, markup=False)
-    device = resolve_device(device_name)
-    with (
-        bar(console, "cleaning", 100) as advance,
-        arithmetic(run.fit.seed, device, run.fit.threads),
-    ):
-        estimate = apply(
-            model.to(device),
-            recording,
-            run.data,
-            device,
-            window_s=window_s,
-            progress=lambda done, total: advance(100 * done // total, f"cleaning: {done} of {total} windows"),
-        )
-    write_estimate(estimate, recording, output)
-    return len(estimate)

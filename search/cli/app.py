@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from data.errors import printable
+from search.cli.apply import apply_command
 from search.cli.data import data_app
 from search.cli.manage import (
     adopt_command,
@@ -23,7 +24,7 @@ from search.cli.manage import (
     rename_command,
 )
 from search.cli.report import compare_command, report_command
-from search.cli.runs import apply_command, evaluate_command, train_command
+from search.cli.runs import evaluate_command, train_command
 from search.cli.service import dashboard_command, doctor_command, storage_app, watch_command, workers_command
 from search.cli.studies import (
     create_command,
@@ -165,6 +166,8 @@ _add(
     apply_command,
     "apply runs/best drive.wav -o estimate.wav",
     "apply runs/best drive.mat --channels ch1z,ch2z -o estimate.mat",
+    "apply runs/best recordings/ -o estimates --format csv --picture",
+    "apply runs/best 'data/**/*km.wav' -o estimates --audible",
 )
 
 

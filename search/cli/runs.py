@@ -1,13 +1,12 @@
-"""Commands for one run: train, evaluate, apply."""
+"""Commands for one run: train, evaluate."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from data.errors import shell_command
-from search.cli.options import Gaps, Json, Layout, Quiet, RateHz, Variable, Variables, split_names
+from search.cli.options import Json, Quiet
 
 
 def train_command(
@@ -152,60 +151,3 @@ def evaluate_command(
         typer.echo(json.dumps(document, allow_nan=False))
     elif quiet:
         typer.echo(f"{out}: table.csv")
-
-
-def apply_command(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
-    recording: Annotated[Path, typer.Argument(help="A recording of any length and rate.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write: .wav, .mat or .npz.")],
-    channels: Annotated[
-        str | None,
-        typer.Option(
-            help="Channel names, comma-separated: the channel to denoise, then the references. \\[default: those "
-            "in the model's run.yaml]",
-            show_default=False,
-        ),
-    ] = None,
-    variable: Variable = None,
-    variables: Variables = None,
-    rate_hz: RateHz = None,
-    layout: Layout = "auto",
-    gaps: Gaps = "fill",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    window_s: Annotated[
-        float | None, typer.Option(help="Length of the windows in seconds; as in training or longer.")
-    ] = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Denoise a whole recording. The estimate has the length and rate of the recording, unless gaps are cut out."""
-    import json
-
-    from data.readers.read import read
-    from search.terminal.console import PlainConsole
-    from training.channels import choose
-    from training.runs import apply_folder, read_folder
-
-    data = read_folder(folder).data
-    source = read(
-        recording,
-        variable=variable,
-        variables=split_names(variables),
-        rate_hz=rate_hz,
-        layout=layout,
-        channels=split_names(channels) if channels else partial(choose, data, recording),
-        gaps=gaps,
-    )
-    for note in source.notes:
-        typer.echo(f"note: {note}", err=True)
-    n_samples = apply_folder(folder, source, output, device, window_s, PlainConsole(quiet=quiet or as_json))
-    if as_json:
-        document = {
-            "output": str(output),
-            "samples": n_samples,
-            "rate_hz": source.rate_hz,
-            "seconds": source.duration_s,
-        }
-        typer.echo(json.dumps(document))
-        return
-    typer.echo(f"{output}: {n_samples} samples at {source.rate_hz:g} Hz ({source.duration_s:.1f} s)")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from data.errors import DataError
 from data.readers.read import read
 from data.recording import Recording
 from models import DENOISERS
-from training.apply import apply, check_output, overlap_add, window_starts, window_weights, write_estimate
+from training.apply import FORMATS, apply, check_output, overlap_add, window_starts, window_weights, write_estimate
 from training.errors import ConfigError
 from training.evaluation.estimate import estimate_windows
 
@@ -147,23 +148,46 @@ def test_a_recording_too_short_to_filter_is_refused(data: DataConfig, identity: 
         apply(identity, heart(0, Path("a.npz"), seconds=0.04), data, CPU)
 
 
-@pytest.mark.parametrize("ending", [".wav", ".mat", ".npz"])
-def test_estimates_are_written_and_read_back(ending: str, heart: Heartbeat, tmp_path: Path) -> None:
-    recording = heart(0, tmp_path / "in.npz", seconds=3.0, rate_hz=500.0)
-    estimate = (3 * recording.signals[0]).astype(np.float32)
+@pytest.mark.parametrize("rate_hz", [250.0, 500.0, 333.25, 999.7, 1024.0, 22050.0])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_what_is_written_is_read_back_the_same(ending: str, rate_hz: float, heart: Heartbeat, tmp_path: Path) -> None:
+    """The contract of every format: samples to the last bit, rate, length and one channel, by our own reader."""
+    recording = heart(0, tmp_path / "in.npz", seconds=3.0, rate_hz=rate_hz)
+    estimate = (3e-4 * recording.signals[0]).astype(np.float32)
     path = tmp_path / "new" / f"estimate{ending}"
+    if ending == ".wav" and rate_hz != round(rate_hz):
+        with pytest.raises(ConfigError, match=r"a \.wav holds whole rates"):
+            write_estimate(estimate, recording, path)
+        return
     write_estimate(estimate, recording, path)
     back = read(path)
-    np.testing.assert_array_equal(back.signals[0], estimate)
-    assert back.rate_hz == 500.0
+    np.testing.assert_array_equal(back.signals, estimate[None])
+    assert back.rate_hz == pytest.approx(rate_hz, rel=1e-8)
+    assert len(list(path.parent.iterdir())) == 1
+
+
+def test_a_table_has_times_and_the_estimate_under_their_names(heart: Heartbeat, tmp_path: Path) -> None:
+    recording = heart(0, tmp_path / "in.npz", seconds=0.6, rate_hz=250.0)
+    write_estimate(recording.signals[0], recording, tmp_path / "e.csv")
+    table = pandas.read_csv(tmp_path / "e.csv")
+    assert list(table) == ["time_s", "estimate"]
+    np.testing.assert_allclose(table["time_s"], np.arange(150) / 250.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("estimate", [np.zeros(500), np.r_[np.zeros(499), 0.125], np.round(np.sin(np.arange(500)), 3)])
+def test_a_table_of_round_numbers_is_read_back_too(estimate: Any, heart: Heartbeat, tmp_path: Path) -> None:
+    """Silence, and numbers with three digits after the mark, which a reader may take for thousands."""
+    recording = heart(0, tmp_path / "in.npz", seconds=2.0, rate_hz=250.0)
+    write_estimate(estimate.astype(np.float32), recording, tmp_path / "e.csv")
+    np.testing.assert_array_equal(read(tmp_path / "e.csv").signals[0], estimate.astype(np.float32))
 
 
 @pytest.mark.parametrize(
     ("name", "rate_hz", "said"),
     [
-        ("a.mp3", 500.0, r"written as .wav, .mat, .npz, not '.mp3'"),
+        ("a.mp3", 500.0, r"written as .wav, .csv, .mat, .npz, not '.mp3'"),
         ("a", 500.0, "not 'without ending'"),
-        ("a.wav", 333.25, r"a .wav holds whole rates, the recording has 333.25 Hz; write .mat or .npz"),
+        ("a.wav", 333.25, r"a .wav holds whole rates, the recording has 333.25 Hz; write .csv, .mat or .npz"),
         ("in.npz", 500.0, "is the recording itself"),
     ],
 )

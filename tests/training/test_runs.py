@@ -1,27 +1,22 @@
-"""A run's folder: trained into, trained on, judged, applied."""
+"""A run's folder: trained into, trained on, judged."""
 
 import dataclasses
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from data.errors import DataError
-from data.readers.arrays.npz import write_npz
-from data.readers.read import read
 from data.recording import Recording
 from models import DENOISERS
 from models.classical import CLASSICAL
-from training.channels import choose
 from training.checkpoint import save_weights
 from training.config import RunConfig, read_run_with_provenance, write_run
 from training.errors import CheckpointError, ConfigError, TrainingFailed
-from training.runs import apply_folder, evaluate_folder, evaluate_parts, override, read_folder, train_to_folder
+from training.runs import evaluate_folder, evaluate_parts, override, train_to_folder
 from training.schedule import OptimiserConfig
 from training.trackers.base import Tracker
 from training.trackers.build import TRACKERS
@@ -220,45 +215,3 @@ def test_weights_of_another_config_are_refused(trained: Path, tmp_path: Path, qu
     save_weights(DENOISERS["autoencoder"](levels=3, width=8).build(1), trained / WEIGHTS)  # type: ignore[call-arg]
     with pytest.raises(CheckpointError, match="does not fit the config"):
         evaluate_folder(trained, None, tmp_path / "out", "test", 1, quiet())
-
-
-@pytest.mark.parametrize("rate_hz", [250.0, 1000.0])
-def test_applying_gives_an_estimate_as_long_as_the_recording(
-    trained: Path, heart: Heartbeat, tmp_path: Path, rate_hz: float
-) -> None:
-    recording = heart(3, tmp_path / "in.npz", seconds=9.3, rate_hz=rate_hz)
-    n_samples = apply_folder(trained, recording, tmp_path / "out.wav", "cpu")
-    back = read(tmp_path / "out.wav")
-    assert back.signals.shape == (1, n_samples) == recording.signals.shape
-    assert back.rate_hz == rate_hz
-    assert np.isfinite(back.signals).all()
-
-
-def test_applying_takes_the_first_channel_of_a_recording_with_more(
-    trained: Path, heart: Heartbeat, tmp_path: Path
-) -> None:
-    one = heart(3, tmp_path / "in.npz", seconds=6.0)
-    more = Recording(np.stack([one.signals[0], one.signals[0][::-1]]), one.rate_hz, ("z", "x"), one.source)
-    data = read_folder(trained).data
-    for name, recording in (("one", one), ("more", more)):
-        path = tmp_path / f"{name}_in.npz"
-        write_npz(recording, path)
-        apply_folder(trained, read(path, channels=partial(choose, data, path)), tmp_path / f"{name}.npz", "cpu")
-    np.testing.assert_array_equal(read(tmp_path / "one.npz").signals, read(tmp_path / "more.npz").signals)
-
-
-def test_applying_refuses_before_it_works(make_run: MakeRun, trained: Path, heart: Heartbeat, tmp_path: Path) -> None:
-    recording = heart(3, tmp_path / "in.npz")
-    write_npz(recording, recording.source)
-    with pytest.raises(ConfigError, match="not a run's folder"):
-        apply_folder(tmp_path, recording, tmp_path / "out.wav", "cpu")
-    with pytest.raises(ConfigError, match="is the recording itself"):
-        apply_folder(trained, recording, recording.source, "cpu")
-    with pytest.raises(ConfigError, match="written as"):
-        apply_folder(trained, recording, tmp_path / "out.mp3", "cpu")
-    source = dataclasses.replace(make_run().data.noise[0], channels=("z", "x"))
-    two = make_run(data=dataclasses.replace(make_run().data, noise=(source,)))
-    write_run(two, tmp_path / "two" / "run.yaml")
-    with pytest.raises(ConfigError, match=r"1 channels \(z\), the model needs 2"):
-        apply_folder(tmp_path / "two", recording, tmp_path / "out.wav", "cpu")
-    assert not (tmp_path / "out.wav").exists()

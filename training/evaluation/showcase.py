@@ -29,6 +29,9 @@ Samples = NDArray[np.float32]
 SHOWN_SNR_DB = -5.0
 PITCH_FACTOR = 6
 SOUND_RATE_HZ = 8000
+PIECE_S, MARGIN_S = 60.0, 2.0
+MAX_POINTS = 6000  # of a line; a longer signal is drawn as the range of its values in each of MAX_COLUMNS
+MAX_COLUMNS = 1500
 COLOURS = {"noisy": "#8a8f98", "clean": "#1f7a5c", "estimate": "#c2410c"}
 
 
@@ -85,11 +88,18 @@ def audible(signal: NDArray[np.float32], rate_hz: float) -> NDArray[np.float32]:
     The phase of the analytic signal is multiplied and its envelope is kept, which is right for narrow-band signals.
     Unlike faster playback, this leaves the heart sounds at their times.
 
+    A signal longer than PIECE_S is raised in pieces, which bounds the memory: the analytic signal of a narrow band
+    depends on its neighbourhood only.
+
     Return float32[time] at SOUND_RATE_HZ.
     """
     resampled = resample(np.asarray(signal, dtype=np.float32)[None], rate_hz, SOUND_RATE_HZ)[0]
-    analytic = hilbert(resampled)
-    raised = np.abs(analytic) * np.cos(PITCH_FACTOR * np.unwrap(np.angle(analytic)))
+    piece, margin = round(PIECE_S * SOUND_RATE_HZ), round(MARGIN_S * SOUND_RATE_HZ)
+    raised = np.empty(resampled.size)
+    for start in range(0, resampled.size, piece):
+        first, end = max(0, start - margin), min(start + piece, resampled.size)
+        analytic = hilbert(resampled[first : end + margin])[start - first : end - first]
+        raised[start:end] = np.abs(analytic) * np.cos(PITCH_FACTOR * np.angle(analytic))
     peak = np.max(np.abs(raised))
     level: NDArray[np.float32] = (0.9 * raised / peak if peak > 0 else raised).astype(np.float32)
     return level
@@ -108,19 +118,15 @@ def draw_window(noisy: Samples, clean: Samples, estimate: Samples, rate_hz: floa
 
     figure = Figure(figsize=(11, 7.2), layout="constrained", dpi=110)
     axes = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1, 1, 1.1))
-    time_s = np.arange(len(clean)) / rate_hz
     events = {"clean": detect_events(clean, rate_hz), "estimate": detect_events(estimate, rate_hz)}
     for axis, (name, trace) in zip(axes, {"noisy": noisy, "clean": clean, "estimate": estimate}.items(), strict=False):
-        axis.plot(time_s, trace, color=COLOURS[name], linewidth=0.8)
-        axis.set_ylabel(name)
-        axis.margins(x=0)
         peak = float(np.max(np.abs(trace))) or 1.0
-        axis.set_ylim(-1.25 * peak, 1.25 * peak)
+        draw_trace(axis, trace, rate_hz, name, peak)
         for event in events["clean"]:
             axis.axvline(event, color=COLOURS["clean"], alpha=0.25, linewidth=1)
         if name in events:
             axis.plot(events[name], np.full(len(events[name]), 1.12 * peak), "v", color=COLOURS[name], markersize=5)
-    _spectrogram(axes[3], estimate, rate_hz)
+    draw_spectrogram(axes[3], estimate, rate_hz)
     axes[0].set_title(title, fontsize=11)
     axes[3].set_xlabel("time in s; lines: S1 and S2 in the clean signal, triangles: events found in a trace")
     save(figure, path)
@@ -166,17 +172,41 @@ def save(figure: "Figure", path: Path, dpi: int = 110) -> None:
         figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
 
 
-def _spectrogram(axis: "Axes", signal: Samples, rate_hz: float) -> None:
-    """Draw the spectrogram of signal[time] from 10 to 80 Hz, over a range of 40 dB."""
+def draw_trace(axis: "Axes", trace: Samples, rate_hz: float, name: str, peak: float, start_s: float = 0.0) -> None:
+    """Draw trace[time], which begins at `start_s`, in the colour of `name`, with space for marks above `peak`.
+
+    A long trace is drawn as the range of its values in each column of the picture.
+    """
+    if trace.size <= MAX_POINTS:
+        axis.plot(start_s + np.arange(trace.size) / rate_hz, trace, color=COLOURS[name], linewidth=0.8)
+    else:
+        starts = np.linspace(0, trace.size, MAX_COLUMNS, endpoint=False).astype(np.int64)
+        low, high = np.minimum.reduceat(trace, starts), np.maximum.reduceat(trace, starts)
+        axis.fill_between(start_s + starts / rate_hz, low, high, color=COLOURS[name], linewidth=0.3)
+    axis.set_ylabel(name)
+    axis.margins(x=0)
+    axis.set_ylim(-1.25 * peak, 1.25 * peak)
+
+
+def draw_spectrogram(axis: "Axes", signal: Samples, rate_hz: float) -> None:
+    """Draw the spectrogram of signal[time] from 10 to 80 Hz, over a range of 40 dB.
+
+    A column of a long signal is the mean power of the frames in it.
+    """
     window = max(16, int(0.25 * rate_hz))
     hop = max(1, window // 16)
-    padded = np.pad(signal, window // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop] * np.hanning(window)
-    level_db = 20 * np.log10(np.abs(np.fft.rfft(frames, 2 * window, axis=1)).T + 1e-12)
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(signal, window // 2), window)[::hop]
+    taper = np.hanning(window)
     frequency_hz = np.fft.rfftfreq(2 * window, 1 / rate_hz)
     shown = (frequency_hz >= 10) & (frequency_hz <= 80)
+    starts = np.linspace(0, len(frames), min(len(frames), MAX_COLUMNS), endpoint=False).astype(np.int64)
+    power = [
+        np.mean(np.abs(np.fft.rfft(column * taper, 2 * window, axis=1)[:, shown]) ** 2, axis=0)
+        for column in np.split(frames, starts[1:])
+    ]
+    level_db = 10 * np.log10(np.stack(power, axis=1) + 1e-24)
     axis.imshow(
-        level_db[shown],
+        level_db,
         origin="lower",
         aspect="auto",
         extent=(0, len(signal) / rate_hz, 10, 80),

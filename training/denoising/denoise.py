@@ -1,0 +1,117 @@
+"""Denoise a recording with a trained run, without writing files.
+
+denoiser = load_denoiser(Path("runs/best"))
+estimate = denoise(denoiser, read_recording(denoiser.run.data, Path("drive.csv")))
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from data.config import DataConfig
+from data.errors import DataError
+from data.files import is_beside, recording_file
+from data.readers.read import read
+from data.recording import Recording
+from training.apply import apply
+from training.channels import choose
+from training.config import RunConfig
+from training.device import arithmetic, memory_errors, resolve_device
+from training.errors import ConfigError, TrainingFailed
+from training.runs import load_model, read_folder
+
+ESTIMATE = "estimate"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Denoiser:
+    """A trained run, ready to denoise: its config, and its model on the device named `device_name`."""
+
+    run: RunConfig
+    model: nn.Module
+    device_name: str
+
+
+def load_denoiser(folder: Path, device_name: str = "auto") -> Denoiser:
+    """Load the run in `folder`. The same denoiser can be used for any number of recordings.
+
+    device_name: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises ConfigError if the folder holds no run or the device is not there, CheckpointError if the weights do not fit.
+    """
+    run = read_folder(folder)
+    device = resolve_device(device_name)
+    with memory_errors():
+        return Denoiser(run, load_model(run, folder).to(device), str(device))
+
+
+def read_recording(data: DataConfig, path: Path, channels: tuple[str, ...] = (), **options: Any) -> Recording:
+    """Read the channels of a recording that a model needs, and its ECG if the run names a separate file for it.
+
+    data: of the model's run.
+    channels: the channel to denoise, then the references; empty for those with the names in the run.
+    options: of data.readers.read.read. Gaps are filled unless `gaps` says otherwise, so that the samples keep their
+        times.
+
+    Raises DataError for a file that cannot be read, ConfigError for one without the model's channels.
+    """
+    chosen = channels or partial(choose, data, path)
+    reading = partial(read, path, channels=chosen, **{"gaps": "fill", **options})
+    ecg = ecg_file(data, path)
+    if ecg is None:
+        return reading()
+    try:
+        return reading(ecg=ecg)
+    except DataError as error:
+        recording = reading()  # raises again if the recording is at fault
+        return replace(recording, notes=(*recording.notes, f"its ECG is not used ({error})"))
+
+
+def ecg_file(data: DataConfig, path: Path) -> Path | None:
+    """Return the file beside a recording that holds its ECG by the rule `ecg` of the run's sources; None without."""
+    path = recording_file(path)
+    for rule in dict.fromkeys(source.ecg for source in (*data.clean, *data.noise) if source.ecg is not None):
+        name = path.name.replace(rule.replace, rule.by)
+        if name != path.name and is_beside(name) and path.with_name(name).is_file():
+            return path.with_name(name)
+    return None
+
+
+@memory_errors()
+def denoise(
+    denoiser: Denoiser,
+    recording: Recording,
+    window_s: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Recording:
+    """Return the estimate of a recording as a recording: one channel, with its rate, length, ECG, R peaks and notes.
+
+    An estimate does not depend on what was denoised before.
+
+    recording: its channels are those of the model, see read_recording.
+    window_s, progress: see training.apply.apply.
+
+    Raises ConfigError for another number of channels or windows shorter than those of training, DataError for a
+    recording too short to filter, TrainingFailed if the model's output is not finite.
+    """
+    run = denoiser.run
+    if recording.signals.shape[0] != run.data.n_channels:
+        raise ConfigError(
+            f"{recording.source}: {recording.signals.shape[0]} channels ({', '.join(recording.channels)}), the model "
+            f"needs {run.data.n_channels}: the one to clean first, then its references (--channels)"
+        )
+    device = resolve_device(denoiser.device_name)
+    with arithmetic(run.fit.seed, device, run.fit.threads):
+        estimate = apply(denoiser.model, recording, run.data, device, window_s=window_s, progress=progress)
+    n_bad = int(estimate.size - np.count_nonzero(np.isfinite(estimate)))
+    if n_bad:
+        raise TrainingFailed(
+            f"{recording.source}: {n_bad} of {estimate.size} samples of the model's estimate are not finite; "
+            "evaluate the run, and train it again if its scores are not finite either"
+        )
+    return replace(recording, signals=estimate[None], channels=(ESTIMATE,))
