@@ -23,6 +23,8 @@ SYNTH_LAYOUTS: Mapping[str, tuple[int, ...]] = MappingProxyType(
 # MATLAB and scipy write the date here; a fixed text makes equal data give equal bytes.
 _MAT5_TEXT = b"MATLAB 5.0 MAT-file, written by drivebeat".ljust(116)
 
+TRUTH = "truth.npz"  # beside the generated recordings of a session: no recording itself
+
 
 def run_name(speed_kmh: int | None) -> str:
     """Return the name of a run: stop, idle, 30km ..."""

@@ -15,7 +15,7 @@ from scipy.fft import next_fast_len
 from data.errors import DataError
 from data.filters import resample
 from data.recording import Recording, Signal
-from data.synthetic.files import CHANNELS, SYNTH_LAYOUTS, run_name, write_run, write_truth
+from data.synthetic.files import CHANNELS, SYNTH_LAYOUTS, TRUTH, run_name, write_run, write_truth
 from data.synthetic.heart import Beats, Driver, draw_beats, draw_driver, ecg, heart_sound
 from data.synthetic.sensor import Samples, Sensor, band_power, bins_hz, draw_sensor, sensor_gain, wander
 from data.synthetic.vehicle import Car, draw_bumps, draw_car, noise_to_heart_db, vehicle_vibration
@@ -160,7 +160,7 @@ def _write_session(config: SynthConfig, session: int, folder: Path) -> Iterator[
         for name, truth in known.items()
         for field in Truth.__slots__
     }
-    yield write_truth(folder / "truth.npz", arrays)
+    yield write_truth(folder / TRUTH, arrays)
 
 
 def _draw_session(seed: int, session: int) -> _Session:

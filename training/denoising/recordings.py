@@ -10,6 +10,7 @@ from data.config import DataConfig
 from data.errors import FileError
 from data.files import matching, recording_file
 from data.readers.read import READERS
+from data.synthetic.files import TRUTH
 from training.apply import FORMATS
 from training.denoising.denoise import ecg_file
 from training.errors import ConfigError
@@ -118,7 +119,10 @@ def _recordings(named: Iterable[Path], output: Path, data: DataConfig) -> tuple[
 
 
 def _in_folder(folder: Path, output: Path) -> Iterator[Path]:
-    """Yield the recordings in a folder and in the folders in it, sorted; hidden files and `output` are left out."""
+    """Yield the recordings in a folder and in the folders in it, sorted.
+
+    Hidden files, the ground truth of generated recordings and `output` are left out.
+    """
     seen: set[Path] = set()  # a link may lead back to a folder above it
     for place, names, files in os.walk(folder, onerror=_refuse, followlinks=True):
         here = Path(place)
@@ -128,7 +132,7 @@ def _in_folder(folder: Path, output: Path) -> Iterator[Path]:
         seen.add(here.resolve())
         names[:] = sorted(name for name in names if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in READERS:
+            if not name.startswith(".") and name != TRUTH and Path(name).suffix.lower() in READERS:
                 yield here / name
 
 
