@@ -293,7 +293,7 @@ def workers_table(rows: Sequence[WorkerRow]) -> Table:
         # the number first, so that only the study's name is cut off
         trial = "" if status.trial is None else f"{status.trial} {status.study or ''}".rstrip()
         table.add_row(
-            f"{row.process.pid}@{row.process.host}",
+            row.process.shown,
             row.device,
             status.state,
             trial,

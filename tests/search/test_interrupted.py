@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,8 @@ def test_a_search_says_how_to_go_on_and_the_command_does(
         return sum(len(trial.intermediate_values) for trial in study.get_trials())
 
     for _ in range(2):  # the second time with the command that the first has printed
-        n_before = n_reports()
-        code, err = interrupted(start(*words), lambda n=n_before: n_reports() > n, tmp_path)
+        more = n_reports() + 1
+        code, err = interrupted(start(*words), partial(lambda n: n_reports() >= n, more), tmp_path)
         assert (code, err) == (130, f"{next_line(words)}\n")
     assert f"drivebeat {name} tiny --storage {bench.url} --artifacts 'kept here'" in err
     state = bench.progress()
