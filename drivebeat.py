@@ -35,6 +35,9 @@ def main() -> None:
             sys.exit(2)
         from search.cli.app import main as run
     except KeyboardInterrupt:
+        from search.cli.interrupted import print_next
+
+        print_next(sys.argv[1:])
         sys.exit(130)
     run()
 

@@ -4,7 +4,7 @@ import _thread
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -20,21 +20,36 @@ def _handled() -> list[int]:
     return [number for number in STOPPING if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN]
 
 
-def stop_event() -> threading.Event:
-    """Return an event that the first SIGINT, SIGTERM or SIGHUP sets. A second one of the same kind ends the process.
+class Interrupted(Exception):
+    """A command was stopped by a signal and has ended in an orderly way.
 
-    Outside the main thread, where handlers cannot be set, the event is never set.
+    number: of the signal.
+    renamed: old name -> new name of the command's studies that were renamed meanwhile.
     """
-    stop = threading.Event()
+
+    def __init__(self, number: int, renamed: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number, self.renamed = number, renamed or {}
+        self.exit_code = 128 + number
+
+
+def stop_event() -> tuple[threading.Event, list[int]]:
+    """Return an event that the first SIGINT, SIGTERM or SIGHUP sets, and a list of the signals received.
+
+    A second signal of the same kind ends the process. Outside the main thread, where handlers cannot be set, the event
+    is never set.
+    """
+    stop, received = threading.Event(), list[int]()
 
     def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         stop.set()
         signal.signal(number, signal.SIG_DFL)
 
     if threading.current_thread() is threading.main_thread():
         for number in _handled():
             signal.signal(number, handle)
-    return stop
+    return stop, received
 
 
 @contextmanager

@@ -250,5 +250,5 @@ def reports_in(state: Mapping[str, Any]) -> list[EpochReport]:
     """Return the reports in the state of a checkpoint. Raises an exception for a text of other origin, see damage."""
     reports = TypeAdapter(list[EpochReport]).validate_json(state["reports"], strict=True, extra="forbid")
     if [report.epoch for report in reports] != list(range(len(reports))):
-        raise ValueError("its reports are not of the epochs 0, 1, 2 ...")
+        raise ValueError("its reports are not of its first epochs, one after the other")
     return reports

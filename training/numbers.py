@@ -10,6 +10,16 @@ def short(value: object, digits: int = 4) -> str:
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
+def compact(value: float) -> str:
+    """Return a number with three significant digits in few characters: 0.0003, 1e-5, 42, 1.5k, 300k, 2M."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if float(f"{abs(value):.3g}") >= size:
+            return f"{float(f'{value:.3g}') / size:g}{suffix}"
+    return f"{value:.3g}".replace("e-0", "e-")
+
+
 def signed(value: float | None, decimals: int = 2) -> str:
     """Return a score with its sign as text; "" for None."""
     return "" if value is None else f"{value:+.{decimals}f}"

@@ -138,7 +138,9 @@ def _train_epoch(
         n_windows += len(batch.noisy)
         # Reading the loss waits for the device, so it is not done at every step.
         if (step % SYNC_STEPS == 0 or step == n_steps - 1) and not math.isfinite(total.item()):
-            raise TrainingFailed(f"loss is not finite in epoch {epoch}, by step {step} (learning rate too high?)")
+            raise TrainingFailed(
+                f"loss is not finite in epoch {epoch + 1}, by step {step + 1} (learning rate too high?)"
+            )
         learner.step(run, loss, epoch * n_steps + step, fit.epochs * n_steps)
     return _TrainingResult(total.item() / n_steps, snr_total.item() / n_steps if gain > 0 else math.inf, n_windows)
 

@@ -5,6 +5,7 @@ Commands import slow modules in their functions, so that --help is fast.
 
 import io
 import os
+import signal
 import sys
 import traceback
 from importlib.metadata import version
@@ -15,6 +16,7 @@ import typer
 from data.errors import printable
 from search.cli.apply import apply_command
 from search.cli.data import data_app
+from search.cli.interrupted import print_next
 from search.cli.manage import (
     adopt_command,
     cancel_command,
@@ -35,7 +37,7 @@ from search.cli.studies import (
     work_command,
 )
 from search.errors import UserError
-from search.signals import recorded_interrupts
+from search.signals import Interrupted, recorded_interrupts
 
 ISSUES = "https://github.com/drivebeat/drivebeat/issues"
 MAX_CHARACTERS = 4000  # of an error's line; a foreign file can have names of any length
@@ -176,18 +178,22 @@ def main() -> None:
 
     Exit code 2, with one line on stderr: a UserError (search.errors) or an invalid option.
     Exit code 1, with a traceback and the address to report it to: any other exception, which is a bug in Drivebeat.
-    Exit code 130: Ctrl-C.
+    Exit code 130: Ctrl-C. A command that searches or trains then ends with a line that says how to go on.
 
     DRIVEBEAT_DEBUG=1 shows the traceback of a UserError too.
 
     Characters that the terminal's encoding does not have are printed as "?".
     """
     _replace_unencodable()
+    number, arguments = signal.SIGINT, sys.argv[1:]
     with recorded_interrupts() as interrupts:
         try:
             code: Any = app(standalone_mode=False, prog_name="drivebeat")
         except typer.Exit as end:
             code = end.exit_code
+        except Interrupted as end:
+            number, code = signal.Signals(end.number), end.exit_code
+            arguments = [end.renamed.get(word, word) for word in arguments]
         except (typer.Abort, KeyboardInterrupt):
             code = 130
         except BrokenPipeError:  # the reader of the pipe has closed it
@@ -196,6 +202,8 @@ def main() -> None:
         except Exception as error:
             # an import that KeyboardInterrupt broke off can fail with another error: numpy's, with AttributeError
             code = 130 if interrupts else _handle(error)
+    if code == 128 + number:
+        print_next(arguments, number)
     sys.exit(code if isinstance(code, int) else 0)
 
 

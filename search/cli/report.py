@@ -34,7 +34,13 @@ def compare_command(
 
     from search.terminal.console import PlainConsole
     from training.evaluation.compare import COMPARED_SCORES, compare, estimate_folders
-    from training.evaluation.compare_files import comparison_document, comparison_table, method_lines, write_comparison
+    from training.evaluation.compare_files import (
+        comparison_document,
+        comparison_table,
+        method_lines,
+        verdict_lines,
+        write_comparison,
+    )
 
     if len(folders) < 2 and not classical:
         raise typer.BadParameter("a comparison needs two runs; name another run, or add --classical")
@@ -49,8 +55,8 @@ def compare_command(
     console = PlainConsole()
     for score in COMPARED_SCORES:
         console.print(comparison_table(found, score))
-    for line in method_lines(found):
-        console.print(line, highlight=False, markup=False)
+    for line in (*verdict_lines(found), *method_lines(found)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if output is not None:
         typer.echo(f"{output}: compare.csv, compare.png")
 

@@ -97,9 +97,6 @@ def train_command(
         # standard output must hold the JSON document only
         names = [name for name in tracking.names if not (as_json and name == "stdout")]
         last = train_all(chosen, output, provenance, names, PlainConsole(quiet=silent), switches)
-    except KeyboardInterrupt as interrupt:
-        typer.echo("training interrupted; the same command continues it after its last finished epoch", err=True)
-        raise typer.Exit(130) from interrupt
     except TrainingFailed as error:
         run_failed(str(output), str(error), switches, lambda line: typer.echo(line, err=True))
         raise

@@ -1,5 +1,6 @@
 """Commands for operation: workers, live view, dashboard, checks, and maintenance of the database."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -88,6 +89,7 @@ def dashboard_command(
     """Serve the dashboard: optuna-dashboard with figures, sounds and configurations of every trial."""
     from search.dashboard.auth import find_passwords
     from search.dashboard.server import serve
+    from search.signals import Interrupted
     from search.storage.open import places, storage_url
 
     url, passwords = storage_url(storage), find_passwords(password_file)
@@ -102,6 +104,7 @@ def dashboard_command(
         log=lambda address, place: typer.echo(f"{places(url, place)} at {address} (Ctrl-C stops it)"),
         note=lambda text: typer.echo(f"note: {text}", err=True),
     )
+    raise Interrupted(signal.SIGINT)  # nothing else ends the server
 
 
 def watch_command(
@@ -115,7 +118,10 @@ def watch_command(
 ) -> None:
     """Watch a search, wherever its workers run: progress, best trial, running and recently ended trials.
 
-    It exits when the search is finished, or at Ctrl-C, which stops no worker. In a pipe it prints plain lines.
+    It exits when the search is finished, or at Ctrl-C, which stops no worker.
+
+    In a pipe or a file it prints plain lines: one for each trial that ends, and one for each study every 10 s if
+    something has changed, else every minute.
     """
     import dataclasses
     import json

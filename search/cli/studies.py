@@ -1,6 +1,7 @@
 """Commands for studies."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -118,7 +119,7 @@ def launch_command(
     """
     from search.errors import LaunchError
     from search.launch.base import Launch, pairs
-    from search.launch.launch import Interrupted, launch
+    from search.launch.launch import launch
     from search.messages import stalled
     from search.queue.slots import LEASE_S
     from search.storage.open import explained, places, storage_url
@@ -148,9 +149,6 @@ def launch_command(
         )
         typer.echo(places(url, artifacts, logs))
         snaps = launch(request, PlainConsole(), launcher)
-    except Interrupted as end:
-        typer.echo(f"{end}", err=True)
-        raise typer.Exit(end.exit_code) from end
     except LaunchError as error:
         stalled(name, str(error), switches, lambda line: typer.echo(line, err=True))
         raise
@@ -170,12 +168,12 @@ def work_command(
 ) -> None:
     """Run one worker: run trials until the budget is spent. Start any number of workers, on any machine.
 
-    SIGTERM or Ctrl-C ends it within seconds; another worker continues its trial.
+    Ctrl-C (exit code 130) or SIGTERM (exit code 0) ends it within seconds; another worker continues its trial.
     """
     from search.artifacts.open import open_artifacts
     from search.queue.slots import LEASE_S
     from search.queue.workers import LAUNCHER_PID
-    from search.signals import stop_event
+    from search.signals import Interrupted, stop_event
     from search.storage.open import require_file, storage_url
     from search.worker.worker import work
     from training.switches import masking, read_switches
@@ -187,6 +185,7 @@ def work_command(
     tracking = tracking_of(switches, url, missing=lambda line: typer.echo(line, err=True))
     if switches.only_first_batch:
         typer.echo("warning: ONLY_FIRST_BATCH is on: one training step per epoch, only for tests", err=True)
+    stop, received = stop_event()
     n_trials = work(
         studies,
         url,
@@ -195,9 +194,11 @@ def work_command(
         lease_s=lease_s,
         log=masking(lambda line: typer.echo(line) if switches.stdout is not False else None, switches.secrets),
         tracking=tracking,
-        stop=stop_event(),
+        stop=stop,
         parent=int(parent) if (parent := os.environ.get(LAUNCHER_PID, "")).isdecimal() else None,
     )
+    if signal.SIGINT in received:
+        raise Interrupted(signal.SIGINT)
     typer.echo(f"worker done: {n_trials} trials")
 
 

@@ -112,16 +112,16 @@ class StudyPages:
 
     def _detail(self, study: FrozenStudy, page: _Page, after: int) -> list[Piece]:
         trials = self._storage.get_all_trials(study._study_id, deepcopy=False)
-        changed = self._refresh(study._study_id, page, trials)
+        changed = self._refresh(study, page, trials)
         _summarise(page, changed)
         cached = [page.cached[trial.number] for trial in trials]
         texts = [json.dumps(_without_trials(study, trials, page), separators=(",", ":")).encode()]
         texts = [b'{"trials":[', b'],"best_trials":[' + b",".join(_best(study, trials, page)) + b"]," + texts[0][1:]]
         return [piece(texts[0]), *_row(page, cached, after), piece(texts[1])]
 
-    def _refresh(self, study_id: int, page: _Page, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    def _refresh(self, study: FrozenStudy, page: _Page, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Update `page.cached` and return the trials that are not in the page's summary yet."""
-        engine = self._storage.engine
+        engine, study_id = self._storage.engine, study._study_id
         attributes = system_attributes(engine, study_id, NOTE_VERSION, f"{REMOVED}%")
         removed = {trial_of_key(key) for key in attributes if key.startswith(REMOVED)}
         versions = {trial_of_key(key): int(value) for key, value in attributes.items() if not key.startswith(REMOVED)}
@@ -130,7 +130,7 @@ class StudyPages:
         patterns = [f"dashboard:{i}:note_str:%" for i in changed] if len(changed) <= FEW_NOTES else [NOTE_TEXT]
         notes = notes_by_trial(system_attributes(engine, study_id, *patterns)) if changed else {}
         known = {t.number for t in stale if (old := page.cached.get(t.number)) is not None and old.trial is t}
-        writer = TrialWriter(study_id)
+        writer = TrialWriter(study_id, first_epoch=int(SPEC in study.user_attrs))
         for trial in stale:
             version = versions.get(trial._trial_id, 0)
             note = {f"dashboard:{trial._trial_id}:note_ver": version, **notes.get(trial._trial_id, {})}

@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
 
 from search.dashboard.private import serialize_attrs, serialize_distribution, serialize_frozen_trial
-from search.trials import BY_SNR, RUN
+from search.trials import BEST_EPOCH, BY_SNR, RUN
 from training.numbers import rounded
 
 REPORT_DIGITS, PARAM_DIGITS, VALUE_DIGITS = 4, 6, 6
@@ -28,9 +28,14 @@ class TrialWriter:
     """Writes trials of one study as JSON. Text that trials have in common is made once.
 
     Distributions are cached by id(), so a writer must not outlive the trials that it has written.
+
+    study_id: Optuna's id of the study.
+    first_epoch: number of the epoch that is stored as step 0. It is 1 for studies of Drivebeat, whose epochs are stored
+    from 0 and shown from 1, and 0 for those of other programs, whose steps are shown as they are.
     """
 
     study_id: int
+    first_epoch: int = 0
     _ends: dict[tuple[int, type], str] = field(default_factory=dict)
     _choices: dict[tuple[int, str, type, Any], str] = field(default_factory=dict)
 
@@ -50,14 +55,21 @@ class TrialWriter:
         del document["params"], document["intermediate_values"]
         # the serialiser does not know where Optuna 5 stores constraints
         document["constraints"] = list(trial.constraints.values())
-        document["user_attrs"] = serialize_attrs({k: v for k, v in trial.user_attrs.items() if k not in HIDDEN})
+        document["user_attrs"] = serialize_attrs(self._shown_attributes(trial))
         if removed:
             document["artifacts"] = []
         if "values" in document:
             document["values"] = [rounded(value, VALUE_DIGITS) for value in document["values"]]
         params = ",".join([self._param(k, v, trial._distributions[k]) for k, v in trial._params.items()])
-        reports = ",".join([_report(step, value) for step, value in sorted(trial.intermediate_values.items())])
+        by_epoch = sorted((self.first_epoch + step, value) for step, value in trial.intermediate_values.items())
+        reports = ",".join([_report(epoch, value) for epoch, value in by_epoch])
         return f'{_encoded(document)[:-1]},"params":[{params}],"intermediate_values":[{reports}]}}'.encode()
+
+    def _shown_attributes(self, trial: FrozenTrial) -> dict[str, Any]:
+        shown = {key: value for key, value in trial.user_attrs.items() if key not in HIDDEN}
+        if isinstance(best_epoch := shown.get(BEST_EPOCH), int):
+            shown[BEST_EPOCH] = self.first_epoch + best_epoch
+        return shown
 
     def _param(self, name: str, value: Any, distribution: BaseDistribution) -> str:
         if type(value) is float and isinstance(distribution, FloatDistribution):
@@ -78,6 +90,6 @@ class TrialWriter:
         return start + self._ends[key]
 
 
-def _report(step: int, value: float) -> str:
+def _report(epoch: int, value: float) -> str:
     shown = f"{value:.{REPORT_DIGITS}g}" if math.isfinite(value) else f'"{value}"'
-    return f'{{"step":{step},"value":{shown}}}'
+    return f'{{"step":{epoch},"value":{shown}}}'

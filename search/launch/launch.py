@@ -19,7 +19,7 @@ from search.launch.local import local_workers
 from search.launch.ray import ray_workers
 from search.launch.slurm import slurm_workers
 from search.queue.slots import OrphanDetector
-from search.signals import stop_signals
+from search.signals import Interrupted, stop_signals
 from search.storage.open import explained, open_engine, open_storage
 from search.storage.retry import retry
 from search.study.finished import stop_reason
@@ -37,6 +37,8 @@ FIRST_PAUSE_S = 1.0
 STEADY_S = 600.0
 # The exit code of a worker that gave up for a stated reason. Another worker would do the same.
 GAVE_UP = 2
+# The exit code of a worker that somebody stopped by SIGINT.
+STOPPED = 128 + signal.SIGINT
 
 
 @dataclass(slots=True, eq=False)
@@ -57,13 +59,13 @@ class SupervisedWorker:
     @property
     def crashed(self) -> bool:
         """Whether the worker was killed or ended by an unexpected error."""
-        return self.handle.exit_code() not in (None, 0, GAVE_UP)
+        return self.handle.exit_code() not in (None, 0, GAVE_UP, STOPPED)
 
     @property
     def at_work(self) -> bool:
         """Whether the worker runs or will be restarted."""
         code = self.handle.exit_code()
-        return code is None or (code not in (0, GAVE_UP) and self.restarts < MAX_RESTARTS)
+        return code is None or (code not in (0, GAVE_UP, STOPPED) and self.restarts < MAX_RESTARTS)
 
 
 def launcher(name: str) -> Launcher:
@@ -100,14 +102,6 @@ def restart_crashed(workers: Sequence[SupervisedWorker], now: float) -> list[Sup
             worker.restart_at, worker.since = None, now
             restarted.append(worker)
     return restarted
-
-
-class Interrupted(Exception):
-    """The launch was stopped by a signal and has stopped its workers cleanly."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; the same command continues the search")
-        self.exit_code = 128 + number
 
 
 class _NothingToWaitFor(Exception):
@@ -182,7 +176,7 @@ def _run_workers(
 
     Returns how each worker ended, and the studies that still exist.
     """
-    plain = PlainLines()
+    plain, at_start = PlainLines(), studies
     with stop_signals() as (stop, signals), _live(console) as live, chosen(request) as handles:
         workers = supervise(handles)
         while any(worker.at_work for worker in workers) and not stop.wait(POLL_S):
@@ -207,7 +201,8 @@ def _run_workers(
     studies = _present(studies, engine, console)
     _recover_all(studies, engine, detector)
     if signals:
-        raise Interrupted(signals[0])
+        now = {study.identity: study.name for study in studies}
+        raise Interrupted(signals[0], {study.name: now.get(study.identity, study.name) for study in at_start})
     return exits, list(studies)
 
 

@@ -46,12 +46,12 @@ def draw_page(study: Study, trials: Sequence[FrozenTrial], engine: Engine, corpu
     good, metric = ranked(trials, study.optuna.direction), study.spec.metric
     plots: dict[str, Plot] = {
         "1-snr": score_by_snr(good, _classical(study, engine, corpus)),
-        "2-curves": learning_curves(trials, good, metric),
+        "2-curves": learning_curves(trials, good, metric, maximize),
         "3-parameters": score_by_cost(good, N_PARAMETERS, "parameters", metric, maximize),
         "5-workers": workers_over_time(trials),
     }
     if any(LATENCY_MS in attributes_of(trial) for trial in good):
-        plots["4-latency"] = score_by_cost(good, LATENCY_MS, "latency of a window, ms", metric, maximize)
+        plots["4-latency"] = score_by_cost(good, LATENCY_MS, "latency of a window in ms", metric, maximize)
     _put_plots(study, engine, plots)
     replace_note(study.optuna._storage, engine, study.optuna._study_id, None, study_note(study, trials, engine))
 

@@ -27,6 +27,11 @@ class Process:
     started: int | None
 
     @property
+    def shown(self) -> str:
+        """Its name for people, in tables and plots."""
+        return f"{self.pid}@{self.host}"
+
+    @property
     def is_gone(self) -> bool:
         """Whether it ran on this host and is dead. False for other hosts, for which only the lease is known."""
         return self.host == socket.gethostname() and not _alive(self.pid, self.started)
@@ -37,6 +42,13 @@ def this_process() -> Process:
     host, pid = socket.gethostname(), os.getpid()
     started = _started(pid)
     return Process(f"{host}:{pid}" if started is None else f"{host}:{pid}:{started}", host, pid, started)
+
+
+def name_for_people(name: str) -> str:
+    """Return `Process.shown` of the process called `name`, or `name` itself if it has another form."""
+    host, _, rest = name.partition(":")
+    pid = rest.partition(":")[0]
+    return f"{pid}@{host}" if host and pid.isdecimal() else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class TrialFact:
     fate: how it ended.
     score: its value, or its last intermediate value if it was pruned; None if there is none.
     params: the sampled parameters.
-    curve: its intermediate values by epoch.
+    curve: (epoch from 1, score) of its finite reports.
     n_parameters: of the model.
     latency_ms: of one window.
     seconds: of training.
@@ -41,7 +41,7 @@ class TrialFact:
     fate: Fate
     score: float | None
     params: dict[str, Any]
-    curve: tuple[float, ...]
+    curve: tuple[tuple[int, float], ...]
     n_parameters: int | None
     latency_ms: float | None
     seconds: float | None
@@ -118,15 +118,15 @@ def _study_fact(study: Study, result: StudyResult) -> StudyFact:
 
 
 def _trial_fact(trial: FrozenTrial) -> TrialFact:
-    curve = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
-    score = trial.value if trial.value is not None else curve[-1] if curve else None
+    reports = sorted(trial.intermediate_values.items())
+    score = trial.value if trial.value is not None else reports[-1][1] if reports else None
     attributes = attributes_of(trial)
     return TrialFact(
         number=trial.number,
         fate=fate_of(trial),
         score=score if score is not None and isfinite(score) else None,
         params=dict(trial.params),
-        curve=curve,
+        curve=tuple((step + 1, value) for step, value in reports if isfinite(value)),
         n_parameters=attributes.get(N_PARAMETERS),
         latency_ms=attributes.get(LATENCY_MS),
         seconds=attributes.get(SECONDS),

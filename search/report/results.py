@@ -5,18 +5,18 @@ from pathlib import Path
 
 from search.report.facts import MixtureFact, StudyFact
 from search.report.page import Block, Drawing, Grid, Paragraph, Section
-from search.report.plots import draw_cost, draw_progress, draw_snr
+from search.report.plots import draw_cost, draw_progress, draw_snr, outside_sentence
 from search.study.comparison import StudyComparison
 from search.trials import pareto_front
 from training.evaluation.compare import COMPARED_SCORES, Comparison, Estimates, compare
 from training.evaluation.compare_files import (
-    BOUND,
     draw_comparison,
     few_recordings,
     interval_words,
+    is_clear,
     method_lines,
-    title_of,
 )
+from training.evaluation.figures import label_of, title_of
 from training.evaluation.intervals import Interval
 from training.evaluation.scores import SCORES
 from training.numbers import decimal
@@ -127,7 +127,7 @@ def _classical_row(found: Comparison, method: str, snrs: Sequence[str]) -> tuple
     at = {f"{snr_db:+g}": snr_db for snr_db in found.snrs_db}
     cells = [_interval(found.line(method, "si_sdr_db", at[snr]).value, 1) if snr in at else "" for snr in snrs]
     means = [_interval(found.line(method, score, None).value, 2) for score in COMPARED_SCORES]
-    return (f"{method} (bound)" if method == BOUND else method, *cells, *means)
+    return (label_of(method), *cells, *means)
 
 
 def _footnote(found: Comparison) -> str:
@@ -158,7 +158,7 @@ def cost_section(mixture: MixtureFact, *, several: bool) -> Section:
     drawing = Drawing(
         f"cost-{mixture.mixture_id.lower()}",
         "Left: every complete trial; the dashed line is the Pareto front. Right: latency of the best trials, measured "
-        "when this report was written.",
+        f"when this report was written.{outside_sentence([score for _, score in points], rising=own[0].rising)}",
         f"Score against parameters. The Pareto front as parameters: score is {front}.",
         lambda: draw_cost(own),
     )
@@ -175,7 +175,7 @@ def runs_section(estimates: Estimates, folders: Sequence[Path]) -> Section:
         ),
         Drawing(
             "runs",
-            f"Scores against SNR with 95 % intervals by recording. Below: differences from {found.reference}.",
+            f"Scores against SNR with 95 % intervals by recording. Below: each method over {found.reference}.",
             " ".join(
                 f"Mean {title_of(score)}: "
                 + ", ".join(f"{m} {found.line(m, score, None).value.mean:.2f}" for m in found.methods)
@@ -199,17 +199,17 @@ def _run_grid(found: Comparison, score: str) -> Grid:
         difference = lines[-1].difference
         rows.append(
             (
-                f"{method} (bound)" if method == BOUND else method,
+                label_of(method),
                 *(_interval(line.value, digits) for line in lines),
-                _interval(difference, digits, sign="+") if difference is not None else "",
+                _interval(difference, digits, sign="+", star=is_clear(found, difference)) if difference else "",
             )
         )
-    head = ("", *(f"{shown_snr(snr_db)} dB" for snr_db in found.snrs_db), "mean", f"minus {found.reference}")
+    head = ("", *(f"{shown_snr(snr_db)} dB" for snr_db in found.snrs_db), "mean", f"over {found.reference}")
     return Grid(f"{title_of(score)}, with 95 % intervals.", head, tuple(rows))
 
 
-def _interval(value: Interval, digits: int, sign: str = "") -> str:
+def _interval(value: Interval, digits: int, sign: str = "", *, star: bool = False) -> str:
     if value.mean != value.mean:
         return ""
-    mean = f"{value.mean:{sign}.{digits}f}"
+    mean = f"{value.mean:{sign}.{digits}f}{'*' * star}"
     return mean if value.low != value.low else f"{mean}\n[{value.low:.{digits}f}, {value.high:.{digits}f}]"

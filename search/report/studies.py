@@ -12,13 +12,24 @@ from data.errors import shell_command
 from data.files import path_part
 from search.report.facts import MixtureFact, StudyFact, TrialFact, artifacts_of
 from search.report.page import Block, Code, Drawing, Grid, Paragraph, Picture, Section, Sound
-from search.report.plots import draw_history, draw_importances, draw_parallel, draw_slices, searched, shown_range
+from search.report.plots import outside_sentence
+from search.report.study_plots import (
+    CURVES,
+    curve_points,
+    curves_shown,
+    draw_history,
+    draw_importances,
+    draw_parallel,
+    draw_slices,
+    searched,
+)
 from search.storage.optuna_private import ArtifactStore
 from search.study.export import export, git_commit, provenance
 from search.study.space import describe, parameters
 from search.terminal.tables import type_name
 from search.trials import Fate
 from training.evaluation.compare import Estimates
+from training.evaluation.figures import n_outside, outside_words
 from training.evaluation.showcase import PITCH_FACTOR, write_showcase
 from training.numbers import short
 from training.report import shown_snr
@@ -77,7 +88,7 @@ def _figures(study: StudyFact) -> list[Block]:
             Drawing(
                 f"history-{slug}",
                 "Left: the score of every trial, for pruned trials the last one reported. Right: learning curves; "
-                "crosses mark the end of pruned trials." + _hidden(study),
+                f"crosses mark the end of pruned trials.{_outside(study)}{_left_out(study)}",
                 f"Scores of {len(study.trials)} trials ({counts})."
                 + (f" The best is {study.result.best:.2f}, trial {study.result.best_trial}." if study.best else ""),
                 lambda: draw_history(study),
@@ -95,16 +106,19 @@ def _figures(study: StudyFact) -> list[Block]:
         )
     if len(study.scored) >= 2 and study.source.space.sampled:
         best = ", ".join(f"{name} {short(study.scored[0].params[name])}" for name in searched(study))
+        complete = [t.score for t in study.scored if t.score is not None]
         blocks += [
             Drawing(
                 f"slices-{slug}",
-                "The score of complete trials against each parameter; the ring marks the best trial.",
+                "The score of complete trials against each parameter; the ring marks the best trial."
+                + outside_sentence(complete, rising=study.rising),
                 f"One panel for each parameter. The best trial has {best}.",
                 lambda: draw_slices(study),
             ),
             Drawing(
                 f"parallel-{slug}",
-                f"Each line is a complete trial{_of_best(study)}; from grey over blue to orange the score improves.",
+                f"Each line is a complete trial{_of_best(study)}; from grey over blue to orange the score improves. A "
+                "score beyond the ends of its axis is drawn at the end.",
                 f"Parallel coordinates through {', '.join(searched(study))} to the score. The best line has {best}.",
                 lambda: draw_parallel(study),
             ),
@@ -113,19 +127,20 @@ def _figures(study: StudyFact) -> list[Block]:
 
 
 def _of_best(study: StudyFact) -> str:
-    return " of the best 150" if len(study.scored) > 150 else ""
+    return f" of the best {CURVES}" if len(study.scored) > CURVES else ""
 
 
-def _hidden(study: StudyFact) -> str:
-    scores = [t.score for t in study.trials if t.score is not None]
-    low, high = shown_range(scores, rising=study.rising)
-    n = sum(not low <= score <= high for score in scores)
-    left_out = study.n_left_out
-    return (f" {n} trials lie outside the range shown." if n else "") + (
-        f" {left_out} trials of other programs are left out, whose parameters are not those of the study."
-        if left_out
-        else ""
-    )
+def _outside(study: StudyFact) -> str:
+    """Return the sentences about what lies outside the ranges of draw_history."""
+    words = outside_sentence([t.score for t in study.trials if t.score is not None], rising=study.rising)
+    points = curve_points(study)
+    n = n_outside(points, curves_shown(study)) if points else 0
+    return words + (f" {outside_words(n, len(points), 'points of learning curves')}." if n else "")
+
+
+def _left_out(study: StudyFact) -> str:
+    n = study.n_left_out
+    return f" {n} trials of other programs are left out, whose parameters are not those of the study." if n else ""
 
 
 def _trial_grids(study: StudyFact) -> list[Block]:

@@ -160,7 +160,7 @@ def _running(
     began = trial.datetime_start
     return RunningTrial(
         number=trial.number,
-        worker=f"{row.process.pid}@{row.process.host}" if row else "",
+        worker=row.process.shown if row else "",
         device=row.device if row else "",
         epoch=reported + 1,
         n_epochs=n_epochs,

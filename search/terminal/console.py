@@ -1,5 +1,7 @@
 """The console of the commands."""
 
+import contextlib
+import os
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +18,16 @@ class PlainConsole(Console):
 
     def __init__(self, *, quiet: bool = False) -> None:
         super().__init__(quiet=quiet, markup=False, emoji=False)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the output is a terminal that can be redrawn. Overrides the property of rich.
+
+        A pipe is none, though rich takes it for one where FORCE_COLOR or TTY_COMPATIBLE is set, as in many CI systems.
+        """
+        with contextlib.suppress(ValueError):  # the file is closed
+            return os.environ.get("TERM") not in ("dumb", "unknown") and self.file.isatty() and super().is_terminal
+        return False
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return `text`, a whole line or a cell of a table, for printing. Overrides the method of rich."""

@@ -1,5 +1,6 @@
 """Show a search that runs elsewhere: a live view on a terminal, plain lines in a file or a pipe."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from sqlalchemy import Engine
 
 from search.errors import NoBudget, StudyError
 from search.queue.workers import WorkerRow
-from search.signals import stop_signals
+from search.signals import Interrupted, stop_signals
 from search.storage.retry import retry
 from search.study.record import StudyLike, StudyRecord, current_record
 from search.study.status import EndedTrial, RunningTrial, Snapshot, snapshot
@@ -24,8 +25,9 @@ from search.trials import Fate
 from training.numbers import signed
 
 SHOWN_RUNNING = 8
+SHOWN_IN_LINE = 3  # running trials in a plain line
 BAR_WIDTH = 30
-PLAIN_EVERY_S = 10.0
+PLAIN_EVERY_S, UNCHANGED_EVERY_S = 10.0, 60.0
 FATE_STYLES = {Fate.COMPLETE: "green", Fate.PRUNED: "yellow", Fate.INFEASIBLE: "yellow", Fate.FAILED: "red"}
 WORKER_STYLES = {"working": "green", "waiting": "", "stopped": "dim", "died": "red"}
 
@@ -130,11 +132,26 @@ def _table(title: str, several: bool) -> Table:
 
 
 def plain_line(snap: Snapshot) -> str:
-    """Return the progress of a study in one line, for logs and pipes."""
+    """Return the progress of a study and its first running trials in one line, for logs and pipes."""
     left = f", {ago(snap.eta_s)} left" if snap.eta_s is not None and not snap.stop_reason else ""
     return (
         f"{snap.name}: {snap.finished}/{snap.budget} finished ({_counts(snap)}), best {snap.metric} {snap.best}{left}"
+        + _running_words(snap.running)
     )
+
+
+def _running_words(running: Sequence[RunningTrial]) -> str:
+    """Return "; trial 7 epoch 3/8 +2.11, trial 9 epoch 0/8, + 5 more" for running trials; those with a worker first."""
+    ordered = sorted(running, key=lambda trial: (not trial.worker, trial.number))
+    words = [
+        f"trial {trial.number} epoch {trial.epoch}/{trial.n_epochs}"
+        + (f" {signed(trial.score)}" if trial.score is not None else "")
+        + ("" if trial.worker else " waits for a worker")
+        for trial in ordered[:SHOWN_IN_LINE]
+    ]
+    if len(ordered) > SHOWN_IN_LINE:
+        words.append(f"+ {len(ordered) - SHOWN_IN_LINE} more")
+    return f"; {', '.join(words)}" if words else ""
 
 
 def ended_line(snap: Snapshot, trial: EndedTrial) -> str:
@@ -148,12 +165,14 @@ class PlainLines:
     """Makes the lines of the plain output: a line for each trial that ended, and the progress from time to time.
 
     every_s: least seconds between two lines about the progress of the same study.
+    unchanged_every_s: seconds until the line about a study that has not changed is repeated; one that is finished is
+    not repeated.
     """
 
     every_s: float = PLAIN_EVERY_S
+    unchanged_every_s: float = UNCHANGED_EVERY_S
     _shown_trials: dict[str, set[int]] = field(default_factory=dict)
-    _progress: tuple[str, ...] = ()
-    _progress_at_s: float = float("-inf")
+    _last: dict[str, tuple[str, float]] = field(default_factory=dict)  # study -> its last line but the time left; when
 
     def new(self, snaps: Sequence[Snapshot], now_s: float) -> list[str]:
         """Return the new lines since the last call. Trials that ended before the first call are left out.
@@ -166,11 +185,20 @@ class PlainLines:
             shown = self._shown_trials.setdefault(snap.name, ended)
             lines += [ended_line(snap, trial) for trial in reversed(snap.recent) if trial.number not in shown]
             shown |= ended
-        progress = tuple(plain_line(snap) for snap in snaps)
-        if progress != self._progress and now_s - self._progress_at_s >= self.every_s:
-            self._progress, self._progress_at_s = progress, now_s
-            lines += progress
+            if self._is_due(snap, now_s):
+                lines.append(plain_line(snap))
         return lines
+
+    def _is_due(self, snap: Snapshot, now_s: float) -> bool:
+        """Return whether to print the progress of a study, and record it if so."""
+        line = plain_line(dataclasses.replace(snap, eta_s=None))  # the time left changes though nothing happens
+        last, at_s = self._last.get(snap.name, ("", float("-inf")))
+        if line == last and snap.stop_reason:
+            return False
+        if now_s - at_s < (self.every_s if line != last else self.unchanged_every_s):
+            return False
+        self._last[snap.name] = line, now_s
+        return True
 
 
 def watch(
@@ -180,26 +208,28 @@ def watch(
     *,
     every_s: float = 2.0,
     once: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> list[Snapshot]:
-    """Show the studies until all are finished, or until SIGINT or SIGTERM. Return their last snapshots.
+    """Show the studies until all are finished. Return their last snapshots.
 
-    It writes nothing to the database, and retries while the database is away. Raises StudyGone where a study is
-    deleted.
+    It writes nothing to the database, and retries while the database is away. Raises Interrupted after SIGINT, SIGTERM
+    or SIGHUP, and StudyGone where a study is deleted.
 
     every_s: seconds between two snapshots.
     once: show one snapshot and return.
+    clock: monotonic time in seconds, for the intervals of plain lines.
     """
     with ExitStack() as stack:
-        stop, _ = stack.enter_context(stop_signals())
+        stop, received = stack.enter_context(stop_signals())
         if console.is_terminal:
             show = _show_live(stack.enter_context(Live(console=console, auto_refresh=False, transient=True)))
         else:
-            show = _show_lines(console, PlainLines())
+            show = _show_lines(console, PlainLines(), clock)
         while True:
             snaps = retry(
                 lambda: _snapshots(studies, engine),
                 lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
-                check=lambda: _raise_if(stop.is_set()),
+                check=lambda: _raise_if(received, {}),
             )
             if once or all(snap.stop_reason for snap in snaps):
                 break
@@ -211,6 +241,7 @@ def watch(
     else:
         for snap in snaps:
             console.print(plain_line(snap), highlight=False, markup=False, soft_wrap=True)
+    _raise_if(received, {study.name: snap.name for study, snap in zip(studies, snaps, strict=True)})
     return snaps
 
 
@@ -228,18 +259,20 @@ def _show_live(live: Live) -> Callable[[Sequence[Snapshot]], None]:
     return lambda snaps: live.update(render(snaps), refresh=True)
 
 
-def _show_lines(console: Console, plain: PlainLines) -> Callable[[Sequence[Snapshot]], None]:
+def _show_lines(
+    console: Console, plain: PlainLines, clock: Callable[[], float]
+) -> Callable[[Sequence[Snapshot]], None]:
     def show(snaps: Sequence[Snapshot]) -> None:
-        for line in plain.new(snaps, time.monotonic()):
+        for line in plain.new(snaps, clock()):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     return show
 
 
-def _raise_if(stop: bool) -> None:
-    """Raise KeyboardInterrupt if `stop` is true, to end the wait for the database."""
-    if stop:
-        raise KeyboardInterrupt
+def _raise_if(received: Sequence[int], renamed: Mapping[str, str]) -> None:
+    """Raise Interrupted if a signal was received. renamed: as in Interrupted."""
+    if received:
+        raise Interrupted(received[0], renamed)
 
 
 def workers_table(rows: Sequence[WorkerRow]) -> Table:
@@ -260,7 +293,7 @@ def workers_table(rows: Sequence[WorkerRow]) -> Table:
         # the number first, so that only the study's name is cut off
         trial = "" if status.trial is None else f"{status.trial} {status.study or ''}".rstrip()
         table.add_row(
-            f"{row.process.pid}@{row.process.host}",
+            row.process.shown,
             row.device,
             status.state,
             trial,

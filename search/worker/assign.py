@@ -22,6 +22,7 @@ from search.queue.slots import (
     recorded_trials,
     reopen,
 )
+from search.queue.workers import name_for_people
 from search.sampling.points import Accept, any_left
 from search.sampling.pruners import quick
 from search.sampling.samplers import build_sampler
@@ -171,7 +172,8 @@ def recover(study: Study, engine: Engine, detector: OrphanDetector) -> list[int]
         last_epoch = None if orphan.trial is None else _last_epoch(study, orphan.trial)
         deaths = consecutive_deaths(orphan, last_epoch)
         hopeless = orphan.trial is not None and deaths >= MAX_DEATHS and not orphan.has_result
-        reason = f"{deaths} workers in a row died in it without finishing an epoch, the last was {orphan.worker}"
+        last = name_for_people(orphan.worker)
+        reason = f"{deaths} workers in a row died in it without finishing an epoch, the last was {last}"
         result = TrialResult(Fate.FAILED, None, 0, reason).encode() if hopeless else None
         if reopen(engine, orphan, last_epoch=last_epoch, result=result) and orphan.trial is not None:
             recovered.append(orphan.trial)

@@ -140,7 +140,7 @@ def test_a_signal_ends_the_waiting_in_order(tmp_path: Path, monkeypatch: pytest.
         os.kill(os.getpid(), signal.SIGTERM)
 
     url = "postgresql://me@127.0.0.1:1/studies"
-    assert work(["tiny"], url, open_artifacts(tmp_path), log=log, stop=stop_event()) == 0
+    assert work(["tiny"], url, open_artifacts(tmp_path), log=log, stop=stop_event()[0]) == 0
     assert len(said) == 1
 
 

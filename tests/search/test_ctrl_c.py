@@ -20,6 +20,8 @@ from search.queue.workers import workers
 from tests.support.program import environment
 from tests.support.waiting import wait_for
 
+GOES_ON = "stopped by SIGINT; the same command continues the search: drivebeat launch tiny --workers 2"
+
 
 class Terminal:
     """A command on a terminal of its own, in the foreground, as a shell starts it."""
@@ -125,7 +127,9 @@ def test_it_stops_the_workers_and_gives_their_trials_back_however_often_it_is_pr
         terminal.type(b"\x03")
         time.sleep(0.3)
     assert terminal.end(60) == 130, terminal.shown
-    assert "stopped by SIGINT; the same command continues the search" in terminal.shown
+    assert (
+        "stopped by SIGINT; the same command continues the search: drivebeat launch tiny --workers 2" in terminal.shown
+    )
     assert "Traceback" not in terminal.shown
     assert not any(map(is_alive, at_work))
     state = bench.progress()
@@ -136,7 +140,7 @@ def test_it_stops_the_workers_and_gives_their_trials_back_however_often_it_is_pr
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_before_there_are_workers_it_ends_without_a_word(
+def test_before_there_are_workers_it_ends_with_the_command_alone(
     typed_at: Callable[[], Terminal], bench: Any, make_spec: Any
 ) -> None:
     """While the libraries are read, which takes seconds."""
@@ -148,5 +152,6 @@ def test_before_there_are_workers_it_ends_without_a_word(
     wait_at(terminal, lambda: "numpy" in mapped.read_text())
     terminal.type(b"\x03")
     assert terminal.end(60) == 130, terminal.shown
+    assert terminal.shown.splitlines()[-1].endswith(GOES_ON)
     assert "Traceback" not in terminal.shown
     assert bench.progress().claimed == 0

@@ -100,6 +100,23 @@ def test_a_study_made_from_a_file_hides_its_long_documents_and_shows_the_short_o
     assert {row["key"] for row in answer["user_attrs"]} == {"drivebeat:family", "drivebeat:data_fingerprint"}
 
 
+def test_epochs_of_our_studies_are_shown_from_1_and_steps_of_others_as_they_are(
+    bench: Any, study: optuna.Study, pages: tuple[Any, Any], make_spec: Any, ask: Ask
+) -> None:
+    """The page lists the reports of a trial, plots them and shows its attribute `best_epoch`."""
+    own = bench.create(make_spec()).optuna
+    reports: dict[str, Any] = {"intermediate_values": {0: 0.5, 1: 0.75}, "user_attrs": {"best_epoch": 1}}
+    own.add_trial(create_trial(value=0.75, **reports))
+    study.add_trial(create_trial(value=0.75, **reports))
+    shown = [json.loads(ask(pages[0], f"/api/studies/{s._study_id}")[2])["trials"][-1] for s in (own, study)]
+    assert [[row["step"] for row in trial["intermediate_values"]] for trial in shown] == [[1, 2], [0, 1]]
+    assert [trial["user_attrs"] for trial in shown] == [
+        [{"key": "best_epoch", "value": "2"}],
+        [{"key": "best_epoch", "value": "1"}],
+    ]
+    assert own.get_trials()[-1].intermediate_values == {0: 0.5, 1: 0.75}, "what is stored stays"
+
+
 def test_a_study_that_is_deleted_leaves_nothing_for_the_next_one_of_its_id(
     bench: Any, study: optuna.Study, ask: Ask
 ) -> None:

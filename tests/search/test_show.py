@@ -100,7 +100,10 @@ def test_a_snapshot_counts_what_is_finished_and_what_runs(bench: Any, make_spec:
     assert (snap.recent[0].number, snap.recent[0].fate) == (3, Fate.FAILED)
     told = [(trial.number, trial.fate, trial.score, trial.reason) for trial in snap.recent]
     assert (2, "pruned", 0.5, "behind the others after epoch 1") in told
-    assert plain_line(snap) == "tiny: 3/9 finished (2 complete, 1 pruned, 1 failed), best si_sdr_db +1.000 (trial 1)"
+    assert plain_line(snap) == (
+        "tiny: 3/9 finished (2 complete, 1 pruned, 1 failed), best si_sdr_db +1.000 (trial 1)"
+        "; trial 4 epoch 2/3 +1.50 waits for a worker"
+    )
 
 
 def test_with_no_study_the_next_step_is_said(bench: Any, console: Console) -> None:

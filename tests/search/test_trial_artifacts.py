@@ -1,6 +1,5 @@
 """What a finished trial shows: its note, bounded artifacts, the study's note and plots."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,7 +157,8 @@ def test_the_studys_page_has_a_note_and_plots_and_is_drawn_once_a_minute(
     looks = [(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in figures["1-snr"].data]
     assert len(set(looks)) == len(looks), "no two lines look alike"
     assert {figure.layout.paper_bgcolor for figure in figures.values()} == {"rgba(0,0,0,0)"}, "on a dark page too"
-    assert "x" in json.loads(plots["2-curves"])["data"][1]["marker"]["symbol"]  # where trial 1 was pruned
+    (pruned,) = [trace for trace in figures["2-curves"].data if trace.name == "pruned"]
+    assert "x" in pruned.marker.symbol, "where trial 1 was pruned"
 
     again = end(study, 9.0)
     update_pages(study, bench.engine, again._trial_id, artifacts, corpus, print)

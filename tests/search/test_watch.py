@@ -131,12 +131,79 @@ def test_the_time_to_go_is_what_is_left_of_the_budget_at_the_pace_of_the_last_tr
 
 
 def test_plain_lines_tell_every_end_once_and_where_the_search_is_now_and_then() -> None:
-    lines = PlainLines()
+    lines = PlainLines(every_s=10.0)
     assert lines.new([SNAP], 0.0) == [plain_line(SNAP)], "what ended before the first look is old"
     assert lines.new([SNAP], 1.0) == []
     later = dataclasses.replace(SNAP, complete=90_001, recent=(dataclasses.replace(ENDED, number=7), ENDED))
     assert lines.new([later], 2.0) == [ended_line(later, later.recent[0])]
-    assert lines.new([later], 12.0) == [plain_line(later)]
+    assert lines.new([later], 9.9) == []
+    assert lines.new([later], 10.0) == [plain_line(later)]
+
+
+def test_a_search_in_which_nothing_happens_says_so_once_a_minute_and_a_finished_one_not_again() -> None:
+    """The time left changes by itself and counts as nothing; each study of several has its own time."""
+    lines = PlainLines(every_s=10.0, unchanged_every_s=60.0)
+    slow, done = SNAP, dataclasses.replace(SNAP, name="done", stop_reason="its budget of 100000 trials is spent")
+    quick = dataclasses.replace(SNAP, name="quick")
+    said: list[list[str]] = []
+    for at_s in range(0, 121, 10):
+        slow = dataclasses.replace(slow, eta_s=1000.0 - at_s)
+        quick = dataclasses.replace(quick, running=(dataclasses.replace(RUNNING, epoch=at_s // 20),))
+        said.append([line.partition(":")[0] for line in lines.new([slow, quick, done], float(at_s))])
+    assert said[0] == [SNAP.name, "quick", "done"]
+    assert [at for at, names in enumerate(said) if SNAP.name in names] == [0, 6, 12]
+    assert [at for at, names in enumerate(said) if "quick" in names] == [0, 2, 4, 6, 8, 10, 12]
+    assert [at for at, names in enumerate(said) if "done" in names] == [0]
+
+
+def test_a_plain_line_has_the_first_running_trials_with_epoch_and_score() -> None:
+    """Those with a worker first, by number; a trial without a report has no score."""
+    running = [dataclasses.replace(RUNNING, number=n, epoch=n, n_epochs=8, score=n + 0.126) for n in (9, 3, 5, 7)]
+    running[2] = dataclasses.replace(running[2], epoch=0, score=None)
+    without = dataclasses.replace(RUNNING, number=1, worker="", epoch=2, n_epochs=8, score=None)
+    line = plain_line(dataclasses.replace(SNAP, running=(without, *running)))
+    assert line.startswith(f"{SNAP.name}: 99000/100000 finished (90000 complete, 9000 pruned, 12 failed), best ")
+    assert line.endswith("; trial 3 epoch 3/8 +3.13, trial 5 epoch 0/8, trial 7 epoch 7/8 +7.13, + 2 more")
+    line = plain_line(dataclasses.replace(SNAP, running=(without,)))
+    assert line.endswith("; trial 1 epoch 2/8 waits for a worker")
+    assert "; " not in plain_line(dataclasses.replace(SNAP, running=()))
+
+
+@pytest.mark.parametrize("variables", [{"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}, {"TERM": "xterm-256color"}, {}])
+def test_in_a_pipe_there_are_no_control_characters(
+    variables: dict[str, str], drivebeat: Any, study_file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CI systems set FORCE_COLOR, by which rich takes any output for a terminal."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert drivebeat("create", str(study_file())).code == 0
+    said = drivebeat("watch", "tiny", "--once")
+    assert said.out == "tiny: 0/4 finished (0 complete, 0 pruned, 0 failed), best si_sdr_db none yet\n"
+
+
+def test_watch_speaks_by_its_clock(bench: Any, make_spec: Any) -> None:
+    """It looks at 0, 5 and 10 s by the clock it is given, and the second report is new from 5 s on."""
+    study = bench.create(make_spec(budget={"trials": 1}))
+    held, trial = begin(bench, study, 0.5)
+    times = iter((0.0, 5.0, 10.0))
+
+    def clock() -> float:
+        at_s = next(times)
+        if at_s == 0.0:
+            trial.report(0.75, 1)
+        elif at_s == 10.0:
+            study.optuna.tell(trial, 1.5)
+            close(bench.engine, held, "finished")
+        return at_s
+
+    console = Console(file=io.StringIO(), width=80)
+    watch([study], bench.engine, console, every_s=0.001, clock=clock)
+    assert isinstance(console.file, io.StringIO)
+    assert [line.partition("best ")[2] for line in console.file.getvalue().splitlines()] == [
+        "si_sdr_db none yet; trial 0 epoch 1/3 +0.50 waits for a worker",
+        "si_sdr_db none yet; trial 0 epoch 2/3 +0.75 waits for a worker",
+        "si_sdr_db +1.500 (trial 0)",
+    ]
 
 
 def test_watch_tells_plain_lines_where_nobody_sees_it_and_ends_with_the_search(bench: Any, make_spec: Any) -> None:

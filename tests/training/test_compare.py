@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from rich.table import Table
 
 from data.config import DataConfig, HeldOutConfig, Source, SplitConfig
 from data.corpus import Corpus
 from data.mixing.mixture import HeldOut, held_out
 from models.classical import CLASSICAL
+from search.terminal.console import PlainConsole
 from training.checkpoint import save_weights
 from training.config import RunConfig, write_run
 from training.errors import ConfigError
@@ -29,10 +32,14 @@ from training.evaluation.compare import (
 from training.evaluation.compare_files import (
     comparison_document,
     comparison_table,
+    draw_comparison,
     few_recordings,
+    looks_of,
     method_lines,
+    verdict_lines,
     write_comparison,
 )
+from training.evaluation.figures import LOOKS, line_look
 from training.evaluation.scores import score_rows, values_by_window
 
 MakeFolder = Callable[..., Path]
@@ -238,3 +245,78 @@ def test_the_method_is_stated(found: Comparison) -> None:
     text = " ".join(method_lines(found))
     for words in ("bootstrap by recording", "300 resamples", "seed 0", "over worse are paired by window", "4 clean"):
         assert words in text
+
+
+@pytest.fixture
+def many(mixture: HeldOut) -> Estimates:
+    """The same with six recordings of a window each, so that a difference can be clear; and a run equal to `worse`."""
+    noisy = mixture.noisy[:, :, 0]
+    six = dataclasses.replace(mixture, recording=np.arange(6))
+    return estimates_of(six, worse=noisy, better=noisy - 0.5 * mixture.noise, equal=noisy)
+
+
+def shown(table: Table) -> str:
+    """The table as a command prints it, without colours."""
+    console = PlainConsole()
+    console.file = io.StringIO()
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_a_reader_sees_which_run_is_better_by_how_much_and_whether_that_is_clear(many: Estimates) -> None:
+    lines = verdict_lines(compare(many, n_resamples=300))
+    assert len(lines) == 2 * len(COMPARED_SCORES)
+    ends = r"\+(\d\.\d\d) \(\+(\d\.\d\d)\.\.\+(\d\.\d\d)\)"
+    better = re.fullmatch(
+        rf"better over worse, SI-SDR in dB: {ends}, better is better: the interval excludes 0", lines[0]
+    )
+    assert better is not None, lines[0]
+    mean, low, high = map(float, better.groups())
+    assert 0 < low <= mean <= high and mean == pytest.approx(6.0, abs=0.6)
+    assert "equal over worse, SI-SDR in dB: +0.00 (+0.00..+0.00), not clear: the interval holds 0" in lines
+    turned = verdict_lines(compare(many, "better", n_resamples=300))
+    assert turned[0].startswith("worse over better, SI-SDR in dB: -") and "), better is better: " in turned[0]
+
+
+def test_few_recordings_make_no_difference_clear_and_one_makes_no_interval(two: Estimates, mixture: HeldOut) -> None:
+    found = compare(two, n_resamples=300)
+    assert verdict_lines(found)[0].endswith("the interval excludes 0, but 4 recordings are too few to tell")
+    assert "*" not in shown(comparison_table(found, "si_sdr_db"))
+    one = dataclasses.replace(mixture, recording=np.zeros(6, np.int64))
+    noisy = mixture.noisy[:, :, 0]
+    alone = compare(estimates_of(one, a=noisy, b=noisy - 0.5 * mixture.noise), n_resamples=300)
+    assert re.fullmatch(r"b over a, SI-SDR in dB: \+\d\.\d\d, no interval", verdict_lines(alone)[0])
+
+
+def test_clear_differences_are_starred_where_a_terminal_has_no_bold(many: Estimates) -> None:
+    text = shown(comparison_table(compare(many, n_resamples=300), "si_sdr_db"))
+    rows = [line for line in text.splitlines() if "over" in line]
+    assert [(row.split()[:2], row.count("*")) for row in rows] == [(["better", "over"], 5), (["equal", "over"], 0)]
+    assert "[bold]" not in text
+    assert "* marks intervals that exclude 0" in " ".join(method_lines(compare(many, n_resamples=300)))
+
+
+def test_the_document_says_which_intervals_exclude_0(many: Estimates) -> None:
+    document = comparison_document(compare(many, n_resamples=300))
+    found = {(line["method"], line["snr_db"]): line["difference"] for line in document["lines"][:15]}
+    assert found["worse", None] is None
+    assert (found["better", None]["excludes_zero"], found["equal", None]["excludes_zero"]) == (True, False)
+
+
+def test_a_figure_says_what_its_differences_are_and_cuts_off_a_run_that_failed(many: Estimates) -> None:
+    silent = np.random.default_rng(0).normal(0, 1e-9, many.by_method["worse"].shape).astype(np.float32)
+    broken = dataclasses.replace(many, by_method={**many.by_method, "broken": silent})
+    top, *_, bottom, _, _ = draw_comparison(compare(broken, n_resamples=300)).axes
+    assert bottom.get_ylabel() == "each over worse"
+    assert top.get_title(loc="right")[1:] == " 4 of 16 means outside"
+    assert top.get_ylim()[0] > -40.0
+    two = draw_comparison(compare(dataclasses.replace(many, by_method=dict(list(many.by_method.items())[:2]))))
+    assert two.axes[3].get_ylabel() == "better over worse"
+
+
+def test_classical_methods_look_the_same_in_every_comparison(mixture: HeldOut) -> None:
+    noisy = mixture.noisy[:, :, 0]
+    found = compare(estimates_of(mixture, wiener=noisy, oracle=noisy, a=noisy, b=noisy), "a", n_resamples=100)
+    looks = looks_of(found)
+    assert looks["wiener"] == LOOKS["wiener"].in_matplotlib
+    assert (looks["a"], looks["b"]) == (line_look(0), line_look(1))

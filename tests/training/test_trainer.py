@@ -94,7 +94,7 @@ def _hopeless(make_run: MakeRun) -> RunConfig:
 def test_a_loss_that_is_not_finite_ends_the_run_with_that_reason(
     make_run: MakeRun, corpus: Corpus, tmp_path: Path
 ) -> None:
-    with pytest.raises(TrainingFailed, match=r"loss is not finite in epoch 0, by step \d+ \(learning rate too high"):
+    with pytest.raises(TrainingFailed, match=r"loss is not finite in epoch 1, by step \d+ \(learning rate too high"):
         list(train(_hopeless(make_run), corpus, tmp_path))
     assert not (tmp_path / CHECKPOINT).exists()
 

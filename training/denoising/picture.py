@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from data.recording import Signal
 from objectives.beats import Beats, Span
-from training.evaluation.showcase import COLOURS, draw_spectrogram, draw_trace, save
+from training.evaluation.figures import COLOURS
+from training.evaluation.showcase import draw_spectrogram, draw_trace, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

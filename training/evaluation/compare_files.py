@@ -12,39 +12,36 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from data.files import atomic
 from training.evaluation.compare import Comparison, Line
+from training.evaluation.figures import (
+    BOUND,
+    HIDDEN,
+    LOOKS,
+    METHOD_REACH,
+    clip,
+    curve_range,
+    label_of,
+    line_look,
+    n_outside,
+    title_of,
+)
 from training.evaluation.intervals import CONFIDENCE, FEW_RECORDINGS, Interval
 from training.evaluation.scores import SCORES
-from training.evaluation.showcase import COLOURS, save
+from training.evaluation.showcase import save
 from training.numbers import finite
 from training.report import shown_snr
 
 CSV_FILE, FIGURE_FILE = "compare.csv", "compare.png"
-TITLES = {
-    "si_sdr_db": "SI-SDR in dB",
-    "event_f1": "F1 of S1 and S2 events",
-    "hr_within_5_bpm": "heart rate within 5 bpm",
-}
-# Distinct in hue and lightness, readable on white and on black. The reference run has the colour of estimates.
-LINE_COLOURS = (COLOURS["estimate"], "#2b7bba", "#3a9d5d", "#8e5bb5", "#b8860b", "#d1588a", "#4fa3a5", "#7a6a5c")
-GREY = "#8a8f98"
-BOUND = "oracle"  # the method that knows the clean signal
-HIDDEN = "zeros"  # at -60 dB this method would flatten the other lines
-
-
-def title_of(score: str) -> str:
-    """Return the title of an axis or table of `score`."""
-    unit = SCORES[score].unit
-    return TITLES.get(score, f"{score} in {unit}" if unit else score)
 
 
 def comparison_table(found: Comparison, score: str) -> Table:
     """Return a table of one score: a row per method, a column per SNR and one for the mean; the differences follow.
 
-    The interval of a value stands under it. Differences whose interval excludes zero are bold if there are at least
-    FEW_RECORDINGS recordings.
+    The interval of a value stands under it. Differences whose interval excludes zero have a * and are bold if there are
+    at least FEW_RECORDINGS recordings.
     """
     table = Table(title=title_of(score), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("", overflow="fold")
@@ -56,34 +53,72 @@ def comparison_table(found: Comparison, score: str) -> Table:
         cells = [_cell(found.line(method, score, at).value, digits) for at in columns]
         table.add_row(f"{method} (bound)" if method == BOUND else method, *cells)
     table.add_section()
-    are_enough = found.n_recordings >= FEW_RECORDINGS
-    for method in found.methods:
-        if method in (HIDDEN, BOUND):
-            continue
+    for method in _compared(found):
         differences = [found.line(method, score, at).difference for at in columns]
-        shown = [d for d in differences if d is not None]
-        if shown:
-            cells = [_cell(d, digits, sign="+", bold=are_enough and d.excludes_zero) for d in shown]
-            table.add_row(f"{method} over\n{found.reference}", *cells)
+        cells = [_cell(d, digits, sign="+", clear=is_clear(found, d)) for d in differences if d is not None]
+        table.add_row(f"{method} over\n{found.reference}", *cells)
     return table
 
 
-def _cell(interval: Interval, digits: int, *, sign: str = "", bold: bool = False) -> str:
+def _compared(found: Comparison) -> list[str]:
+    """Return the methods whose differences from the reference are shown: neither silence nor the bound is a rival."""
+    return [method for method in found.methods if method not in (HIDDEN, BOUND, found.reference)]
+
+
+def is_clear(found: Comparison, difference: Interval) -> bool:
+    """Return whether a difference is told to be one: its interval excludes zero, and there are enough recordings."""
+    return found.n_recordings >= FEW_RECORDINGS and difference.excludes_zero
+
+
+def _cell(interval: Interval, digits: int, *, sign: str = "", clear: bool = False) -> Text:
     """Return a table cell with a mean and, below it, its interval if there is one."""
     value = "none" if math.isnan(interval.mean) else f"{interval.mean:{sign}.{digits}f}"
-    if bold:
-        value = f"[bold]{value}[/bold]"
-    return value if math.isnan(interval.low) else f"{value}\n{interval.low:.{digits}f}..{interval.high:.{digits}f}"
+    cell = Text(f"{value}*", style="bold") if clear else Text(value)
+    return cell if math.isnan(interval.low) else cell.append(f"\n{_ends(interval, digits)}", style="not bold")
+
+
+def _ends(interval: Interval, digits: int, sign: str = "") -> str:
+    return f"{interval.low:{sign}.{digits}f}..{interval.high:{sign}.{digits}f}"
+
+
+def verdict_lines(found: Comparison) -> list[str]:
+    """Return a line for each compared method and score: which is better by how much, and whether that is clear.
+
+    Such as "b over a, SI-SDR in dB: +1.21 (+0.40..+2.02), b is better: the interval excludes 0". They are about the
+    trained runs, or about the classical methods where there is one run only.
+    """
+    scores = list(dict.fromkeys(line.score for line in found.lines))
+    compared = _compared(found)
+    runs = [method for method in compared if method not in LOOKS]
+    return [_verdict(found, method, score) for method in runs or compared for score in scores]
+
+
+def _verdict(found: Comparison, method: str, score: str) -> str:
+    difference = found.line(method, score, None).difference
+    assert difference is not None
+    head = f"{method} over {found.reference}, {title_of(score)}:"
+    if math.isnan(difference.mean):
+        return f"{head} not known"
+    if math.isnan(difference.low):
+        return f"{head} {difference.mean:+.2f}, no interval"
+    shown = f"{head} {difference.mean:+.2f} ({_ends(difference, 2, '+')})"
+    if not difference.excludes_zero:
+        return f"{shown}, not clear: the interval holds 0"
+    rising = SCORES[score].direction == "maximize"
+    winner = method if (difference.mean > 0) == rising else found.reference
+    if not is_clear(found, difference):
+        return f"{shown}, not clear: the interval excludes 0, but {found.n_recordings} recordings are too few to tell"
+    return f"{shown}, {winner} is better: the interval excludes 0"
 
 
 def method_lines(found: Comparison) -> list[str]:
     """Return sentences that say how the comparison was made, and a warning if there are few recordings."""
     are_enough = found.n_recordings >= FEW_RECORDINGS
     windows = f"{found.n_windows} windows of {found.n_recordings} clean recording{'s' * (found.n_recordings != 1)}"
-    bold = "; bold ones exclude zero, uncorrected for their number" if are_enough else ""
+    starred = "; * marks intervals that exclude 0, uncorrected for their number" if are_enough else ""
     lines = [
         f"{found.split} mixture: {windows} at each SNR, data {found.fingerprint}. {interval_words(found)} Differences "
-        f"over {found.reference} are paired by window{bold}."
+        f"over {found.reference} are paired by window{starred}."
     ]
     if warning := few_recordings(found.n_recordings):
         lines.append(warning)
@@ -113,8 +148,15 @@ def comparison_document(found: Comparison) -> dict[str, Any]:
     about = {
         field.name: getattr(found, field.name) for field in dataclasses.fields(found) if field.name not in ("lines",)
     }
-    lines = [dataclasses.asdict(line) for line in found.lines]
+    lines = [_line_document(line) for line in found.lines]
     return {**finite(about), "confidence": CONFIDENCE, "lines": finite(lines)}
+
+
+def _line_document(line: Line) -> dict[str, Any]:
+    document = dataclasses.asdict(line)
+    if line.difference is not None:
+        document["difference"]["excludes_zero"] = line.difference.excludes_zero
+    return document
 
 
 def write_comparison(found: Comparison, folder: Path) -> None:
@@ -144,54 +186,52 @@ def draw_comparison(found: Comparison) -> Figure:
     others = [m for m in shown if m != found.reference]
     figure = Figure(figsize=(4.2 * len(scores), 7.2 if others else 4.2), layout="constrained", dpi=110)
     panels = figure.subplots(2 if others else 1, len(scores), squeeze=False, sharex=True)
-    colours = colours_of(found)
+    looks = looks_of(found)
     for column, score in enumerate(scores):
-        draw_values(panels[0, column], found, score, shown, colours)
+        _draw_values(panels[0, column], found, score, shown, looks)
         panels[0, column].set_title(title_of(score), fontsize=10, loc="left")
         if others:
-            _draw_differences(panels[1, column], found, score, others, colours)
+            _draw_differences(panels[1, column], found, score, others, looks)
         panels[-1, column].set_xlabel("SNR of the mixture in dB")
     if others:
-        panels[1, 0].set_ylabel(f"difference from {found.reference}")
+        panels[1, 0].set_ylabel(f"{others[0] if len(others) == 1 else 'each'} over {found.reference}")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False, fontsize=9)
     return figure
 
 
-def colours_of(found: Comparison) -> dict[str, str]:
-    """Return a colour for each method that has one: the reference takes the first, then the others in their order."""
-    order = [found.reference, *(m for m in found.methods if m not in (found.reference, HIDDEN, BOUND, "identity"))]
-    return {m: LINE_COLOURS[i % len(LINE_COLOURS)] for i, m in enumerate(order)}
+def looks_of(found: Comparison) -> dict[str, dict[str, Any]]:
+    """Return method -> arguments of its lines in matplotlib: the reference's first, then the other runs' in order."""
+    runs = [found.reference, *(m for m in found.methods if m != found.reference)]
+    runs = [method for method in runs if method not in LOOKS]
+    own = {method: line_look(i) for i, method in enumerate(runs)}
+    return {m: own[m] if m in own else LOOKS[m].in_matplotlib for m in found.methods}
 
 
-def draw_values(axis: Axes, found: Comparison, score: str, methods: list[str], colours: Mapping[str, str]) -> None:
+def _draw_values(
+    axis: Axes, found: Comparison, score: str, methods: list[str], looks: Mapping[str, dict[str, Any]]
+) -> None:
     """Draw one score against SNR, a line for each of `methods`, with its intervals as bars."""
+    curves = []
     for i, method in enumerate(methods):
-        values = [found.line(method, score, snr_db).value for snr_db in found.snrs_db]
-        is_reference = method == found.reference
-        draw_intervals(
-            axis,
-            _spread(found, i, len(methods)),
-            values,
-            colour=colours.get(method, GREY),
-            label=f"{method} (bound)" if method == BOUND else method,
-            width=2.4 if is_reference else 1.3,
-            style="--" if method == BOUND else "-",
-        )
-    _finish(axis, found)
+        curves.append([found.line(method, score, snr_db).value for snr_db in found.snrs_db])
+        at, width = _spread(found, i, len(methods)), 2.4 if method == found.reference else 1.3
+        draw_intervals(axis, at, curves[-1], looks[method], label=label_of(method), width=width)
+    _finish(axis, found, score, curves)
 
 
 def _draw_differences(
-    axis: Axes, found: Comparison, score: str, methods: list[str], colours: Mapping[str, str]
+    axis: Axes, found: Comparison, score: str, methods: list[str], looks: Mapping[str, dict[str, Any]]
 ) -> None:
     """Draw differences from the reference. Those of the bound would flatten the others and are left out."""
     methods = [m for m in methods if m != BOUND] or methods
+    curves = []
     for i, method in enumerate(methods):
-        found_differences = [found.line(method, score, snr_db).difference for snr_db in found.snrs_db]
-        values = [d for d in found_differences if d is not None]
-        draw_intervals(axis, _spread(found, i, len(methods)), values, colour=colours.get(method, GREY), label=method)
-    axis.axhline(0, color=colours[found.reference], linewidth=1.6, zorder=1)
-    _finish(axis, found)
+        differences = [found.line(method, score, snr_db).difference for snr_db in found.snrs_db]
+        curves.append([d for d in differences if d is not None])
+        draw_intervals(axis, _spread(found, i, len(methods)), curves[-1], looks[method], label=method)
+    axis.axhline(0, color=looks[found.reference]["color"], linewidth=1.6, zorder=1)
+    _finish(axis, found, score, [*curves, [Interval(0.0, 0.0, 0.0)]])
 
 
 def _spread(found: Comparison, i: int, n: int) -> list[float]:
@@ -204,14 +244,15 @@ def draw_intervals(
     axis: Axes,
     at: Sequence[float],
     values: Sequence[Interval],
+    look: Mapping[str, Any],
     *,
-    colour: str,
     label: str,
     width: float = 1.3,
-    style: str = "-",
-    marker: str = "o",
 ) -> None:
-    """Draw a line through the means of `values` at the positions `at`, with their intervals as bars."""
+    """Draw a line through the means of `values` at the positions `at`, with their intervals as bars.
+
+    look: arguments of the line in matplotlib.
+    """
     order = np.argsort(at)
     means = np.array([v.mean for v in values])[order]
     reach = np.array([[v.mean - v.low for v in values], [v.high - v.mean for v in values]])[:, order]
@@ -219,19 +260,22 @@ def draw_intervals(
         np.array(at)[order],
         means,
         yerr=np.maximum(np.nan_to_num(reach), 0.0),
-        color=colour,
         label=label,
         linewidth=width,
-        linestyle=style,
         elinewidth=1.2,
         capsize=2.5,
-        marker=marker,
-        markersize=4,
+        markersize=5,
+        **look,
     )
 
 
-def _finish(axis: Axes, found: Comparison) -> None:
-    """Set ticks, grid and frame of an axis over SNR."""
-    axis.set_xticks(sorted(found.snrs_db))
+def _finish(axis: Axes, found: Comparison, score: str, curves: Sequence[Sequence[Interval]]) -> None:
+    """Set ticks, grid and frame of an axis over SNR, and its range where a method would flatten the others."""
+    means = [value.mean for curve in curves for value in curve if math.isfinite(value.mean)]
+    ends = [[end for value in curve for end in dataclasses.astuple(value)] for curve in curves]
+    rising = SCORES[score].direction == "maximize"
+    if means and n_outside(means, shown := curve_range(ends, rising=rising, reach=METHOD_REACH)):
+        clip(axis, means, shown, "means", rising=rising)
+    axis.set_xticks(sorted(found.snrs_db), [shown_snr(snr_db) for snr_db in sorted(found.snrs_db)])
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)

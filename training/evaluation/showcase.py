@@ -18,6 +18,7 @@ from data.files import atomic
 from data.filters import resample
 from data.mixing.mixture import HeldOut
 from objectives.heart import detect_events
+from training.evaluation.figures import COLOURS, HIDDEN, LOOKS, METHOD_REACH, clip, curve_range, label_of, title_of
 from training.evaluation.scores import SCORES, Row, in_heart_band, windows_at
 from training.report import shown_snr
 
@@ -32,7 +33,6 @@ SOUND_RATE_HZ = 8000
 PIECE_S, MARGIN_S = 60.0, 2.0
 MAX_POINTS = 6000  # of a line; a longer signal is drawn as the range of its values in each of MAX_COLUMNS
 MAX_COLUMNS = 1500
-COLOURS = {"noisy": "#8a8f98", "clean": "#1f7a5c", "estimate": "#c2410c"}
 
 
 def write_showcase(mixture: HeldOut, estimates: NDArray[np.float32], title: str, folder: Path) -> list[Path]:
@@ -70,10 +70,9 @@ def write_score_figure(rows: Sequence[Row], score: str, highlight: str, path: Pa
     lines = {
         method: [row.scores[score] for row in rows if row.method == method]
         for method in dict.fromkeys(row.method for row in rows)
-        if method != "zeros"
+        if method != HIDDEN
     }
-    unit = SCORES[score].unit
-    draw_scores(lines, snrs_db, f"{score}{f' in {unit}' if unit else ''}", path, highlight)
+    draw_scores(lines, snrs_db, score, path, highlight)
 
 
 def write_sound(signal: NDArray[np.float32], rate_hz: float, path: Path) -> None:
@@ -133,31 +132,30 @@ def draw_window(noisy: Samples, clean: Samples, estimate: Samples, rate_hz: floa
 
 
 def draw_scores(
-    rows: Mapping[str, Sequence[float]], snrs_db: Sequence[float], label: str, path: Path, highlight: str
+    rows: Mapping[str, Sequence[float]], snrs_db: Sequence[float], score: str, path: Path, highlight: str
 ) -> None:
-    """Draw a score against the SNR of the input, a line for each method; that of `highlight` is stronger.
+    """Draw `score` against the SNR of the input, a line for each method; that of `highlight` is stronger.
 
-    rows: method -> values at `snrs_db`. label: of the vertical axis.
+    rows: method -> values at `snrs_db`.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 5), layout="constrained", dpi=110)
     axis = figure.subplots()
     for name, values in rows.items():
-        is_strong = name == highlight
-        axis.plot(
-            snrs_db,
-            values,
-            marker="o",
-            markersize=6 if is_strong else 4,
-            linewidth=2.6 if is_strong else 1.2,
-            color=COLOURS["estimate"] if is_strong else None,
-            linestyle="--" if name == "oracle" else "-",
-            label=name,
-            zorder=3 if is_strong else 2,
-        )
+        if name != highlight and name in LOOKS:
+            look, width, size, order = LOOKS[name].in_matplotlib, 1.2, 5, 2
+        else:
+            look = {"color": COLOURS["estimate"], "marker": "o"}
+            width, size, order = 2.6, 6, 3
+        axis.plot(snrs_db, values, linewidth=width, markersize=size, label=label_of(name), zorder=order, **look)
+    finite = [value for values in rows.values() for value in values if np.isfinite(value)]
+    if finite:
+        rising = SCORES[score].direction == "maximize"
+        clip(axis, finite, curve_range(rows.values(), rising=rising, reach=METHOD_REACH), "values", rising=rising)
+    axis.set_xticks(snrs_db, [shown_snr(snr_db) for snr_db in snrs_db])
     axis.set_xlabel("SNR of the mixture in dB (25-55 Hz)")
-    axis.set_ylabel(label)
+    axis.set_ylabel(title_of(score))
     axis.grid(alpha=0.25)
     axis.legend(frameon=False, fontsize=9)
     save(figure, path)
