@@ -14,8 +14,10 @@ class PlainConsole(Console):
     The names in files and databases of others are not markup or emoji of rich, and hold nothing that a terminal obeys.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        super().__init__(quiet=quiet, markup=False, emoji=False)
+    def __init__(self, *, quiet: bool = False, lines: bool = False) -> None:
+        """Make a console. lines: print plain lines on a terminal and in a notebook too, without a live view."""
+        kind = False if lines else None
+        super().__init__(quiet=quiet, markup=False, emoji=False, force_terminal=kind, force_jupyter=kind)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return `text`, a whole line or a cell of a table, for printing. Overrides the method of rich."""
