@@ -101,12 +101,15 @@ def test_a_study_without_trials_has_empty_tables_and_no_best(bench: Bench, make_
         study.export("best.yaml")
 
 
-def test_importances_are_a_series_the_largest_first(bench: Bench, make_spec: Any) -> None:
-    made = bench.create(make_spec(budget={"trials": 40}))
+def test_importances_are_a_series_the_largest_first(bench_of_each: Bench, make_spec: Any) -> None:
+    """In a database of each kind."""
+    made = bench_of_each.create(make_spec(budget={"trials": 40}))
     for i in range(12):
         trial = made.optuna.ask(fixed_distributions=dict(made.space.sampled))
         made.optuna.tell(trial, trial.params["learning_rate"] + 1e-6 * i)
-    importances = api.study("tiny", storage=bench.url).importances
+    study = api.study("tiny", storage=bench_of_each.url)
+    assert len(study.optuna.trials) == len(study.trials) == 12
+    importances = study.importances
     assert list(importances.index) == ["learning_rate", "width"]
     assert importances.sum() == pytest.approx(1.0)
     assert importances.is_monotonic_decreasing
@@ -263,6 +266,24 @@ def test_a_stopped_search_raises_keyboard_interrupt_and_says_how_to_go_on(asked:
     assert [(request.n_workers, request.artifacts, request.logs) for request in asked] == [
         (1, "artifacts", Path("runs/logs"))
     ]
+
+
+def test_another_signal_does_to_the_script_what_it_would_have_done(
+    bench: Bench, make_spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM ends it, unless it handles the signal itself; but only once the workers have stopped."""
+    bench.create(make_spec())
+    events: list[str] = []
+
+    def launch(request: Launch, console: object) -> None:
+        events.append("workers stopped")
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("search.python.workers.launch", launch)
+    signal.signal(signal.SIGTERM, lambda number, frame: events.append(signal.Signals(number).name))
+    with pytest.raises(KeyboardInterrupt):
+        api.search("tiny", storage=bench.url)
+    assert events == ["workers stopped", "SIGTERM"]
 
 
 def test_what_a_search_is_given_reaches_its_workers(
