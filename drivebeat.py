@@ -1,13 +1,45 @@
-"""The entry point: check that the packages found are Drivebeat's, then run the command line.
+"""The entry point: the functions of `import drivebeat`, and the command line.
 
-Drivebeat's packages have common names. A module of the same name earlier on sys.path would be imported instead.
+Drivebeat's packages have common names. A module of the same name earlier on sys.path would be imported instead, so both
+ways first check that the packages found are Drivebeat's.
 """
 
 import sys
+import warnings
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data.recording import Recording as Recording
+    from search import errors as errors
+    from search.python.denoiser import Denoiser as Denoiser
+    from search.python.denoiser import load as load
+    from search.python.recordings import audible as audible
+    from search.python.recordings import in_band as in_band
+    from search.python.recordings import read as read
+    from search.python.runs import evaluate as evaluate
+    from search.python.runs import train as train
+    from search.python.studies import Study as Study
+    from search.python.studies import create as create
+    from search.python.studies import studies as studies
+    from search.python.studies import study as study
+    from search.python.workers import search as search
+
+    __version__: str
 
 PACKAGES = ("search", "training", "models", "data", "objectives")
+# The names of the Python interface, by the module that defines them. docs/guide/python.md describes it.
+INTERFACE = {
+    "data.recording": ("Recording",),
+    "search.errors": ("errors",),
+    "search.python.denoiser": ("Denoiser", "load"),
+    "search.python.recordings": ("audible", "in_band", "read"),
+    "search.python.runs": ("evaluate", "train"),
+    "search.python.studies": ("Study", "create", "studies", "study"),
+    "search.python.workers": ("search",),
+}
 
 
 def foreign_package() -> str:
@@ -25,6 +57,35 @@ def foreign_package() -> str:
                 "PYTHONPATH and site-packages"
             )
     return ""
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a name of the interface when it is first used, for torch takes seconds.
+
+        Raises ImportError where a package is hidden by another module.
+        """
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("drivebeat")
+        home = next((module for module, names in INTERFACE.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if problem := foreign_package():
+            raise ImportError(problem)
+        with warnings.catch_warnings():
+            # tqdm, which Optuna imports, asks for ipywidgets in a notebook; no bar of it is shown here
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            module = import_module(home)
+        found = module if home == "search.errors" else getattr(module, name)
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return ["__version__", *(name for names in INTERFACE.values() for name in names)]
 
 
 def main() -> None:

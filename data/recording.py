@@ -7,10 +7,11 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import DataError
+from data.errors import DataError, printable
 
 Signal = NDArray[np.float32]
 D = TypeVar("D", bound=np.generic)
+SHOWN_CHANNELS = 8  # in the text of a recording
 
 
 def frozen(values: NDArray[np.generic], dtype: type[D] = np.float32) -> NDArray[D]:  # type: ignore[assignment]
@@ -71,6 +72,18 @@ class Recording:
         if self.r_peaks_s is not None:
             object.__setattr__(self, "r_peaks_s", frozen(self.r_peaks_s, np.float64))
         object.__setattr__(self, "signals", frozen(self.signals))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.channels[:SHOWN_CHANNELS])
+        more = len(self.channels) - SHOWN_CHANNELS
+        facts = [
+            f"{shown} and {more} more" if more > 0 else shown,
+            f"{self.duration_s:.1f} s at {self.rate_hz:g} Hz",
+            *([f"ECG at {self.ecg_rate_hz:g} Hz"] if self.ecg is not None else []),
+            *([f"{self.r_peaks_s.size} R peaks"] if self.r_peaks_s is not None else []),
+            *([f"{len(self.notes)} note{'s' if len(self.notes) > 1 else ''}"] if self.notes else []),
+        ]
+        return printable(f"Recording({self.source.name}: {'; '.join(facts)})")
 
     @property
     def duration_s(self) -> float:

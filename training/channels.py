@@ -41,7 +41,7 @@ def choose(data: DataConfig, where: Path, names: Sequence[str]) -> tuple[str, ..
     trained = " or ".join(_listed(wanted) for wanted in lists) or f"{data.n_channels} channels"
     raise ConfigError(
         f"{where}: has the channels {', '.join(names)}; the model was trained on {trained}; name the channel to clean "
-        "and then its references by --channels"
+        "and then its references by --channels, or channels= in Python"
     )
 
 

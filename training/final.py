@@ -9,13 +9,22 @@ from rich.console import Console
 
 from data.files import atomic, file_errors
 from training.checkpoint import WEIGHTS
-from training.config import RunConfig, read_run_with_provenance, write_run
+from training.config import RunConfig, as_trial, finalised, read_run_with_provenance, write_run
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES, better
 from training.lineage import RUN_FILE
 from training.report import EpochReport
-from training.runs import train_run
+from training.runs import override, train_run
 from training.switches import Switches
+
+
+def trainings(run: RunConfig, *, only_trial: bool, **fit: Any) -> tuple[RunConfig, ...]:
+    """Return the runs to train for `run`: those of its section `final`, or its trial as it was.
+
+    fit: values that replace those of the section `fit`, None leaves one as it is.
+    """
+    chosen = (as_trial(run),) if only_trial else finalised(run)
+    return tuple(override(single, **fit) for single in chosen)
 
 
 def train_all(

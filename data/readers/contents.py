@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -244,6 +244,13 @@ def listing(items: Iterable[object], at_most: int = 8) -> str:
     texts = [str(item) for item in items]
     more = f" and {len(texts) - at_most} more" if len(texts) > at_most else ""
     return (", ".join(texts[:at_most]) or "nothing") + more
+
+
+def check_spans(spans: Mapping[str, float], slack: float, where: Path, fix: str, unit: str = "s") -> None:
+    """Raise DataError if the durations of channels, by name, differ by more than `slack`; both are in `unit`."""
+    if max(spans.values()) - min(spans.values()) > slack:
+        shown = listing(f"{name} {span:g} {unit}" for name, span in spans.items())
+        raise DataError(f"{where}: channels differ in duration ({shown}); {fix}")
 
 
 def check_memory(n_bytes: int, what: str, where: Path) -> None:

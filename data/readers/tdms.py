@@ -20,6 +20,7 @@ from data.readers.contents import (
     Variable,
     Wanted,
     check_memory,
+    check_spans,
     gather,
     listing,
     pick_channels,
@@ -176,10 +177,8 @@ def _rates(
         )
     known = [1.0 if rate is None else rate for rate in stated]
     spans = {names[row]: lengths[row] / known[row] for row in asked}
-    if max(spans.values()) - min(spans.values()) > 1 / min(known[row] for row in asked):
-        unit = "samples" if unknown else "s"
-        shown = listing(f"{name} {span:g} {unit}" for name, span in spans.items())
-        raise DataError(f"{where}: channels differ in duration ({shown}); name those of one with channels=")
+    slack, unit = 1 / min(known[row] for row in asked), "samples" if unknown else "s"
+    check_spans(spans, slack, where, "name those of one with channels=", unit)
     return None if unknown else known
 
 

@@ -65,9 +65,9 @@ def train_command(
     from search.messages import run_failed
     from search.storage.open import storage_url
     from search.terminal.console import PlainConsole
-    from training.config import as_trial, finalised, read_run_with_provenance, with_values
+    from training.config import read_run_with_provenance, with_values
     from training.errors import ConfigError, TrainingFailed
-    from training.final import train_all
+    from training.final import train_all, trainings
     from training.lineage import start_from
     from training.numbers import finite
     from training.runs import override
@@ -85,8 +85,7 @@ def train_command(
     if switches.only_first_batch:
         run = override(run, steps_per_epoch=1)
         typer.echo("warning: ONLY_FIRST_BATCH is on: one training step per epoch, only for tests", err=True)
-    chosen = (as_trial(run),) if trial else finalised(run)
-    chosen = tuple(override(single, epochs=epochs, threads=threads, device=device) for single in chosen)
+    chosen = trainings(run, only_trial=trial, epochs=epochs, threads=threads, device=device)
     silent = quiet or as_json or switches.stdout is not None
     if not silent and run.final is not None and not trial:
         n_seeds = f", {len(chosen)} seeds" if len(chosen) > 1 else ""

@@ -16,8 +16,10 @@ class PlainConsole(Console):
     The names in files and databases of others are not markup or emoji of rich, and hold nothing that a terminal obeys.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        super().__init__(quiet=quiet, markup=False, emoji=False)
+    def __init__(self, *, quiet: bool = False, lines: bool = False) -> None:
+        """Make a console. lines: print plain lines on a terminal and in a notebook too, without a live view."""
+        kind = False if lines else None
+        super().__init__(quiet=quiet, markup=False, emoji=False, force_terminal=kind, force_jupyter=kind)
 
     @property
     def is_terminal(self) -> bool:

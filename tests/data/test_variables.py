@@ -9,6 +9,7 @@ import pytest
 import scipy.io
 
 from data.errors import DataError
+from data.filters import resample
 from data.readers.names import is_clock_name, is_rate_name, rate_from
 from data.readers.read import read
 
@@ -117,7 +118,26 @@ def test_a_rate_named_for_one_variable_is_its_own(save: Callable[..., Path]) -> 
     path = save({"left": LEFT, "right": RIGHT, "left_fs": 500.0, "fs": 2000.0})
     assert read(path, variable="left").rate_hz == 500.0
     assert read(path, variable="right").rate_hz == 2000.0
-    refused(path, "differ in rate", variables=("left", "right"))
+    refused(path, "differ in duration", "left 6 s", "right 1.5 s", variables=("left", "right"))
+
+
+def test_variables_of_several_rates_are_brought_to_that_of_the_first_channel(save: Callable[..., Path]) -> None:
+    """Each states its own; one sample of the slowest is allowed between their durations. The ECG keeps its own."""
+    slow = NOISE[2, : N // 4]
+    held = {"left": LEFT, "left_fs": 2000.0, "slow": slow, "slow_fs": 500.0, "ecg": NOISE[3, : N // 8]}
+    path = save({**held, "ecg_fs": 250.0})
+    recording = read(path, variables=("left", "slow"))
+    assert (recording.rate_hz, recording.lowest_rate_hz, recording.ecg_rate_hz) == (2000.0, 500.0, 250.0)
+    np.testing.assert_array_equal(recording.signals[0], LEFT)
+    np.testing.assert_array_equal(recording.signals[1], resample(slow, 500.0, 2000.0))
+    assert "channel slow is resampled from 500 Hz to 2000 Hz" in recording.notes
+    assert read(path, variables=("slow", "left")).rate_hz == 500.0
+    assert read(path, variables=("left", "slow"), channels=("slow",)).rate_hz == 500.0
+
+
+def test_of_variables_of_several_rates_each_must_state_its_own(save: Callable[..., Path]) -> None:
+    held = {"left": LEFT, "left_fs": 2000.0, "slow": NOISE[2, : N // 4], "slow_fs": 500.0, "other": RIGHT}
+    refused(save(held), "other states no rate", variables=("left", "slow", "other"))
 
 
 @pytest.mark.parametrize("name", ["time", "t", "timestamps", "Time_s"])

@@ -23,7 +23,7 @@ from training.channels import choose
 from training.config import RunConfig
 from training.device import arithmetic, memory_errors, resolve_device
 from training.errors import ConfigError, TrainingFailed
-from training.runs import load_model, read_folder
+from training.runs import load_model, override, read_folder
 
 ESTIMATE = "estimate"
 
@@ -37,15 +37,16 @@ class Denoiser:
     device_name: str
 
 
-def load_denoiser(folder: Path, device_name: str = "auto") -> Denoiser:
+def load_denoiser(folder: Path, device_name: str = "auto", threads: int | None = None) -> Denoiser:
     """Load the run in `folder`. The same denoiser can be used for any number of recordings.
 
     device_name: "auto", "cpu", "cuda" or "cuda:N".
+    threads: CPU threads; None takes the number in the run's config. Another number changes the last bits.
 
     Raises ConfigError if the folder holds no run or the device is not there, CheckpointError if the weights do not fit.
     """
-    run = read_folder(folder)
-    device = resolve_device(device_name)
+    run = override(read_folder(folder), device=device_name, threads=threads)
+    device = resolve_device(run.fit.device)
     with memory_errors():
         return Denoiser(run, load_model(run, folder).to(device), str(device))
 

@@ -18,7 +18,7 @@ from data.readers.arrays.levels import field_of, is_vector, level_of, squeezed
 from data.readers.arrays.rates import agree, rate_beside, unused_rates
 from data.readers.arrays.titles import Titles, titles_beside
 from data.readers.clock import is_even
-from data.readers.contents import Contents, Variable, Wanted, gather, is_ecg, listing
+from data.readers.contents import Contents, Variable, Wanted, check_spans, gather, is_ecg, listing
 from data.readers.names import clock_unit_s, is_clock_name, is_rate_name, is_rate_name_of
 
 RATE_NAMES = ("fs", "sr", "rate_hz", "SampleRate", "dt")  # examples, for messages; see is_rate_name
@@ -134,10 +134,7 @@ def read_generic(
     notes: list[str] = []
     if wanted.variables:
         chosen = _each(store, wanted.variables, where)
-        names = wanted.variables
-        channels = names if wanted.channels is None else wanted.channels
-        contents = gather(names, channels, where, lambda rows: (np.ravel(store.load(chosen[i].name)) for i in rows))
-        rate_hz = _common_rate(store, chosen, where, notes, wanted.rate_hz)
+        contents, rate_hz = _side_by_side(store, chosen, wanted, where, notes)
     else:
         chosen = choose(store, wanted.variable, where)
         titles = titles_beside(store, chosen[0].name) if len(chosen) == 1 else []
@@ -173,7 +170,7 @@ def with_beside(contents: Contents, store: Archive, taken: Sequence[str], where:
 
 
 def _each(store: Archive, names: Sequence[str], where: Path) -> list[Variable]:
-    """Return the vector with each name. Raises DataError if one is none, or if their lengths differ."""
+    """Return the vector with each name. Raises DataError if one is none."""
     if len(set(names)) < len(names):
         raise DataError(f"{where}: variables={[*names]} names one twice; name each once")
     known = {v.name for v in store.variables}
@@ -184,10 +181,37 @@ def _each(store: Archive, names: Sequence[str], where: Path) -> list[Variable]:
     bad = next((v for v in chosen if not is_vector(v)), None)
     if bad is not None:
         raise DataError(f"{where}: {bad} is no vector, so not one channel; read it alone with variable=")
-    if len({math.prod(v.shape) for v in chosen}) > 1:
-        sizes = listing(f"{v.name} {math.prod(v.shape)}" for v in chosen)
-        raise DataError(f"{where}: the variables differ in length ({sizes}); name those of one length")
     return chosen
+
+
+def _side_by_side(
+    store: Archive, chosen: Sequence[Variable], wanted: Wanted, where: Path, notes: list[str]
+) -> tuple[Contents, float | None]:
+    """Read variables that are one channel each, and the rate of the first of the channels that are asked for.
+
+    Raises DataError if they differ in duration, if they differ in length at one rate, or if only some state a rate.
+    """
+    lengths = [math.prod(v.shape) for v in chosen]
+    rates = [
+        rate_of_signal(store, v.name, n, where, notes, wanted.rate_hz) for v, n in zip(chosen, lengths, strict=True)
+    ]
+    known = [rate for rate in rates if rate is not None]
+    rates_hz = None if all(agree(known[0], rate) for rate in known) else known
+    if rates_hz is None and len(set(lengths)) > 1:
+        sizes = listing(f"{v.name} {n}" for v, n in zip(chosen, lengths, strict=True))
+        raise DataError(f"{where}: the variables differ in length ({sizes}); name those of one length")
+    if rates_hz is not None:
+        unknown = [v.name for v, rate in zip(chosen, rates, strict=True) if rate is None]
+        if unknown:
+            raise DataError(f"{where}: {listing(unknown)} states no rate, other variables do; name those of one rate")
+        spans_s = {v.name: n / rate for v, n, rate in zip(chosen, lengths, rates_hz, strict=True)}
+        check_spans(spans_s, 1 / min(rates_hz), where, "name those of one measurement with variables=")
+    names = wanted.variables
+    channels = names if wanted.channels is None else wanted.channels
+    contents = gather(
+        names, channels, where, lambda rows: (np.ravel(store.load(chosen[i].name)) for i in rows), rates_hz
+    )
+    return contents, contents.rate_hz if rates_hz is not None else next(iter(known), None)
 
 
 def _common_rate(
