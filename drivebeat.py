@@ -1,7 +1,7 @@
 """The entry point: the functions of `import drivebeat`, and the command line.
 
-Drivebeat's packages have common names. A module of the same name earlier on sys.path would be imported instead, so both
-ways first check that the packages found are Drivebeat's.
+Drivebeat's packages have common names. A module of the same name earlier on sys.path, a models.py in the folder of a
+notebook say, would be imported instead, so both ways first make sure that Drivebeat's are found.
 """
 
 import sys
@@ -42,21 +42,29 @@ INTERFACE = {
 }
 
 
-def foreign_package() -> str:
-    """Return an error message for the first package that another module hides; "" where there is none."""
-    home = Path(__file__).resolve().parent
+def own_packages_first() -> tuple[str, ...]:
+    """Put Drivebeat's folder first on sys.path if other modules would be imported in place of its packages.
+
+    Returns the paths of those modules. Raises ImportError if one of them is imported already, and for a package that is
+    missing.
+    """
+    home, hiding = Path(__file__).resolve().parent, []
     for name in PACKAGES:
         spec = find_spec(name)
         locations = [*(spec.submodule_search_locations or ()), spec.origin] if spec is not None else []
         found = next((Path(location).resolve() for location in locations if location), None)
-        if found is None:
-            return f"package {name} is missing beside {home}; install Drivebeat again"
-        if found != home / name:
-            return (
-                f"{found} is imported in place of Drivebeat's package {name}; rename it, or remove its folder from "
-                "PYTHONPATH and site-packages"
+        if found == home / name:
+            continue
+        if not (home / name).is_dir():
+            raise ImportError(f"package {name} is missing beside {home}; install Drivebeat again")
+        if name in sys.modules:
+            raise ImportError(
+                f"{found} was imported before Drivebeat's package {name}; import drivebeat first, or rename it"
             )
-    return ""
+        hiding.append(str(found))
+    if hiding:
+        sys.path.insert(0, str(home))
+    return tuple(hiding)
 
 
 if not TYPE_CHECKING:
@@ -64,7 +72,7 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> Any:
         """Import a name of the interface when it is first used, for torch takes seconds.
 
-        Raises ImportError where a package is hidden by another module.
+        Raises ImportError where a module with the name of a package was imported before, see own_packages_first.
         """
         if name == "__version__":
             from importlib.metadata import version
@@ -73,8 +81,12 @@ if not TYPE_CHECKING:
         home = next((module for module, names in INTERFACE.items() if name in names), None)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        if problem := foreign_package():
-            raise ImportError(problem)
+        for path in own_packages_first():
+            name_there = Path(path).stem
+            warnings.warn(
+                f"`import {name_there}` imports Drivebeat's package from here on, not {path}; rename yours to use both",
+                stacklevel=2,
+            )
         with warnings.catch_warnings():
             # tqdm, which Optuna imports, asks for ipywidgets in a notebook; no bar of it is shown here
             warnings.filterwarnings("ignore", message="IProgress not found")
@@ -89,10 +101,12 @@ def __dir__() -> list[str]:
 
 
 def main() -> None:
-    """Run the command line. Exit code 130: interrupted while starting; 2: a package is hidden by another module."""
+    """Run the command line. Exit code 130: interrupted while starting; 2: a package is missing."""
     try:
-        if problem := foreign_package():
-            print(f"drivebeat: {problem}", file=sys.stderr)
+        try:
+            own_packages_first()
+        except ImportError as error:
+            print(f"drivebeat: {error}", file=sys.stderr)
             sys.exit(2)
         from search.cli.app import main as run
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,22 +117,42 @@ def foreign_folder(folder: Path) -> None:
         (folder / name / "__init__.py").write_text("raise RuntimeError('not yours')\n")
 
 
-@pytest.mark.parametrize("name", ["models", "search", "training"])
-def test_a_package_that_hides_ours_is_named_in_one_line(name: str, tmp_path: Path) -> None:
-    (tmp_path / f"{name}.py").write_text("raise RuntimeError('not yours')\n")
-    done = subprocess.run(
-        command("show"),
-        cwd=tmp_path,
-        env={**environment(), "PYTHONPATH": f"{tmp_path}:{ROOT}"},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+def run_beside(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in `folder` with its modules before ours on the path."""
+    there = {**environment(), "PYTHONPATH": f"{folder}:{ROOT}"}
+    return subprocess.run(words, cwd=folder, env=there, capture_output=True, text=True, timeout=50, check=False)
+
+
+def test_a_module_before_ours_on_the_path_does_not_hide_ours(tmp_path: Path) -> None:
+    foreign_folder(tmp_path)
+    done = run_beside(tmp_path, command("show"))
     assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"drivebeat: {tmp_path}/{name}.py is imported in place of Drivebeat's package {name};")
-    assert "PYTHONPATH" in line
+    assert "there is no file" in done.stderr
+
+
+NOTEBOOK = """
+import drivebeat
+print(drivebeat.read)
+import models
+print(models.DENOISERS)
+"""
+
+
+def test_import_drivebeat_works_beside_a_models_py_and_warns_that_the_name_is_taken(tmp_path: Path) -> None:
+    foreign_folder(tmp_path)
+    done = run_beside(tmp_path, [sys.executable, "-c", NOTEBOOK])
+    assert done.returncode == 0, done.stderr
+    assert "identity" in done.stdout
+    warned = f"`import models` imports Drivebeat's package from here on, not {tmp_path}/models.py; rename yours"
+    assert warned in done.stderr
+
+
+def test_a_models_py_that_was_imported_before_is_named(tmp_path: Path) -> None:
+    """Its name is taken, and Drivebeat would get a module that is not its own."""
+    (tmp_path / "models.py").write_text("MINE = True\n")
+    done = run_beside(tmp_path, [sys.executable, "-c", "import models, drivebeat; drivebeat.read"])
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"ImportError: {tmp_path}/models.py was imported before Drivebeat's package models;")
 
 
 @pytest.mark.slow

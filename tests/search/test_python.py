@@ -63,15 +63,6 @@ def test_every_name_of_the_interface_is_there_and_declared_for_type_checkers() -
         api.lode  # type: ignore[attr-defined]  # noqa: B018
 
 
-@pytest.mark.parametrize("use", ["drivebeat.load", "from drivebeat import read"])
-def test_a_module_of_the_user_that_hides_a_package_is_named_in_one_line(use: str, tmp_path: Path) -> None:
-    (tmp_path / "data.py").write_text("")
-    done = python(f"import drivebeat; {use}", tmp_path)
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"ImportError: {tmp_path / 'data.py'} is imported in place of Drivebeat's package data")
-
-
 def trained(folder: Path, data: dict[str, Any]) -> Path:
     """Train a small model for one epoch; return its folder."""
     fit = FitConfig(epochs=1, batch_size=4, steps_per_epoch=2, threads=1)
