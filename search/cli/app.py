@@ -22,6 +22,7 @@ from search.cli.manage import (
     enqueue_command,
     rename_command,
 )
+from search.cli.plugins import check_command, new_command, trust_command
 from search.cli.report import compare_command, report_command
 from search.cli.runs import apply_command, evaluate_command, train_command
 from search.cli.service import dashboard_command, doctor_command, storage_app, watch_command, workers_command
@@ -79,7 +80,7 @@ def _add(panel: str, name: str, command: Any, *examples: str) -> None:
 
 
 app.add_typer(data_app, name="data", rich_help_panel="Recordings")
-SEARCH, MANAGE, RUN = "Search", "Stored studies", "One run"
+SEARCH, MANAGE, RUN, PLUGINS = "Search", "Stored studies", "One run", "Plug-ins"
 _add(SEARCH, "create", create_command, "create search/studies/demo.toml")
 _add(
     SEARCH,
@@ -166,6 +167,16 @@ _add(
     "apply runs/best drive.wav -o estimate.wav",
     "apply runs/best drive.mat --channels ch1z,ch2z -o estimate.mat",
 )
+_add(PLUGINS, "new", new_command, "new model my_model.py", "new loss my_loss.py")
+_add(
+    PLUGINS,
+    "check",
+    check_command,
+    "check my_model.py",
+    "check my_reader.py --example drive.xyz",
+    "check my_loss.py -q",
+)
+_add(PLUGINS, "trust", trust_command, "trust demo --show", "trust demo", "trust best.yaml", "trust runs/best")
 
 
 def main() -> None:

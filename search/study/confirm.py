@@ -87,7 +87,7 @@ def confirm(
             seed = study.spec.seed + offset
             home = folder / path_part(study.name) / f"trial-{trial.number}-seed-{seed}"
             try:
-                score = _train(with_seed(run_of_trial(trial, study.name), seed), home, study)
+                score = _train(with_seed(run_of_trial(trial, study.name, study.spec.plugins), seed), home, study)
             except Timeout:  # another process trains it
                 continue
             except TrainingFailed as error:
@@ -117,7 +117,7 @@ def export_confirmed(confirmed: Sequence[Confirmed], path: Path) -> Confirmed:
     best = confirmed[0]
     document = provenance(best.study, best.trial)
     document |= {"confirmed": _scores_document(best), "finalists": list(_finalist_documents(confirmed))}
-    write_run(run_of_trial(best.trial, best.study.name), path, document)
+    write_run(run_of_trial(best.trial, best.study.name, best.study.spec.plugins), path, document)
     return best
 
 
