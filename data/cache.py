@@ -12,6 +12,7 @@ The cache never makes a run fail: a folder that cannot be written or a full disk
 """
 
 import hashlib
+import inspect
 import json
 import logging
 import os
@@ -28,8 +29,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from data.entry_points import distribution_of
 from data.errors import DataError
 from data.files import atomic, is_beside, recording_file
+from data.readers.read import READERS
 from data.recording import Signal
 
 LOGGER = logging.getLogger("drivebeat.cache")
@@ -42,6 +45,7 @@ ABANDONED_S = 3600.0  # a temporary file of this age belongs to a process that d
 SETTLED_S = 3.0
 LIBRARIES = ("numpy", "scipy", "h5py", "soundfile", "wfdb", "pyedflib", "nptdms")
 WFDB_SUFFIXES = (".hea", ".dat")
+OWN = __name__.rpartition(".")[0]  # the package of our readers
 BEAT_SUFFIXES = (".qrs", ".atr")
 
 
@@ -125,7 +129,11 @@ def store(
         parts = [digested(part, memory) for part in parts_of(path, ecg)]
     except OSError:
         return make()
-    facts = [cache.code, path.suffix.lower(), settings, [(part.path.suffix.lower(), part.digest) for part in parts]]
+    try:
+        code = [cache.code, *(_reader_code(part.path.suffix.lower()) for part in parts)]
+    except (OSError, TypeError):  # the source of a reader from outside cannot be read
+        return make()
+    facts = ["".join(code), path.suffix.lower(), settings, [(part.path.suffix.lower(), part.digest) for part in parts]]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
     found = _found(cache, key)
     if found is not None:
@@ -271,6 +279,21 @@ def _code(folder: Path = Path(__file__).parent) -> str:
     for source in sorted(folder.rglob("*.py")):
         digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
     return digest.hexdigest()
+
+
+def _reader_code(suffix: str) -> str:
+    """Return the module of the reader of a suffix, with a digest of its source and the version of its distribution.
+
+    "" for our own readers, which are in Cache.code, and for a suffix without one. Raises OSError or TypeError where the
+    source cannot be read.
+    """
+    if suffix not in READERS:
+        return ""
+    module = READERS[suffix].read.__module__
+    if module.startswith(f"{OWN}."):
+        return ""
+    digest = hashlib.sha256(inspect.getsource(sys.modules[module]).encode()).hexdigest()
+    return f" {module} {digest} {distribution_of('reader', module)}"
 
 
 def _files_of(cache: Cache, key: str) -> tuple[Path, Path]:

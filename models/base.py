@@ -1,6 +1,6 @@
 """The interface of a denoiser: a frozen config class that builds it, and the table of all config classes.
 
-A model is one file in this folder:
+A model is one file, in this folder or anywhere (docs/guide/plugins.md):
 
     @register("my_model")
     @dataclass(frozen=True, slots=True)
@@ -46,10 +46,18 @@ C = TypeVar("C", bound=DenoiserConfig)
 
 
 def register(name: str) -> Callable[[type[C]], type[C]]:
-    """Return a class decorator that adds a config class to DENOISERS as `name`; use it above ``@dataclass``."""
+    """Return a class decorator that adds a config class to DENOISERS as `name`; use it above ``@dataclass``.
+
+    Raises ValueError for a name or a class that is registered already.
+    """
 
     def add(cls: type[C]) -> type[C]:
-        assert name not in DENOISERS, f"two denoisers are called {name!r}"
+        if cls in DENOISERS.values():
+            raise ValueError(
+                f"model {cls.__name__} is registered already, as {cls.name!r}; derive a class for {name!r}"
+            )
+        if name in DENOISERS:
+            raise ValueError(f"model {name!r} is registered already, by {DENOISERS[name].__module__}; rename one")
         cls.name = name
         DENOISERS[name] = cls
         return cls

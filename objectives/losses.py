@@ -1,15 +1,15 @@
 """Training losses: functions of estimate and clean signal, both Tensor[batch, 1, time], that return a scalar.
 
-Each loss is a frozen config class whose `build()` makes the module; LOSSES holds them by name. Below it stand the
-terms that losses are made of, and the modules that compute them. Losses are computed in float32 or wider, whatever
-precision the model ran in.
+Each loss is a frozen config class whose `build()` makes the module; `register_loss` adds it to LOSSES by name. Below
+them stand the terms that losses are made of, and the modules that compute them. Losses are computed in float32 or
+wider, whatever precision the model ran in.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -38,16 +38,39 @@ class LossConfig:
         raise NotImplementedError(f"{type(self).__name__} must define build()")
 
 
+LOSSES: dict[str, type[LossConfig]] = {}
+
+L = TypeVar("L", bound=LossConfig)
+
+
+def register_loss(name: str) -> Callable[[type[L]], type[L]]:
+    """Return a class decorator that adds a config class to LOSSES as `name`; use it above ``@dataclass``.
+
+    Raises ValueError for a name or a class that is registered already.
+    """
+
+    def add(cls: type[L]) -> type[L]:
+        if cls in LOSSES.values():
+            raise ValueError(f"loss {cls.__name__} is registered already, as {cls.name!r}; derive a class")
+        if name in LOSSES:
+            raise ValueError(f"loss {name!r} is registered already, by {LOSSES[name].__module__}; rename one")
+        cls.name = name
+        LOSSES[name] = cls
+        return cls
+
+    return add
+
+
+@register_loss("l1")
 @dataclass(frozen=True, slots=True)
 class L1Config(LossConfig):
     """The mean of |e - c|. At low SNR its minimum is close to silence."""
-
-    name: ClassVar[str] = "l1"
 
     def build(self) -> nn.Module:
         return Loss(F.l1_loss)
 
 
+@register_loss("smooth_l1")
 @dataclass(frozen=True, slots=True)
 class SmoothL1Config(LossConfig):
     """L1 without the kink at zero error (Girshick, Fast R-CNN, 2015).
@@ -56,7 +79,6 @@ class SmoothL1Config(LossConfig):
     unit.
     """
 
-    name: ClassVar[str] = "smooth_l1"
     beta: Annotated[float, FloatDistribution(0.001, 1.0, log=True)] = 0.1
 
     def __post_init__(self) -> None:
@@ -66,21 +88,20 @@ class SmoothL1Config(LossConfig):
         return Loss(partial(F.smooth_l1_loss, beta=self.beta))
 
 
+@register_loss("mse")
 @dataclass(frozen=True, slots=True)
 class MseConfig(LossConfig):
     """The mean of (e - c)^2."""
-
-    name: ClassVar[str] = "mse"
 
     def build(self) -> nn.Module:
         return Loss(F.mse_loss)
 
 
+@register_loss("peak_l1")
 @dataclass(frozen=True, slots=True)
 class PeakL1Config(LossConfig):
     """L1 in which the heart sounds weigh more than the pauses; see `peak_weighted_l1`."""
 
-    name: ClassVar[str] = "peak_l1"
     peak_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.25
 
     def __post_init__(self) -> None:
@@ -90,6 +111,7 @@ class PeakL1Config(LossConfig):
         return Loss(partial(peak_weighted_l1, peak_weight=self.peak_weight))
 
 
+@register_loss("si_sdr")
 @dataclass(frozen=True, slots=True)
 class NegSiSdrConfig(LossConfig):
     """Negative SI-SDR in dB plus l1_weight times the peak-weighted L1; its minimum, at e = c, is -50.
@@ -98,7 +120,6 @@ class NegSiSdrConfig(LossConfig):
     gradient at exact silence, where SI-SDR has none.
     """
 
-    name: ClassVar[str] = "si_sdr"
     l1_weight: Annotated[float, FloatDistribution(0.1, 20.0, log=True)] = 5.0
     peak_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.25
 
@@ -110,6 +131,7 @@ class NegSiSdrConfig(LossConfig):
         return Loss(WeightedSum((1.0, negative_si_sdr), (self.l1_weight, l1)))
 
 
+@register_loss("anti_collapse")
 @dataclass(frozen=True, slots=True)
 class AntiCollapseConfig(LossConfig):
     """Negative SI-SDR + l1_weight times peak-weighted L1 + level_weight times |ln(RMS of e / RMS of c)|; -50 at e = c.
@@ -120,7 +142,6 @@ class AntiCollapseConfig(LossConfig):
     together, and the SI-SDR of the input, far above the minimum.
     """
 
-    name: ClassVar[str] = "anti_collapse"
     l1_weight: Annotated[float, FloatDistribution(0.1, 20.0, log=True)] = 5.0
     peak_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.25
     level_weight: Annotated[float, FloatDistribution(0.3, 30.0, log=True)] = 3.0
@@ -134,6 +155,7 @@ class AntiCollapseConfig(LossConfig):
         return Loss(WeightedSum((1.0, negative_si_sdr), (self.l1_weight, l1), (self.level_weight, level_penalty)))
 
 
+@register_loss("cwt")
 @dataclass(frozen=True, slots=True)
 class CwtConfig(LossConfig):
     """(1 - alpha) mean |e - c| + alpha mean |W(e) - W(c)|, with W the real Morlet CWT (objectives.wavelet).
@@ -143,7 +165,6 @@ class CwtConfig(LossConfig):
     a narrower range uses all scales. The number and range of the scales are not searched by default.
     """
 
-    name: ClassVar[str] = "cwt"
     alpha: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.5
     smallest_scale: float = 2.5
     largest_scale: float = 80.0
@@ -158,6 +179,7 @@ class CwtConfig(LossConfig):
         return Loss(WeightedSum((1.0 - self.alpha, F.l1_loss), (self.alpha, _morlet(self))))
 
 
+@register_loss("mr_stft")
 @dataclass(frozen=True, slots=True)
 class MrStftConfig(LossConfig):
     """l1_weight times peak-weighted L1 plus the multi-resolution STFT loss (objectives.spectral).
@@ -167,7 +189,6 @@ class MrStftConfig(LossConfig):
     gradient at silence, so the L1 term is required.
     """
 
-    name: ClassVar[str] = "mr_stft"
     l1_weight: Annotated[float, FloatDistribution(0.1, 20.0, log=True)] = 5.0
     peak_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.25
     shortest_stft_samples: Annotated[int, CategoricalDistribution((16, 32, 64, 128))] = 32
@@ -182,6 +203,7 @@ class MrStftConfig(LossConfig):
         return Loss(WeightedSum((self.l1_weight, l1), (1.0, _stft(self))))
 
 
+@register_loss("combined")
 @dataclass(frozen=True, slots=True)
 class CombinedConfig(LossConfig):
     """The weighted sum of peak-weighted L1, negative SI-SDR, Morlet CWT L1 and multi-resolution STFT.
@@ -191,7 +213,6 @@ class CombinedConfig(LossConfig):
     and STFT windows are those of `CwtConfig` and `MrStftConfig`.
     """
 
-    name: ClassVar[str] = "combined"
     l1_weight: Annotated[float, FloatDistribution(0.0, 20.0)] = 5.0
     peak_weight: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.25
     si_sdr_weight: Annotated[float, FloatDistribution(0.0, 2.0)] = 1.0
@@ -222,22 +243,6 @@ class CombinedConfig(LossConfig):
                 (self.stft_weight, _stft(self)),
             )
         )
-
-
-LOSSES: dict[str, type[LossConfig]] = {
-    cls.name: cls
-    for cls in (
-        L1Config,
-        SmoothL1Config,
-        MseConfig,
-        PeakL1Config,
-        NegSiSdrConfig,
-        AntiCollapseConfig,
-        CwtConfig,
-        MrStftConfig,
-        CombinedConfig,
-    )
-}
 
 
 def peak_weighted_l1(estimate: Tensor, clean: Tensor, peak_weight: float) -> Tensor:

@@ -14,11 +14,12 @@ from torch import Tensor
 
 SI_SDR_FLOOR_DB = -60.0
 SI_SDR_CEILING_DB = 100.0
+MetricFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 # An estimate with less than this share of the clean energy (-120 dB) is silence with rounding errors.
 SILENCE_ENERGY_SHARE = 1e-12
 
 
-def _float64(*signals: Tensor) -> list[Tensor]:
+def in_float64(*signals: Tensor) -> list[Tensor]:
     """Return the signals in float64. Raises ValueError if their shapes differ, which broadcasting would hide."""
     if len({tuple(signal.shape) for signal in signals}) > 1 or signals[0].ndim == 0:
         shapes = ", ".join(str(tuple(signal.shape)) for signal in signals)
@@ -48,7 +49,7 @@ def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
 
     Raises ValueError if the shapes differ.
     """
-    e, c = _float64(estimate, clean)
+    e, c = in_float64(estimate, clean)
     clean_energy = _energy(c)
     scale = (e * c).sum(dim=-1) / clean_energy
     target = scale[..., None] * c
@@ -64,7 +65,7 @@ def snr_db(estimate: Tensor, clean: Tensor) -> Tensor:
 
     Raises ValueError if the shapes differ.
     """
-    e, c = _float64(estimate, clean)
+    e, c = in_float64(estimate, clean)
     error_energy, clean_energy = _energy(e - c), _energy(c)
     return _decibels(clean_energy, error_energy, torch.isfinite(error_energy) & (clean_energy > 0))
 
@@ -76,7 +77,7 @@ def snr_improvement_db(estimate: Tensor, noisy: Tensor, clean: Tensor) -> Tensor
 
     Raises ValueError if the shapes differ.
     """
-    _float64(estimate, noisy, clean)
+    in_float64(estimate, noisy, clean)
     return snr_db(estimate, clean) - snr_db(noisy, clean)
 
 
@@ -88,7 +89,7 @@ def prd_percent(estimate: Tensor, clean: Tensor) -> Tensor:
 
     Raises ValueError if the shapes differ.
     """
-    e, c = _float64(estimate, clean)
+    e, c = in_float64(estimate, clean)
     return (100 * torch.sqrt(_energy(e - c) / _energy(c))).nan_to_num(math.inf, math.inf)
 
 
@@ -99,7 +100,7 @@ def cosine_similarity(estimate: Tensor, clean: Tensor) -> Tensor:
 
     Raises ValueError if the shapes differ.
     """
-    e, c = _float64(estimate, clean)
+    e, c = in_float64(estimate, clean)
     norms = torch.linalg.vector_norm(e, dim=-1) * torch.linalg.vector_norm(c, dim=-1)
     cosine = (e * c).sum(dim=-1) / torch.where(norms > 0, norms, 1.0)
     return torch.where(torch.isfinite(norms), cosine, -1.0).clamp(-1.0, 1.0)
@@ -113,7 +114,7 @@ def mad(estimate: Tensor, clean: Tensor) -> Tensor:
 
     Raises ValueError if the shapes differ.
     """
-    e, c = _float64(estimate, clean)
+    e, c = in_float64(estimate, clean)
     return (e - c).abs().mean(dim=-1).nan_to_num(math.inf, math.inf)
 
 
@@ -126,7 +127,7 @@ def rms_ratio_db(estimate: Tensor, clean: Tensor) -> Tensor:
 
     Raises ValueError if the shapes differ.
     """
-    e, c = _float64(estimate, clean)
+    e, c = in_float64(estimate, clean)
     energy = _energy(e)
     ratio_db = _decibels(energy, _energy(c), usable=energy > 0)
     return torch.where(torch.isfinite(energy) & (_energy(c) > 0), ratio_db, SI_SDR_CEILING_DB)
@@ -141,21 +142,43 @@ class MetricSpec:
     silence_wins: whether an all-zero output beats the noisy input at -10 dB. Do not choose a model by such a metric.
     """
 
-    function: Callable[[Tensor, Tensor, Tensor], Tensor]
+    function: MetricFunction
     unit: str
     direction: Literal["maximize", "minimize"]
     silence_wins: bool
 
 
-def _without_noisy(metric: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+METRICS: dict[str, MetricSpec] = {}
+
+
+def register_metric(
+    name: str, *, unit: str, direction: Literal["maximize", "minimize"], silence_wins: bool
+) -> Callable[[MetricFunction], MetricFunction]:
+    """Return a decorator that adds a function of (estimate, noisy, clean) to METRICS; see MetricSpec.
+
+    Raises ValueError for a name that is registered already.
+    """
+
+    def add(function: MetricFunction) -> MetricFunction:
+        if name in METRICS:
+            raise ValueError(
+                f"metric {name!r} is registered already, by {METRICS[name].function.__module__}; rename one"
+            )
+        METRICS[name] = MetricSpec(function, unit, direction, silence_wins)
+        return function
+
+    return add
+
+
+def _without_noisy(metric: Callable[[Tensor, Tensor], Tensor]) -> MetricFunction:
     return lambda estimate, noisy, clean: metric(estimate, clean)
 
 
-METRICS: dict[str, MetricSpec] = {
-    "si_sdr_db": MetricSpec(_without_noisy(si_sdr_db), "dB", "maximize", silence_wins=False),
-    "snr_db": MetricSpec(_without_noisy(snr_db), "dB", "maximize", silence_wins=True),
-    "snr_improvement_db": MetricSpec(snr_improvement_db, "dB", "maximize", silence_wins=True),
-    "prd_percent": MetricSpec(_without_noisy(prd_percent), "%", "minimize", silence_wins=True),
-    "cosine_similarity": MetricSpec(_without_noisy(cosine_similarity), "", "maximize", silence_wins=False),
-    "mad": MetricSpec(_without_noisy(mad), "signal", "minimize", silence_wins=True),
-}
+register_metric("si_sdr_db", unit="dB", direction="maximize", silence_wins=False)(_without_noisy(si_sdr_db))
+register_metric("snr_db", unit="dB", direction="maximize", silence_wins=True)(_without_noisy(snr_db))
+register_metric("snr_improvement_db", unit="dB", direction="maximize", silence_wins=True)(snr_improvement_db)
+register_metric("prd_percent", unit="%", direction="minimize", silence_wins=True)(_without_noisy(prd_percent))
+register_metric("cosine_similarity", unit="", direction="maximize", silence_wins=False)(
+    _without_noisy(cosine_similarity)
+)
+register_metric("mad", unit="signal", direction="minimize", silence_wins=True)(_without_noisy(mad))

@@ -4,7 +4,8 @@
     ├── DataError               data.errors: a recording
     ├── FileError (OSError)     data.errors: a file or folder that cannot be written or read
     ├── ConfigError             training.errors: a config file, an option, an environment variable
-    │   └── CheckpointError     training.errors: a checkpoint or weights file
+    │   ├── CheckpointError     training.errors: a checkpoint or weights file
+    │   └── PluginError         training.errors: a plug-in that is not trusted or cannot be loaded
     ├── TrainingFailed          training.errors: a training that cannot continue
     ├── OutOfMemory             training.errors: too little memory
     ├── StudyError              a study that is missing, or has other settings
@@ -24,6 +25,7 @@ from data.errors import UserError as UserError
 from training.errors import CheckpointError as CheckpointError
 from training.errors import ConfigError as ConfigError
 from training.errors import OutOfMemory as OutOfMemory
+from training.errors import PluginError as PluginError
 from training.errors import TrainingFailed as TrainingFailed
 
 

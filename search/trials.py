@@ -30,6 +30,7 @@ FAMILY = "drivebeat:family"
 SPACE = "drivebeat:space"
 FINGERPRINT = "drivebeat:data_fingerprint"
 COPIED = "drivebeat:copied_trials"  # number of its first trials, which were copied, and whose artifacts are another's
+PLUGIN = "drivebeat:plugin:"  # + the SHA-256 of a plug-in: its source
 IDENTITY = "drivebeat:identity"  # {"id": its identity, "study_id": Optuna's id of the study it was given to}
 
 # A study's system attributes.

@@ -1,7 +1,7 @@
 """What all tests share: one thread per process, and the real recordings where a checkout has them beside it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -30,6 +30,17 @@ def realdata() -> Path:
     if not REALDATA.is_dir():
         pytest.skip(f"no real recordings at {REALDATA} (set DRIVEBEAT_REALDATA)")
     return REALDATA
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A trust file of the test's own, whose path is given; what plug-ins register is removed after the test."""
+    from tests.support.plugins import undone
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("DRIVEBEAT_TRUST", raising=False)
+    with undone():
+        yield tmp_path / "state" / "drivebeat" / "trusted"
 
 
 @pytest.fixture(scope="session")

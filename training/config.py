@@ -4,7 +4,6 @@ RunConfig holds a section for each part of a run; the classes of the sections `i
 stand with the code that they configure. `read_run` and `write_run` convert between a RunConfig and a file.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -16,15 +15,17 @@ from optuna.distributions import CategoricalDistribution
 from torch import nn
 
 from data.config import ADDED, DataConfig
+from data.entry_points import load_installed
 from data.errors import near
-from data.files import atomic
 from models import DENOISERS, DenoiserConfig
 from models.front import FrontConfig
 from objectives.losses import LOSSES, LossConfig
 from training.decode import decode, decode_named, encode
-from training.documents import PARSERS, read_document, with_base
+from training.documents import PARSERS, LongText, read_document, with_base, write_document
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
+from training.plugins.load import load_plugins
+from training.plugins.plugin import PLUGINS, Plugin, decode_plugins, embedded, joined, sources_of
 from training.schedule import OptimiserConfig, ScheduleConfig
 
 SCHEMA_VERSION = 1
@@ -106,6 +107,8 @@ class FitConfig:
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; at least 1 is needed")
         if self.score not in SCORES:
+            load_installed("metric")
+        if self.score not in SCORES:
             raise ValueError(f"unknown score {self.score!r}{near(self.score, SCORES)}; known: {', '.join(SCORES)}")
         if SCORES[self.score].silence_wins:
             safe = ", ".join(name for name, score in SCORES.items() if not score.silence_wins)
@@ -157,7 +160,8 @@ FINAL_EPOCHS = 3
 class RunConfig:
     """Everything that determines the result of a run.
 
-    final: how to train it for use, in the export of a study; it replaces values of `fit`, see finalised.
+    plugins: are executed before the other sections are decoded. final: how to train it for use, in the export of a
+    study; it replaces values of `fit`, see finalised.
     """
 
     data: DataConfig
@@ -169,6 +173,7 @@ class RunConfig:
     init: InitConfig = field(default_factory=InitConfig, metadata={ADDED: True})
     front: FrontConfig = field(default_factory=FrontConfig, metadata={ADDED: True})
     final: FinalConfig | None = field(default=None, metadata={ADDED: True})
+    plugins: tuple[Plugin, ...] = field(default=(), metadata={ADDED: True})
 
     def build_model(self, n_channels: int) -> nn.Module:
         """Build the denoiser and the front end before it. Weights are drawn from torch's global generator."""
@@ -203,18 +208,20 @@ def as_trial(run: RunConfig) -> RunConfig:
 
 
 def read_run(path: Path) -> RunConfig:
-    """Read a RunConfig from a .yaml, .json or .toml file. Raises ConfigError."""
+    """Read a RunConfig from a .yaml, .json or .toml file, and execute its plug-ins. Raises ConfigError, PluginError."""
     return read_run_with_provenance(path)[0]
 
 
 def read_run_with_provenance(path: Path) -> tuple[RunConfig, Mapping[str, Any]]:
-    """Read a RunConfig and its provenance from a file. Raises ConfigError."""
-    return _split_document(with_base(read_document(path), path), str(path))
+    """Read a RunConfig and its provenance from a file, and execute its plug-ins. Raises ConfigError, PluginError."""
+    return _split_document(embedded(with_base(read_document(path), path), path), str(path))
 
 
 def write_run(run: RunConfig, path: Path, provenance: Mapping[str, Any] | None = None) -> None:
     """Write `run`, with a section `provenance` if it is given, to a .yaml or .json file, atomically."""
     document = to_document(run)
+    if run.plugins:
+        document[PLUGINS] = [{**table, "source": LongText(table["source"])} for table in document[PLUGINS]]
     if provenance is not None:
         document["provenance"] = dict(provenance)
     write_document(document, path)
@@ -256,7 +263,7 @@ def with_values(run: RunConfig, assignments: Sequence[str]) -> RunConfig:
 
 def _section_of(name: str, run: RunConfig) -> str:
     """Return the only section of a run that has a field `name`. Raises ConfigError for none or several."""
-    held = {f.name: getattr(run, f.name) for f in fields(run)}
+    held = {f.name: getattr(run, f.name) for f in fields(run) if f.name != PLUGINS}
     sections = {name: [inner.name for inner in fields(section)] for name, section in held.items() if section}
     found = [section for section, names in sections.items() if name in names]
     if len(found) == 1:
@@ -268,15 +275,16 @@ def _section_of(name: str, run: RunConfig) -> str:
     raise ConfigError(f"--set {name!r}: no section has it{near(name, known)}; known: {', '.join(known)}")
 
 
-def from_document(values: object, where: str) -> RunConfig:
+def from_document(values: object, where: str, plugins: Sequence[Plugin] = ()) -> RunConfig:
     """Return the RunConfig of a document. A section `provenance` is allowed and ignored: it does not affect the result.
 
     values: the document as plain values.
     where: its name in error messages.
+    plugins: those that the document may name by SHA-256, without their sources.
 
-    Raises ConfigError naming `where`, the section and the key.
+    Raises ConfigError naming `where`, the section and the key, and PluginError.
     """
-    return _split_document(values, where)[0]
+    return _split_document(joined(values, sources_of(plugins)), where)[0]
 
 
 def _split_document(values: object, where: str) -> tuple[RunConfig, Mapping[str, Any]]:
@@ -289,7 +297,7 @@ def _split_document(values: object, where: str) -> tuple[RunConfig, Mapping[str,
             f"{where}: schema_version is {version!r}; this Drivebeat reads {SCHEMA_VERSION}"
             + ("; use a newer Drivebeat" if isinstance(version, int) and version > SCHEMA_VERSION else "")
         )
-    known = {"model", "loss", *SECTIONS}
+    known = {"model", "loss", PLUGINS, *SECTIONS}
     for key in values:
         if key not in known | {"schema_version", "provenance"}:
             raise ConfigError(f"{where}: unknown key {key!r}{near(str(key), known)}; known: {', '.join(sorted(known))}")
@@ -299,27 +307,16 @@ def _split_document(values: object, where: str) -> tuple[RunConfig, Mapping[str,
     provenance = values.get("provenance", {})
     if not isinstance(provenance, Mapping):
         raise ConfigError(f"{where}: provenance: a table of keys is needed, got {type(provenance).__name__}")
+    # First: the other sections may name what the plug-ins register.
+    plugins = decode_plugins(values.get(PLUGINS, ()), where)
+    load_plugins(plugins, where)
     sections: dict[str, Any] = {
         key: decode(cls, values[key], f"{where}: {key}") for key, cls in SECTIONS.items() if key in values
     }
     run = RunConfig(
         model=decode_named(DENOISERS, values["model"], f"{where}: model", "model"),
         loss=decode_named(LOSSES, values["loss"], f"{where}: loss", "loss"),
+        plugins=plugins,
         **sections,
     )
     return run, provenance
-
-
-def write_document(values: Any, path: Path) -> None:
-    """Write plain values to a .yaml or .json file, atomically and with keys in their order.
-
-    Raises ConfigError for any other suffix.
-    """
-    if path.suffix in (".yaml", ".yml"):
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    elif path.suffix == ".json":
-        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    else:
-        raise ConfigError(f"{path}: a config is written as .yaml or .json")
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from data.config import ADDED
+from data.entry_points import load_installed
 from data.errors import near
 from training.errors import ConfigError
 
@@ -116,10 +117,14 @@ def decode_named(table: Mapping[str, type[T]], values: object, where: str, what:
 
 
 def pick(table: Mapping[str, T], name: object, where: str, what: str) -> T:
-    """Return table[name]. Raises ConfigError that lists the known names for any other name.
+    """Return table[name], after a look at the entry points for a name that is not in it.
 
-    what: the kind of entry, for the error message.
+    what: the kind of entry (data.entry_points), also for the error message.
+
+    Raises ConfigError that lists the known names for any other name.
     """
+    if not (isinstance(name, str) and name in table):
+        load_installed(what)
     if isinstance(name, str) and name in table:
         return table[name]
     known = ", ".join(sorted(table))

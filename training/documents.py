@@ -1,4 +1,4 @@
-"""Read documents (YAML, TOML, JSON) as plain values, and limit what a document of any origin can ask for.
+"""Read documents (YAML, TOML, JSON) as plain values, with limits to what they can ask for; write YAML and JSON.
 
 A document may come from somebody else. One of a few bytes can stand for gigabytes (aliases of aliases in YAML) or be
 nested deeper than Python's stack. The limits are far above every config.
@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from data.files import atomic
 from training.decode import MAX_DEPTH, MAX_VALUES, TOO_DEEP, TOO_MANY, walk
 from training.errors import ConfigError
 
@@ -168,3 +169,43 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {".toml": _toml, ".yaml": _yaml, ".yml": _yaml, ".json": _json}
+
+
+class LongText(str):
+    """A text of several lines, which a YAML document holds as a block: one line for each of its lines."""
+
+
+# Characters that a block of YAML keeps. The others of a source (form feeds, line separators) need escapes.
+BLOCK_TEXT = re.compile("[\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]+")
+
+
+class _Dumper(yaml.SafeDumper):
+    """The safe dumper of YAML, changed so that a LongText with tabs or blanks at ends of lines is a block too."""
+
+    def analyze_scalar(self, scalar: str) -> Any:
+        analysis: Any = super().analyze_scalar(scalar)
+        analysis.allow_block = analysis.allow_block or BLOCK_TEXT.fullmatch(scalar) is not None
+        return analysis
+
+
+def _represent_long(dumper: yaml.SafeDumper, text: LongText) -> yaml.ScalarNode:
+    style = "|" if BLOCK_TEXT.fullmatch(text) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style)
+
+
+_Dumper.add_representer(LongText, _represent_long)
+
+
+def write_document(values: Any, path: Path) -> None:
+    """Write plain values to a .yaml or .json file, atomically and with keys in their order.
+
+    Raises ConfigError for any other suffix.
+    """
+    if path.suffix in (".yaml", ".yml"):
+        text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    elif path.suffix == ".json":
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    else:
+        raise ConfigError(f"{path}: a config is written as .yaml or .json")
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -7,6 +7,10 @@ class ConfigError(UserError):
     """A document, an option or an environment variable that does not make a valid config."""
 
 
+class PluginError(ConfigError):
+    """A plug-in that is missing, not trusted on this machine, or that cannot be loaded."""
+
+
 class CheckpointError(ConfigError):
     """A checkpoint or weights file that cannot be used."""
 

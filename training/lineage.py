@@ -2,14 +2,17 @@
 
 import dataclasses
 import hashlib
+import json
 import math
 from pathlib import Path
 
 from data.errors import is_unicode
 from training.checkpoint import CHECKPOINT, WEIGHTS, file_sha256, weights_file
 from training.config import Ancestor, InitConfig, RunConfig, read_run
+from training.decode import decode
 from training.device import arithmetic, resolve_device
-from training.errors import CheckpointError
+from training.documents import read_document
+from training.errors import CheckpointError, PluginError
 from training.learner import initialise, read_progress, run_text
 
 RUN_FILE = "run.yaml"
@@ -70,7 +73,7 @@ def _lineage(weights: Path, sha256: str) -> tuple[Ancestor, ...]:
     folder = weights.parent
     if weights.name != WEIGHTS or not (folder / RUN_FILE).exists():
         return (Ancestor(sha256),)
-    run = read_run(folder / RUN_FILE)
+    sha256_of_config, init, score = _ancestor(folder / RUN_FILE)
     fingerprint, best = "", None
     if (folder / CHECKPOINT).exists():
         try:
@@ -79,4 +82,19 @@ def _lineage(weights: Path, sha256: str) -> tuple[Ancestor, ...]:
         except CheckpointError:  # a damaged checkpoint leaves fingerprint and score unknown; the weights are usable
             pass
     best = best if best is not None and math.isfinite(best) else None
-    return (*run.init.lineage, Ancestor(sha256, config_sha256(run), fingerprint, run.fit.score, best))
+    return (*init.lineage, Ancestor(sha256, sha256_of_config, fingerprint, score, best))
+
+
+def _ancestor(path: Path) -> tuple[str, InitConfig, str]:
+    """Return config_sha256, init and score of an earlier run. Its plug-ins may be untrusted, or another version.
+
+    Raises ConfigError.
+    """
+    try:
+        run = read_run(path)
+    except PluginError:  # its weights are used, not its code
+        document = {key: value for key, value in read_document(path).items() if key != "provenance"}
+        text = json.dumps(document, sort_keys=True)  # equal to run_text, for a program has written the document
+        init = decode(InitConfig, document.get("init", {}), f"{path}: init")
+        return hashlib.sha256(text.encode()).hexdigest(), init, str(document["fit"]["score"])
+    return config_sha256(run), run.init, run.fit.score

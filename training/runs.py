@@ -38,6 +38,9 @@ from training.evaluation.showcase import write_score_figure, write_showcase, wri
 from training.lengthen import epochs_before, lengthen
 from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
 from training.numbers import finite
+from training.plugins.kinds import installed_origins
+from training.plugins.load import load_plugins
+from training.plugins.plugin import PLUGINS, decode_plugins, embedded
 from training.report import EpochReport, shown_snr
 from training.switches import Switches
 from training.trackers.base import Tracker, TrackerTarget
@@ -107,7 +110,8 @@ def train_run(
     if not is_resumed:
         if start := describe_start(run, corpus.n_channels):
             console.print(start, soft_wrap=True, highlight=False, markup=False)
-        write_run(run, path, provenance)
+        origins = installed_origins(type(run.model), type(run.loss))
+        write_run(run, path, {**provenance, **({"entry_points": origins} if origins else {})})
     tracker.start(run, folder.name)
     try:
         last = _follow(run, train(run, corpus, folder), tracker, console)
@@ -211,20 +215,21 @@ def evaluate_folder(
         advance(2, EVALUATION_STEPS[2])
         estimates = {**classical_rows(mixture, config.band_hz), name: model_estimates}
         advance(3, EVALUATION_STEPS[3])
-        rows = score_rows(estimates, mixture)
+        rows = score_rows(estimates, mixture, _with(run.fit.score, TABLE_SCORES))
         advance(4, EVALUATION_STEPS[4])
         write_table(rows, output / "table.csv")
-        for score in SHOWN_SCORES:
+        shown = _with(run.fit.score, SHOWN_SCORES)
+        for score in shown:
             write_score_figure(rows, score, name, output / f"{score}.png")
         write_showcase(mixture, model_estimates, name, output)
     console.print(described_all(config), soft_wrap=True, highlight=False, markup=False)
     _print_notes(corpus, console)
-    for score in SHOWN_SCORES:
+    for score in shown:
         console.print(score_table(rows, score, name))
     if warning := worse_than_nothing(rows, name):
         console.print(warning, soft_wrap=True, highlight=False, markup=False)
     console.print(
-        f"{output}: table.csv ({', '.join(TABLE_SCORES)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav"
+        f"{output}: table.csv ({', '.join(rows[0].scores)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav"
     )
     return rows
 
@@ -252,12 +257,18 @@ def evaluate_parts(
         return {**classical_rows(mixture, config.band_hz), **own}
 
     with bar(console, f"evaluating by {by}", None):
-        lines = evaluate_by(by, config, split, _plan(config, split), estimate, SHOWN_SCORES)
+        scores = _with(run.fit.score, SHOWN_SCORES)
+        lines = evaluate_by(by, config, split, _plan(config, split), estimate, scores)
     write_parts(lines, output / f"by_{by}.csv")
-    for score in SHOWN_SCORES:
+    for score in scores:
         console.print(part_table(lines, score, name, by))
     console.print(f"{output}: by_{by}.csv, all methods", highlight=False)
     return lines
+
+
+def _with(score: str, scores: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `scores` with the one that a run's weights were chosen by, which may be a plug-in's."""
+    return scores if score in scores or score in TABLE_SCORES else (*scores, score)
 
 
 def _evaluated(
@@ -300,9 +311,10 @@ def data_of(path: Path, trained_on: DataConfig) -> DataConfig:
 
     Raises ConfigError if the section is missing, or if rate, band or channels are not those of `trained_on`.
     """
-    document = with_base(read_document(path), path)
+    document = embedded(with_base(read_document(path), path), path)
     if not isinstance(document, Mapping) or "data" not in document:
         raise ConfigError(f"{path}: has no section 'data'; name a run or a study file")
+    load_plugins(decode_plugins(document.get(PLUGINS, ()), str(path)), str(path))  # they may read its recordings
     config = decode(DataConfig, document["data"], f"{path}: data")
     config = dataclasses.replace(
         config,

@@ -1,12 +1,13 @@
-"""Read a recording from a file of any known format. READERS, at the end of the file, holds the formats by suffix."""
+"""Read a recording from a file of any known format. READERS holds the formats by suffix; `register_reader` adds one."""
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
+from data.entry_points import load_installed
 from data.errors import DataError
 from data.files import recording_file
 from data.readers import edf, sound, tdms, wfdb
@@ -24,14 +25,36 @@ from data.recording import Recording, Signal, check_varying
 class Format:
     """A file format.
 
-    read: reads a file.
+    read: reads a file. The errors of libraries become DataError in a block of data.readers.contents.reading.
     variables: lists what is in it.
     named: whether its files hold named arrays, among which `variable` and `variables` choose.
+    example: writes a small valid file, on which `drivebeat check` tries the reader; None if there is none.
     """
 
     read: Callable[[Path, Wanted], Contents]
     variables: Callable[[Path], tuple[Variable, ...]]
     named: bool = False
+    example: Callable[[Path], object] | None = None
+
+
+READERS: dict[str, Format] = {}
+
+
+def register_reader(format: Format, *suffixes: str) -> None:
+    """Add a format to READERS for files with one of `suffixes`: lower case, with the dot.
+
+    Raises ValueError for a suffix that is registered already, or that is none, and for a `read` that is no function.
+    """
+    if not inspect.isfunction(format.read):  # the cache of prepared recordings looks for its source
+        raise ValueError(f"reader {', '.join(suffixes)}: read is {format.read!r}; a function is needed")
+    for suffix in suffixes:
+        if suffix in READERS:
+            raise ValueError(
+                f"reader {suffix!r} is registered already, by {READERS[suffix].read.__module__}; use another"
+            )
+        if not (suffix.startswith(".") and suffix == suffix.lower() and len(suffix) > 1):
+            raise ValueError(f"reader {suffix!r}: a suffix in lower case with its dot is needed, like '.xyz'")
+    READERS.update(dict.fromkeys(suffixes, format))
 
 
 RATE_TOLERANCE = 1e-3
@@ -130,6 +153,8 @@ def _contents(path: Path, wanted: Wanted) -> Contents:
 
 def _format(path: Path) -> Format:
     """Return the format of a file. Raises DataError if it is unknown or the file cannot be opened."""
+    if path.suffix.lower() not in READERS:
+        load_installed("reader")
     if path.suffix.lower() not in READERS:
         got = f"ends in {path.suffix!r}" if path.suffix else "has no suffix"
         raise DataError(f"{path}: {got}; recordings end in {', '.join(READERS)}")
@@ -233,19 +258,13 @@ def _is_table(path: Path) -> bool:
     return not path.with_suffix(".hea").is_file() and is_text(path)
 
 
-READERS: Mapping[str, Format] = MappingProxyType(
-    {
-        ".mat": Format(mat.read_mat, mat.mat_variables, named=True),
-        **dict.fromkeys(sound.SUFFIXES, Format(sound.read_sound, sound.sound_variables)),
-        ".npz": Format(npz.read_npz, npz.npz_variables, named=True),
-        **dict.fromkeys((".csv", ".tsv", ".txt", ".asc", ".lvm"), Format(table.read_table, table.table_variables)),
-        ".npy": Format(npy.read_npy, npy.npy_variables),
-        ".h5": Format(hdf5.read_hdf5, hdf5.hdf5_variables, named=True),
-        ".hdf5": Format(hdf5.read_hdf5, hdf5.hdf5_variables, named=True),
-        ".edf": Format(edf.read_edf, edf.edf_variables),
-        ".bdf": Format(edf.read_edf, edf.edf_variables),
-        ".tdms": Format(tdms.read_tdms, tdms.tdms_variables),
-        ".hea": Format(wfdb.read_wfdb, wfdb.wfdb_variables),
-        ".dat": Format(_read_dat, _dat_variables),
-    }
-)
+register_reader(Format(mat.read_mat, mat.mat_variables, named=True), ".mat")
+register_reader(Format(sound.read_sound, sound.sound_variables), *sound.SUFFIXES)
+register_reader(Format(npz.read_npz, npz.npz_variables, named=True), ".npz")
+register_reader(Format(table.read_table, table.table_variables), ".csv", ".tsv", ".txt", ".asc", ".lvm")
+register_reader(Format(npy.read_npy, npy.npy_variables), ".npy")
+register_reader(Format(hdf5.read_hdf5, hdf5.hdf5_variables, named=True), ".h5", ".hdf5")
+register_reader(Format(edf.read_edf, edf.edf_variables), ".edf", ".bdf")
+register_reader(Format(tdms.read_tdms, tdms.tdms_variables), ".tdms")
+register_reader(Format(wfdb.read_wfdb, wfdb.wfdb_variables), ".hea")
+register_reader(Format(_read_dat, _dat_variables), ".dat")

@@ -116,11 +116,7 @@ def run_padded(net: Callable[[Tensor], Tensor], noisy: Tensor, multiple: int, ma
 
     Raises ValueError if `noisy` is not [batch, channel, time] with at least one sample.
     """
-    if noisy.ndim != 3 or noisy.shape[-1] < 1:
-        raise ValueError(
-            f"a denoiser takes [batch, channel, time] with time >= 1, got shape {list(noisy.shape)}: "
-            "add the missing axis or give a window that is not empty"
-        )
+    check_input(noisy)
     n_samples, n_before = noisy.shape[-1], margin_samples
     n_padded = max(2, -(-(n_samples + 2 * margin_samples) // multiple)) * multiple
     if n_padded == n_samples:
@@ -129,6 +125,15 @@ def run_padded(net: Callable[[Tensor], Tensor], noisy: Tensor, multiple: int, ma
     position = torch.arange(-n_before, n_padded - n_before, device=noisy.device) % period
     reflected = torch.where(position < n_samples, position, period - position)
     return net(noisy[..., reflected])[..., n_before : n_before + n_samples]
+
+
+def check_input(noisy: Tensor) -> None:
+    """Raise ValueError if `noisy` is not [batch, channel, time] with at least one sample."""
+    if noisy.ndim != 3 or noisy.shape[-1] < 1:
+        raise ValueError(
+            f"a denoiser takes [batch, channel, time] with time >= 1, got shape {list(noisy.shape)}: "
+            "add the missing axis or give a window that is not empty"
+        )
 
 
 def check_counts(model: str, **counts: int) -> None:

@@ -25,6 +25,7 @@ from search.cli.manage import (
     enqueue_command,
     rename_command,
 )
+from search.cli.plugins import check_command, new_command, trust_command
 from search.cli.report import compare_command, report_command
 from search.cli.runs import evaluate_command, train_command
 from search.cli.service import dashboard_command, doctor_command, storage_app, watch_command, workers_command
@@ -82,7 +83,7 @@ def _add(panel: str, name: str, command: Any, *examples: str) -> None:
 
 
 app.add_typer(data_app, name="data", rich_help_panel="Recordings")
-SEARCH, MANAGE, RUN = "Search", "Stored studies", "One run"
+SEARCH, MANAGE, RUN, PLUGINS = "Search", "Stored studies", "One run", "Plug-ins"
 _add(SEARCH, "create", create_command, "create search/studies/demo.toml")
 _add(
     SEARCH,
@@ -171,6 +172,16 @@ _add(
     "apply runs/best recordings/ -o estimates --format csv --picture",
     "apply runs/best 'data/**/*km.wav' -o estimates --audible",
 )
+_add(PLUGINS, "new", new_command, "new model my_model.py", "new loss my_loss.py")
+_add(
+    PLUGINS,
+    "check",
+    check_command,
+    "check my_model.py",
+    "check my_reader.py --example drive.xyz",
+    "check my_loss.py -q",
+)
+_add(PLUGINS, "trust", trust_command, "trust demo --show", "trust demo", "trust best.yaml", "trust runs/best")
 
 
 def main() -> None:

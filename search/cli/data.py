@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Gaps, Json, Layout, Quiet, RateHz, Variable, Variables, split_names
+from search.cli.options import Gaps, Json, Layout, Plugins, Quiet, RateHz, Variable, Variables, split_names
 
 data_app = typer.Typer(help="Describe recordings, or generate synthetic ones.", no_args_is_help=True)
 
@@ -19,6 +19,7 @@ def info_command(
     layout: Layout = "auto",
     gaps: Gaps = "cut",
     png: Annotated[Path | None, typer.Option(help="Plot the recording, of one FILE, to this file.")] = None,
+    plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
     """Print what is in recordings: variables, rate, channels, levels, heart rate, defects, and what is assumed.
@@ -33,6 +34,10 @@ def info_command(
     from search.terminal.console import PlainConsole
     from search.terminal.tables import show_info
 
+    if plugin:
+        from search.plugins.find import load_files
+
+        load_files(plugin)
     if png is not None and len(files) > 1:
         raise DataError(f"--png is {png} for {len(files)} recordings; name one recording")
     found: list[dict[str, object]] = []

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,6 +53,16 @@ Gaps = Annotated[
 ]
 RateHz = Annotated[float | None, typer.Option(help="Sampling rate in Hz, for a file that does not state it.")]
 Layout = Annotated[str, typer.Option(help="Layout of a .mat file: auto, 240219, 240517, 240826 or generic.")]
+
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        help="A plug-in (my_model.py), or a run or study file with plug-ins, to load first; may be repeated.",
+    ),
+]
 
 
 def split_names(text: str | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from data.errors import printable, shell_command
-from search.cli.options import ARTIFACTS, Artifacts, Lease, Storage
+from search.cli.options import ARTIFACTS, Artifacts, Lease, Plugins, Storage
 
 
 def init_command(storage: Storage = None) -> None:
@@ -47,9 +47,10 @@ def create_command(
     from search.study.warm import runs_from, warm_points
     from search.terminal.console import PlainConsole
     from search.terminal.tables import show_splits
+    from training.plugins.trust import remember
 
     url = storage_url(storage)
-    spec = read_spec(file, deterministic=deterministic)
+    spec = read_spec(file, deterministic=deterministic, trusting=True)
     corpus = load(spec.data)  # first: unreadable recordings must leave no database behind
     leaks = find_leaks(corpus)
     show_splits(corpus, PlainConsole())
@@ -57,6 +58,7 @@ def create_command(
         typer.echo(f"note: {note}")
     for warning in leaks.warnings:
         typer.echo(f"warning: {printable(warning)}")
+    remember(spec.plugins)  # the user has named their files
     with explained(url):
         backend = open_storage(url)
         # first: an unusable source must leave no study behind
@@ -223,6 +225,7 @@ def show_command(
     rate_hz: Annotated[float, typer.Option(help="Sampling rate (with --models).", metavar="HZ")] = 250.0,
     window_samples: Annotated[int, typer.Option(min=1, help="Length of a window (with --models).", metavar="N")] = 1280,
     channels: Annotated[int, typer.Option(min=1, help="Input channels (with --models).", metavar="N")] = 1,
+    plugin: Plugins = None,
     storage: Storage = None,
 ) -> None:
     """Show studies: progress, space with defaults and fixed values, best trial, importances.
@@ -231,6 +234,7 @@ def show_command(
     """
     import json
 
+    from search.errors import PluginError
     from search.storage.open import explained, storage_url
     from search.storage.readable import open_readable
     from search.study.record import load_records, readable_records
@@ -240,8 +244,14 @@ def show_command(
     if models or model is not None:
         if studies or across:
             raise typer.BadParameter("--models and --model take no studies; leave out one of the two")
+        if plugin:
+            from search.plugins.find import load_files
+
+            load_files(plugin)
         _show_models(model, rate_hz, window_samples, channels, as_json=as_json)
         return
+    if plugin:
+        raise typer.BadParameter("--plugin goes with --models or --model; a study has its own plug-ins")
     if as_json and not across and len(studies or ()) < 2:
         raise typer.BadParameter("--json needs --models, --model, --across or several studies; add one of them")
     console = PlainConsole()
@@ -260,7 +270,16 @@ def show_command(
             from search.study.study import decode_study
             from search.terminal.comparison import comparison_document_of_studies, show_comparison
 
-            found = compare([decode_study(study) for study in chosen], engine)
+            decoded, refused = [], None
+            for study in chosen:
+                try:
+                    decoded.append(decode_study(study))
+                except PluginError as error:  # the others are compared
+                    typer.echo(f"not shown: {error}", err=True)
+                    refused = error
+            if refused is not None and not decoded:
+                raise refused
+            found = compare(decoded, engine)
             if as_json:
                 typer.echo(json.dumps(comparison_document_of_studies(found), indent=2))
             else:
@@ -268,11 +287,10 @@ def show_command(
         elif not studies:
             show_all(chosen, problems, engine, console)
         else:
-            from search.study.study import decode_study
             from search.terminal.tables import show_study
 
             for study in chosen:
-                show_study(decode_study(study), engine, console)
+                show_study(study, engine, console)
 
 
 def _show_models(model: str | None, rate_hz: float, window_samples: int, channels: int, *, as_json: bool) -> None:

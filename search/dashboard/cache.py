@@ -31,7 +31,7 @@ from search.dashboard.storage import PageStorage
 from search.dashboard.trial_json import HIDDEN, TrialWriter
 from search.storage.fast.reads import NOTE_TEXT, NOTE_VERSION, notes_by_trial, system_attributes, trial_of_key
 from search.storage.optuna_private import FrozenStudy
-from search.trials import IDENTITY, REMOVED, SPACE, SPEC, best_feasible, is_feasible
+from search.trials import IDENTITY, PLUGIN, REMOVED, SPACE, SPEC, best_feasible, is_feasible
 
 STUDY_PATH = re.compile(r"/api/studies/([0-9]{1,9})(/.*)?", re.DOTALL)
 AFTER = re.compile(r"[0-9]{1,18}")
@@ -214,6 +214,10 @@ def _best(study: FrozenStudy, trials: Sequence[FrozenTrial], page: _Page) -> lis
     return [page.cached[trial.number].text for trial in front]
 
 
+def _is_long(key: str) -> bool:
+    return key in HIDDEN_STUDY_PATH or key.startswith(PLUGIN)
+
+
 def _without_trials(study: FrozenStudy, trials: Sequence[FrozenTrial], page: _Page) -> dict[str, Any]:
     """Return the response without its trials."""
     extra = page.extra
@@ -228,6 +232,6 @@ def _without_trials(study: FrozenStudy, trials: Sequence[FrozenTrial], page: _Pa
         get_plotly_graph_objects(study.system_attrs),
         [],
     )
-    detail["user_attrs"] = serialize_attrs({k: v for k, v in study.user_attrs.items() if k not in HIDDEN_STUDY_PATH})
+    detail["user_attrs"] = serialize_attrs({k: v for k, v in study.user_attrs.items() if not _is_long(k)})
     detail["plotly_graph_objects"].sort(key=lambda row: row["id"])
     return {name: value for name, value in detail.items() if name not in ("trials", "best_trials")}

@@ -21,6 +21,7 @@ from data.files import file_errors, make_folder
 from search.errors import LaunchError
 from search.queue.slots import LEASE_S
 from search.queue.workers import LAUNCHER_PID
+from training.plugins.trust import VARIABLE
 
 LAUNCHED = "=== launched"  # first words of the line that begins the part of a launch in a log
 STOP_TIMEOUT_S = 30.0
@@ -41,6 +42,7 @@ class Launch:
     ray_address: address of a running Ray cluster; None for RAY_ADDRESS or a new cluster.
     slurm: parameters of submitit's executor by submitit's names, and `cluster` (slurm or local).
     threads: CPU threads of each worker; None leaves them to the launcher.
+    trusted: SHA-256s of the studies' plug-ins, which the workers trust as this machine does.
     """
 
     studies: tuple[str, ...]
@@ -53,6 +55,7 @@ class Launch:
     ray_address: str | None = None
     slurm: Mapping[str, str] = field(default_factory=dict)
     threads: int | None = None
+    trusted: tuple[str, ...] = ()
 
 
 class WorkerHandle(Protocol):
@@ -97,6 +100,9 @@ def start_worker(launch: Launch, log: Path, threads: int, gpu: str | None = None
         "MKL_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
     }
+    if launch.trusted:
+        own = environment.get(VARIABLE, "").split(",")
+        environment[VARIABLE] = ",".join(dict.fromkeys(filter(None, (*own, *launch.trusted))))
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
     make_folder(log.parent)

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from rich.console import Console
@@ -139,6 +139,8 @@ def launch(request: Launch, console: Console, launcher_name: str = "local") -> l
             confirm_identity(study)
         if not studies:
             raise StudyError("no study to launch")
+        plugins = [plugin for study in studies for plugin in study.spec.plugins]  # executed here, so trusted
+        request = replace(request, trusted=tuple(dict.fromkeys(plugin.sha256 for plugin in plugins)))
         detector = OrphanDetector(grace_s=request.lease_s / 3)
         _recover_all(studies, engine, detector)
         exits: list[_WorkerExit] = []

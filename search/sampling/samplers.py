@@ -1,16 +1,18 @@
-"""The samplers that a study file can choose by name."""
+"""The samplers that a study file can choose by name. SAMPLERS holds their builders; `register_sampler` adds one."""
 
 import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 
 from search.sampling.imputed import ImputedSampler
 from search.sampling.points import MAX_ENUMERATED, Accept, Distributions, UntriedPoints, axis
+from training.decode import pick
 from training.errors import ConfigError
+from training.plugins.kinds import KINDS, Kind
 
 GP_SLOTS = 200  # the Gaussian process takes tens of milliseconds a trial at 100 trials, and seconds at 1,000
 
@@ -19,16 +21,41 @@ GP_SLOTS = 200  # the Gaussian process takes tens of milliseconds a trial at 100
 class SamplerSpec:
     """A sampler in a study file.
 
-    name: see SAMPLERS. startup_trials: number of random trials before the sampler uses its model (tpe, gp, cmaes; the
-    Gaussian process of auto takes half as many).
+    name: a key of SAMPLERS, which search.study.spec.check compares. startup_trials: number of random trials before the
+    sampler uses its model (tpe, gp, cmaes; the Gaussian process of auto takes half as many).
     """
 
-    name: Literal["auto", "tpe", "random", "qmc", "gp", "cmaes", "grid"] = "auto"
+    name: str = "auto"
     startup_trials: int = 10
 
     def __post_init__(self) -> None:
         if self.startup_trials < 1:
             raise ValueError(f"startup_trials is {self.startup_trials}; at least 1 is needed")
+
+
+Builder = Callable[[SamplerSpec, int, int], optuna.samplers.BaseSampler]
+SAMPLERS: dict[str, Builder] = {}
+
+
+def register_sampler(name: str) -> Callable[[Builder], Builder]:
+    """Return a decorator that adds a builder to SAMPLERS: a function of (spec, seed, slot) that returns a sampler.
+
+    seed: the study's. slot: the number of the slot that the sampler proposes a point for; a sampler proposes for one
+    trial, so random numbers must follow from both. `mixed(seed, slot)` gives a seed for it.
+
+    Raises ValueError for a name that is registered already.
+    """
+
+    def add(builder: Builder) -> Builder:
+        if name in SAMPLERS:
+            raise ValueError(f"sampler {name!r} is registered already, by {SAMPLERS[name].__module__}; rename one")
+        SAMPLERS[name] = builder
+        return builder
+
+    return add
+
+
+ALL_KINDS = (*KINDS, Kind("sampler", SAMPLERS))  # what plug-ins may register
 
 
 def build_sampler(
@@ -37,41 +64,52 @@ def build_sampler(
     """Build the sampler for the trial in `slot`, which proposes points for which `accept` is true.
 
     seed: the study's. The random numbers follow from (seed, slot), so that no two workers draw the same ones.
+
+    Raises ConfigError for an unknown sampler.
     """
+    build = pick(SAMPLERS, spec.name, "sampler.name", "sampler")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        inner = SAMPLERS[spec.name](spec, seed, slot)
-    return UntriedPoints(inner, distributions, _mixed(seed, slot), accept, enumerated=spec.name == "grid")
+        inner = build(spec, seed, slot)
+    return UntriedPoints(inner, distributions, mixed(seed, slot), accept, enumerated=spec.name == "grid")
 
 
-def _mixed(seed: int, slot: int) -> int:
+def mixed(seed: int, slot: int) -> int:
+    """Return a seed, below 2^32, that differs between the slots of a study."""
     return (seed * 1_000_003 + slot * 7919 + 1) % 2**32
 
 
+@register_sampler("tpe")
 def _tpe(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.TPESampler(n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot))
+    return optuna.samplers.TPESampler(n_startup_trials=spec.startup_trials, seed=mixed(seed, slot))
 
 
+@register_sampler("random")
+@register_sampler("grid")  # UntriedPoints enumerates the space; Optuna's GridSampler repeats points that others run
 def _random(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
-    return optuna.samplers.RandomSampler(seed=_mixed(seed, slot))
+    return optuna.samplers.RandomSampler(seed=mixed(seed, slot))
 
 
+@register_sampler("qmc")
 def _qmc(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
     # one scrambled sequence for the study; the storage has the index of its next point
     return optuna.samplers.QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)
 
 
+@register_sampler("gp")
 def _gp(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
     # Optuna's GPSampler ignores pruned trials, so their final scores are imputed
-    return ImputedSampler(optuna.samplers.GPSampler(n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot)))
+    return ImputedSampler(optuna.samplers.GPSampler(n_startup_trials=spec.startup_trials, seed=mixed(seed, slot)))
 
 
+@register_sampler("cmaes")
 def _cmaes(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.CmaEsSampler(
-        n_startup_trials=spec.startup_trials, seed=_mixed(seed, slot), warn_independent_sampling=False
+        n_startup_trials=spec.startup_trials, seed=mixed(seed, slot), warn_independent_sampling=False
     )
 
 
+@register_sampler("auto")
 def _auto(spec: SamplerSpec, seed: int, slot: int) -> optuna.samplers.BaseSampler:
     """Alternate between TPE and the Gaussian process, and use TPE only from GP_SLOTS on.
 
@@ -99,15 +137,3 @@ def grid_axes(distributions: Distributions, where: str) -> dict[str, list[Any]]:
             f"{where}: sampler grid: {size:,} points, at most {MAX_ENUMERATED:,} are allowed; fix or narrow a parameter"
         )
     return axes
-
-
-# For a grid UntriedPoints enumerates the space. Optuna's GridSampler repeats points that other workers are running.
-SAMPLERS: dict[str, Callable[[SamplerSpec, int, int], optuna.samplers.BaseSampler]] = {
-    "auto": _auto,
-    "tpe": _tpe,
-    "random": _random,
-    "qmc": _qmc,
-    "gp": _gp,
-    "cmaes": _cmaes,
-    "grid": _random,
-}

@@ -106,7 +106,7 @@ def _result(study: Study, mixture: str, engine: Engine) -> StudyResult:
     complete = [t for t in trials if fate_of(t) == Fate.COMPLETE]
     counts = count_fates(trials)
     best = best_trial(study.optuna)
-    run = run_of_trial(best, study.name) if best is not None else None
+    run = run_of_trial(best, study.name, study.spec.plugins) if best is not None else None
     seconds, budget = _seconds(complete), progress(engine, study.identity)
     return StudyResult(
         study=study.name,

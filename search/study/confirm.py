@@ -87,7 +87,7 @@ def confirm(
             seed = study.spec.seed + offset
             home = folder / path_part(study.name) / f"trial-{trial.number}-seed-{seed}"
             try:
-                score = _train(with_seed(run_of_trial(trial, study.name), seed), home, study)
+                score = _train(with_seed(run_of_trial(trial, study.name, study.spec.plugins), seed), home, study)
             except Timeout:  # another process trains it
                 continue
             except TrainingFailed as error:

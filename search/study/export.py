@@ -20,6 +20,8 @@ from search.trials import RUN, Fate, best_trial, count_fates
 from training.config import RunConfig, from_document, write_run
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES, better
+from training.plugins.kinds import installed_origins
+from training.plugins.plugin import Plugin
 
 ENDINGS = (".yaml", ".yml", ".json")
 PACKAGES = ("drivebeat", "torch", "optuna", "numpy", "scipy")
@@ -48,17 +50,18 @@ def best_of(studies: Sequence[Study]) -> tuple[Study, FrozenTrial]:
     return best
 
 
-def run_of_trial(trial: FrozenTrial, where: str) -> RunConfig:
+def run_of_trial(trial: FrozenTrial, where: str, plugins: Sequence[Plugin] = ()) -> RunConfig:
     """Return the run that the trial stored before it trained. where: the study's name, for errors.
 
-    Raises StudyError where another program has changed it.
+    plugins: the study's, whose sources the trial does not store. Raises StudyError where another program has changed
+    the run, ConfigError where it cannot be decoded.
     """
     where = f"{where}, trial {trial.number}"
     try:
         document = json.loads(trial.user_attrs[RUN])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise StudyError(f"{where}: its attribute {RUN!r} is no run; another program has changed it") from error
-    return from_document(document, where)
+    return from_document(document, where, plugins)
 
 
 def check_ending(path: Path) -> None:
@@ -80,7 +83,7 @@ def export(studies: Sequence[Study], path: Path) -> tuple[Study, FrozenTrial]:
 
 def final_run(study: Study, trial: FrozenTrial) -> RunConfig:
     """Return the run of a trial with the study's section `final`. Raises StudyError as run_of_trial does."""
-    run = run_of_trial(trial, study.name)
+    run = run_of_trial(trial, study.name, study.spec.plugins)
     return replace(run, final=study.spec.final.resolved(run.fit))
 
 
@@ -99,6 +102,8 @@ def provenance(study: Study, trial: FrozenTrial) -> dict[str, Any]:
         "git_commit": git_commit(),
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
     }
+    if origins := installed_origins(study.space.model, study.space.loss):
+        document["entry_points"] = origins
     if not study.spec.deterministic:  # a deterministic study's export is always the same file
         document["finished_at"] = _in_utc(trial.datetime_complete) if trial.datetime_complete else None
         document["exported_at"] = _in_utc(datetime.now(UTC))

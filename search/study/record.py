@@ -22,12 +22,12 @@ from optuna.storages import BaseStorage
 from sqlalchemy import Engine, and_, delete, select
 
 from data.errors import near, shell_command
-from search.errors import NoBudget, StudyError, StudyGone
+from search.errors import NoBudget, StudyError, StudyGone, UserError
 from search.storage.fast.tables import STUDIES as OPTUNA_STUDIES
 from search.storage.fast.tables import STUDY_USER
 from search.storage.locks import exclusive
 from search.storage.tables import SLOTS, STUDIES
-from search.trials import COPIED, FAMILY, FINGERPRINT, IDENTITY, SPEC
+from search.trials import COPIED, FAMILY, FINGERPRINT, IDENTITY, PLUGIN, SPEC
 
 READABLE = 40  # characters of the name at the start of an identity
 
@@ -306,8 +306,39 @@ def stored_document(name: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
     for key in (FAMILY, FINGERPRINT):
         if not isinstance(attributes.get(key), str):
             raise _changed(name, f"{key} is {attributes.get(key)!r}")
-    found: dict[str, Any] = document
+    found: dict[str, Any] = _with_sources(document, name, attributes)
     return found
+
+
+def _with_sources(document: dict[str, Any], name: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored study file with the sources of its plug-ins. Raises StudyError where one is missing."""
+    entries = document.get("plugins", [])
+    if not entries:
+        return document
+    try:
+        tables = [{**entry, "source": attributes[f"{PLUGIN}{entry['sha256']}"]} for entry in entries]
+    except (TypeError, KeyError) as error:
+        raise _changed(name, f"{PLUGIN}..., the source of a plug-in, is missing") from error
+    return {**document, "plugins": tables}
+
+
+def plugin_problem(study: StudyLike) -> str:
+    """Return why the plug-ins of a stored study cannot be executed on this machine; "" where nothing is known of it.
+
+    They are not executed for it. A decoded study has none, for its plug-ins were executed.
+    """
+    if not isinstance(study, StudyRecord) or not study.document.get("plugins"):
+        return ""
+    # imported only where needed, like the families
+    from training.plugins.plugin import decode_plugins
+    from training.plugins.trust import refusal, untrusted
+
+    where = f"study {study.name}"
+    try:
+        found = untrusted(decode_plugins(study.document["plugins"], where))
+    except UserError as error:
+        return str(error)
+    return str(refusal(found[0], where, study.name)) if found else ""
 
 
 def current_record(record: StudyRecord) -> StudyRecord:

@@ -10,7 +10,7 @@ from data.config import ADDED, DataConfig
 from models import DENOISERS
 from objectives.losses import LOSSES
 from search.sampling.pruners import PrunerSpec
-from search.sampling.samplers import SamplerSpec, grid_axes
+from search.sampling.samplers import ALL_KINDS, SAMPLERS, SamplerSpec, grid_axes
 from search.study.names import check_name
 from search.study.space import (
     AUGMENT,
@@ -30,6 +30,8 @@ from training.decode import decode, encode, pick
 from training.documents import read_document, with_base
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
+from training.plugins.load import load_plugins
+from training.plugins.plugin import Plugin, embedded
 
 SCHEMA_VERSIONS = (1, 2)
 
@@ -104,7 +106,7 @@ class StudySpec:
     those. deterministic: run trials in generations of `generation`, so that trials and export do not depend on the
     number of workers; see search.worker.generations. schema_version: with 2, relative paths of recordings start from
     the study file's folder; with 1, from the directory in which the study was created. final: how `train` trains the
-    exported trial.
+    exported trial. plugins: what the other keys name may be theirs; a study file has the names of their files.
     """
 
     name: str
@@ -128,6 +130,7 @@ class StudySpec:
     generation: int = 4
     schema_version: int = field(default=1, metadata={ADDED: True})
     final: FinalConfig = field(default_factory=FinalConfig, metadata={ADDED: True})
+    plugins: tuple[Plugin, ...] = field(default=(), metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         if self.schema_version not in SCHEMA_VERSIONS:
@@ -146,18 +149,29 @@ class StudySpec:
             raise ValueError(f"models is {list(self.models)}; at least one family, each once, is needed")
 
 
-def read_spec(path: Path, *, deterministic: bool = False) -> StudySpec:
-    """Read and check the study file at `path`. Raises ConfigError.
+def read_spec(path: Path, *, deterministic: bool = False, trusting: bool = False) -> StudySpec:
+    """Read and check the study file at `path`, and execute its plug-ins. Raises ConfigError, PluginError.
 
-    deterministic: True overrides the file's setting.
+    deterministic: True overrides the file's setting. trusting: execute plug-ins that this machine does not trust.
     """
-    document = with_base(read_document(path), path)
+    document = embedded(with_base(read_document(path), path), path)
     if deterministic and isinstance(document, dict):
         document = {**document, "deterministic": True}
     spec = decode(StudySpec, document, str(path))
     if spec.data.base is None:  # a command that is started elsewhere must find the recordings
         spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, base=str(Path.cwd())))
+    load_plugins_of(spec, str(path), path, trusting=trusting)
     return check(spec, str(path))
+
+
+def load_plugins_of(spec: StudySpec, where: str, target: object, *, trusting: bool = False) -> None:
+    """Execute the plug-ins of `spec`, before anything in it is looked up by name. Raises PluginError.
+
+    where, target: see training.plugins.load.load_plugins. trusting: execute them though this machine does not trust
+    them.
+    """
+    allowed = [plugin.sha256 for plugin in spec.plugins] if trusting else ()
+    load_plugins(spec.plugins, where, target, kinds=ALL_KINDS, allowed=allowed)
 
 
 def check(spec: StudySpec, where: str) -> StudySpec:
@@ -166,6 +180,7 @@ def check(spec: StudySpec, where: str) -> StudySpec:
     where: the file, for errors.
     """
     score = pick(SCORES, spec.metric, f"{where}: metric", "metric")
+    pick(SAMPLERS, spec.sampler.name, f"{where}: sampler.name", "sampler")
     if spec.direction not in (None, score.direction):
         raise ConfigError(f"{where}: direction is {spec.direction!r}, but {spec.metric} is to {score.direction}")
     if score.silence_wins:
@@ -240,7 +255,7 @@ def run_of(spec: StudySpec, space: Space, params: Mapping[str, Any], where: str 
     with_own = Space(space.model, space.loss, space.sampled, {**space.fixed, **own})
     configs = sections(with_own, params, where)
     augment = dataclasses.replace(spec.data.augment, **configs.pop(AUGMENT))
-    return RunConfig(data=dataclasses.replace(spec.data, augment=augment), **configs)
+    return RunConfig(data=dataclasses.replace(spec.data, augment=augment), plugins=spec.plugins, **configs)
 
 
 def study_names(spec: StudySpec) -> dict[str, str]:

@@ -8,11 +8,12 @@ from typing import Literal
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, select
 
+from search.errors import PluginError
 from search.queue.slots import HELD, progress, seconds_left, slot_trials
 from search.queue.workers import WorkerRow, WorkerStatus, workers
 from search.storage.tables import SLOTS
 from search.study.finished import stop_reason
-from search.study.record import StudyLike
+from search.study.record import StudyLike, plugin_problem
 from search.trials import FINISHED, REASON, Fate, best_trial, by_origin, count_fates, fate_of
 
 RECENT = 5
@@ -60,7 +61,8 @@ class Snapshot:
     complete, pruned, infeasible, failed: numbers of trials of the budget. others: number of ended trials that another
     program added, which do not count. recent: the trials that ended last. n_workers: number of workers on the study.
     last_hour: number of trials that ended in the last hour. eta_s: estimated seconds until the budget is spent; None
-    without ended trials or workers. stop_reason: why no further trial will start, else "".
+    without ended trials or workers. stop_reason: why no further trial will start, else "". problem: why the plug-ins of
+    the study cannot be executed on this machine, else "".
     """
 
     name: str
@@ -79,6 +81,7 @@ class Snapshot:
     last_hour: int
     eta_s: float | None
     stop_reason: str
+    problem: str = ""
 
     @property
     def finished(self) -> int:
@@ -106,6 +109,7 @@ def snapshot(study: StudyLike, engine: Engine) -> Snapshot:
         _running(t, study.identity, at_work, study.epochs, now) for t in trials if t.state == TrialState.RUNNING
     )
     best = best_trial(study.optuna)
+    reason, problem = _reason_and_problem(study, engine)
     n_left = max(0, budget - sum(counts[fate] for fate in FINISHED))
     paced = [trial for trial in ended if trial.number in own][:PACE_TRIALS]
     return Snapshot(
@@ -124,8 +128,17 @@ def snapshot(study: StudyLike, engine: Engine) -> Snapshot:
         n_workers=len(at_work),
         last_hour=sum((_ended_s_ago(t, now) or 0.0) <= HOUR_S for t in ended),
         eta_s=_eta_s(n_left, paced, running, seconds_left(engine, study.identity)),
-        stop_reason=stop_reason(study, engine),
+        stop_reason=reason,
+        problem=problem,
     )
+
+
+def _reason_and_problem(study: StudyLike, engine: Engine) -> tuple[str, str]:
+    """Return stop_reason and plugin_problem. Without its plug-ins the end of a study's space is not known."""
+    try:
+        return stop_reason(study, engine), plugin_problem(study)
+    except PluginError as error:
+        return "", str(error)
 
 
 def _ended_s_ago(trial: FrozenTrial, now: datetime) -> float | None:

@@ -35,15 +35,17 @@ from search.study.record import (
     stored_identity,
 )
 from search.study.space import Space, describe, fixed_params, why_refused
-from search.study.spec import StudySpec, part_of, run_of, space_of, spec_document, study_names
-from search.trials import CANCELLED, FAMILY, FINGERPRINT, REASON, SPACE, SPEC
+from search.study.spec import StudySpec, load_plugins_of, part_of, run_of, space_of, spec_document, study_names
+from search.trials import CANCELLED, FAMILY, FINGERPRINT, PLUGIN, REASON, SPACE, SPEC
 from training.decode import decode
 from training.documents import flat
 from training.evaluation.scores import SCORES
+from training.plugins.plugin import PLUGINS, decode_plugins, referenced
 
 CHANGEABLE = {"budget", "enqueue", "artifacts", "final"}
 # They say where the recordings are; the fingerprint says which.
 PLACES = {"schema_version", "data.base"}
+COLUMN_BYTES = {"mysql": 65_535, "mariadb": 65_535}  # of Optuna's columns of text; other databases have no limit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,12 +96,24 @@ def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: s
     """
     fingerprint = fingerprint or load(spec.data).fingerprint
     spaces = {name: space_of(spec, family) for family, name in study_names(spec).items()}
+    _check_room(spec, engine)
     with exclusive(engine, "create"):
         remove_orphaned_rows(engine)
         existing = set(optuna.get_all_study_names(storage))
         for name in existing & spaces.keys():
             _refuse_differences(name, spec, spaces[name], fingerprint, storage)
         return [_make(name, spec, space, fingerprint, storage, engine) for name, space in spaces.items()]
+
+
+def _check_room(spec: StudySpec, engine: Engine) -> None:
+    """Raise StudyError for a plug-in that a column of the database cannot hold."""
+    room = COLUMN_BYTES.get(engine.dialect.name)
+    for plugin in spec.plugins:
+        if room is not None and (size := len(json.dumps(plugin.source))) > room:
+            raise StudyError(
+                f"plug-in {plugin.name}: {size:,} bytes, and a column of this database holds {room:,}; use PostgreSQL, "
+                "or install it as a package"
+            )
 
 
 def _make(name: str, spec: StudySpec, space: Space, fingerprint: str, storage: BaseStorage, engine: Engine) -> Study:
@@ -119,8 +133,10 @@ def _make(name: str, spec: StudySpec, space: Space, fingerprint: str, storage: B
     study.set_user_attr(FINGERPRINT, fingerprint)
     enqueue(study, [part_of(point, space) for point in spec.enqueue])
     set_budget(engine, identity, spec.budget.trials, spec.budget.hours)
+    for plugin in spec.plugins:
+        study.set_user_attr(f"{PLUGIN}{plugin.sha256}", plugin.source)
     # Last: only a study with SPEC is complete, and one without it is created again after an interruption.
-    study.set_user_attr(SPEC, json.dumps(spec_document(spec)))
+    study.set_user_attr(SPEC, json.dumps(referenced(spec_document(spec))))
     return Study(study, identity, spec, space, fingerprint)
 
 
@@ -195,11 +211,17 @@ def _parsed(text: str, distribution: BaseDistribution | None) -> bool | int | fl
 
 
 def decode_study(record: StudyLike) -> Study:
-    """Decode the spec and the space of a stored study; return a Study as it is. Raises ConfigError."""
+    """Decode the spec and the space of a stored study; return a Study as it is.
+
+    Its plug-ins are executed. Raises ConfigError, and PluginError where they are not trusted or cannot be loaded.
+    """
     if isinstance(record, Study):
         return record
     assert isinstance(record, StudyRecord)
-    spec = decode(StudySpec, record.document, f"study {record.name}")
+    where = f"study {record.name}"
+    decode_plugins(record.document.get(PLUGINS, ()), where)  # first: a changed source is a PluginError
+    spec = decode(StudySpec, record.document, where)
+    load_plugins_of(spec, where, record.name)
     record.optuna.pruner = build_pruner(spec.pruner, spec.epochs)
     # the space was checked when the study was created
     return Study(
@@ -269,15 +291,16 @@ def _refuse_differences(name: str, spec: StudySpec, space: Space, fingerprint: s
         if all(trial.state == TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
             return  # its creation was interrupted, or another program has created it without a trial
         raise StudyError(f"study {name!r} exists and was not created by Drivebeat; choose another name")
-    stored_document(name, attributes)
+    document = stored_document(name, attributes)
     differences = _differences(attributes[SPACE], _space_lines(space))
     if attributes[FAMILY] != space.model.name:
         differences.insert(0, f"model ({attributes[FAMILY]}, now {space.model.name})")
     if attributes[FINGERPRINT] != fingerprint:
         differences.append(f"the recordings (fingerprint {attributes[FINGERPRINT]}, now {fingerprint})")
     # decoded, so that keys which were added to StudySpec later have their defaults
-    old = flat(spec_document(decode(StudySpec, json.loads(attributes[SPEC]), f"study {name}")))
-    new = flat(spec_document(spec))
+    before = decode(StudySpec, document, f"study {name}")
+    old, new = flat(spec_document(before)), flat(spec_document(spec))
+    old["plugins"], new["plugins"] = _labels(before), _labels(spec)
     compared = {"fixed", "ranges", "search", "models"}  # in SPACE and FAMILY
     for key in sorted(old.keys() | new.keys()):
         if key.split(".")[0] not in CHANGEABLE | compared and key not in PLACES and old.get(key) != new.get(key):
@@ -295,3 +318,8 @@ def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
+
+
+def _labels(spec: StudySpec) -> str:
+    """Return the names of a spec's plug-ins with the first digits of their SHA-256s."""
+    return ", ".join(sorted(plugin.label for plugin in spec.plugins))

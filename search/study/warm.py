@@ -24,7 +24,7 @@ def runs_from(source: str, storage: BaseStorage, n_best: int) -> list[RunConfig]
     if Path(source).suffix in (*ENDINGS, ".toml"):
         return [read_run(Path(source))]
     best = finalists(load_studies(source, storage), n_best)
-    return [run_of_trial(trial, study.name) for study, trial in best]
+    return [run_of_trial(trial, study.name, study.spec.plugins) for study, trial in best]
 
 
 def warm_points(spec: StudySpec, runs: Sequence[RunConfig], source: str) -> dict[str, list[dict[str, Any]]]:

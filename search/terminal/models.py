@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from data.entry_points import load_installed
 from models import DENOISERS
 from objectives.losses import LOSSES
 from search.study.costs import STEP_WINDOWS, At, FamilyCost, family_costs
@@ -24,6 +25,7 @@ def show_models(console: Console, at: At = At()) -> None:  # noqa: B008 - a froz
 
     at: rate, window and channels to compute the costs for.
     """
+    _load_installed()
     _print_costs(family_costs(tuple(DENOISERS), at), at, console)
     for name in DENOISERS:
         _print_parameters(name, _own(name), console)
@@ -49,6 +51,7 @@ def models_document(at: At, names: Sequence[str] = ()) -> dict[str, Any]:
     receptive_field_s is None where it is the whole signal. range is None for a parameter that is not searched unless
     the study gives a range.
     """
+    _load_installed()
     for name in names:
         pick(DENOISERS, name, "--model", "model")
     return {
@@ -60,6 +63,12 @@ def models_document(at: At, names: Sequence[str] = ()) -> dict[str, Any]:
         "losses": {name: [_plain(p) for p in _of_loss(name)] for name in LOSSES},
         "shared": {section: [_plain(p) for p in rows] for section, rows in _shared().items()},
     }
+
+
+def _load_installed() -> None:
+    """Load the models and losses of installed packages, so that they are listed."""
+    for kind in ("model", "loss"):
+        load_installed(kind)
 
 
 def _print_costs(costs: Sequence[FamilyCost], at: At, console: Console) -> None:

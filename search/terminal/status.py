@@ -63,6 +63,8 @@ def _facts(snap: Snapshot) -> RenderableType:
     lines = Text(no_wrap=True, overflow="ellipsis")
     lines.append(f"  {_best(snap)}\n", style="bold" if snap.best_trial else "")
     lines.append(f"  {counts}; {_pace(snap)}")
+    if snap.problem:
+        lines.append(f"\n  {snap.problem}", style="yellow")
     return lines
 
 
@@ -136,7 +138,7 @@ def plain_line(snap: Snapshot) -> str:
     left = f", {ago(snap.eta_s)} left" if snap.eta_s is not None and not snap.stop_reason else ""
     return (
         f"{snap.name}: {snap.finished}/{snap.budget} finished ({_counts(snap)}), best {snap.metric} {snap.best}{left}"
-        + _running_words(snap.running)
+        f"{f'; {snap.problem}' if snap.problem else ''}" + _running_words(snap.running)
     )
 
 
@@ -343,7 +345,7 @@ def show_all(studies: Sequence[StudyLike], problems: Mapping[str, str], engine: 
         return
     # 80 columns have room for a study's name only if the counts share one
     table = new_table("study", "model", right=("finished", "p/i/f", "metric", "best"))
-    problems = dict(problems)
+    problems, notes = dict(problems), list[str]()
     for study in studies:
         try:
             snap = snapshot(study, engine)
@@ -358,9 +360,13 @@ def show_all(studies: Sequence[StudyLike], problems: Mapping[str, str], engine: 
             snap.metric,
             snap.best,
         )
+        if snap.problem:
+            notes.append(snap.problem)
     if table.row_count:
         console.print(table)
         console.print("p/i/f: pruned, infeasible, failed trials", highlight=False)
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
     for problem in problems.values():
         console.print(f"not shown: {problem}", soft_wrap=True, highlight=False, markup=False)
 

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 from typing import Literal, get_origin
 
 import optuna
@@ -13,9 +14,11 @@ from sqlalchemy import Engine
 
 from data.corpus import Corpus
 from data.info import Info
+from search.errors import PluginError
+from search.study.record import StudyLike
 from search.study.space import describe, parameters, usable_view
 from search.study.status import snapshot
-from search.study.study import Study
+from search.study.study import Study, decode_study
 from search.terminal.status import new_table, plain_line
 from search.trials import COLLAPSED, REASON, best_trial
 from training.numbers import short
@@ -24,8 +27,17 @@ MIN_FOR_IMPORTANCES = 10
 SHOWN_REASONS = 5
 
 
-def show_study(study: Study, engine: Engine, console: Console) -> None:
-    """Print the progress of a study, its space with defaults and fixed values, its best trial and importances."""
+def show_study(record: StudyLike, engine: Engine, console: Console) -> None:
+    """Print the progress of a study, its space with defaults and fixed values, its best trial and importances.
+
+    Of a study whose plug-ins cannot be executed here, only the progress and the reason are printed.
+    """
+    try:
+        study = decode_study(record)
+    except PluginError as error:
+        snap = replace(snapshot(record, engine), problem=str(error))
+        console.print(plain_line(snap), soft_wrap=True, highlight=False, markup=False)
+        return
     console.print(plain_line(snapshot(study, engine)), soft_wrap=True, highlight=False, markup=False)
     spec = study.spec
     console.print(

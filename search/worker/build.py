@@ -18,6 +18,7 @@ from search.trials import DEVICE, LATENCY_MS, N_PARAMETERS, RUN
 from search.worker.context import Assignment, WorkerContext
 from training.config import RunConfig, from_document, to_document
 from training.device import arithmetic, resolve_device
+from training.plugins.plugin import referenced
 
 
 class Infeasible(Exception):
@@ -67,7 +68,7 @@ def build(context: WorkerContext, assignment: Assignment) -> BuiltTrial:
         with batch(trial.storage, trial._trial_id):
             for name, value in cost.excess.items():
                 trial.set_constraint(name, value)
-            attributes = {RUN: json.dumps(to_document(run)), DEVICE: str(resolve_device(run.fit.device))}
+            attributes = {RUN: json.dumps(referenced(to_document(run))), DEVICE: str(resolve_device(run.fit.device))}
             set_user_attributes(trial.storage, trial._trial_id, {**attributes, **cost.attributes})
 
     context.retry(store)
@@ -89,7 +90,7 @@ def _run_of(context: WorkerContext, assignment: Assignment, stored: str | None) 
     spec, where = context.study.spec, f"trial {assignment.trial.number}"
     try:
         if stored is not None:
-            return from_document(json.loads(stored), where)
+            return from_document(json.loads(stored), where, spec.plugins)
         run = run_of(spec, context.study.space, assignment.params, where)
     except ConfigError as error:  # every value is in its range, but no model exists for the combination
         raise Infeasible(str(error)) from error

@@ -40,6 +40,9 @@ COMMANDS = [
     "evaluate",
     "compare",
     "apply",
+    "new",
+    "check",
+    "trust",
     "data info",
     "data synth",
 ]

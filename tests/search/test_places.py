@@ -16,7 +16,8 @@ from search.study.study import load_study
 from search.worker.worker import work
 from tests.search.conftest import Drivebeat
 from tests.support.study import Bench, MakeSpec, toml_of
-from training.config import read_run, write_document
+from training.config import read_run
+from training.documents import write_document
 from training.learner import run_text
 
 Document = Callable[..., dict[str, Any]]

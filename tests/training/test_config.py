@@ -26,11 +26,10 @@ from training.config import (
     read_run_with_provenance,
     to_document,
     with_values,
-    write_document,
     write_run,
 )
 from training.decode import decode
-from training.documents import read_document
+from training.documents import read_document, write_document
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from training.config import RunConfig, read_run, to_document, write_document
+from training.config import RunConfig, read_run, to_document
 from training.decode import MAX_DEPTH, MAX_VALUES, decode, walk
-from training.documents import MAX_BYTES, read_document
+from training.documents import MAX_BYTES, read_document, write_document
 from training.errors import ConfigError
 
 DEEP = 20_000

@@ -1,4 +1,4 @@
-"""Every score by one contract: what is perfect, what is noisy and what is silent come out in the right order."""
+"""Every score keeps the contract of training.evaluation.contract, on synthetic windows and on recordings."""
 
 import dataclasses
 
@@ -9,17 +9,19 @@ from numpy.typing import NDArray
 from data.config import DataConfig
 from data.corpus import Corpus
 from data.mixing.mixture import HeldOut, held_out
+from training.evaluation.contract import SCORE_RULES
 from training.evaluation.estimate import estimate_held_out
 from training.evaluation.scores import (
     SCORES,
     Score,
-    Windows,
     better,
     heart_rate_errors_bpm,
     in_heart_band,
+    register_score,
     score_by_snr,
     windows_at,
 )
+from training.plugins.contract import Rule, problem
 
 Signals = NDArray[np.float32]
 
@@ -39,50 +41,30 @@ def estimates(mixture: HeldOut, kind: str) -> Signals:
     return noisy if kind == "identity" else np.zeros_like(noisy)
 
 
+@pytest.mark.parametrize("rule", SCORE_RULES, ids=[rule[1].__name__ for rule in SCORE_RULES])
 @pytest.mark.parametrize("name", SCORES)
-def test_perfect_beats_identity_at_every_snr(name: str, mixture: HeldOut) -> None:
-    perfect, identity = (score_by_snr(name, estimates(mixture, kind), mixture) for kind in ("perfect", "identity"))
-    assert better(SCORES[name], perfect["-10"], identity["-10"])
-    assert not better(SCORES[name], identity["+0"], perfect["+0"])
+def test_every_score_keeps_the_rule(name: str, rule: Rule) -> None:
+    assert problem(rule, SCORES[name]) == ""
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_silence_wins_where_and_only_where_it_is_said_to(name: str, mixture: HeldOut) -> None:
-    """At -10 dB; a study must not choose by such a score."""
+def test_silence_wins_on_recordings_too_where_it_is_said_to(name: str, mixture: HeldOut) -> None:
+    """At -10 dB, as the contract has it for synthetic windows."""
     zeros, identity = (score_by_snr(name, estimates(mixture, kind), mixture) for kind in ("zeros", "identity"))
     assert better(SCORES[name], zeros["-10"], identity["-10"]) == SCORES[name].silence_wins
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_one_value_for_each_window_and_one_summary(name: str, mixture: HeldOut) -> None:
-    windows = windows_at(mixture, estimates(mixture, "identity"), 0)
-    values = SCORES[name].values(windows)
-    assert values.shape == (12,)
-    assert values.dtype == np.float64
+def test_the_windows_values_are_summed_up(name: str, mixture: HeldOut) -> None:
+    values = SCORES[name].values(windows_at(mixture, estimates(mixture, "identity"), 0))
     summary = np.mean(values) if SCORES[name].summary == "mean" else np.median(values)
     assert score_by_snr(name, estimates(mixture, "identity"), mixture)["-10"] == pytest.approx(float(summary))
 
 
-@pytest.mark.parametrize("name", SCORES)
-def test_windows_are_judged_one_by_one(name: str, mixture: HeldOut) -> None:
-    """A window's value does not depend on its neighbours."""
-    whole = windows_at(mixture, estimates(mixture, "identity"), 1)
-    part = Windows(
-        whole.estimate[3:5],
-        whole.noisy[3:5],
-        whole.clean[3:5],
-        whole.reference_bpm[3:5],
-        whole.rate_hz,
-        whole.in_band,
-    )
-    np.testing.assert_allclose(SCORES[name].values(part), SCORES[name].values(whole)[3:5])
-
-
-@pytest.mark.parametrize("name", SCORES)
-def test_an_estimate_that_is_not_finite_never_wins(name: str, mixture: HeldOut) -> None:
-    broken = np.full_like(estimates(mixture, "identity"), np.nan)
-    got, identity = (score_by_snr(name, e, mixture)["+0"] for e in (broken, estimates(mixture, "identity")))
-    assert not better(SCORES[name], got, identity)
+def test_a_score_cannot_have_the_name_of_a_metric_or_of_another_score() -> None:
+    for name, owner in (("mad", r"objectives\.metrics"), ("event_f1", r"training\.evaluation\.scores")):
+        with pytest.raises(ValueError, match=rf"{name!r} is registered already, by {owner}"):
+            register_score(name, SCORES["event_f1"])
 
 
 def test_si_sdr_of_the_mixture_is_its_snr(mixture: HeldOut) -> None:

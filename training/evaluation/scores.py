@@ -1,12 +1,13 @@
 """The scores of estimates, and tables of them for several methods.
 
 A score takes the windows of a mixture at one SNR and returns a value per window; the mean or median summarises them.
-SCORES, at the end of the file, holds all scores by name: the sample-by-sample metrics of objectives.metrics, and those
-of heart sounds and heart rate.
+SCORES holds all scores by name: the sample-by-sample metrics of objectives.metrics, and those that `register_score`
+adds, such as the scores of heart sounds and heart rate at the end of the file.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -82,6 +83,34 @@ class Row:
     method: str
     snr_db: float
     scores: Mapping[str, float]
+
+
+class _Scores(Mapping[str, Score]):
+    """Every metric of objectives.metrics as a score, also those that are registered later, and those in OWN_SCORES."""
+
+    def __getitem__(self, name: str) -> Score:
+        return OWN_SCORES[name] if name in OWN_SCORES else _metric(METRICS[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*METRICS, *OWN_SCORES))
+
+    def __len__(self) -> int:
+        return len(METRICS) + len(OWN_SCORES)
+
+
+OWN_SCORES: dict[str, Score] = {}
+SCORES: Mapping[str, Score] = _Scores()
+
+
+def register_score(name: str, score: Score) -> None:
+    """Add a score to SCORES. For a metric that compares sample by sample use objectives.metrics.register_metric.
+
+    Raises ValueError for a name that is registered already.
+    """
+    if name in SCORES:
+        found = OWN_SCORES[name].values if name in OWN_SCORES else METRICS[name].function
+        raise ValueError(f"metric {name!r} is registered already, by {found.__module__}; rename one")
+    OWN_SCORES[name] = score
 
 
 def better(score: Score, value: float, than: float) -> bool:
@@ -198,6 +227,7 @@ def in_heart_band(signals: NDArray[np.float32], of: Windows | HeldOut) -> NDArra
     return signals if of.in_band else bandpass(signals, of.rate_hz, *HEART_BAND_HZ)
 
 
+@cache
 def _metric(spec: MetricSpec) -> Score:
     """Return a metric as a score."""
 
@@ -218,8 +248,6 @@ def _within_5_bpm(windows: Windows) -> Values:
     return (heart_rate_errors_bpm(windows) < WITHIN_BPM).astype(np.float64)
 
 
-SCORES: dict[str, Score] = {name: _metric(spec) for name, spec in METRICS.items()} | {
-    "event_f1": Score(_event_f1, "", "maximize"),
-    "hr_within_5_bpm": Score(_within_5_bpm, "", "maximize"),
-    "hr_error_bpm": Score(heart_rate_errors_bpm, "bpm", "minimize", summary="median"),
-}
+register_score("event_f1", Score(_event_f1, "", "maximize"))
+register_score("hr_within_5_bpm", Score(_within_5_bpm, "", "maximize"))
+register_score("hr_error_bpm", Score(heart_rate_errors_bpm, "bpm", "minimize", summary="median"))

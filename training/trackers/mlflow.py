@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from training.config import RunConfig, to_document
 from training.errors import ConfigError
+from training.plugins.plugin import referenced
 from training.report import EpochReport
 from training.trackers.base import Tracker, TrackerTarget, curves
 
@@ -80,7 +81,7 @@ class MlflowTracker(Tracker):
         if study:
             tags |= {STUDY_TAG: study, PARENT_TAG: _parent(client, experiment, study)}
         self._id = client.create_run(experiment, tags=tags).info.run_id
-        self._log_parameters(to_document(run))
+        self._log_parameters(referenced(to_document(run)))
 
     def _log_parameters(self, document: Mapping[str, Any]) -> None:
         from mlflow.entities import Param

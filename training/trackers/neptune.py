@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import RunConfig, to_document
+from training.plugins.plugin import referenced
 from training.report import EpochReport
 from training.trackers.base import Tracker, TrackerTarget, curves
 
@@ -51,7 +52,7 @@ class NeptuneTracker(Tracker):
             self._run = self._online(name)
         if self._run is None:
             self._run = neptune.init_run(mode="offline", name=name, **QUIET)
-        self._run["parameters"] = neptune.utils.stringify_unsupported(to_document(run))
+        self._run["parameters"] = neptune.utils.stringify_unsupported(referenced(to_document(run)))
 
     def _online(self, name: str) -> Any:
         """Return a run on the server; None, with a warning, if it does not answer in time."""

@@ -12,6 +12,7 @@ import soundfile
 import yaml
 
 from training.config import RunConfig, to_document
+from training.plugins.plugin import referenced
 from training.report import EpochReport
 from training.trackers.base import Tracker, TrackerTarget, curves
 
@@ -36,7 +37,7 @@ class TensorBoardTracker(Tracker):
             from torch.utils.tensorboard import SummaryWriter
         # A resumed run reports its earlier epochs again, so entries of earlier files are discarded.
         self._writer = SummaryWriter(str(self._folder), purge_step=0)
-        text = yaml.safe_dump(to_document(run), sort_keys=False)
+        text = yaml.safe_dump(referenced(to_document(run)), sort_keys=False)
         self._writer.add_text("run", f"{name}\n\n```yaml\n{text}```", 0)
 
     def report(self, report: EpochReport) -> None:
