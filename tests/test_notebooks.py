@@ -1,18 +1,16 @@
 """The notebooks run from a clean clone, without recordings or a network, and are stored without outputs."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
+from tests.support.notebook import execute, install_kernel
 from tests.support.program import ROOT
 
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-KERNEL = "this-python"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
@@ -27,21 +25,7 @@ def test_it_is_stored_without_outputs(path: Path) -> None:
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a kernel that is this interpreter with this checkout; none has to be installed."""
-    folder = tmp_path / "jupyter" / "kernels" / KERNEL
-    folder.mkdir(parents=True)
-    spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": KERNEL,
-        "language": "python",
-        "env": {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path / "ipython")},
-    }
-    (folder / "kernel.json").write_text(json.dumps(spec))
-    for name in ("PATH", "RUNTIME_DIR", "CONFIG_DIR", "DATA_DIR"):
-        monkeypatch.setenv(f"JUPYTER_{name}", str(tmp_path / "jupyter"))
-    for name in ("DRIVEBEAT_STORAGE", "DRIVEBEAT_ARTIFACTS", "DRIVEBEAT_TRACKERS"):
-        monkeypatch.delenv(name, raising=False)
-    return KERNEL
+    return install_kernel(tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
@@ -52,7 +36,7 @@ def test_it_runs_from_a_clean_clone(name: str, kernel: str, tmp_path: Path) -> N
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     work = tmp_path / "work"
     work.mkdir()
-    NotebookClient(notebook, timeout=300, kernel_name=kernel, resources={"metadata": {"path": str(work)}}).execute()
+    execute(notebook, work, kernel)
     shown = kinds_of(notebook)
     assert {"listen": {"audio", "image/png"}, "study": {"image/png", "text/html"}}[name] <= shown
     assert {child.name for child in work.iterdir()} == {f"{name}_files"}

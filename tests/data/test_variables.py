@@ -52,6 +52,16 @@ def refused(path: Path, *words: str, **options: Any) -> None:
         assert word in text
 
 
+def test_channels_by_name_choose_among_variables_that_may_each_be_the_signal(save: Callable[..., Path]) -> None:
+    """One variable for each channel is one of the ways in which a file has channels of these names."""
+    path = save({"left": LEFT, "right": RIGHT, "other": NOISE[2], "fs": 2000.0})
+    recording = read(path, channels=("right", "left"))
+    assert (recording.channels, recording.rate_hz) == (("right", "left"), 2000.0)
+    np.testing.assert_array_equal(recording.signals, [RIGHT, LEFT])
+    refused(path, "more than one variable may be the signal", channels=("right", "wrong"))
+    refused(path, "more than one variable may be the signal")
+
+
 def test_named_variables_are_channels_in_the_order_named(save: Callable[..., Path]) -> None:
     path = save({"left": LEFT, "right": RIGHT, "fs": 2000.0})
     recording = read(path, variables=("right", "left"))

@@ -13,8 +13,10 @@ import soundfile
 import torch
 from PIL import Image
 from rich.console import Console
+from scipy.io import savemat
 from torch import Tensor, nn
 
+from data.errors import DataError
 from data.readers.arrays.npz import write_npz
 from data.readers.read import read
 from data.recording import Recording
@@ -65,6 +67,21 @@ def test_an_estimate_is_a_recording_like_the_one_it_is_of(
     assert (estimate.channels, estimate.rate_hz, estimate.source) == (("estimate",), rate_hz, recording.source)
     assert estimate.notes == ("a note",)
     assert estimate.r_peaks_s is recording.r_peaks_s
+
+
+def test_variables_with_the_names_of_the_models_channels_are_its_channels(run: RunConfig, tmp_path: Path) -> None:
+    """A file with one variable for each channel needs no option, whatever else is in it and in whatever order."""
+    sources = (dataclasses.replace(run.data.noise[0], channels=(), variables=("Seat", "belt")),)
+    data = dataclasses.replace(run.data, clean=sources, noise=sources)
+    rows = np.random.default_rng(0).standard_normal((3, 2000)).astype(np.float32)
+    path = tmp_path / "drive.mat"
+    savemat(path, {"belt": rows[0], "temperature": rows[1], "seat": rows[2], "fs": 1000.0})
+    recording = read_recording(data, path)
+    assert (recording.channels, recording.rate_hz) == (("seat", "belt"), 1000.0)
+    np.testing.assert_array_equal(recording.signals, rows[[2, 0]])
+    assert read_recording(data, path, variables=("belt", "seat")).channels == ("seat", "belt")
+    with pytest.raises(DataError, match="more than one variable may be the signal"):
+        read_recording(dataclasses.replace(data, clean=run.data.clean, noise=run.data.clean), path)
 
 
 def test_an_estimate_does_not_depend_on_what_came_before(run: RunConfig, heart: Heartbeat) -> None:

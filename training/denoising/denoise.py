@@ -16,10 +16,10 @@ from torch import nn
 from data.config import DataConfig
 from data.errors import DataError
 from data.files import is_beside, recording_file
-from data.readers.read import read
+from data.readers.read import READERS, read, variables
 from data.recording import Recording
 from training.apply import apply
-from training.channels import choose
+from training.channels import choose, names_of
 from training.config import RunConfig
 from training.device import arithmetic, memory_errors, resolve_device
 from training.errors import ConfigError, TrainingFailed
@@ -54,6 +54,8 @@ def load_denoiser(folder: Path, device_name: str = "auto", threads: int | None =
 def read_recording(data: DataConfig, path: Path, channels: tuple[str, ...] = (), **options: Any) -> Recording:
     """Read the channels of a recording that a model needs, and its ECG if the run names a separate file for it.
 
+    In a file with a variable for each channel, the variables with the names in the run are the channels.
+
     data: of the model's run.
     channels: the channel to denoise, then the references; empty for those with the names in the run.
     options: of data.readers.read.read. Gaps are filled unless `gaps` says otherwise, so that the samples keep their
@@ -61,6 +63,8 @@ def read_recording(data: DataConfig, path: Path, channels: tuple[str, ...] = (),
 
     Raises DataError for a file that cannot be read, ConfigError for one without the model's channels.
     """
+    if not channels and not options.get("variable") and not options.get("variables"):
+        options = {**options, "variables": variables_of(data, path)}
     chosen = channels or partial(choose, data, path)
     reading = partial(read, path, channels=chosen, **{"gaps": "fill", **options})
     ecg = ecg_file(data, path)
@@ -71,6 +75,19 @@ def read_recording(data: DataConfig, path: Path, channels: tuple[str, ...] = (),
     except DataError as error:
         recording = reading()  # raises again if the recording is at fault
         return replace(recording, notes=(*recording.notes, f"its ECG is not used ({error})"))
+
+
+def variables_of(data: DataConfig, path: Path) -> tuple[str, ...]:
+    """Return the variables of a .mat, .npz or .h5 file that have the names of the model's channels; () without.
+
+    Raises DataError for a file that cannot be read.
+    """
+    suffix = recording_file(path).suffix.lower()
+    if suffix not in READERS or not READERS[suffix].named:
+        return ()
+    known = {variable.name.casefold(): variable.name for variable in variables(path)}
+    wanted = (tuple(known.get(name.casefold(), "") for name in names) for names in names_of(data))
+    return next((names for names in wanted if all(names)), ())
 
 
 def ecg_file(data: DataConfig, path: Path) -> Path | None:

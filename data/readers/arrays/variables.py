@@ -123,7 +123,8 @@ def read_generic(
 
     Texts beside a matrix, as `channels` or `labels`, name its channels and tell its axes. Without them the longer axis
     is time. A column that rises evenly is a clock. Several variables that match a glob are joined in time to one
-    channel. Another vector named ECG becomes the ECG if its rate is known.
+    channel. If several vectors may be the signal, channels with their names choose among them. Another vector named ECG
+    becomes the ECG if its rate is known.
 
     named_by: the variable with the names of the channels, if the layout defines it: they must fit, and only columns
         that they name as clocks are. Where they fit both axes, the first axis is that of the channels.
@@ -132,6 +133,7 @@ def read_generic(
     Raises DataError as `choose` does, for other shapes, and for rates that contradict each other.
     """
     notes: list[str] = []
+    wanted = _named_by_channels(store, wanted)
     if wanted.variables:
         chosen = _each(store, wanted.variables, where)
         contents, rate_hz = _side_by_side(store, chosen, wanted, where, notes)
@@ -149,6 +151,15 @@ def read_generic(
             )
     contents = replace(contents, rate_hz=rate_hz, notes=(*dict.fromkeys(notes), *contents.notes))
     return with_beside(contents, store, [v.name for v in chosen], where)
+
+
+def _named_by_channels(store: Archive, wanted: Wanted) -> Wanted:
+    """Return `wanted` with its channels as variables, if several vectors may be the signal and have these names."""
+    if wanted.channels is None or wanted.variable is not None or wanted.variables:
+        return wanted
+    vectors = [v.name for v in candidates(store) if is_vector(v)]
+    is_named = len(vectors) > 1 and set(wanted.channels) <= set(vectors)
+    return replace(wanted, variables=wanted.channels) if is_named else wanted
 
 
 def with_beside(contents: Contents, store: Archive, taken: Sequence[str], where: Path) -> Contents:
