@@ -47,7 +47,7 @@ def find_plugins(target: str, url: str) -> tuple[Plugin, ...]:
     path = Path(target)
     if path.suffix == SUFFIX or path.suffix.lower() in PARSERS:
         found = plugins_in_file(path)
-    elif path.is_dir():
+    elif (path / RUN_FILE).is_file() or (path.is_dir() and "/" in target):  # a study may be called as a folder is
         found = plugins_in_file(path / RUN_FILE)
     else:
         with explained(url):
