@@ -68,33 +68,33 @@ def _first(problems: Iterable[str]) -> str:
 def sampled_configs_run(cls: Config) -> str:
     """Return why a config drawn from the ranges does not build a model that runs."""
 
-    def one(config: DenoiserConfig) -> str:
+    def problem_at(config: DenoiserConfig) -> str:
         with torch.no_grad():
             return _shape(config.build().eval()(_noise(1, 1, 200)), (1, 1, 200), f"{config}")
 
-    return _first(one(config) for config in sampled(cls, N_SAMPLED))
+    return _first(problem_at(config) for config in sampled(cls, N_SAMPLED))
 
 
 def keeps_any_length(cls: Config) -> str:
     """Return why a window of some length is not kept, in training and in evaluation, also a single one."""
 
-    def one(n_samples: int, training: bool) -> str:
+    def problem_at(n_samples: int, training: bool) -> str:
         estimate = cls().build().train(training)(_noise(1, 1, n_samples))
         said = f"{n_samples} samples, {'training' if training else 'evaluation'}"
         if estimate.dtype != torch.float32:
             return f"{said}: the estimate is of {estimate.dtype}, not float32"
         return _shape(estimate, (1, 1, n_samples), said)
 
-    return _first(one(n_samples, training) for n_samples in LENGTHS for training in (True, False))
+    return _first(problem_at(n_samples, training) for n_samples in LENGTHS for training in (True, False))
 
 
 def takes_any_channels(cls: Config) -> str:
     """Return why an input of some number of channels does not give one channel."""
 
-    def one(n: int) -> str:
+    def problem_at(n: int) -> str:
         return _shape(cls().build(n)(_noise(2, n, 200)), (2, 1, 200), f"{n} channels")
 
-    return _first(map(one, N_CHANNELS))
+    return _first(map(problem_at, N_CHANNELS))
 
 
 def leaves_its_input(cls: Config) -> str:
@@ -154,7 +154,7 @@ def items_are_independent(cls: Config) -> str:
 def survives_silence(cls: Config) -> str:
     """Return why silence gives values or gradients that are not finite."""
 
-    def one(training: bool) -> str:
+    def problem_at(training: bool) -> str:
         net, mode = cls().build().train(training), "training" if training else "evaluation"
         estimate = net(torch.zeros(2, 1, 200))
         if not estimate.isfinite().all():
@@ -164,7 +164,7 @@ def survives_silence(cls: Config) -> str:
         bad = [name for name, p in net.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
         return f"{mode}: the gradient of {bad[0]} at silence is not finite" if bad else ""
 
-    return _first(map(one, (True, False)))
+    return _first(map(problem_at, (True, False)))
 
 
 def repeats_itself(cls: Config) -> str:
@@ -205,14 +205,14 @@ def refuses_other_shapes(cls: Config) -> str:
     if not _parameters(cls().build()):
         return ""
 
-    def one(shape: tuple[int, ...]) -> str:
+    def problem_at(shape: tuple[int, ...]) -> str:
         try:
             cls().build()(torch.zeros(shape))
         except ValueError as error:
             return "" if "\n" not in str(error) else f"shape {shape}: the error has more than one line"
         return f"shape {shape} is accepted"
 
-    return _first(map(one, ((2, 200), (1, 1, 0))))
+    return _first(map(problem_at, ((2, 200), (1, 1, 0))))
 
 
 @dataclass(frozen=True, slots=True)

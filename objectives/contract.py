@@ -71,7 +71,7 @@ def survives_near_silence(cls: Loss) -> str:
     """Return why value or gradient is not finite near silence, on either side."""
     estimate, clean = _signals()
 
-    def one(level: float) -> str:
+    def problem_at(level: float) -> str:
         for e, c in ((level * estimate, clean), (estimate, level * clean), (level * estimate, level * clean)):
             if not math.isfinite(_value(cls, e, c)):
                 return f"the value is not finite at the level {level:g}"
@@ -79,7 +79,7 @@ def survives_near_silence(cls: Loss) -> str:
                 return f"the gradient is not finite at the level {level:g}"
         return ""
 
-    return _first(map(one, LEVELS))
+    return _first(map(problem_at, LEVELS))
 
 
 def silent_windows_do_no_harm(cls: Loss) -> str:
@@ -118,12 +118,12 @@ def repeats_itself(cls: Loss) -> str:
 def takes_short_windows(cls: Loss) -> str:
     """Return why windows that are shorter than any STFT or wavelet give no finite value and gradient."""
 
-    def one(time: int) -> str:
+    def problem_at(time: int) -> str:
         estimate, clean = _signals(time=time)
         finite = math.isfinite(_value(cls, estimate, clean)) and _gradient(cls, estimate, clean).isfinite().all()
         return "" if finite else f"value or gradient is not finite for {time} samples"
 
-    return _first(map(one, SHORT))
+    return _first(map(problem_at, SHORT))
 
 
 def ignores_the_order(cls: Loss) -> str:
@@ -315,7 +315,7 @@ def never_rewards_broken_estimates(spec: MetricSpec) -> str:
     noisy, clean = _mixture(-20.0)
     identity = spec.function(noisy, noisy, clean)
 
-    def one(value: float) -> str:
+    def problem_at(value: float) -> str:
         broken = clean.clone()
         broken[:, 7] = value
         scores = spec.function(broken, noisy, clean)
@@ -323,7 +323,7 @@ def never_rewards_broken_estimates(spec: MetricSpec) -> str:
             return f"an estimate with {value} scores NaN"
         return "" if _is_better(spec, identity, scores).all() else f"an estimate with {value} scores as well as noise"
 
-    return _first(map(one, (math.nan, math.inf, -math.inf)))
+    return _first(map(problem_at, (math.nan, math.inf, -math.inf)))
 
 
 def takes_silent_windows(spec: MetricSpec) -> str:

@@ -1,6 +1,7 @@
 """What all tests share: one thread per process, and the real recordings where a checkout has them beside it."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,23 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("DRIVEBEAT_TRUST", raising=False)
     with undone():
         yield tmp_path / "state" / "drivebeat" / "trusted"
+
+
+@pytest.fixture
+def site(plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on sys.path, as one of site-packages, whose packages are forgotten after the test."""
+    from data.entry_points import load_installed
+
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    before = set(sys.modules)
+    load_installed.cache_clear()
+    yield folder
+    load_installed.cache_clear()
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

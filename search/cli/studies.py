@@ -58,6 +58,8 @@ def create_command(
         typer.echo(f"note: {note}")
     for warning in leaks.warnings:
         typer.echo(f"warning: {printable(warning)}")
+    for plugin in spec.plugins:
+        typer.echo(f"plug-in {plugin.label} is stored with the study")
     remember(spec.plugins)  # the user has named their files
     with explained(url):
         backend = open_storage(url)

@@ -24,9 +24,9 @@ def plugins_in_file(path: Path) -> tuple[Plugin, ...]:
 
 
 def load_files(paths: Sequence[Path]) -> None:
-    """Execute the plug-ins that a user names, and those in the documents that he names.
+    """Execute the plug-ins that a user names, and those in documents that are named.
 
-    A plug-in's own file is trusted with it. Raises PluginError, ConfigError.
+    The file of a plug-in is trusted by naming it. Raises PluginError, ConfigError.
     """
     for path in paths:
         plugins = plugins_in_file(path)
@@ -47,7 +47,7 @@ def find_plugins(target: str, url: str) -> tuple[Plugin, ...]:
     path = Path(target)
     if path.suffix == SUFFIX or path.suffix.lower() in PARSERS:
         found = plugins_in_file(path)
-    elif path.is_dir():
+    elif (path / RUN_FILE).is_file() or (path.is_dir() and "/" in target):  # a study may be called as a folder is
         found = plugins_in_file(path / RUN_FILE)
     else:
         with explained(url):

@@ -202,6 +202,8 @@ def test_trust_takes_a_study_of_the_database(named: dict[str, str], study_file: 
     Path("state/drivebeat/trusted").unlink()
     said = drivebeat("trust", "tiny")
     assert said.code == 0 and said.out.endswith(" lines, trusted now\n")
+    Path("tiny").mkdir()
+    assert drivebeat("trust", "tiny").out.endswith("trusted before\n")
 
 
 def test_a_source_shown_cannot_deceive_a_terminal(drivebeat: Any, tmp_path: Path) -> None:
@@ -216,7 +218,7 @@ def test_a_source_shown_cannot_deceive_a_terminal(drivebeat: Any, tmp_path: Path
         ("gone.py", "gone.py: no such file"),
         ("gone.yaml", "gone.yaml: no such file"),
         ("plain.yaml", "plain.yaml: has no plug-in; nothing to trust"),
-        ("folder", "run.yaml: no such file"),
+        ("./folder", "folder/run.yaml: no such file"),
     ],
 )
 def test_a_target_without_a_plugin_is_refused(target: str, words: str, refused: Any, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from search.study.spec import read_spec
 from search.study.study import create, load_study, parse_point
 from search.trials import PLUGIN, RUN, SPEC
 from search.worker.worker import work
-from tests.support.plugins import METRIC, SAMPLER, in_another_process, model_plugin, model_source, write_plugin
+from tests.support.plugins import METRIC, SAMPLER, in_another_process, install, model_plugin, model_source, write_plugin
 from tests.support.program import command, environment
 from training.config import read_run
 from training.errors import ConfigError, PluginError
@@ -369,6 +369,21 @@ def test_a_new_study_starts_from_an_export_with_a_plugin(searched: Path, drivebe
     own_study(name="next")
     said = drivebeat("create", "tiny.toml", "--warm-start", "best.yaml")
     assert said.code == 0 and "1 known point enqueued" in said.out, said
+
+
+def test_the_export_of_an_installed_model_names_its_package(
+    site: Path, study_file: Any, drivebeat: Any, tmp_path: Path
+) -> None:
+    install(
+        site, "lab-tools", "1.2", {"lab_models": model_source("lab_model")}, {"drivebeat.models": "it = lab_models"}
+    )
+    study_file(models=["lab_model"], fixed=FIXED, epochs=1, budget={"trials": 1})
+    assert drivebeat("create", "tiny.toml").code == 0
+    work(["tiny"], url_of(tmp_path), open_artifacts(tmp_path / "artifacts"), threads=1, log=lambda line: None)
+    assert drivebeat("export", "tiny").code == 0
+    document = yaml.safe_load((tmp_path / "best.yaml").read_text())
+    assert document["provenance"]["entry_points"] == {"model": {"distribution": "lab-tools", "version": "1.2"}}
+    assert "plugins" not in document
 
 
 # --- real workers ---------------------------------------------------------------------------------------------------

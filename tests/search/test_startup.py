@@ -1,16 +1,19 @@
 """What a command does not need, it does not import."""
 
+import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from search.study.finished import EXHAUSTED, stop_reason
-from search.study.record import load_records
+from search.study.record import load_records, plugin_problem
 from search.study.study import decode_study
 from tests.support.program import ROOT, environment
+from training.plugins.plugin import plugin_of
 
 HEAVY = ("torch", "optuna", "sqlalchemy", "matplotlib", "scipy", "numpy", "pandas", "sklearn", "plotly")
 PROGRAM = """
@@ -51,6 +54,16 @@ def test_commands_that_only_look_on_import_no_torch(bench: Any, make_spec: Any, 
     study.optuna.tell(study.optuna.ask(fixed_distributions=dict(study.space.sampled)), 1.0)
     loaded = set(printed_by(PROGRAM, *command.split(), "--storage", bench.url))
     assert loaded & {"torch", "scipy", "matplotlib", "pandas", "sklearn", "plotly"} == set()
+
+
+def test_a_study_with_a_plugin_is_listed_without_torch(bench: Any, make_spec: Any, plugins: Path) -> None:
+    """The plug-in is not executed, only looked up in the trust file."""
+    study = bench.create(make_spec(plugins=[dataclasses.asdict(plugin_of("fails.py", "1 / 0\n"))]))
+    study.optuna.tell(study.optuna.ask(fixed_distributions=dict(study.space.sampled)), 1.0)
+    loaded = set(printed_by(PROGRAM, "watch", "tiny", "--once", "--storage", bench.url))
+    assert loaded & {"torch", "scipy", "matplotlib", "pandas", "sklearn", "plotly"} == set()
+    (record,) = load_records(bench.storage, "tiny")
+    assert "plug-in fails.py" in plugin_problem(record)
 
 
 def test_a_study_not_decoded_tells_what_the_decoded_one_does(bench: Any, make_spec: Any) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,21 +29,6 @@ from training.runs import train_to_folder
 MakeRun = Callable[..., RunConfig]
 LOSS = (ROOT / "search" / "plugins" / "templates" / "loss.py").read_text().replace("my_loss", "lab_loss")
 READER = (ROOT / "search" / "plugins" / "templates" / "reader.py").read_text().replace(".my_reader", ".lab")
-
-
-@pytest.fixture
-def site(plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on sys.path, as one of site-packages, whose packages are forgotten after the test."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(folder)
-    before = set(sys.modules)
-    load_installed.cache_clear()
-    yield folder
-    load_installed.cache_clear()
-    for name in set(sys.modules) - before:
-        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(folder)):
-            del sys.modules[name]
 
 
 @pytest.fixture

@@ -263,7 +263,7 @@ def test_two_plugins_with_one_model_are_refused_by_both_names(plugins: Path) -> 
     load_trusted(first)
     with pytest.raises(PluginError) as refused:
         load_trusted(second)
-    words = f"model 'one_layer' is registered already, by plug-in {first.label}; rename one"
+    words = f"model 'one_layer' is registered already, by plug-in {first.label}; rename one, or use them in two"
     assert words in str(refused.value) and second.label in str(refused.value)
     assert DENOISERS["one_layer"].__module__ == module_name(first)
 

@@ -116,8 +116,9 @@ def _reason(error: BaseException, file: str) -> str:
     place = f"line {lines[-1]}: " if lines else ""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     for name, module in list(sys.modules.items()):
-        if name.startswith(PREFIX):
-            text = text.replace(name, f"plug-in {module.__dict__['__plugin__'].label}")
+        if name.startswith(PREFIX) and name in text:
+            owner = f"plug-in {module.__dict__['__plugin__'].label}"
+            text = f"{text.replace(name, owner)}, or use them in two commands"
     if isinstance(error, ModuleNotFoundError):
         text += f"; a plug-in is one file: install {error.name}, or copy what it needs of it into the file"
     return f"{place}{text}"
