@@ -108,9 +108,10 @@ class FitConfig:
                 raise ValueError(f"{name} is {value}; at least 1 is needed")
         if self.score not in SCORES:
             load_installed("metric")
-        if self.score not in SCORES:
+        score = SCORES.get(self.score)
+        if score is None:
             raise ValueError(f"unknown score {self.score!r}{near(self.score, SCORES)}; known: {', '.join(SCORES)}")
-        if SCORES[self.score].silence_wins:
+        if score.silence_wins:
             safe = ", ".join(name for name, score in SCORES.items() if not score.silence_wins)
             raise ValueError(f"score {self.score!r} is won by an all-zero output; choose by one of {safe}")
         if not 0 <= self.ema_decay < 1:
@@ -284,7 +285,7 @@ def from_document(values: object, where: str, plugins: Sequence[Plugin] = ()) ->
 
     Raises ConfigError naming `where`, the section and the key, and PluginError.
     """
-    return _split_document(joined(values, sources_of(plugins)), where)[0]
+    return _split_document(joined(values, sources_of(plugins)) if plugins else values, where)[0]
 
 
 def _split_document(values: object, where: str) -> tuple[RunConfig, Mapping[str, Any]]:
@@ -308,8 +309,9 @@ def _split_document(values: object, where: str) -> tuple[RunConfig, Mapping[str,
     if not isinstance(provenance, Mapping):
         raise ConfigError(f"{where}: provenance: a table of keys is needed, got {type(provenance).__name__}")
     # First: the other sections may name what the plug-ins register.
-    plugins = decode_plugins(values.get(PLUGINS, ()), where)
-    load_plugins(plugins, where)
+    plugins = decode_plugins(values[PLUGINS], where) if PLUGINS in values else ()
+    if plugins:
+        load_plugins(plugins, where)
     sections: dict[str, Any] = {
         key: decode(cls, values[key], f"{where}: {key}") for key, cls in SECTIONS.items() if key in values
     }

@@ -89,7 +89,8 @@ def final_run(study: Study, trial: FrozenTrial) -> RunConfig:
 
 def provenance(study: Study, trial: FrozenTrial) -> dict[str, Any]:
     """Return the provenance of an exported config: study, trial, scores, data and code."""
-    scores = {k: v for k, v in trial.user_attrs.items() if k in SCORES or k.split("@")[0] in SCORES}
+    known = frozenset(SCORES)
+    scores = {k: v for k, v in trial.user_attrs.items() if k in known or k.split("@")[0] in known}
     document: dict[str, Any] = {
         "study": study.name,
         "trial": trial.number,

@@ -170,6 +170,8 @@ def load_plugins_of(spec: StudySpec, where: str, target: object, *, trusting: bo
     where, target: see training.plugins.load.load_plugins. trusting: execute them though this machine does not trust
     them.
     """
+    if not spec.plugins:
+        return
     allowed = [plugin.sha256 for plugin in spec.plugins] if trusting else ()
     load_plugins(spec.plugins, where, target, kinds=ALL_KINDS, allowed=allowed)
 

@@ -219,7 +219,8 @@ def decode_study(record: StudyLike) -> Study:
         return record
     assert isinstance(record, StudyRecord)
     where = f"study {record.name}"
-    decode_plugins(record.document.get(PLUGINS, ()), where)  # first: a changed source is a PluginError
+    if PLUGINS in record.document:
+        decode_plugins(record.document[PLUGINS], where)  # first: a changed source is a PluginError
     spec = decode(StudySpec, record.document, where)
     load_plugins_of(spec, where, record.name)
     record.optuna.pruner = build_pruner(spec.pruner, spec.epochs)

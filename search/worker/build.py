@@ -64,11 +64,13 @@ def build(context: WorkerContext, assignment: Assignment) -> BuiltTrial:
         model = run.build_model(context.corpus.n_channels)
         cost = _measure(run, model, context.study.spec.constraints, context.corpus)
 
+    document = referenced(to_document(run)) if run.plugins else to_document(run)
+
     def store() -> None:
         with batch(trial.storage, trial._trial_id):
             for name, value in cost.excess.items():
                 trial.set_constraint(name, value)
-            attributes = {RUN: json.dumps(referenced(to_document(run))), DEVICE: str(resolve_device(run.fit.device))}
+            attributes = {RUN: json.dumps(document), DEVICE: str(resolve_device(run.fit.device))}
             set_user_attributes(trial.storage, trial._trial_id, {**attributes, **cost.attributes})
 
     context.retry(store)

@@ -103,12 +103,12 @@ def test_create_trusts_the_file_and_stores_its_source_once(created: Path, plugin
     assert stored[f"{PLUGIN}{HASH}"] == model_source()
 
 
-def test_a_trials_run_names_the_plugin_and_its_run_yaml_holds_it(searched: Path) -> None:
+def test_a_trials_run_names_the_plugin_and_its_documents_hold_it(searched: Path) -> None:
     (trial,) = optuna.load_study(study_name="tiny", storage=url_of(searched)).trials
     assert json.loads(trial.user_attrs[RUN])["plugins"] == [{"name": "one_layer.py", "sha256": HASH}]
     files = [path for path in (searched / "artifacts").iterdir() if path.is_file()]
-    (path,) = [path for path in files if b"one_layer" in path.read_bytes()]
-    assert yaml.safe_load(path.read_bytes())["plugins"][0]["source"] == model_source()
+    documents = [path for path in files if b"one_layer" in path.read_bytes()]  # run.yaml and best.yaml
+    assert [yaml.safe_load(path.read_bytes())["plugins"][0]["source"] for path in documents] == [model_source()] * 2
 
 
 def test_create_again_is_accepted_and_with_a_changed_plugin_refused(
