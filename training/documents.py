@@ -30,7 +30,8 @@ def read_document(path: Path) -> Any:
 
     Raises ConfigError, naming the file and the line, for a file that cannot be read and one beyond the limits.
     """
-    text = _text_of(path)
+    too_large = f"larger than {MAX_BYTES // 2**20} MiB, which no config is; is it the right file?"
+    text = text_of(path, MAX_BYTES, too_large)
     parse = PARSERS.get(path.suffix.lower())
     if parse is None:
         raise ConfigError(f"{path}: unknown kind of document {path.suffix!r}; .toml, .yaml or .json is needed")
@@ -70,22 +71,26 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _text_of(path: Path) -> str:
-    """Read a text. Raises ConfigError if the file cannot be read, is too large, or is in another encoding."""
+def text_of(path: Path, max_bytes: int, too_large: str, error: type[ConfigError] = ConfigError) -> str:
+    """Read a text in UTF-8, with a byte order mark or without.
+
+    Raises `error` if the file cannot be read, is larger than max_bytes (with the words `too_large`), or is in another
+    encoding.
+    """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; check the path") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', error)}); check the path") from error
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no config is; is it the right file?")
+            content = file.read(max_bytes + 1)
+    except FileNotFoundError as cause:
+        raise error(f"{path}: no such file; check the path") from cause
+    except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
+        raise error(f"{path}: cannot be read ({getattr(cause, 'strerror', cause)}); check the path") from cause
+    if len(content) > max_bytes:
+        raise error(f"{path}: {too_large}")
     try:
         text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        found = f"byte 0x{content[error.start]:02x} at {error.start}"
-        raise ConfigError(f"{path}: cannot be read as UTF-8 ({found}); save it in that encoding") from error
+    except UnicodeDecodeError as cause:
+        found = f"byte 0x{content[cause.start]:02x} at {cause.start}"
+        raise error(f"{path}: cannot be read as UTF-8 ({found}); save it in that encoding") from cause
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

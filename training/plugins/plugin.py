@@ -15,6 +15,7 @@ from typing import Any
 
 from data.errors import near, printable
 from training.decode import decode
+from training.documents import text_of
 from training.errors import ConfigError, PluginError
 
 PLUGINS = "plugins"  # the key in documents
@@ -78,24 +79,12 @@ def plugin_of(name: str, source: str) -> Plugin:
 
 def read_plugin(path: Path) -> Plugin:
     """Read a plug-in from a file in UTF-8. Raises PluginError for a file that cannot be one."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        raise PluginError(f"{path}: no such file; check the path") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise PluginError(f"{path}: cannot be read ({getattr(error, 'strerror', error)}); check the path") from error
-    if len(content) > MAX_BYTES:
-        raise PluginError(f"{path}: larger than {MAX_BYTES:,} bytes, which no plug-in may be; install it as a package")
-    try:
-        source = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        found = f"byte 0x{content[error.start]:02x} at {error.start}"
-        raise PluginError(f"{path}: cannot be read as UTF-8 ({found}); save it in that encoding") from error
+    too_large = f"larger than {MAX_BYTES:,} bytes, which no plug-in may be; install it as a package"
+    source = text_of(path, MAX_BYTES, too_large, PluginError)
     if "\0" in source:
         raise PluginError(f"{path}: has a NUL character; is it the right file?")
     try:
-        return plugin_of(path.name, source.replace("\r\n", "\n").replace("\r", "\n"))
+        return plugin_of(path.name, source)
     except ValueError as error:
         raise PluginError(f"{path}: {error}") from error
 
