@@ -33,6 +33,23 @@ def test_the_data_path_benchmark_runs() -> None:
     assert rates[0][1] == "1.0"
 
 
+def test_the_benchmark_of_beats_finds_those_of_clean_hearts(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.beats", "--real", str(tmp_path), "--generated", "2"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    clean = re.search(r"\| clean \| (\d+) of 12 \| (\d+) \| ([\d.]+) \|", done.stdout)
+    assert clean is not None
+    assert int(clean[1]) == int(clean[2]) >= 10
+    assert float(clean[3]) >= 0.95
+    assert "| vehicle alone | " in done.stdout
+
+
 @pytest.mark.slow
 def test_the_quality_benchmark_scores_ours_the_labs_and_the_classical_on_the_same_windows(tmp_path: Path) -> None:
     synthesise(SynthConfig(seed=3, minutes=0.5, speeds_kmh=(80,), sessions=4), tmp_path)
