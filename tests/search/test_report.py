@@ -22,7 +22,7 @@ from search.report.facts import StudyFact, best_so_far, gather
 from search.report.html import html_of
 from search.report.page import Code, Page
 from search.storage.open import open_engine, open_storage
-from search.study.export import run_of_trial
+from search.study.export import final_run
 from search.study.spec import run_of
 from search.study.study import Study, create
 from search.trials import REASON, RUN, best_trial
@@ -176,7 +176,7 @@ def test_the_configuration_to_copy_is_the_exported_one(full: Made) -> None:
     best = best_trial(full.study.optuna)
     assert best is not None
     (code,) = [b.text for s in full.page.sections for b in s.blocks if isinstance(b, Code) and b.language == "yaml"]
-    assert from_document(yaml.safe_load(code), "report") == run_of_trial(best, "tiny")
+    assert from_document(yaml.safe_load(code), "report") == final_run(full.study, best)
     assert yaml.safe_load(code)["provenance"]["trial"] == best.number
 
 
