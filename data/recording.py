@@ -50,6 +50,8 @@ class Recording:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "source", Path(self.source))  # in notebooks, the name of a file is a text
+        object.__setattr__(self, "channels", tuple(self.channels))
         where = str(self.source)
         if self.signals.ndim != 2:
             raise DataError(f"{where}: signals have shape {self.signals.shape}; [channel, time] is needed")

@@ -3,10 +3,11 @@
 The recording is cut into overlapping windows, estimated in batches, and joined by overlap-add.
 """
 
+import io
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import scipy.io
@@ -56,6 +57,8 @@ def apply(
     try:
         signals = condition(recording, data)
     except DataError as error:
+        if str(recording.source) in str(error):
+            raise
         raise DataError(f"{recording.source}: {recording.duration_s:.4f} s cannot be conditioned ({error})") from error
     estimate = overlap_add(model, signals, window, device, batch_size, progress)
     n_samples = recording.signals.shape[1]
@@ -181,24 +184,27 @@ def write_estimate(estimate: NDArray[np.float32], recording: Recording, path: Pa
     Raises ConfigError as check_output does.
     """
     check_output(path, recording)
-    with atomic(path) as temporary:
+    # Opened here, so that a folder or a disk that refuses the file is an OSError whatever the library says of it.
+    with atomic(path) as temporary, temporary.open("wb") as file:
         if path.suffix == ".wav":
-            soundfile.write(os.fsencode(temporary), estimate, round(recording.rate_hz), subtype="FLOAT", format="WAV")
+            soundfile.write(file, estimate, round(recording.rate_hz), subtype="FLOAT", format="WAV")
         elif path.suffix == ".csv":
-            _write_table(estimate, recording.rate_hz, temporary)
+            _write_table(estimate, recording.rate_hz, file)
         elif path.suffix == ".mat":
-            scipy.io.savemat(temporary, {"estimate": estimate[:, None], "fs": float(recording.rate_hz)})
+            held = io.BytesIO()
+            variables = {"estimate": estimate[:, None], "fs": float(recording.rate_hz)}
+            scipy.io.savemat(held, variables)  # type: ignore[arg-type] # takes files too
+            file.write(held.getvalue())
         else:
             np.savez_compressed(
-                temporary, signals=estimate[None], rate_hz=recording.rate_hz, channels=np.array(["estimate"])
+                file, signals=estimate[None], rate_hz=recording.rate_hz, channels=np.array(["estimate"])
             )
 
 
-def _write_table(estimate: NDArray[np.float32], rate_hz: float, path: Path) -> None:
+def _write_table(estimate: NDArray[np.float32], rate_hz: float, file: BinaryIO) -> None:
     """Write the columns time_s and estimate. Digits are those that float32 and the rate need to be read back."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.write("time_s,estimate\r\n")
-        for first in range(0, len(estimate), ROWS_AT_ONCE):
-            samples = estimate[first : first + ROWS_AT_ONCE]
-            time_s = (first + np.arange(len(samples))) / rate_hz
-            file.writelines(map("%.9f,%.8e\r\n".__mod__, zip(time_s.tolist(), samples.tolist(), strict=True)))
+    file.write(b"time_s,estimate\r\n")
+    for first in range(0, len(estimate), ROWS_AT_ONCE):
+        samples = estimate[first : first + ROWS_AT_ONCE]
+        time_s = (first + np.arange(len(samples))) / rate_hz
+        file.writelines(map(b"%.9f,%.8e\r\n".__mod__, zip(time_s.tolist(), samples.tolist(), strict=True)))

@@ -292,7 +292,13 @@ def _split_document(values: object, where: str) -> tuple[RunConfig, Mapping[str,
     """Return the RunConfig of a document and its provenance. Raises ConfigError."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: a run is a table of sections, got {type(values).__name__}")
+    if "models" in values and "model" not in values:
+        raise ConfigError(f"{where}: is a study file, not a run; make its study: drivebeat create")
     version = values.get("schema_version")
+    if version is None:
+        raise ConfigError(
+            f"{where}: schema_version is missing; write schema_version: {SCHEMA_VERSION} at the top of a run"
+        )
     if version != SCHEMA_VERSION:
         raise ConfigError(
             f"{where}: schema_version is {version!r}; this Drivebeat reads {SCHEMA_VERSION}"

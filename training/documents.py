@@ -49,11 +49,12 @@ def with_base(document: Any, path: Path) -> Any:
     """Return the document at `path` with the folder that its relative paths start from, `base` in section `data`.
 
     A study file of schema_version 2 has its own folder as the default. A relative base starts from the document's
-    folder. A document without a base, and one that is no table of sections, is returned unchanged.
+    folder. A document without a base, and one that is no table of sections, is returned unchanged. A file with nothing
+    but a section `data`, for --data, is like a study file.
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("data"), Mapping):
         return document
-    is_new_study = "models" in document and document.get("schema_version") == 2
+    is_new_study = "model" not in document and document.get("schema_version") == 2
     base = document["data"].get("base", "." if is_new_study else None)
     if not isinstance(base, str):
         return document  # none, or refused by the decoder

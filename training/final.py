@@ -12,6 +12,7 @@ from training.checkpoint import WEIGHTS
 from training.config import RunConfig, as_trial, finalised, read_run_with_provenance, write_run
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES, better
+from training.lengthen import differences
 from training.lineage import RUN_FILE
 from training.report import EpochReport
 from training.runs import override, train_run
@@ -47,8 +48,13 @@ def train_all(
     path = folder / RUN_FILE
     with file_errors(path, "read"):
         is_run = path.exists()
-    if is_run and "seeds" not in read_run_with_provenance(path)[1]:
-        raise ConfigError(f"{folder}: holds another run; choose another folder with -o, or remove it")
+    if is_run:
+        stored, before = read_run_with_provenance(path)
+        if "seeds" not in before:
+            words = f"one training, not {len(runs)} seeds; choose another folder with -o, or remove it"
+            raise ConfigError(
+                f"{folder}: holds another run: {words if stored in runs else differences(stored, runs[0])}"
+            )
     reports: list[EpochReport] = []
     for run in runs:
         console.print(f"seed {run.fit.seed}, {len(reports) + 1} of {len(runs)}", highlight=False)

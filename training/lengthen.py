@@ -26,18 +26,31 @@ def epochs_before(run: RunConfig, folder: Path) -> int | None:
     if stored == run:
         return None
     epochs = stored.fit.epochs
-    if run.fit.epochs > epochs and dataclasses.replace(run, fit=dataclasses.replace(run.fit, epochs=epochs)) == stored:
+    if run.fit.epochs > epochs and with_epochs(run, epochs) == stored:
         return epochs
+    raise ConfigError(f"{folder}: holds another run: {differences(stored, run)}")
+
+
+def differences(stored: RunConfig, run: RunConfig) -> str:
+    """Return in words how `run` differs from the run that is stored in a folder, and what to do."""
+    if stored.fit.epochs > run.fit.epochs and with_epochs(run, stored.fit.epochs) == stored:
+        longer = stored.fit.epochs
+        return (
+            f"fit.epochs is {longer} there, {run.fit.epochs} here; go on with --epochs {longer}, or choose another "
+            "folder with -o"
+        )
     old, new = flat(to_document(stored)), flat(to_document(run))
     differing = [key for key in {**old, **new} if old.get(key) != new.get(key) and key != "data.base"]
     shown = "; ".join(
         f"{key} is {old.get(key, 'not set')} there, {new.get(key, 'not set')} here" for key in differing[:MAX_SHOWN]
     )
     more = f" and {len(differing) - MAX_SHOWN} more" if len(differing) > MAX_SHOWN else ""
-    raise ConfigError(
-        f"{folder}: holds another run: {shown}{more}; choose another folder with -o, or remove it; more epochs "
-        "alone would lengthen it"
-    )
+    return f"{shown}{more}; choose another folder with -o, or remove it; more epochs alone would lengthen it"
+
+
+def with_epochs(run: RunConfig, epochs: int) -> RunConfig:
+    """Return `run` with another number of epochs."""
+    return dataclasses.replace(run, fit=dataclasses.replace(run.fit, epochs=epochs))
 
 
 def lengthen(run: RunConfig, folder: Path) -> str:

@@ -155,6 +155,8 @@ def _format(path: Path) -> Format:
     """Return the format of a file. Raises DataError if it is unknown or the file cannot be opened."""
     if path.suffix.lower() not in READERS:
         load_installed("reader")
+    if path.is_dir() and path.suffix.lower() not in READERS:
+        raise DataError(f"{path}: is a folder, not a recording; name the files in it: {path}/*.wav")
     if path.suffix.lower() not in READERS:
         got = f"ends in {path.suffix!r}" if path.suffix else "has no suffix"
         raise DataError(f"{path}: {got}; recordings end in {', '.join(READERS)}")

@@ -24,14 +24,20 @@ def enqueue_command(
     storage: Storage = None,
 ) -> None:
     """Enqueue a trial with given values. The next free worker runs it, as one trial of the budget."""
+    from search.study.finished import stop_reason
     from search.study.study import enqueue, load_study, parse_point
 
-    with _opened(storage) as (opened, _):
+    with _opened(storage) as (opened, engine):
         study = load_study(name, opened)
         point = parse_point(values, study)
         n_new = enqueue(study.optuna, [point])
+        reason = stop_reason(study, engine)
     shown = ", ".join(f"{key} {value}" for key, value in point.items())
     typer.echo(f"study {study.name}: enqueued {shown}" if n_new else f"study {study.name}: {shown} has a trial already")
+    if n_new and reason:
+        typer.echo(
+            f"warning: {reason}; raise [budget] in the study file and create it again, or the trial waits", err=True
+        )
 
 
 def cancel_command(

@@ -90,7 +90,8 @@ def train_command(
     if not silent and run.final is not None and not trial:
         n_seeds = f", {len(chosen)} seeds" if len(chosen) > 1 else ""
         typer.echo(
-            f"final training: {chosen[0].fit.epochs} epochs{n_seeds}; the trial had {run.fit.epochs} (--as-trial)"
+            f"final training: {chosen[0].fit.epochs} epochs{n_seeds}; the trial had {run.fit.epochs} epochs "
+            "(--as-trial repeats it)"
         )
     try:
         # standard output must hold the JSON document only
@@ -110,7 +111,15 @@ def train_command(
 def evaluate_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
     data: Annotated[Path | None, typer.Option(help="Study or run file with another data section.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the results.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder of the results. \\[default: evaluation in the run's folder, with --data evaluation-FILE]",
+            show_default=False,
+        ),
+    ] = None,
     split: Annotated[str, typer.Option(help="Split: test or validation.")] = "test",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's default.")] = None,
     window_s: Annotated[
@@ -130,7 +139,7 @@ def evaluate_command(
     from training.numbers import finite
     from training.runs import evaluate_folder, evaluate_parts, rows_document
 
-    out = output or folder / "evaluation"
+    out = output or folder / (f"evaluation-{data.stem}" if data is not None else "evaluation")
     if by is not None:
         console = PlainConsole(quiet=quiet or as_json)
         lines = evaluate_parts(folder, by, data, out, split, threads, console, window_s)

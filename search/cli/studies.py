@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from data.errors import printable, shell_command
+from data.errors import DataError, printable, shell_command
 from search.cli.options import ARTIFACTS, Artifacts, Lease, Plugins, Storage
 
 
@@ -37,7 +37,8 @@ def create_command(
 ) -> None:
     """Create the studies of a study file, one for each model family in it.
 
-    An existing study takes over a changed budget and new enqueued points. Any other difference is an error.
+    An existing study takes over changed sections budget, artifacts and final, and new enqueued points. Any other
+    difference is an error.
     """
     from data.corpus import load
     from data.leaks import find_leaks
@@ -51,7 +52,13 @@ def create_command(
 
     url = storage_url(storage)
     spec = read_spec(file, deterministic=deterministic, trusting=True)
-    corpus = load(spec.data)  # first: unreadable recordings must leave no database behind
+    try:
+        corpus = load(spec.data)  # first: unreadable recordings must leave no database behind
+    except DataError as error:
+        if spec.schema_version == 1 and "no recording matches" in str(error) and file.parent.resolve() != Path.cwd():
+            hint = f"with schema_version = 2 in {file}, paths start from its folder"
+            raise DataError(f"{error}; {hint}") from error
+        raise
     leaks = find_leaks(corpus)
     show_splits(corpus, PlainConsole())
     for note in (*corpus.notes, *leaks.notes):

@@ -77,7 +77,7 @@ def evaluate(
     """Score the run in a folder and the classical methods on its held-out mixture; write table, figures and sounds.
 
     data: a study or run file with another section `data`.
-    output: folder of the files; None for "evaluation" in the run's folder.
+    output: folder of the files; None for "evaluation" in the run's folder, with `data` "evaluation-" and its name.
     split: "test" or "validation".
     threads: CPU threads; None leaves their number as it is.
     window_s: length of a window in seconds; None takes that of training.
@@ -89,6 +89,7 @@ def evaluate(
     cannot be used, DataError for recordings that cannot be used, OutOfMemory.
     """
     run, other = Path(folder), None if data is None else Path(data)
-    target = run / "evaluation" if output is None else Path(output)
+    name = "evaluation" if other is None else f"evaluation-{other.stem}"
+    target = run / name if output is None else Path(output)
     rows = evaluate_folder(run, other, target, split, threads, PlainConsole(lines=True, quiet=quiet), window_s)
     return pd.DataFrame([{"method": row.method, "snr_db": row.snr_db, **row.scores} for row in rows])

@@ -200,7 +200,8 @@ def create(
 ) -> list[Study]:
     """Create the studies of a study file: a list with one study for each model family in it.
 
-    An existing study takes over a changed budget and new enqueued points. Any other difference is an error.
+    An existing study takes over a changed budget, new enqueued points, `artifacts` and `final`. Any other difference
+    is an error.
 
     spec: the path of a study file, a mapping with the same keys, or a StudySpec (`Study.spec`, changed).
     storage: see `study`; a SQLite file is made where it is missing.
@@ -245,7 +246,8 @@ def plain(value: Any) -> Any:
 
 def url_of(storage: str | Path | None) -> str:
     """Return the URL of a database: that of a SQLite file for a path, else as search.storage.open.storage_url."""
-    return f"sqlite:///{storage}" if isinstance(storage, PurePath) else storage_url(storage)
+    is_path = isinstance(storage, PurePath) or (isinstance(storage, str) and storage != "" and "://" not in storage)
+    return f"sqlite:///{storage}" if is_path else storage_url(str(storage) if storage is not None else None)
 
 
 @contextmanager

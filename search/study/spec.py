@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data.config import ADDED, DataConfig
+from data.errors import shell_command
 from models import DENOISERS
 from objectives.losses import LOSSES
 from search.sampling.pruners import PrunerSpec
@@ -154,7 +155,10 @@ def read_spec(path: Path, *, deterministic: bool = False, trusting: bool = False
 
     deterministic: True overrides the file's setting. trusting: execute plug-ins that this machine does not trust.
     """
-    document = embedded(with_base(read_document(path), path), path)
+    document = read_document(path)
+    if isinstance(document, Mapping) and "model" in document and "models" not in document:
+        raise ConfigError(f"{path}: is a run, not a study file; train it: {shell_command('train', path)}")
+    document = embedded(with_base(document, path), path)
     if deterministic and isinstance(document, dict):
         document = {**document, "deterministic": True}
     spec = decode(StudySpec, document, str(path))

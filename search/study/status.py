@@ -17,6 +17,7 @@ from search.study.record import StudyLike, plugin_problem
 from search.trials import FINISHED, REASON, Fate, best_trial, by_origin, count_fates, fate_of
 
 RECENT = 5
+RECENT_S = 60.0  # a trial that ended since is listed in any case: it must not be missed between two snapshots
 PACE_TRIALS = 20  # number of the latest trials from which the duration of a trial is estimated
 HOUR_S = 3600.0
 
@@ -124,7 +125,7 @@ def snapshot(study: StudyLike, engine: Engine) -> Snapshot:
         others=len(others),
         running=running,
         best_trial=Best(best.number, best.value, _ended_s_ago(best, now)) if best and best.value is not None else None,
-        recent=tuple(_ended(t, now) for t in ended[:RECENT]),
+        recent=tuple(_ended(t, now) for i, t in enumerate(ended) if i < RECENT or _is_recent(t, now)),
         n_workers=len(at_work),
         last_hour=sum((_ended_s_ago(t, now) or 0.0) <= HOUR_S for t in ended),
         eta_s=_eta_s(n_left, paced, running, seconds_left(engine, study.identity)),
@@ -145,6 +146,11 @@ def _ended_s_ago(trial: FrozenTrial, now: datetime) -> float | None:
     if trial.datetime_complete is None:
         return None
     return max(0.0, (now - trial.datetime_complete).total_seconds())
+
+
+def _is_recent(trial: FrozenTrial, now: datetime) -> bool:
+    ago_s = _ended_s_ago(trial, now)
+    return ago_s is not None and ago_s <= RECENT_S
 
 
 def _at_work(engine: Engine, study: str) -> dict[int, WorkerRow]:

@@ -183,12 +183,17 @@ class PlainLines:
         """
         lines = []
         for snap in snaps:
-            ended = {trial.number for trial in snap.recent}
-            shown = self._shown_trials.setdefault(snap.name, ended)
-            lines += [ended_line(snap, trial) for trial in reversed(snap.recent) if trial.number not in shown]
-            shown |= ended
+            lines += self.ended(snap)
             if self._is_due(snap, now_s):
                 lines.append(plain_line(snap))
+        return lines
+
+    def ended(self, snap: Snapshot) -> list[str]:
+        """Return a line for each trial that ended since the last call."""
+        ended = {trial.number for trial in snap.recent}
+        shown = self._shown_trials.setdefault(snap.name, ended)
+        lines = [ended_line(snap, trial) for trial in reversed(snap.recent) if trial.number not in shown]
+        shown |= ended
         return lines
 
     def _is_due(self, snap: Snapshot, now_s: float) -> bool:
@@ -223,10 +228,11 @@ def watch(
     """
     with ExitStack() as stack:
         stop, received = stack.enter_context(stop_signals())
+        plain = PlainLines()
         if console.is_terminal:
             show = _show_live(stack.enter_context(Live(console=console, auto_refresh=False, transient=True)))
         else:
-            show = _show_lines(console, PlainLines(), clock)
+            show = _show_lines(console, plain, clock)
         while True:
             snaps = retry(
                 lambda: _snapshots(studies, engine),
@@ -242,7 +248,8 @@ def watch(
         console.print(render(snaps))
     else:
         for snap in snaps:
-            console.print(plain_line(snap), highlight=False, markup=False, soft_wrap=True)
+            for line in (*([] if once else plain.ended(snap)), plain_line(snap)):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
     _raise_if(received, {study.name: snap.name for study, snap in zip(studies, snaps, strict=True)})
     return snaps
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
-from data.corpus import Corpus
+from data.corpus import HEART_BAND_HZ, Corpus
 from data.info import Info
 from search.errors import PluginError
 from search.study.record import StudyLike
@@ -116,6 +116,12 @@ def show_info(info: Info, console: Console) -> None:
     for held in info.held:
         console.print(f"  {held}", highlight=False)
     console.print(f"  {info.rate_hz:g} Hz, {info.duration_s:.2f} s, {len(info.channels)} channel(s)", highlight=False)
+    if info.rate_hz < 2 * HEART_BAND_HZ[1]:
+        console.print(
+            f"  too low a rate for the heart's band: {2 * HEART_BAND_HZ[1]:g} Hz are needed, a search refuses the file",
+            style="yellow",
+            highlight=False,
+        )
     table = Table("channel", "RMS", "25-55 Hz", "kurtosis", box=SIMPLE, pad_edge=False)
     for channel in info.channels:
         band = "unknown" if math.isnan(channel.band_db) else f"{channel.band_db:+.1f} dB of total"
@@ -125,7 +131,8 @@ def show_info(info: Info, console: Console) -> None:
     if info.heart_rate_bpm is not None:
         at = f" at {info.ecg_rate_hz:g} Hz" if info.ecg_rate_hz else ""
         poor = f"; not used for scores: {info.ecg_problem}" if info.ecg_problem else ""
-        console.print(f"  ECG{at}: {info.n_beats} beats, {info.heart_rate_bpm:.1f} bpm{poor}", highlight=False)
+        rate = "no rate" if math.isnan(info.heart_rate_bpm) else f"{info.heart_rate_bpm:.1f} bpm"
+        console.print(f"  ECG{at}: {info.n_beats} beats, {rate}{poor}", highlight=False)
     for channel in info.channels:
         if text := str(channel.defects):
             console.print(f"  {channel.name}: {text}", highlight=False, markup=False, soft_wrap=True)

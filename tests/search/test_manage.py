@@ -359,6 +359,17 @@ def test_a_copy_in_another_database_keeps_the_files_of_copied_trials_and_removes
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == before
 
 
+def test_a_point_enqueued_after_the_budget_is_spent_is_said_to_wait(
+    bench: Bench, make_spec: Any, drivebeat: Drivebeat
+) -> None:
+    study = bench.create(make_spec(budget={"trials": 1}))
+    study.optuna.tell(study.optuna.ask(study.space.sampled), 1.0)
+    record_trials(study, bench.engine)
+    said = drivebeat("enqueue", "tiny", "width=8", "learning_rate=0.002", "--storage", bench.url)
+    assert said.code == 0
+    assert "warning: its budget of 1 trials is spent; raise [budget]" in said.err
+
+
 def test_a_cancelled_point_can_be_enqueued_again(bench: Bench, make_spec: Any, drivebeat: Drivebeat) -> None:
     study = bench.create(make_spec())
     for _ in range(2):

@@ -17,7 +17,7 @@ from search.worker.worker import work
 from tests.search.conftest import Drivebeat
 from tests.support.study import Bench, MakeSpec, toml_of
 from training.config import read_run
-from training.documents import write_document
+from training.documents import with_base, write_document
 from training.learner import run_text
 
 Document = Callable[..., dict[str, Any]]
@@ -169,3 +169,35 @@ def test_a_dashboard_with_other_artifacts_names_the_place_of_the_workers(
     assert missing_artifacts(bench.engine, right.artifacts, right.place) == []
     (note,) = missing_artifacts(bench.engine, wrong.artifacts, wrong.place)
     assert f"study tiny are not in {tmp_path}/other; a worker stored them in {tmp_path}/artifacts on " in note
+
+
+def test_a_file_with_a_data_section_alone_starts_from_its_folder(
+    project: Callable[..., Path], drivebeat: Drivebeat, tmp_path: Path
+) -> None:
+    """--data takes it; without schema_version 2 it starts from the working directory."""
+    folder = project(schema_version=2).parent
+    document = {"data": {"clean": [{"files": ["own/stop.wav"]}], "noise": [{"files": ["own/60km.wav"]}]}}
+    for version, base in ((2, str(folder)), (None, None)):
+        values = document if version is None else {"schema_version": version, **document}
+        assert with_base(values, folder / "other.toml")["data"].get("base") == base
+
+
+def test_an_old_study_file_in_another_folder_is_told_of_the_new_rule(
+    project: Callable[..., Path], refused: Callable[..., str]
+) -> None:
+    file = project()
+    assert f"with schema_version = 2 in {file}, paths start from its folder" in refused("create", str(file))
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("train", "is a study file, not a run; make its study"), ("create", "is a run, not a study file; train it")],
+)
+def test_a_study_file_and_a_run_are_not_taken_for_each_other(
+    command: str, words: str, project: Callable[..., Path], refused: Callable[..., str], tmp_path: Path
+) -> None:
+    file = project()
+    run = tmp_path / "run.yaml"
+    run.write_text("schema_version: 1\ndata: {}\nmodel: {name: identity}\nloss: {name: l1}\n", encoding="utf-8")
+    said = refused("train", str(file), "-o", "runs/x") if command == "train" else refused("create", str(run))
+    assert words in said

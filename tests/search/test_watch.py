@@ -14,6 +14,7 @@ from search.queue.workers import WorkerStatus, register, this_process, update_st
 from search.study.status import Best, EndedTrial, RunningTrial, Snapshot, snapshot
 from search.terminal.status import PlainLines, ended_line, plain_line, render, watch
 from search.trials import REASON, RUN, Fate
+from tests.support.study import record_trials
 
 RUNNING = RunningTrial(
     12345, "4194304@a-very-long-host.example.org", "cuda:0 NVIDIA RTX 3090", 199, 200, -12.34, 7300.0
@@ -202,6 +203,7 @@ def test_watch_speaks_by_its_clock(bench: Any, make_spec: Any) -> None:
     assert [line.partition("best ")[2] for line in console.file.getvalue().splitlines()] == [
         "si_sdr_db none yet; trial 0 epoch 1/3 +0.50 waits for a worker",
         "si_sdr_db none yet; trial 0 epoch 2/3 +0.75 waits for a worker",
+        "",  # the line of the trial
         "si_sdr_db +1.500 (trial 0)",
     ]
 
@@ -217,6 +219,26 @@ def test_watch_tells_plain_lines_where_nobody_sees_it_and_ends_with_the_search(b
     assert console.file.getvalue() == (
         "tiny: 1/1 finished (1 complete, 0 pruned, 0 failed), best si_sdr_db +1.500 (trial 0)\n"
     )
+
+
+def test_no_trial_that_ends_between_two_snapshots_is_missed(bench: Any, make_spec: Any) -> None:
+    """However many end at once, and though they finish the study."""
+    study = bench.create(make_spec(budget={"trials": 9}))
+    looks = iter(range(9))
+
+    def clock() -> float:
+        if next(looks) == 0:
+            for _ in range(9):
+                study.optuna.tell(study.optuna.ask(study.space.sampled), 1.5)
+            record_trials(study, bench.engine)
+        return 0.0
+
+    console = Console(file=io.StringIO(), width=200)
+    watch([study], bench.engine, console, every_s=0.001, clock=clock)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert sum("complete" in line and "finished" not in line for line in lines) == 9
+    assert lines[-1].startswith("tiny: 9/9 finished")
 
 
 def test_one_look_as_json(drivebeat: Any, study_file: Any) -> None:

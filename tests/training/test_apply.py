@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from data.config import DataConfig
 from data.corpus import condition
-from data.errors import DataError
+from data.errors import DataError, FileError
 from data.readers.read import read
 from data.recording import Recording
 from models import DENOISERS
@@ -164,6 +164,14 @@ def test_what_is_written_is_read_back_the_same(ending: str, rate_hz: float, hear
     np.testing.assert_array_equal(back.signals, estimate[None])
     assert back.rate_hz == pytest.approx(rate_hz, rel=1e-8)
     assert len(list(path.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("ending", [".wav", ".csv", ".mat", ".npz"])
+def test_a_folder_that_takes_no_file_is_an_error_for_the_user(ending: str, heart: Heartbeat, tmp_path: Path) -> None:
+    """Whatever the library of the format says of it: /proc takes no file of anybody, root included."""
+    recording = heart(0, tmp_path / "in.npz", seconds=3.0)
+    with pytest.raises(FileError, match=rf"/proc/x\{ending}: cannot be written \((?!Reader)"):
+        write_estimate(recording.signals[0], recording, Path(f"/proc/x{ending}"))
 
 
 def test_a_table_has_times_and_the_estimate_under_their_names(heart: Heartbeat, tmp_path: Path) -> None:

@@ -155,6 +155,9 @@ def part_table(lines: Sequence[PartLine], score: str, method: str, by: str) -> T
     table.add_column("n", justify="right", no_wrap=True)
     for snr_db in snrs_db:
         table.add_column(f"{shown_snr(snr_db)} dB", justify="right", no_wrap=True)
+    if all(np.isnan(line.value.low) for line in own):
+        table.caption = "no interval: it is over clean recordings, and each part has one"
+        table.caption_justify = "left"
     for part in dict.fromkeys(line.part for line in own):
         row = {line.snr_db: line for line in own if line.part == part}
         cells = [shown(row[snr_db].value, digits) for snr_db in snrs_db]
