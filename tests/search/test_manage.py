@@ -363,7 +363,7 @@ def test_a_point_enqueued_after_the_budget_is_spent_is_said_to_wait(
     bench: Bench, make_spec: Any, drivebeat: Drivebeat
 ) -> None:
     study = bench.create(make_spec(budget={"trials": 1}))
-    study.optuna.tell(study.optuna.ask(study.space.sampled), 1.0)
+    study.optuna.tell(study.optuna.ask(dict(study.space.sampled)), 1.0)
     record_trials(study, bench.engine)
     said = drivebeat("enqueue", "tiny", "width=8", "learning_rate=0.002", "--storage", bench.url)
     assert said.code == 0

@@ -39,7 +39,7 @@ HASH = model_plugin().sha256
 FIXED = {"batch_size": 8, "steps_per_epoch": 3, "gain_ramp": "none"}
 NOT_TRUSTED = (
     f"study tiny: plug-in one_layer.py (SHA-256 {HASH[:12]}) is not trusted on this machine; read it with --show, then "
-    "trust it: drivebeat trust tiny"
+    "trust it: drivebeat trust tiny with the same --storage"
 )
 
 
@@ -219,7 +219,7 @@ def test_commands_that_list_studies_show_it_with_the_reason(stranger: Path, driv
     assert (snap["budget"], snap["problem"]) == (1, NOT_TRUSTED)
     checks = json.loads(drivebeat("doctor", "tiny", "--json").out)["checks"]
     (recordings,) = [check for check in checks if check["name"] == "recordings"]
-    assert recordings["fix"] == "read it with --show, then trust it: drivebeat trust tiny"
+    assert recordings["fix"] == "read it with --show, then trust it: drivebeat trust tiny with the same --storage"
     assert not [check for check in checks if check["state"] == "broken" and check["name"] != "recordings"]
 
 

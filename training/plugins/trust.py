@@ -53,9 +53,10 @@ def refusal(plugin: Plugin, where: str, target: object) -> PluginError:
 
     where: the study or the file that it is in. target: what `drivebeat trust` takes for it.
     """
+    same = " with the same --storage" if where.startswith("study ") else ""
     return PluginError(
         f"{where}: plug-in {plugin.name} (SHA-256 {plugin.sha256[:SHOWN_DIGITS]}) is not trusted on this machine; read "
-        f"it with --show, then trust it: {shell_command('trust', target)}"
+        f"it with --show, then trust it: {shell_command('trust', target)}{same}"
     )
 
 
