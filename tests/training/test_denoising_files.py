@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.config import DataConfig, EcgRule
+from data.config import DataConfig, EcgRule, GroupTable
 from data.errors import DataError, FileError
 from data.files import matching
 from data.recording import Recording
@@ -63,7 +63,10 @@ def test_estimates_keep_names_and_folders(
     given: list[str], expected: dict[str, str], data: DataConfig, here: Path
 ) -> None:
     """Below the deepest folder that holds all that is named. An order is kept, and names twice count once."""
-    touch("d/a.wav", "d/s1/b.mat", "d/s2/b.csv", "d/s1/notes.md", "d/.hidden.wav", "d/s1/truth.npz", "d/.git/x.wav")
+    touch("d/a.wav", "d/s1/b.mat", "d/s2/b.csv")
+    touch("d/s1/notes.md", "d/.hidden.wav", "d/.git/x.wav", "d/s1/truth.npz", "d/README.txt", "d/people.csv")
+    clean = dataclasses.replace(data.clean[0], group=GroupTable("d/people.csv", "person"))
+    data = dataclasses.replace(data, clean=(clean,))
     found = planned(data, *given)
     assert list(written(found).items()) == list(expected.items())
     assert found.folder == Path("out")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.cache import parts_of
-from data.config import DataConfig
+from data.config import DataConfig, GroupTable
+from data.corpus import start_of
 from data.errors import FileError
 from data.files import matching, recording_file
 from data.readers.read import READERS
@@ -101,7 +102,7 @@ def _recordings(named: Iterable[Path], output: Path, data: DataConfig) -> tuple[
     notes = []
     for path in named:
         if path.is_dir():
-            found = list(_in_folder(path, output.resolve()))
+            found = [file for file in _in_folder(path, output.resolve()) if file.resolve() not in _manifests(data)]
             if not found:
                 raise ConfigError(f"{path}: has no recording; files that end in {', '.join(READERS)} are looked for")
             if output.is_dir() and path.resolve() in output.resolve().parents:
@@ -118,10 +119,17 @@ def _recordings(named: Iterable[Path], output: Path, data: DataConfig) -> tuple[
     return [path for path in paths if path.resolve() not in parts | ecgs], tuple(notes)
 
 
+def _manifests(data: DataConfig) -> frozenset[Path]:
+    """Return the tables of groups that the run's data name, which are no recordings."""
+    rules = (source.group for source in (*data.clean, *data.noise))
+    start = start_of(data)[0]
+    return frozenset((start / rule.manifest).resolve() for rule in rules if isinstance(rule, GroupTable))
+
+
 def _in_folder(folder: Path, output: Path) -> Iterator[Path]:
     """Yield the recordings in a folder and in the folders in it, sorted.
 
-    Hidden files, the ground truth of generated recordings and `output` are left out.
+    Hidden files, texts called README, the ground truth of generated recordings and `output` are left out.
     """
     seen: set[Path] = set()  # a link may lead back to a folder above it
     for place, names, files in os.walk(folder, onerror=_refuse, followlinks=True):
@@ -132,7 +140,8 @@ def _in_folder(folder: Path, output: Path) -> Iterator[Path]:
         seen.add(here.resolve())
         names[:] = sorted(name for name in names if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and name != TRUTH and Path(name).suffix.lower() in READERS:
+            is_aside = name.startswith(".") or name == TRUTH or name.casefold().startswith("readme")
+            if not is_aside and Path(name).suffix.lower() in READERS:
                 yield here / name
 
 
