@@ -29,9 +29,9 @@ from training.config import read_run
 
 
 def searched(bench: Bench, make_spec: MakeSpec, folder: Path, **changes: object) -> None:
-    """Run a study of six trials, none pruned, that keeps the weights of two."""
+    """Run a study of four trials, none pruned, that keeps the weights of two."""
     keep = {"best": 10, "last": 20, "weights": 2}
-    spec = make_spec(budget={"trials": 6}, pruner={"name": "none"}, artifacts=keep, **changes)
+    spec = make_spec(epochs=1, budget={"trials": 4}, pruner={"name": "none"}, artifacts=keep, **changes)
     bench.create(spec)
     work(["tiny"], bench.url, open_artifacts(folder), threads=1, log=lambda line: None)
 
