@@ -289,7 +289,7 @@ def test_a_run_trained_from_python_has_the_weights_of_the_command_and_resumes(
             assert (tmp_path / name / file).read_bytes() == (tmp_path / "cli" / file).read_bytes()
     with pytest.raises(ConfigError, match="holds another run"):
         api.train(config, "path", epochs=1)
-    with pytest.raises(ConfigError, match="schema_version is None"):
+    with pytest.raises(ConfigError, match="schema_version is missing"):
         api.train({}, "none")
     assert not (tmp_path / "none").exists()
 

@@ -165,12 +165,17 @@ def test_a_study_or_a_database_that_is_not_there_is_refused_by_name(
     bench.create(make_spec())
     with pytest.raises(StudyError, match=r"no study 'tinny' \(did you mean 'tiny'\?\)"):
         api.study("tinny", storage=bench.url)
-    for look in (lambda: api.studies(tmp_path / "none.db"), lambda: api.study("tiny", storage=tmp_path / "none.db")):
+    none = tmp_path / "none.db"
+    for look in (
+        lambda: api.studies(none),
+        lambda: api.studies(str(none)),
+        lambda: api.study("tiny", storage=none),
+    ):
         with pytest.raises(StorageError, match="there is no file"):
             look()
     assert not (tmp_path / "none.db").exists()
-    with pytest.raises(StorageError, match="not a database URL"):
-        api.studies("none.db")
+    with pytest.raises(StorageError, match="ftp is not supported"):
+        api.studies("ftp://none.db")
     monkeypatch.setenv("DRIVEBEAT_STORAGE", bench.url)
     assert api.studies() == ["tiny"]
 

@@ -152,7 +152,7 @@ def test_sections_that_have_defaults_may_be_left_out(run: RunConfig) -> None:
     ("document", "said"),
     [
         ([1], "a run is a table of sections, got list"),
-        ({}, f"schema_version is None; this Drivebeat reads {SCHEMA_VERSION}"),
+        ({}, f"schema_version is missing; write schema_version: {SCHEMA_VERSION} at the top"),
         ({"schema_version": SCHEMA_VERSION + 1}, "use a newer Drivebeat"),
         ({"schema_version": SCHEMA_VERSION, "modle": {}}, "unknown key 'modle' .did you mean 'model'"),
         (
