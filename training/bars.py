@@ -17,14 +17,16 @@ def bar(console: Console, description: str, total: int | None) -> Iterator[Advan
 
     Nothing is written if `console` is quiet or is not a terminal.
     """
+    if console.quiet or not console.is_terminal:
+        yield lambda completed, doing: None
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    shown = console.is_terminal and not console.quiet
-    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total)
 
         def advance(completed: int, doing: str) -> None:
