@@ -342,7 +342,7 @@ RULES: tuple[Rule, ...] = (
     ),
     ("the input is not changed", leaves_its_input, "copy before operations in place (x = x + y, not x += y)"),
     (
-        "the gradient reaches every parameter",
+        "the gradient reaches every trainable parameter",
         gradient_reaches_parameters,
         "remove layers that do not act on the estimate, and biases before a normalisation",
     ),

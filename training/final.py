@@ -61,11 +61,11 @@ def train_all(
         home = folder / f"seed-{run.fit.seed}"
         reports.append(train_run(run, home, provenance, trackers, console, switches))
     scores = {run.fit.seed: report.best_score for run, report in zip(runs, reports, strict=True)}
-    best = 0
+    best, best_score = 0, reports[0].best_score
     for i, report in enumerate(reports):
-        assert report.best_score is not None, "the last epoch is always past the ramps"
-        if better(SCORES[runs[i].fit.score], report.best_score, reports[best].best_score or 0.0):
-            best = i
+        assert report.best_score is not None and best_score is not None, "the last epoch is always past the ramps"
+        if better(SCORES[runs[i].fit.score], report.best_score, best_score):
+            best, best_score = i, report.best_score
     with atomic(folder / WEIGHTS) as temporary:
         shutil.copyfile(folder / f"seed-{runs[best].fit.seed}" / WEIGHTS, temporary)
     write_run(runs[best], path, {**provenance, "seeds": scores})

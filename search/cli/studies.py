@@ -355,27 +355,29 @@ def export_command(
 
     An interrupted --confirm continues when it is run again. Run several times at once, it shares the trainings.
     """
+    from search.errors import ConfigError
     from search.storage.open import explained, storage_url
     from search.storage.readable import open_readable
-    from search.study.export import check_ending, export
+    from search.study.export import best_of, check_ending, export_trial
     from search.study.study import load_studies
 
     check_ending(output)
     if weights is not None and confirm is not None:
-        raise typer.BadParameter("--weights are of the search, and --confirm trains new ones; give one of the two")
+        raise ConfigError("--weights are of the search, and --confirm trains new ones; give one of the two")
     url = storage_url(storage)
     with explained(url):
         opened = open_readable(url)
         studies = load_studies(name, opened.storage)
         if confirm is None:
-            study, trial = export(studies, output)
-            if weights is not None:
+            study, trial = best_of(studies)
+            if weights is not None:  # first: where they cannot be had, nothing is written
                 from search.artifacts.open import open_artifacts
                 from search.pages.weights import extract_weights
 
                 store = open_artifacts(artifacts, create=False).artifacts
                 extract_weights(study, trial.number, opened.engine, store, weights)
                 typer.echo(f"{weights}: the trial's run.yaml and weights")
+            export_trial(study, trial, output)
             typer.echo(f"{output}: trial {trial.number} of {study.name}, {study.spec.metric} {trial.value:+.3f}")
         else:
             from search.study.confirm import confirm as confirmed

@@ -152,7 +152,7 @@ def update_pages(
     trials = study.optuna.get_trials(deepcopy=False)
     remove_artifacts(study, trials, engine, artifacts, log)
     remove_weights(study, trials, engine, artifacts, log)
-    update_best(study, trials, engine, artifacts, log)
+    update_best(study, engine, artifacts, log)
     if _page_is_due(study, engine):
         draw_page(study, trials, engine, corpus)
 

@@ -20,13 +20,13 @@ from sqlalchemy import Engine
 from data.errors import UserError
 from data.files import atomic, make_folder
 from search.artifacts.base import remove_artifact
-from search.errors import ArtifactError, StudyError
+from search.errors import ArtifactError, ConfigError, StudyError
 from search.storage.fast.reads import system_attributes
 from search.storage.locks import exclusive
 from search.storage.optuna_private import ArtifactStore
 from search.study.export import export
 from search.study.study import Study
-from search.trials import ARTIFACT, BEST_CONFIG, WEIGHTS_OF, ranked, sign_of
+from search.trials import ARTIFACT, BEST_CONFIG, WEIGHTS_OF, best_trial, ranked, sign_of
 from training.config import RunConfig, write_run
 from training.lineage import RUN_FILE
 from training.trainer import WEIGHTS
@@ -88,11 +88,9 @@ def retained_weights(trials: Sequence[FrozenTrial], keep: int, direction: StudyD
     return frozenset([*best, *(trial.number for trial in trials if not trial.state.is_finished())])
 
 
-def update_best(
-    study: Study, trials: Sequence[FrozenTrial], engine: Engine, artifacts: ArtifactStore, log: Log
-) -> None:
+def update_best(study: Study, engine: Engine, artifacts: ArtifactStore, log: Log) -> None:
     """Store the export of the best trial, best.yaml, where another trial has become the best."""
-    best = next(iter(ranked(trials, study.optuna.direction)), None)
+    best = best_trial(study.optuna)
     if best is None or _stored(study, engine).best == best.number:
         return
     try:
@@ -114,10 +112,13 @@ def stored_files(study: Study, engine: Engine) -> dict[str, str]:
 
 
 def extract_weights(study: Study, number: int, engine: Engine, artifacts: ArtifactStore, folder: Path) -> None:
-    """Write the weights of trial `number` into `folder`, a run's folder, beside the run.yaml that is there.
+    """Write run.yaml and weights of trial `number` into `folder`, which is a run's folder then.
 
-    Raises StudyError where they were not kept, and ArtifactError where the store does not have them.
+    Raises ConfigError where `folder` holds a run already, StudyError where the weights were not kept, and ArtifactError
+    where the store does not have them.
     """
+    if (folder / RUN_FILE).exists():
+        raise ConfigError(f"{folder}: holds a run already; name another folder for the weights")
     identifier = _stored(study, engine).weights.get(number)
     if not identifier:
         raise StudyError(

@@ -75,10 +75,15 @@ def export(studies: Sequence[Study], path: Path) -> tuple[Study, FrozenTrial]:
 
     Returns the study and the trial. Raises StudyError where there is no trial to export.
     """
-    check_ending(path)
     study, trial = best_of(studies)
-    write_run(final_run(study, trial), path, provenance(study, trial))
+    export_trial(study, trial, path)
     return study, trial
+
+
+def export_trial(study: Study, trial: FrozenTrial, path: Path) -> None:
+    """Write a trial's run with its provenance to `path` (.yaml or .json), atomically. Raises StudyError."""
+    check_ending(path)
+    write_run(final_run(study, trial), path, provenance(study, trial))
 
 
 def final_run(study: Study, trial: FrozenTrial) -> RunConfig:

@@ -19,6 +19,7 @@ from search.messages import worker_stopped
 from search.queue.heartbeat import Heartbeat
 from search.queue.slots import LEASE_S, OrphanDetector, progress
 from search.queue.workers import Process, WorkerStatus, device_name, register, this_process, update_status
+from search.storage.fast.reads import system_attributes
 from search.storage.open import explained, open_engine, open_storage
 from search.storage.retry import is_starting, is_transient, retry
 from search.study.finished import stop_reason
@@ -143,7 +144,7 @@ def connect(
         studies = {study.identity: study for name in names for study in load_studies(name, storage)}
         for study in studies.values():
             confirm_identity(study)
-            _record_place(study, place, process.host)
+            _record_place(study, engine, place, process.host)
         register(engine, process, device_name(), lease_s)
         return engine, list(studies.values())
 
@@ -159,11 +160,11 @@ def _check_recordings(study: Study, corpus: Corpus) -> None:
         )
 
 
-def _record_place(study: Study, place: str, host: str) -> None:
+def _record_place(study: Study, engine: Engine, place: str, host: str) -> None:
     """Store where this worker, on `host`, stores artifacts."""
     storage, study_id = study.optuna._storage, study.optuna._study_id
     text = place if place.startswith("s3:") else f"{place} on {host}"
-    if storage.get_study_system_attrs(study_id).get(PLACE) != text:
+    if system_attributes(engine, study_id, PLACE).get(PLACE) != text:  # all of them may be megabytes of plots
         storage.set_study_system_attr(study_id, PLACE, text)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.tables import RNG, N, X, check, even, got, has_note, lines, refusal, timed
+from tests.support.tables import N, X, check, even, got, has_note, lines, refusal, timed
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_an_unnamed_column_that_rises_evenly_is_a_clock_or_counter_and_never_a_c
 
 
 def test_an_unnamed_column_that_rises_unevenly_is_refused_unless_others_are_named(tmp_path: Path) -> None:
-    rising = np.round(np.cumsum(RNG.uniform(0.1, 3.0, N)), 3)
+    rising = np.round(np.cumsum(np.random.default_rng(9).uniform(0.1, 3.0, N)), 3)
     text = "x,a,b,c\n" + lines(timed(rising.tolist()))
     assert "'x' rises in every row" in refusal(tmp_path, text, rate_hz=1.0)
     check(got(tmp_path, text, rate_hz=1.0, channels=("a", "b", "c")), X, ("a", "b", "c"), 1.0)

@@ -97,7 +97,7 @@ def test_a_rate_that_is_told_is_right_whatever_the_noise(snr_db: float) -> None:
         tp, fp, fn = match_events(np.concatenate([*inside_s, []]), found.times_s, 0.04)
         n_tp, n_all, n_spans = n_tp + 2 * tp, n_all + 2 * tp + fp + fn, n_spans + len(told)
     assert n_tp >= 0.9 * n_all
-    assert n_spans >= (25 if snr_db >= 0 else 0)
+    assert n_spans >= (25 if snr_db >= 0 else 3)
 
 
 def test_spans_count_their_beats_and_the_last_is_as_long_as_is_left() -> None:

@@ -138,3 +138,9 @@ def test_impossible_hyperparameters_are_refused_in_one_line(cls: type[LossConfig
 def test_a_value_outside_the_search_range_can_exist() -> None:
     """A saved config outlives a narrowed range."""
     assert NegSiSdrConfig(l1_weight=100.0).l1_weight == 100.0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_signals_of_two_shapes_are_refused_with_both(name: str) -> None:
+    with pytest.raises(ValueError, match=r"\(4, 1, 400\).*\(4, 400\).*both must be the same"):
+        LOSSES[name]().build()(torch.zeros(4, 1, 400), torch.zeros(4, 400))

@@ -142,3 +142,9 @@ def test_rms_ratio_shows_faint_silent_and_loud() -> None:
     assert rms_ratio_db(2 * clean, clean).mean().item() == pytest.approx(20 * math.log10(2))
     assert (rms_ratio_db(0 * clean, clean) == SI_SDR_FLOOR_DB).all()
     assert (rms_ratio_db(math.nan * clean, clean) == SI_SDR_CEILING_DB).all()
+
+
+def test_signals_of_two_shapes_are_refused_with_both() -> None:
+    noisy, clean = mixture(0.0)
+    with pytest.raises(ValueError, match="all must have one shape"):
+        si_sdr_db(noisy[..., :-1], clean)

@@ -102,7 +102,8 @@ def test_the_console_script_refuses_as_its_function_does(cli: Any) -> None:
         (["data", "synth", "--out", "x", "--speeds", "fast"], "--speeds is 'fast'; whole numbers"),
         (
             ["launch", "gone"],
-            "/studies.db; start in the folder of your database, name it with --storage, or",
+            "/studies.db; start in the folder of your database, name it with --storage, or create a study: drivebeat "
+            "create STUDY.toml",
         ),
         (["work", "gone"], "/studies.db; start in"),
         (["show", "gone"], "/studies.db; start in"),

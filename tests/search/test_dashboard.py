@@ -45,6 +45,7 @@ def served(bench: Any, make_spec: Any, tmp_path: Path) -> Iterator[tuple[str, st
         said = server.stdout.readline()
         found = re.search(r"http://127\.0\.0\.1:(\d+)/dashboard/", said)
         assert found, (said, server.stderr)
+        assert f"database {bench.url[10:]}, artifacts {tmp_path / 'artifacts'} at " in said
         port = int(found[1])
         yield f"http://127.0.0.1:{port}", f"/artifacts/{study.optuna._study_id}/{trial._trial_id}/{identifier}", port
     finally:

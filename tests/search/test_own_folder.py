@@ -98,18 +98,20 @@ def dashboard(own: Path) -> Iterator[Callable[[str], bytes]]:
     process = subprocess.Popen(
         command("dashboard", "--port", "0"), cwd=own, env=environment(), stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    address = re.search(r"http://[^/ ]+", process.stdout.readline())
-    assert address is not None
+    try:
+        assert process.stdout is not None
+        address = re.search(r"http://[^/ ]+", process.stdout.readline())
+        assert address is not None
 
-    def get(path: str) -> bytes:
-        with urllib.request.urlopen(f"{address[0]}{path}", timeout=30) as answer:
-            content: bytes = answer.read()
-            return content
+        def get(path: str) -> bytes:
+            with urllib.request.urlopen(f"{address[0]}{path}", timeout=30) as answer:
+                content: bytes = answer.read()
+                return content
 
-    yield get
-    process.terminate()
-    process.communicate(timeout=30)
+        yield get
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ def test_a_glob_without_a_match_names_the_folder_it_was_looked_for_in(
     assert f"'typo/stop.wav' (looked from {file.parent})" in refused("create", str(file))
 
 
-def test_create_launch_and_dashboard_name_the_database_and_the_artifacts_with_absolute_paths(
+def test_create_and_launch_name_the_database_and_the_artifacts_with_absolute_paths(
     project: Callable[..., Path], drivebeat: Drivebeat, tmp_path: Path
 ) -> None:
     said = drivebeat("create", str(project(schema_version=2, budget={"trials": 1})))

@@ -25,13 +25,13 @@ from search.launch.base import Launch, start_worker
 from search.storage.open import open_storage
 from search.study.export import run_of_trial
 from search.study.spec import read_spec
-from search.study.study import create, load_study, parse_point
+from search.study.study import create, load_study
 from search.trials import PLUGIN, RUN, SPEC
 from search.worker.worker import work
 from tests.support.plugins import METRIC, SAMPLER, in_another_process, install, model_plugin, model_source, write_plugin
 from tests.support.program import command, environment
 from training.config import read_run
-from training.errors import ConfigError, PluginError
+from training.errors import PluginError
 from training.plugins.plugin import plugin_of
 from training.plugins.trust import remember
 
@@ -427,11 +427,3 @@ def test_from_a_file_to_a_cleaned_recording_without_the_file(
     (noise,) = recordings.rglob("60km.wav")
     run(tmp_path, "other", "apply", "elsewhere/run", str(noise), "-o", "estimate.wav")
     assert (tmp_path / "estimate.wav").stat().st_size > 10_000
-
-
-def test_a_config_error_of_the_model_is_no_problem_of_the_plugin(created: Path, bench: Any) -> None:
-    """What a plug-in's config refuses is refused like that of a built-in."""
-    study = load_study("tiny", bench.storage)
-    assert study.spec.plugins[0].name == "one_layer.py"
-    with pytest.raises(ConfigError):
-        parse_point(["width=eight"], study)

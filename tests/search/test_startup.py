@@ -107,22 +107,3 @@ def test_a_worker_imports_neither_the_dashboard_nor_what_draws() -> None:
         "import json, sys, search.worker.worker; print(json.dumps([name.partition('.')[0] for name in sys.modules]))"
     )
     assert set(printed_by(program)) & {"optuna_dashboard", "matplotlib", "sklearn", "plotly"} == set()
-
-
-def test_ctrl_c_while_commands_are_imported_ends_it_with_130_and_no_word() -> None:
-    interrupted = """
-import importlib.abc, sys
-
-class Interrupting(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name == "search.cli.studies":
-            raise KeyboardInterrupt
-
-sys.meta_path.insert(0, Interrupting())
-from drivebeat import main
-main()
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", interrupted], env=environment(), capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_the_best_trials_keep_their_weights_and_the_best_its_export(
         assert sorted(archive.namelist()) == [f"trial-{best[0]}/{name}" for name in ("run.yaml", WEIGHTS)]
 
 
-def test_the_dashboard_offers_them(bench: Bench, make_spec: MakeSpec, tmp_path: Path) -> None:
+def test_the_dashboard_lists_and_serves_what_is_kept(bench: Bench, make_spec: MakeSpec, tmp_path: Path) -> None:
     """A removed one is not in its list."""
     searched(bench, make_spec, tmp_path / "artifacts")
     study = load_study("tiny", bench.storage)
@@ -82,37 +83,28 @@ def test_export_writes_the_weights_of_the_best_trial_as_a_runs_folder(
     assert np.isclose(np.mean([row["si_sdr_db"] for row in rows]), value, atol=1e-3), number
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--artifacts", "elsewhere"), "are not in this store; name that of its workers with --artifacts"),
-        (("--confirm", "2"), "give one of the two"),
-    ],
-)
-def test_weights_that_cannot_be_had_are_refused_in_a_line(
-    arguments: tuple[str, ...],
-    said: str,
-    bench: Bench,
-    make_spec: MakeSpec,
-    drivebeat: Drivebeat,
-    tmp_path: Path,
+def test_weights_of_another_store_or_into_a_folder_with_a_run_are_refused(
+    bench: Bench, make_spec: MakeSpec, refused: Callable[..., str], tmp_path: Path
 ) -> None:
+    """Nothing is written, the export included, and the run that is there stays."""
     searched(bench, make_spec, tmp_path / "artifacts")
-    found = drivebeat("export", "tiny", "--weights", "runs/trial", *arguments)
-    assert found.code == 2
-    assert said in " ".join(found.err.replace("│", " ").split())
-    assert not (tmp_path / "runs/trial/run.yaml").exists()
+    words = ("export", "tiny", "--weights", "runs/trial")
+    assert "are not in this store; name that of its workers" in refused(*words, "--artifacts", "elsewhere")
+    (tmp_path / "runs/trial").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "runs/trial/run.yaml").write_text("mine", encoding="utf-8")
+    assert "holds a run already; name another folder" in refused(*words)
+    assert (tmp_path / "runs/trial/run.yaml").read_text(encoding="utf-8") == "mine"
 
 
-def test_a_study_that_keeps_no_weights_says_so(
-    bench: Bench, make_spec: MakeSpec, drivebeat: Drivebeat, tmp_path: Path
+def test_weights_that_are_not_kept_or_trained_anew_are_refused(
+    bench: Bench, make_spec: MakeSpec, refused: Callable[..., str], tmp_path: Path
 ) -> None:
     keep = {"best": 10, "last": 20, "weights": 0}
-    bench.create(make_spec(budget={"trials": 1}, artifacts=keep))
+    bench.create(make_spec(epochs=1, budget={"trials": 1}, artifacts=keep))
     work(["tiny"], bench.url, open_artifacts(tmp_path / "artifacts"), threads=1, log=lambda line: None)
-    said = drivebeat("export", "tiny", "--weights", "runs/trial")
-    assert said.code == 2
-    assert "the weights of trial 0 were not kept" in said.err
+    words = ("export", "tiny", "--weights", "runs/trial")
+    assert "the weights of trial 0 were not kept" in refused(*words)
+    assert "give one of the two" in refused(*words, "--confirm", "2")
 
 
 def test_a_copy_and_its_deletion_leave_the_weights_of_the_original(

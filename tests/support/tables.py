@@ -13,10 +13,9 @@ from data.readers.read import read
 from data.recording import Recording
 
 Floats = NDArray[np.float64]
-RNG = np.random.default_rng(7)
 N = 200
-X = np.round(RNG.uniform(-1, 1, (N, 3)), 4)  # three channels of noise
-COUNTS = RNG.integers(10000, 99999, N)
+X = np.round(np.random.default_rng(7).uniform(-1, 1, (N, 3)), 4)  # three channels of noise
+COUNTS = np.random.default_rng(8).integers(10000, 99999, N)
 
 
 def lines(rows: Any, delimiter: str = ",", decimal: str = ".") -> str:

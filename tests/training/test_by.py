@@ -81,22 +81,25 @@ def test_a_config_without_names_cannot_be_evaluated_by_channel_and_a_wrong_part_
         evaluated("weather", config)
 
 
-def test_each_channel_is_cleaned_with_the_others_as_references(config: DataConfig) -> None:
-    named = dataclasses.replace(
-        config, clean=config.noise[:1] + config.noise[2:], noise=config.noise[:1] + config.noise[2:]
-    )
-    seen: list[tuple[str, ...]] = []
+def test_each_channel_is_cleaned_with_the_others_as_references(config: DataConfig, tmp_path: Path) -> None:
+    """The mixture of the second has it first, before the first."""
+    sources = []
+    for i, role in enumerate(("clean", "noise")):
+        samples = np.random.default_rng(20 + i).standard_normal((2, 10_000)).astype(np.float32)
+        write_npz(Recording(samples, 250.0, ("z", "x"), Path(role)), tmp_path / f"{role}.npz")
+        sources.append((Source((str(tmp_path / f"{role}.npz"),), channels=("z", "x"), use="test"),))
+    seen: list[NDArray[np.float32]] = []
 
-    def loaded(turned: DataConfig, needed: tuple[str, ...]) -> object:
-        assert needed == ("test",)
-        seen.append(turned.noise[0].channels)
-        raise LookupError
+    def noisy_of(mixture: HeldOut) -> dict[str, NDArray[np.float32]]:
+        seen.append(mixture.noisy)
+        return unchanged(mixture)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.evaluation.by.load", loaded)
-        with pytest.raises(LookupError):
-            evaluated("channel", named)
-    assert seen == [("z", "x")]
+    two = dataclasses.replace(config, clean=sources[0], noise=sources[1])
+    lines = evaluate_by("channel", two, "test", PLAN, noisy_of, ("si_sdr_db",))
+    assert [line.part for line in lines] == ["z", "z", "x", "x"]
+    first, second = seen
+    assert first.shape == second.shape
+    assert not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize(

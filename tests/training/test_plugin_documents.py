@@ -18,29 +18,19 @@ from rich.console import Console
 from data.cache import Prepared, open_cache, store
 from data.config import DataConfig
 from data.readers.read import read
-from models import DENOISERS
-from tests.support.plugins import METRIC, model_plugin, undone, write_plugin
+from tests.support.plugins import METRIC, load_trusted, made, model_plugin, undone, write_plugin
 from training.config import RunConfig, from_document, read_run, to_document, write_run
 from training.documents import LongText, read_document, write_document
 from training.errors import ConfigError, PluginError
 from training.evaluation.scores import SCORES
 from training.lineage import config_sha256, start_from
 from training.plugins.load import load_plugins, module_name
-from training.plugins.plugin import MAX_BYTES, Plugin, joined, plugin_of, read_plugin, referenced, sources_of
+from training.plugins.plugin import MAX_BYTES, joined, plugin_of, read_plugin, referenced, sources_of
 from training.plugins.trust import remember
 from training.runs import data_of, evaluate_folder, train_to_folder
 
 MakeRun = Callable[..., RunConfig]
 SMALL = "x = 1\n"
-
-
-def load_trusted(*plugins: Plugin) -> None:
-    load_plugins(plugins, "best.yaml", allowed=[plugin.sha256 for plugin in plugins])
-
-
-def made(model: str, **settings: Any) -> Any:
-    """Make the config of a registered model."""
-    return DENOISERS[model](**settings)
 
 
 # --- documents ------------------------------------------------------------------------------------------------------

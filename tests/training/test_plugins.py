@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ import torch
 from data.errors import FileError
 from models import DENOISERS
 from objectives.metrics import METRICS
-from tests.support.plugins import METRIC, model_plugin, model_source
+from tests.support.plugins import METRIC, load_trusted, made, model_plugin, model_source
 from training.config import RunConfig
 from training.errors import PluginError
 from training.evaluation.scores import OWN_SCORES
@@ -28,15 +27,6 @@ from training.plugins.trust import VARIABLE, remember, trust_file, trusted
 
 MakeRun = Callable[..., RunConfig]
 SMALL = "x = 1\n"
-
-
-def load_trusted(*plugins: Plugin) -> None:
-    load_plugins(plugins, "best.yaml", allowed=[plugin.sha256 for plugin in plugins])
-
-
-def made(model: str, **settings: Any) -> Any:
-    """Make the config of a registered model."""
-    return DENOISERS[model](**settings)
 
 
 # --- reading a file -------------------------------------------------------------------------------------------------

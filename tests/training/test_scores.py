@@ -48,6 +48,13 @@ def test_every_score_keeps_the_rule(name: str, rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("name", SCORES)
+def test_the_clean_signal_scores_better_than_the_mixture_on_recordings_too(name: str, mixture: HeldOut) -> None:
+    perfect, identity = (score_by_snr(name, estimates(mixture, kind), mixture) for kind in ("perfect", "identity"))
+    assert better(SCORES[name], perfect["-10"], identity["-10"])
+    assert not better(SCORES[name], identity["+0"], perfect["+0"])
+
+
+@pytest.mark.parametrize("name", SCORES)
 def test_silence_wins_on_recordings_too_where_it_is_said_to(name: str, mixture: HeldOut) -> None:
     """At -10 dB, as the contract has it for synthetic windows."""
     zeros, identity = (score_by_snr(name, estimates(mixture, kind), mixture) for kind in ("zeros", "identity"))

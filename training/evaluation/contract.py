@@ -19,11 +19,17 @@ Rule = tuple[str, Callable[[Score], str], str]
 RATE_HZ, N_WINDOWS, WINDOW_S = 250.0, 12, 6.0
 SOUND_HZ, SOUND_S = 38.0, 0.03  # of S1 and S2; SOUND_S is the standard deviation of their envelope
 SYSTOLE_S = 0.32  # from S1 to S2
+ARRAYS = ("estimate", "noisy", "clean", "reference_bpm")
+
+
+def _windows(snr_db: float) -> Windows:
+    """Return windows of the unchanged mixture at an SNR. A score may change them without harm to the next check."""
+    made = _made(snr_db)
+    return replace(made, **{name: getattr(made, name).copy() for name in ARRAYS})
 
 
 @functools.cache
-def _windows(snr_db: float) -> Windows:
-    """Return windows of the unchanged mixture at an SNR."""
+def _made(snr_db: float) -> Windows:
     rng = np.random.default_rng(0)
     time_s = np.arange(round(WINDOW_S * RATE_HZ)) / RATE_HZ
     rates_bpm = np.linspace(58.0, 88.0, N_WINDOWS)
@@ -96,8 +102,12 @@ def never_rewards_broken_estimates(score: Score) -> str:
 
 
 def repeats_itself(score: Score) -> str:
-    """Return why two calls differ."""
-    one, other = (score.values(_windows(0.0)) for _ in range(2))
+    """Return why two calls differ, or change the windows."""
+    windows, untouched = _windows(0.0), _windows(0.0)
+    one, other = (score.values(windows) for _ in range(2))
+    changed = [name for name in ARRAYS if not np.array_equal(getattr(windows, name), getattr(untouched, name))]
+    if changed:
+        return f"the call changes {changed[0]} of the windows"
     return "" if np.array_equal(one, other, equal_nan=True) else "two calls differ"
 
 
@@ -115,5 +125,9 @@ SCORE_RULES: tuple[Rule, ...] = (
     ),
     ("a window is scored by itself", scores_windows_alone, "reduce over time only, not over the windows"),
     ("an estimate of NaN never wins", never_rewards_broken_estimates, "give NaN and infinity the worst value"),
-    ("two calls give equal scores", repeats_itself, "draw no random numbers"),
+    (
+        "two calls give equal scores, and the windows are not changed",
+        repeats_itself,
+        "draw no random numbers, and copy an array before you change it",
+    ),
 )
