@@ -26,10 +26,11 @@ from search.storage.open import open_engine, open_storage
 from search.storage.tables import create_tables, set_budget
 from search.study.spec import StudySpec, check
 from search.worker.worker import work
+from tests.support.plugins import FAST, model_source, write_plugin
 from tests.support.postgres import Postgres, private_postgres
 from tests.support.program import command, environment
 from tests.support.shown import Shown
-from tests.support.study import Bench, MakeSpec, tiny_data, tiny_recordings, tiny_study, toml_of
+from tests.support.study import Bench, MakeSpec, tiny_data, tiny_recordings, tiny_study, toml_of, url_of
 from training.decode import decode
 
 
@@ -288,3 +289,39 @@ def tiny(bench: Bench, make_spec: Any) -> Any:
         ["tiny"], bench.url, open_artifacts(Path(bench.url[10:]).parent / "artifacts"), threads=1, log=lambda line: None
     )
     return bench.create(make_spec(epochs=1, budget={"trials": 3})) and study
+
+
+@pytest.fixture
+def own_study(study_file: Any, tmp_path: Path, plugins: Path) -> Callable[..., Path]:
+    """Write tiny.toml, which searches a plug-in's model, and the plug-in beside it; keywords replace its keys."""
+
+    def write(**changes: Any) -> Path:
+        write_plugin(tmp_path, "one_layer.py", model_source())
+        defaults: dict[str, Any] = {
+            "plugins": ["one_layer.py"],
+            "models": ["one_layer"],
+            "fixed": FAST,
+            "epochs": 1,
+            "budget": {"trials": 1},
+        }
+        path: Path = study_file(**{**defaults, **changes})
+        return path
+
+    return write
+
+
+@pytest.fixture
+def created(own_study: Any, drivebeat: Any, tmp_path: Path) -> Path:
+    """The folder of a created study; the plug-in's file is gone."""
+    own_study()
+    said = drivebeat("create", "tiny.toml")
+    assert said.code == 0, said.err
+    (tmp_path / "one_layer.py").unlink()
+    return tmp_path
+
+
+@pytest.fixture
+def searched(created: Path) -> Path:
+    """The same folder after a worker has run its only trial."""
+    work(["tiny"], url_of(created), open_artifacts(created / "artifacts"), threads=1, log=lambda line: None)
+    return created

@@ -128,3 +128,20 @@ def load_trusted(*plugins: Plugin) -> None:
 def made(model: str, **settings: Any) -> Any:
     """Make the config of a registered model."""
     return DENOISERS[model](**settings)
+
+
+HASH = model_plugin().sha256
+FAST = {"batch_size": 8, "steps_per_epoch": 3, "gain_ramp": "none"}
+
+
+def not_trusted(where: str, target: str) -> str:
+    """Return the refusal of the model's plug-in; target: the words after `drivebeat trust`."""
+    return (
+        f"{where}: plug-in one_layer.py (SHA-256 {HASH[:12]}) is not trusted on this machine; read it with --show, "
+        f"then trust it: drivebeat trust {target}"
+    )
+
+
+def forget(trusted: Path) -> None:
+    """Be a machine that trusts nothing."""
+    trusted.unlink()

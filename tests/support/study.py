@@ -118,3 +118,8 @@ def record_trials(study: Study, engine: Engine) -> None:
         ]
         if rows:
             connection.execute(insert(SLOTS), rows)
+
+
+def url_of(folder: Path) -> str:
+    """Return the URL of studies.db in a folder."""
+    return f"sqlite:///{folder}/studies.db"
