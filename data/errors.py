@@ -32,6 +32,10 @@ class DataError(UserError):
     """A recording that cannot be used as requested."""
 
 
+class NoRecording(DataError):
+    """A path or pattern that names no recording."""
+
+
 class FileError(UserError, OSError):
     """A file or folder that cannot be written or read: no space, no permission, or it does not exist."""
 

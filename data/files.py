@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data.errors import DataError, FileError, printable
+from data.errors import DataError, FileError, NoRecording, printable
 
 MAX_PART_BYTES = 255  # of a file's or folder's name, in all common file systems
 
@@ -85,7 +85,7 @@ def matching(pattern: str, start: Path = Path(), looked: str = "") -> list[Path]
 
     start: the folder that a relative pattern starts from. looked: where it was looked for, for the error.
 
-    Raises DataError if there are none, or if they cannot be searched.
+    Raises NoRecording if there are none, DataError if they cannot be searched.
     """
     try:
         plain = start / Path(pattern).expanduser()
@@ -97,7 +97,7 @@ def matching(pattern: str, start: Path = Path(), looked: str = "") -> list[Path]
         raise DataError(f"no recording can be found by {pattern[:200]!r} ({reason}); check the path") from error
     if not paths:
         where = looked or f"looked from {start.absolute()}"
-        raise DataError(f"no recording matches {pattern!r} ({where}); check the path")
+        raise NoRecording(f"no recording matches {pattern!r} ({where}); check the path")
     return paths
 
 

@@ -184,6 +184,11 @@ def load_model(run: RunConfig, folder: Path) -> nn.Module:
     return model
 
 
+def evaluation_folder(folder: Path, data: Path | None) -> Path:
+    """Return the folder that an evaluation of the run in `folder` is written to. data: the file with other data."""
+    return folder / ("evaluation" if data is None else f"evaluation-{data.stem}")
+
+
 @memory_errors()
 def evaluate_folder(
     folder: Path,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import ARTIFACTS, Artifacts, Storage
+from search.cli.options import Artifacts, Storage
+from search.defaults import ARTIFACTS
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

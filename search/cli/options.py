@@ -23,7 +23,6 @@ Artifacts = Annotated[
         envvar="DRIVEBEAT_ARTIFACTS",
     ),
 ]
-ARTIFACTS = "artifacts"
 Lease = Annotated[
     float | None,
     typer.Option(

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import ARTIFACTS, Artifacts, Storage
+from search.cli.options import Artifacts, Storage
+from search.defaults import ARTIFACTS
 
 
 def compare_command(

@@ -137,9 +137,9 @@ def evaluate_command(
 
     from search.terminal.console import PlainConsole
     from training.numbers import finite
-    from training.runs import evaluate_folder, evaluate_parts, rows_document
+    from training.runs import evaluate_folder, evaluate_parts, evaluation_folder, rows_document
 
-    out = output or folder / (f"evaluation-{data.stem}" if data is not None else "evaluation")
+    out = output or evaluation_folder(folder, data)
     if by is not None:
         console = PlainConsole(quiet=quiet or as_json)
         lines = evaluate_parts(folder, by, data, out, split, threads, console, window_s)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import ARTIFACTS, Artifacts, Storage
+from search.cli.options import Artifacts, Storage
+from search.defaults import ARTIFACTS
 
 storage_app = typer.Typer(
     help="Maintain the database.",

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from data.errors import DataError, printable, shell_command
-from search.cli.options import ARTIFACTS, Artifacts, Lease, Plugins, Storage
+from data.errors import NoRecording, printable, shell_command
+from search.cli.options import Artifacts, Lease, Plugins, Storage
+from search.defaults import ARTIFACTS, LOGS
 
 
 def init_command(storage: Storage = None) -> None:
@@ -54,10 +55,10 @@ def create_command(
     spec = read_spec(file, deterministic=deterministic, trusting=True)
     try:
         corpus = load(spec.data)  # first: unreadable recordings must leave no database behind
-    except DataError as error:
-        if spec.schema_version == 1 and "no recording matches" in str(error) and file.parent.resolve() != Path.cwd():
+    except NoRecording as error:
+        if spec.schema_version == 1 and file.parent.resolve() != Path.cwd():
             hint = f"with schema_version = 2 in {file}, paths start from its folder"
-            raise DataError(f"{error}; {hint}") from error
+            raise NoRecording(f"{error}; {hint}") from error
         raise
     leaks = find_leaks(corpus)
     show_splits(corpus, PlainConsole())
@@ -94,9 +95,7 @@ def launch_command(
     ] = None,
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
-    logs: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the logs of the workers.")] = Path(
-        "runs/logs"
-    ),
+    logs: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the logs of the workers.")] = LOGS,
     lease: Lease = None,
     threads: Annotated[
         int | None,

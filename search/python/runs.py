@@ -14,7 +14,7 @@ from search.terminal.console import PlainConsole
 from training.config import RunConfig, from_document, read_run_with_provenance
 from training.errors import TrainingFailed
 from training.final import train_all, trainings
-from training.runs import evaluate_folder, override
+from training.runs import evaluate_folder, evaluation_folder, override
 from training.switches import read_switches
 from training.trackers.build import tracking_of
 
@@ -89,7 +89,6 @@ def evaluate(
     cannot be used, DataError for recordings that cannot be used, OutOfMemory.
     """
     run, other = Path(folder), None if data is None else Path(data)
-    name = "evaluation" if other is None else f"evaluation-{other.stem}"
-    target = run / name if output is None else Path(output)
+    target = evaluation_folder(run, other) if output is None else Path(output)
     rows = evaluate_folder(run, other, target, split, threads, PlainConsole(lines=True, quiet=quiet), window_s)
     return pd.DataFrame([{"method": row.method, "snr_db": row.snr_db, **row.scores} for row in rows])

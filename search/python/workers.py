@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
+from search.defaults import ARTIFACTS, LOGS
 from search.errors import ConfigError, LaunchError
 from search.launch.base import Launch
 from search.launch.launch import launch
@@ -17,8 +18,6 @@ from search.terminal.console import PlainConsole
 from search.terminal.status import plain_line
 from training.switches import read_switches
 
-ARTIFACTS = "artifacts"
-
 
 @overload
 def search(
@@ -28,7 +27,7 @@ def search(
     storage: str | Path | None = None,
     artifacts: str | Path | None = None,
     threads: int | None = None,
-    logs: str | Path = "runs/logs",
+    logs: str | Path = LOGS,
     quiet: bool = False,
 ) -> Study: ...
 
@@ -41,7 +40,7 @@ def search(
     storage: str | Path | None = None,
     artifacts: str | Path | None = None,
     threads: int | None = None,
-    logs: str | Path = "runs/logs",
+    logs: str | Path = LOGS,
     quiet: bool = False,
 ) -> list[Study]: ...
 
@@ -53,7 +52,7 @@ def search(
     storage: str | Path | None = None,
     artifacts: str | Path | None = None,
     threads: int | None = None,
-    logs: str | Path = "runs/logs",
+    logs: str | Path = LOGS,
     quiet: bool = False,
 ) -> Study | list[Study]:
     """Run a search with worker processes on this machine until its budget is spent, and print its progress.

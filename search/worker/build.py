@@ -64,7 +64,7 @@ def build(context: WorkerContext, assignment: Assignment) -> BuiltTrial:
         model = run.build_model(context.corpus.n_channels)
         cost = _measure(run, model, context.study.spec.constraints, context.corpus)
 
-    document = referenced(to_document(run)) if run.plugins else to_document(run)
+    document = referenced(to_document(run))
 
     def store() -> None:
         with batch(trial.storage, trial._trial_id):
