@@ -1,6 +1,8 @@
 """Find the group of each recording, a person or a car, by a pattern in its path or by a table of recordings."""
 
 import csv
+import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,6 +13,7 @@ from data.files import file_errors
 from data.readers.contents import listing
 from data.readers.tables.text import encoding_of
 
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t]*\n')  # the first line of some files of Excel
 # What ends a word in the name of a folder or file: "s01_run2.wav" is of s01.
 SEPARATORS = "/_\\-. "
 
@@ -18,28 +21,33 @@ SEPARATORS = "/_\\-. "
 def groups_of(paths: Sequence[Path], rule: str | GroupTable, start: Path = Path()) -> Mapping[Path, str | None]:
     """Return the group of each recording by the rule of its source.
 
-    start: the folder that the path of a table starts from.
+    start: the folder that relative paths start from, also that of a table.
 
     Raises DataError for a recording whose group cannot be found, and as a table that cannot be read needs.
     """
     if isinstance(rule, str):
-        return {path: group_in(path, rule) for path in paths}
+        return {path: group_in(path, rule, start) for path in paths}
     return _listed(paths, rule, start)
 
 
-def group_in(path: Path, pattern: str) -> str:
+def group_in(path: Path, pattern: str, start: Path = Path()) -> str:
     """Return the part of a path that matches `pattern`.
 
     In the pattern, `*` stands for any characters but separators (/ _ - . space), and `?` for one of them. The pattern
     is matched against whole names of folders, from the deepest, then against the file's name without its suffix, where
     the match begins and ends at a separator.
 
+    start: `start` itself and the folders above it are not matched, so that a group does not depend on where the study
+        is or from which directory it is run. Of a path that leads out of `start`, folders that both share are not
+        matched either.
+
     Raises DataError without a match.
     """
     wild = {"*": f"[^{SEPARATORS}]*", "?": f"[^{SEPARATORS}]"}
     body = "".join(wild.get(character) or re.escape(character) for character in pattern)
-    for folder in reversed(path.parent.parts):
-        if re.fullmatch(body, folder):
+    below = Path(os.path.relpath(path, start)).parent.parts  # lexically, as links may lead anywhere
+    for folder in reversed(below):
+        if folder != os.pardir and re.fullmatch(body, folder):
             return folder
     for found in re.finditer(f"(?<![^{SEPARATORS}])(?:{body})(?![^{SEPARATORS}])", path.stem):
         if found[0]:
@@ -82,10 +90,13 @@ def _rows(where: Path, table: GroupTable) -> dict[int, tuple[str, str]]:
     try:
         with file_errors(where, "read"):
             text = where.read_text(encoding=encoding_of(where))
+        stated = SEPARATOR_LINE.match(text)
+        text = text[stated.end() :] if stated else text
         heading = text.partition("\n")[0]
         # Spreadsheets separate by semicolons where the comma is the decimal sign.
-        delimiter = "\t" if "\t" in heading else ";" if ";" in heading and "," not in heading else ","
-        lines = list(csv.reader(text.splitlines(), delimiter=delimiter, strict=True))
+        usual = "\t" if "\t" in heading else ";" if ";" in heading and "," not in heading else ","
+        delimiter = stated[1] if stated else usual
+        lines = list(csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
         raise DataError(f"{where}: cannot be read as a table ({error}); save it as CSV") from error
     columns = [name.strip() for name in lines[0]] if lines else []

@@ -1,6 +1,7 @@
 """Recordings of a person or car stay on one side, whatever they are called; the others are dealt as without groups."""
 
 import dataclasses
+import os
 import re
 import tomllib
 from collections import defaultdict
@@ -210,6 +211,35 @@ def test_a_path_without_the_group_is_refused_with_the_pattern(path: str, pattern
         group_in(Path(path), pattern)
     assert all(words in str(raised.value) for words in (path, repr(pattern), "correct the pattern"))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "group"),
+    [
+        ("/data/studies/rec/s01_rest.wav", "s01"),
+        ("/data/studies/s02/rest.wav", "s02"),
+        ("/data/studies/../s03/rest.wav", "s03"),
+        ("/data/sorted/s04_rest.wav", "sorted"),
+        ("/samples/s05_rest.wav", "samples"),
+    ],
+)
+def test_a_folder_that_holds_the_start_names_no_group_whatever_the_working_directory(
+    path: str, group: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    start = Path("/data/studies")
+    assert group_in(Path(path), "s*", start) == group
+    monkeypatch.chdir(tmp_path)
+    assert group_in(Path(path), "s*", start) == group
+    assert group_in(Path(os.path.relpath(path, start)), "s*") == group
+
+
+def test_a_table_has_spaces_after_commas_quoted_line_breaks_and_a_stated_separator(tmp_path: Path) -> None:
+    table = tmp_path / "people.csv"
+    rows = ["file; person; note", *(f'{path}; "p{i}"; "one\ntwo"' for i, path in enumerate(PATHS))]
+    expected = {path: f"p{i}" for i, path in enumerate(PATHS)}
+    for text in ("\n".join(["sep=;", *rows]), "\r\n".join(rows).replace(";", ",")):
+        table.write_bytes(text.encode())
+        assert groups_of(PATHS, GroupTable(str(table), "person")) == expected
 
 
 @pytest.mark.parametrize("group", ["", " ", "s*/a"])
