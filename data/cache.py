@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from data.entry_points import distribution_of
 from data.errors import DataError
-from data.files import atomic, is_beside, recording_file
-from data.readers.read import READERS
+from data.files import atomic
+from data.readers.read import files_of, format_of
 from data.recording import Signal
 
 LOGGER = logging.getLogger("drivebeat.cache")
@@ -43,10 +43,8 @@ ABANDONED_S = 3600.0  # a temporary file of this age belongs to a process that d
 # The coarsest clock of a common file system ticks every 2 s (FAT). A file that changed less than this before it was
 # read may change again within the same tick without a new time, so its digest is not remembered.
 SETTLED_S = 3.0
-LIBRARIES = ("numpy", "scipy", "h5py", "soundfile", "wfdb", "pyedflib", "nptdms")
-WFDB_SUFFIXES = (".hea", ".dat")
+LIBRARIES = ("numpy", "scipy", "h5py", "soundfile", "wfdb", "pyedflib", "nptdms", "pandas")
 OWN = __name__.rpartition(".")[0]  # the package of our readers
-BEAT_SUFFIXES = (".qrs", ".atr")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +125,7 @@ def store(
     memory = cache.folder / "files"
     try:
         parts = [digested(part, memory) for part in parts_of(path, ecg)]
-    except OSError:
+    except (OSError, DataError):
         return make()
     try:
         code = [cache.code, *(_reader_code(part.path.suffix.lower()) for part in parts)]
@@ -168,14 +166,11 @@ class Part:
 
 
 def parts_of(path: Path, ecg: Path | None = None) -> tuple[Path, ...]:
-    """Return the files that `read(path, ecg=ecg)` reads, for a WFDB record with its signal and annotation files."""
-    found: list[Path] = []
-    for file in map(recording_file, (path, *(() if ecg is None else (ecg,)))):
-        if file.suffix.lower() in WFDB_SUFFIXES and file.with_suffix(".hea").is_file():
-            _add_record(file, found)
-        else:
-            found.append(file)
-    return tuple(found)
+    """Return the files that `read(path, ecg=ecg)` reads, see data.readers.read.Format.parts.
+
+    Raises OSError or DataError if they cannot be found.
+    """
+    return tuple(part for file in (path, *(() if ecg is None else (ecg,))) for part in files_of(file))
 
 
 def digested(path: Path, memory: Path | None) -> Part:
@@ -197,24 +192,6 @@ def digested(path: Path, memory: Path | None) -> Part:
     if entry is not None and is_settled and _stamp(path) == stamp:
         _remember(entry, stamp, digest)
     return Part(path, stamp, digest)
-
-
-def _add_record(path: Path, found: list[Path]) -> None:
-    """Add the files of a WFDB record and of its segments to `found`."""
-    header = path.with_suffix(".hea")
-    if header in found:
-        return
-    found.append(header)
-    found.extend(beats for suffix in BEAT_SUFFIXES if (beats := path.with_suffix(suffix)).is_file())
-    # A line begins with the name of the record, of a signal file, or of a record that is a segment.
-    for line in header.read_text(encoding="utf-8", errors="replace").splitlines():
-        name = line.split()[0] if line.split() and not line.startswith("#") else ""
-        if not is_beside(name):
-            continue  # refused by the reader
-        if (path.parent / name).is_file():
-            found.append(path.parent / name)
-        elif (path.parent / f"{name}.hea").is_file():
-            _add_record(path.parent / f"{name}.hea", found)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -287,9 +264,10 @@ def _reader_code(suffix: str) -> str:
     "" for our own readers, which are in Cache.code, and for a suffix without one. Raises OSError or TypeError where the
     source cannot be read.
     """
-    if suffix not in READERS:
+    found = format_of(suffix)
+    if found is None:
         return ""
-    module = READERS[suffix].read.__module__
+    module = found.read.__module__
     if module.startswith(f"{OWN}."):
         return ""
     digest = hashlib.sha256(inspect.getsource(sys.modules[module]).encode()).hexdigest()

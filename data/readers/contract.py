@@ -16,7 +16,7 @@ import numpy as np
 
 from data.errors import DataError
 from data.readers.contents import Variable
-from data.readers.read import read, variables
+from data.readers.read import files_of, read, variables
 from data.recording import Recording
 
 UNKNOWN = "no such channel"
@@ -66,6 +66,18 @@ def repeats_itself(example: Example) -> str:
     if not same:
         return "two readings differ"
     return "" if after == before else "reading has written a file"
+
+
+def names_its_files(example: Example) -> str:
+    """Return why the recording cannot be read from the files alone that its format names as its parts."""
+    if example.path not in files_of(example.path):
+        return "parts does not name the file itself"
+    with _copied(example) as (copy, _):
+        try:
+            same = np.array_equal(_read(copy).signals, _read(example).signals)
+        except DataError as error:
+            return f"parts leaves out a file that is needed: {error}"
+    return "" if same else "parts leaves out a file that changes what is read"
 
 
 def chooses_channels(example: Example) -> str:
@@ -138,20 +150,15 @@ def _one_line(message: str, path: Path | None = None) -> str:
     return "" if named else f"the error does not name the file: {message}"
 
 
-def _files(path: Path) -> list[Path]:
-    """Return the files of a recording: some formats have several, of one name."""
-    return sorted(each for each in path.parent.iterdir() if each.is_file() and each.stem == path.stem)
-
-
 def _digests(folder: Path) -> dict[str, str]:
     return {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in folder.iterdir() if each.is_file()}
 
 
 @contextmanager
 def _copied(example: Example) -> Iterator[tuple[Example, Path]]:
-    """Yield a copy of the example in a folder of its own, and the largest of its files, to break it."""
+    """Yield a copy of the example's files in a folder of its own, and the largest of them, to break it."""
     with tempfile.TemporaryDirectory() as folder:
-        copies = [Path(shutil.copy(each, folder)) for each in _files(example.path)]
+        copies = [Path(shutil.copy(each, folder)) for each in files_of(example.path)]
         largest = max(copies, key=lambda path: path.stat().st_size)
         yield Example(Path(folder) / example.path.name, example.options), largest
 
@@ -163,6 +170,11 @@ RULES: tuple[Rule, ...] = (
         "return data.readers.contents.gather(names, wanted.channels, path, lines), which builds Contents",
     ),
     ("a second reading is equal, and nothing is written", repeats_itself, "open files for reading only"),
+    (
+        "the files that are read are known, so that a changed one is noticed",
+        names_its_files,
+        "return them all in Format(parts=...), or give them one name and different suffixes",
+    ),
     (
         "a channel can be chosen by its name",
         chooses_channels,

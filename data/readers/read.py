@@ -13,7 +13,7 @@ from data.files import recording_file
 from data.readers import edf, sound, tdms, wfdb
 from data.readers.arrays import hdf5, npy, npz
 from data.readers.arrays.variables import RATE_NAMES
-from data.readers.contents import Contents, Variable, Wanted, is_ecg, usable_ecg
+from data.readers.contents import Contents, Variable, Wanted, is_ecg, reading, usable_ecg
 from data.readers.gaps import without_gaps
 from data.readers.matlab import mat
 from data.readers.tables import table
@@ -29,12 +29,15 @@ class Format:
     variables: lists what is in it.
     named: whether its files hold named arrays, among which `variable` and `variables` choose.
     example: writes a small valid file, on which `drivebeat check` tries the reader; None if there is none.
+    parts: returns all files that `read` reads for a path, the path among them; the cache of prepared recordings is
+        valid as long as none of them changes. None: the path and all files beside it that differ in the suffix only.
     """
 
     read: Callable[[Path, Wanted], Contents]
     variables: Callable[[Path], tuple[Variable, ...]]
     named: bool = False
     example: Callable[[Path], object] | None = None
+    parts: Callable[[Path], Sequence[Path]] | None = None
 
 
 READERS: dict[str, Format] = {}
@@ -136,6 +139,29 @@ def variables(path: Path) -> tuple[Variable, ...]:
     return _format(path).variables(path)
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Return the files that `read(path)` reads: `path` alone, or with others as its format says.
+
+    Raises OSError or DataError if they cannot be found.
+    """
+    path = recording_file(Path(path))
+    found = format_of(path.suffix.lower())
+    if found is None:
+        return (path,)
+    if found.parts is not None:
+        with reading(path, f"a {path.suffix.lower()} recording"):
+            return tuple(found.parts(path))
+    beside = (each for each in path.parent.iterdir() if each.stem == path.stem and each.is_file())
+    return (path, *sorted(each for each in beside if each.name != path.name))
+
+
+def format_of(suffix: str) -> Format | None:
+    """Return the format of files with a suffix, also of an installed package; None if there is none."""
+    if suffix not in READERS:
+        load_installed("reader")
+    return READERS.get(suffix)
+
+
 def _contents(path: Path, wanted: Wanted) -> Contents:
     """Read a file by its format's reader. Raises DataError, also for arguments that the format does not have."""
     format, suffix = _format(path), path.suffix.lower()
@@ -153,11 +179,10 @@ def _contents(path: Path, wanted: Wanted) -> Contents:
 
 def _format(path: Path) -> Format:
     """Return the format of a file. Raises DataError if it is unknown or the file cannot be opened."""
-    if path.suffix.lower() not in READERS:
-        load_installed("reader")
-    if path.is_dir() and path.suffix.lower() not in READERS:
+    found = format_of(path.suffix.lower())
+    if found is None and path.is_dir():
         raise DataError(f"{path}: is a folder, not a recording; name the files in it: {path}/*.wav")
-    if path.suffix.lower() not in READERS:
+    if found is None:
         got = f"ends in {path.suffix!r}" if path.suffix else "has no suffix"
         raise DataError(f"{path}: {got}; recordings end in {', '.join(READERS)}")
     try:
@@ -170,7 +195,7 @@ def _format(path: Path) -> Format:
                 raise DataError(f"{path}: empty file (0 bytes); copy it again")
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from error
-    return READERS[path.suffix.lower()]
+    return found
 
 
 def _rate(path: Path, contents: Contents, stated_hz: float | None) -> float:
@@ -260,13 +285,17 @@ def _is_table(path: Path) -> bool:
     return not path.with_suffix(".hea").is_file() and is_text(path)
 
 
-register_reader(Format(mat.read_mat, mat.mat_variables, named=True), ".mat")
-register_reader(Format(sound.read_sound, sound.sound_variables), *sound.SUFFIXES)
-register_reader(Format(npz.read_npz, npz.npz_variables, named=True), ".npz")
-register_reader(Format(table.read_table, table.table_variables), ".csv", ".tsv", ".txt", ".asc", ".lvm")
-register_reader(Format(npy.read_npy, npy.npy_variables), ".npy")
-register_reader(Format(hdf5.read_hdf5, hdf5.hdf5_variables, named=True), ".h5", ".hdf5")
-register_reader(Format(edf.read_edf, edf.edf_variables), ".edf", ".bdf")
-register_reader(Format(tdms.read_tdms, tdms.tdms_variables), ".tdms")
-register_reader(Format(wfdb.read_wfdb, wfdb.wfdb_variables), ".hea")
-register_reader(Format(_read_dat, _dat_variables), ".dat")
+def _alone(path: Path) -> tuple[Path, ...]:
+    return (path,)
+
+
+register_reader(Format(mat.read_mat, mat.mat_variables, named=True, parts=_alone), ".mat")
+register_reader(Format(sound.read_sound, sound.sound_variables, parts=_alone), *sound.SUFFIXES)
+register_reader(Format(npz.read_npz, npz.npz_variables, named=True, parts=_alone), ".npz")
+register_reader(Format(table.read_table, table.table_variables, parts=_alone), ".csv", ".tsv", ".txt", ".asc", ".lvm")
+register_reader(Format(npy.read_npy, npy.npy_variables, parts=_alone), ".npy")
+register_reader(Format(hdf5.read_hdf5, hdf5.hdf5_variables, named=True, parts=_alone), ".h5", ".hdf5")
+register_reader(Format(edf.read_edf, edf.edf_variables, parts=_alone), ".edf", ".bdf")
+register_reader(Format(tdms.read_tdms, tdms.tdms_variables, parts=_alone), ".tdms")
+register_reader(Format(wfdb.read_wfdb, wfdb.wfdb_variables, parts=wfdb.wfdb_parts), ".hea")
+register_reader(Format(_read_dat, _dat_variables, parts=wfdb.wfdb_parts), ".dat")

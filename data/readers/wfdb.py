@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError, printable
+from data.files import is_beside
 from data.readers.contents import (
     Contents,
     Numbers,
@@ -85,6 +86,35 @@ def wfdb_variables(path: Path) -> tuple[Variable, ...]:
         Variable(name, () if n_frames is None else (int(n_frames) * n,), f"format {kind}")
         for name, kind, n in zip(_names(header), formats, _per_frame(header), strict=True)
     )
+
+
+def wfdb_parts(path: Path) -> tuple[Path, ...]:
+    """Return the files of a record: headers, signal files and annotations, also of its segments.
+
+    Only the path itself if it has no header.
+    """
+    found: list[Path] = []
+    if path.with_suffix(".hea").is_file():
+        _add_parts(path, found)
+    return tuple(found) or (path,)
+
+
+def _add_parts(path: Path, found: list[Path]) -> None:
+    """Add the files of a record and of its segments to `found`."""
+    header = path.with_suffix(".hea")
+    if header in found:
+        return
+    found.append(header)
+    found.extend(beats for suffix in BEAT_FILES if (beats := path.with_suffix(f".{suffix}")).is_file())
+    # A line begins with the name of the record, of a signal file, or of a record that is a segment.
+    for line in header.read_text(encoding="utf-8", errors="replace").splitlines():
+        name = line.split()[0] if line.split() and not line.startswith("#") else ""
+        if not is_beside(name):
+            continue  # refused by the reader
+        if (path.parent / name).is_file():
+            found.append(path.parent / name)
+        elif (path.parent / f"{name}.hea").is_file():
+            _add_parts(path.parent / f"{name}.hea", found)
 
 
 def _library() -> Any:

@@ -74,9 +74,18 @@ def credulous(path: Path, wanted: Wanted) -> Contents:
     return gather(list(NAMES), wanted.channels, path, lambda rows: (values[:, row] for row in rows), [RATE_HZ] * 2)
 
 
+def beside(path: Path, wanted: Wanted) -> Contents:
+    """Read a calibration whose name is not that of the file."""
+    factor = path.with_name("factors.cal")
+    if not factor.is_file():
+        raise DataError(f"{path}: {factor.name} is not beside it; copy it there")
+    return sound(path, wanted)
+
+
 BROKEN: list[tuple[Callable[[Path, Wanted], Contents], Callable[..., str]]] = [
     (same_names, contract.reads_its_example),
     (writing, contract.repeats_itself),
+    (beside, contract.names_its_files),
     (deaf, contract.chooses_channels),
     (silent_about_names, contract.names_its_channels),
     (believing, contract.refuses_cut_off_files),
@@ -90,6 +99,7 @@ def example(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Example]
     """A file of the suffix .broken, which the given reader reads while the test runs."""
     path = tmp_path / "example.broken"
     np.random.default_rng(0).uniform(-0.9, 0.9, 2002).astype("<f4").tofile(path)
+    path.with_name("factors.cal").write_text("2")
     register_reader(Format(request.param, lambda path: (Variable("a", (1000,), "float32"),)), ".broken")
     yield Example(path)
     del READERS[".broken"]

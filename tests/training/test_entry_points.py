@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from rich.console import Console
@@ -64,6 +65,38 @@ def test_metric_reader_and_sampler_are_found_too(lab: Path, tmp_path: Path) -> N
         read(tmp_path / "gone.lab")
     assert build_sampler(SamplerSpec("lab_sampler"), {}, 0, 0) is not None
     assert "lab_metric" in METRICS and ".lab" in READERS and "lab_sampler" in SAMPLERS
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+from data.cache import Prepared, open_cache, store
+from data.readers.read import read
+
+def prepared():
+    signals = read(Path(sys.argv[1])).signals
+    return Prepared(signals, signals[0], None, 1.0, "d", "c")
+
+with open_cache() as cache:
+    print(float(store(cache, Path(sys.argv[1]), None, {}, prepared).signals[0, 0]))
+"""
+
+
+def test_a_changed_reader_prepares_the_first_recording_of_a_process_again(site: Path, tmp_path: Path) -> None:
+    """The reader's code is in the key although nothing has looked for the reader before."""
+    path = tmp_path / "drive.lab"
+    path.write_bytes(b"MY_READER 1000 seat\n" + np.ones(100, "<f4").tobytes())
+    # Without bytecode, which is not made again for a source of equal size in the same second.
+    there = environment(DRIVEBEAT_CACHE=str(tmp_path / "cache"), PYTHONDONTWRITEBYTECODE="1")
+    there["PYTHONPATH"] = f"{site}:{there['PYTHONPATH']}"
+    install(site, "lab-tools", "1.2", {}, {"drivebeat.readers": "all = lab_readers"})
+    for factor in ("1.0", "2.0"):
+        source = READER.replace("np.fromfile(", f"np.float32({factor}) * np.fromfile(")
+        (site / "lab_readers.py").write_text(source)
+        result = subprocess.run(
+            [sys.executable, "-c", PREPARE, str(path)], env=there, capture_output=True, text=True, check=True
+        )
+        assert result.stdout.strip() == factor
 
 
 def test_a_broken_package_gives_a_warning_with_its_name_and_ends_nothing(

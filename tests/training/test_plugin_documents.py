@@ -237,6 +237,30 @@ def test_prepared_recordings_are_kept_for_one_version_of_a_reader(plugins: Path,
     assert made == [1.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("parts", "calibration"),
+    [("", "drive.cal"), (', parts=lambda path: (path, path.with_name("all.txt"))', "all.txt")],
+    ids=["of one name", "named by the reader"],
+)
+def test_a_changed_file_beside_a_recording_of_several_files_is_noticed(
+    parts: str, calibration: str, plugins: Path, tmp_path: Path
+) -> None:
+    path, beside = tmp_path / "drive.raw4", tmp_path / calibration
+    np.ones(100, "<f4").tofile(path)
+    source = READER.replace("FACTOR", f"float(path.with_name({calibration!r}).read_text())")
+    source = source.replace('"float32"),))', f'"float32"),){parts})')
+
+    def prepared() -> Prepared:
+        signals = read(path).signals
+        return Prepared(signals, signals[0], None, 1.0, "d", "c")
+
+    with undone(), open_cache({"DRIVEBEAT_CACHE": str(tmp_path / "cache")}) as cache:
+        load_trusted(plugin_of("reader.py", source))
+        for factor in (3.0, 4.0):
+            beside.write_text(str(factor))
+            assert float(store(cache, path, None, {}, prepared).signals[0, 0]) == factor
+
+
 def test_data_of_a_plugins_format_is_read_with_its_document(plugins: Path, data: DataConfig, tmp_path: Path) -> None:
     """evaluate --data other.toml: the plug-ins of the other document are loaded first, if they are trusted."""
     write_plugin(tmp_path, "reader.py", READER.replace("FACTOR", "1"))

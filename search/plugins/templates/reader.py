@@ -64,5 +64,7 @@ def write_example(path: Path) -> None:
     path.write_bytes(f"{MAGIC} 1000 seat belt\n".encode() + signals.tobytes())
 
 
-# Suffixes in lower case with the dot.
+# Suffixes in lower case with the dot. If a recording has several files (samples and a calibration, say), those that
+# differ in the suffix only are watched for changes; others are named by Format(..., parts=function), which gets the
+# path and returns them all, the path among them.
 register_reader(Format(read_my_reader, my_reader_variables, example=write_example), ".my_reader")
