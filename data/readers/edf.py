@@ -1,6 +1,7 @@
 """Read EDF and BDF files (.edf, .bdf) of biosignal recorders, EDF+ and BDF+ included."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,11 +28,14 @@ def read_edf(path: Path, wanted: Wanted) -> Contents:
     with reading(path, "an EDF or BDF file"), _opened(path) as file:
         names, notes = _channels(file, path), list[str]()
         rows = [i for i, name in enumerate(names) if not _is_trigger(name, path)]
+        if not rows:
+            raise DataError(f"{path}: holds triggers (Status) and no signals; name the file with the signals")
         if len(rows) < len(names):
             notes.append("channel Status is left out: it holds triggers")
 
         def lines(asked: list[int]) -> Iterator[Numbers]:
             for i in asked:
+                _check_digital(file, rows[i], names[rows[i]], path)
                 yield file.readSignal(rows[i])
 
         rates_hz = [float(file.getSampleFrequency(row)) for row in rows]
@@ -81,8 +85,8 @@ def _check_header(file: BinaryIO, path: Path) -> None:
         raise DataError(f"{path}: the recorder did not finish it (-1 data records); repair its header with EDFbrowser")
     if not _seconds(header[244:252]) > 0:
         raise DataError(
-            f"{path}: its data records last {header[244:252].decode('latin-1').strip()!r} s, which gives no sampling "
-            "rate; repair the duration of a record in its header with EDFbrowser"
+            f"{path}: its data records last {printable(header[244:252].decode('latin-1').strip())!r} s, which gives no "
+            "sampling rate; repair the duration of a record in its header with EDFbrowser, as a number such as 1 or 0.5"
         )
     file.seek(256 + 216 * n_signals)
     per_record = sum(_whole(file.read(8), path) for _ in range(n_signals))
@@ -105,11 +109,21 @@ def _whole(text: bytes, path: Path) -> int:
 
 
 def _seconds(text: bytes) -> float:
-    """Return the number in a field of the header; NaN if it holds none."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+    """Return the number in a field of the header; NaN if it holds none in plain digits.
+
+    EDFlib reads exponents, which the format does not have, as other digits.
+    """
+    return float(text) if re.fullmatch(rb"\s*\+?(\d+\.?\d*|\.\d+)\s*", text) else float("nan")
+
+
+def _check_digital(file: "EdfReader", row: int, name: str, path: Path) -> None:
+    """Raise DataError for a channel without a range of stored numbers: EDFlib does not scale those of a plain EDF."""
+    lowest, highest = int(file.getDigitalMinimum(row)), int(file.getDigitalMaximum(row))
+    if lowest >= highest:
+        raise DataError(
+            f"{path}: channel {name}: its digital minimum is {lowest} and its maximum {highest}, which gives no scale; "
+            "repair them in its header with EDFbrowser, or name other channels with channels="
+        )
 
 
 def _channels(file: "EdfReader", path: Path) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """Read WFDB records (PhysioNet): a header (.hea), signals (.dat) and beat annotations (.qrs, .atr)."""
 
+import math
 import re
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +21,7 @@ from data.readers.contents import (
     Wanted,
     check_memory,
     gather,
+    pick_channels,
     reading,
 )
 
@@ -54,7 +57,12 @@ def read_wfdb(path: Path, wanted: Wanted) -> Contents:
     """
     header, is_default = _header(path), not _states_rate(path)
     names, per_frame = _names(header), _per_frame(header)
-    frame_hz = float(header.fs)
+    frame_hz, notes = float(header.fs), list[str]()
+    if is_default and wanted.rate_hz is not None and 0 < wanted.rate_hz < math.inf:
+        first = pick_channels(names, wanted.channels, path)[0][0]
+        frame_hz = wanted.rate_hz / per_frame[first]  # the caller's rate is that of the signals
+    elif is_default:
+        notes.append(f"the header states no rate: {frame_hz:g} Hz, the default of WFDB, is taken")
 
     def lines(rows: list[int]) -> Iterator[Numbers]:
         asked = sorted(set(rows))
@@ -68,12 +76,11 @@ def read_wfdb(path: Path, wanted: Wanted) -> Contents:
 
     with reading(path, "a WFDB record"):
         contents = gather(names, wanted.channels, path, lines, [frame_hz * n for n in per_frame])
-    note = (f"the header states no rate: {frame_hz:g} Hz, the default of WFDB, is taken",) if is_default else ()
     return replace(
         contents,
         rate_is_default=is_default,
         r_peaks_s=_annotated(path, frame_hz),
-        notes=(*note, *contents.notes),
+        notes=(*notes, *contents.notes),
     )
 
 
@@ -134,7 +141,7 @@ def _header(path: Path) -> Any:
         # wfdb refuses names of files and segments with a path, which would make a header read any file of the user
         header = _library().rdheader(str(path.with_suffix("")), rd_segments=True)
     for name in getattr(header, "file_name", None) or ():
-        if not (path.parent / name).is_file():
+        if name != GAP and not (path.parent / name).is_file():
             raise DataError(f"{path}: its signal file {name} is not beside it; copy it there")
     if not header.sig_name:
         raise DataError(f"{path}: a WFDB record without signals; name another one")
@@ -156,6 +163,7 @@ def _loaded(path: Path, header: Any, rows: list[int], per_frame: tuple[int, ...]
     """Return the channels at `rows`, each [time]: of one record, or of segments that follow each other."""
     if not hasattr(header, "seg_name"):
         return _of_segment(path, header, rows)
+    _check_alike(path, header)
     if header.layout != "fixed":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -173,6 +181,27 @@ def _loaded(path: Path, header: Any, rows: list[int], per_frame: tuple[int, ...]
             raise DataError(f"{path}: its segment {printable(name)} has other channels or another length than stated")
         pieces.append(_of_segment(place, segment, rows))
     return [np.concatenate(channel) for channel in zip(*pieces, strict=True)]
+
+
+def _check_alike(path: Path, header: Any) -> None:
+    """Raise DataError unless all segments have the record's rate, where they state one, and each channel one unit."""
+    units: dict[str, str] = {}
+    for name in header.seg_name:
+        if name == GAP:
+            continue
+        place = path.with_name(f"{name}.hea")
+        segment = _header(place)
+        if _states_rate(place) and segment.fs != header.fs:
+            raise DataError(
+                f"{path}: its segment {printable(name)} has {segment.fs:g} Hz, the record {header.fs:g} Hz; "
+                "read the segments alone, or resample them to one rate"
+            )
+        for channel, unit in zip(_names(segment), segment.units, strict=True):
+            if units.setdefault(channel, unit) != unit:
+                raise DataError(
+                    f"{path}: channel {channel} is in {printable(units[channel])} in one segment and in "
+                    f"{printable(unit)} in {printable(name)}; read the segments alone, or convert them to one unit"
+                )
 
 
 def _of_segment(path: Path, header: Any, rows: list[int]) -> list[Numbers]:
@@ -230,11 +259,15 @@ def _per_frame(header: Any) -> tuple[int, ...]:
 
 
 def _annotated(path: Path, rate_hz: float) -> NDArray[np.float64] | None:
+    """Return the times of the beats in s; None if there are none. rate_hz: where the annotations state no rate."""
     for extension in BEAT_FILES:
-        if path.with_suffix(f".{extension}").is_file():
-            with reading(path.with_suffix(f".{extension}"), "WFDB annotations"), warnings.catch_warnings():
+        file = path.with_suffix(f".{extension}")
+        if file.is_file():
+            # Under another name: wfdb would take the rate of a header beside it, also where that is its default.
+            with reading(file, "WFDB annotations"), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
                 warnings.simplefilter("ignore")
-                notes = _library().rdann(str(path.with_suffix("")), extension)
+                (Path(folder) / f"beats.{extension}").symlink_to(file.resolve())
+                notes = _library().rdann(f"{folder}/beats", extension)
             beats = [symbol in BEAT_SYMBOLS for symbol in notes.symbol]
             if any(beats):
                 return np.asarray(notes.sample, np.float64)[beats] / float(notes.fs or rate_hz)

@@ -178,7 +178,7 @@ def test_a_name_that_is_no_utf_8_is_read(save_edf: Write, tmp_path: Path) -> Non
     assert read(path).channels == ("PCG",)
 
 
-@pytest.mark.parametrize("duration", [b"0       ", b"-1      ", b"none    "])
+@pytest.mark.parametrize("duration", [b"0       ", b"-1      ", b"none    ", b"1e0     ", b"1E-3    ", b"inf     "])
 def test_data_records_without_a_duration_are_refused_with_what_to_do(
     duration: bytes, save_edf: Write, tmp_path: Path
 ) -> None:
@@ -187,3 +187,25 @@ def test_data_records_without_a_duration_are_refused_with_what_to_do(
     for action in (read, variables):
         with pytest.raises(DataError, match=r"data records last .* s, which gives no sampling rate; repair"):
             action(tmp_path / "x.edf")
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(b"5       ", b"5       "), (b"1000    ", b"-1000   ")])
+@pytest.mark.parametrize("kind", [b"EDF+C", b"     "], ids=["EDF+", "EDF"])
+def test_a_channel_without_a_range_of_stored_numbers_is_refused(
+    kind: bytes, lowest: bytes, highest: bytes, save_edf: Write, tmp_path: Path
+) -> None:
+    """Its samples would be counts and not in the unit of the channel."""
+    path = tmp_path / "x.edf"
+    save_edf(path, {"PCG": tone(256.0)}, 256.0)
+    n_signals = int(path.read_bytes()[252:256])
+    header_field(path, 192, kind)
+    header_field(path, 256 + n_signals * (16 + 80 + 3 * 8), lowest)
+    header_field(path, 256 + n_signals * (16 + 80 + 4 * 8), highest)
+    with pytest.raises(DataError, match="[Dd]igital [Mm]"):
+        read(path)
+
+
+def test_a_file_of_triggers_alone_is_refused_by_what_it_holds(save_edf: Write, tmp_path: Path) -> None:
+    save_edf(tmp_path / "x.bdf", {"Status": tone(256.0)}, 256.0)
+    with pytest.raises(DataError, match=r"holds triggers \(Status\) and no signals; name the file with the signals"):
+        read(tmp_path / "x.bdf")

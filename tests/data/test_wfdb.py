@@ -65,10 +65,10 @@ def change(record: Path, old: str, new: str) -> None:
     record.write_text(text.replace(old, new))
 
 
-def segment(folder: Path, wfdb: Any, name: str, samples: Any) -> None:
+def segment(folder: Path, wfdb: Any, name: str, samples: Any, rate_hz: float = 500, unit: str = "g") -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wfdb.wrsamp(name, 500, ["g"] * 2, ["x", "y"], samples, fmt=["16", "16"], write_dir=str(folder))
+        wfdb.wrsamp(name, rate_hz, ["g", unit], ["x", "y"], samples, fmt=["16", "16"], write_dir=str(folder))
 
 
 def test_a_header_without_a_rate_is_read_at_wfdb_s_default_with_a_note_and_a_rate_that_is_asked_for_counts(
@@ -78,7 +78,36 @@ def test_a_header_without_a_rate_is_read_at_wfdb_s_default_with_a_note_and_a_rat
     recording = read(record)
     assert recording.rate_hz == 250.0
     assert "the header states no rate: 250 Hz, the default of WFDB, is taken" in recording.notes
-    assert read(record, rate_hz=500.0).rate_hz == 500.0
+    asked = read(record, rate_hz=500.0)
+    assert asked.rate_hz == 500.0
+    assert not any("default of WFDB" in note for note in asked.notes)
+
+
+def test_a_rate_that_is_asked_for_is_that_of_the_ecg_and_of_the_annotations_too(record: Path, wfdb: Any) -> None:
+    change(record, "r1 2 500 2000", "r1 2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wfdb.wrann("r1", "atr", np.array([100, 500, 900]), ["N"] * 3, write_dir=str(record.parent))
+    recording = read(record, rate_hz=500.0)
+    assert recording.ecg is not None and recording.r_peaks_s is not None
+    assert (recording.rate_hz, recording.ecg_rate_hz) == (500.0, 500.0)
+    assert recording.ecg.size == recording.signals.shape[1]
+    np.testing.assert_allclose(recording.r_peaks_s, [0.2, 1.0, 1.8])
+
+
+def test_a_rate_that_is_asked_for_is_that_of_the_first_signal_where_channels_have_several(
+    tmp_path: Path, wfdb: Any
+) -> None:
+    samples = [np.random.default_rng(i).uniform(-1, 1, 300 * n) for i, n in enumerate((1, 2))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wfdb.wrsamp(
+            "r", 500, ["mV", "g"], ["ECG", "z"], e_p_signal=samples, samps_per_frame=[1, 2], fmt=["16"] * 2,
+            write_dir=str(tmp_path),
+        )  # fmt: skip
+    change(tmp_path / "r.hea", "r 2 500 300", "r 2")
+    recording = read(tmp_path / "r.hea", rate_hz=1000.0)
+    assert (recording.rate_hz, recording.ecg_rate_hz) == (1000.0, 500.0)
 
 
 def test_a_rate_that_the_library_reads_as_another_is_refused(record: Path) -> None:
@@ -150,4 +179,28 @@ def test_a_segment_of_another_length_than_the_record_states_is_refused(tmp_path:
     segment(tmp_path, wfdb, "a", np.random.default_rng(0).uniform(-1, 1, (800, 2)))
     (tmp_path / "m.hea").write_text("m/2 2 500 1700\na 800\na 900\n")
     with pytest.raises(DataError, match="its segment a has other channels or another length"):
+        read(tmp_path / "m.hea")
+
+
+@pytest.mark.parametrize("layout", ["fixed", "variable"])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rate_hz": 250}, "its segment b has 250 Hz, the record 500 Hz"),
+        ({"unit": "mg"}, "channel y is in g in one segment and in mg in b"),
+    ],
+    ids=["rate", "unit"],
+)
+def test_segments_of_another_rate_or_unit_are_refused(
+    layout: str, changes: dict[str, Any], words: str, tmp_path: Path, wfdb: Any
+) -> None:
+    samples = np.random.default_rng(0).uniform(-1, 1, (800, 2))
+    segment(tmp_path, wfdb, "a", samples)
+    segment(tmp_path, wfdb, "b", samples, **changes)
+    lines = ["m/2 2 500 1600", "a 800", "b 800"]
+    if layout == "variable":
+        lines = ["m/3 2 500 1600", "l 0", *lines[1:]]
+        (tmp_path / "l.hea").write_text("l 2 500 0\n~ 0 1/g 0 0 0 0 0 x\n~ 0 1/g 0 0 0 0 0 y\n")
+    (tmp_path / "m.hea").write_text("\n".join([*lines, ""]))
+    with pytest.raises(DataError, match=words):
         read(tmp_path / "m.hea")
