@@ -14,6 +14,7 @@ from data.recording import Signal, check_finite
 Gaps = Literal["cut", "fill", "refuse"]
 # The largest share of a recording, and of its ECG, that may be missing.
 MAX_MISSING = 0.1
+EXACT = 1e-6  # of a sample: positions may be less by rounding
 HELP = f"at most {100 * MAX_MISSING:g} % may be cut or filled; cut the recording there, or repair it"
 
 
@@ -84,8 +85,7 @@ def _check_share(gaps: NDArray[np.bool_], missing: NDArray[np.bool_], contents: 
 def _cut(contents: Contents, gaps: NDArray[np.bool_], rate_hz: float) -> Contents:
     ecg, peaks_s = contents.ecg, contents.r_peaks_s
     if ecg is not None:
-        ecg_rate_hz = contents.ecg_rate_hz or rate_hz
-        ecg = np.ascontiguousarray(ecg[~_at(gaps, np.arange(ecg.size) * (rate_hz / ecg_rate_hz))])
+        ecg = _cut_beside(ecg, gaps, rate_hz, contents.ecg_rate_hz or rate_hz)
     if peaks_s is not None:
         peaks_s = peaks_s[~_at(gaps, peaks_s * rate_hz)]
         cut_before = np.concatenate([[0], np.cumsum(gaps)])
@@ -93,9 +93,25 @@ def _cut(contents: Contents, gaps: NDArray[np.bool_], rate_hz: float) -> Content
     return replace(contents, signals=np.ascontiguousarray(contents.signals[:, ~gaps]), ecg=ecg, r_peaks_s=peaks_s)
 
 
+def _cut_beside(ecg: Signal, gaps: NDArray[np.bool_], rate_hz: float, ecg_rate_hz: float) -> Signal:
+    """Return an ECG without the stretches of time that are cut out of the signals.
+
+    At another rate than theirs, what is left is interpolated by straight lines to even times: a stretch need not be
+    that of a whole number of its samples.
+    """
+    at = np.arange(ecg.size) * (rate_hz / ecg_rate_hz)  # in samples of the joined signals
+    lost = np.concatenate([gaps, np.zeros(int(at[-1]) + 1, bool)])  # nothing is cut beyond the end of the signals
+    if ecg_rate_hz == rate_hz:
+        return np.ascontiguousarray(ecg[~lost[: ecg.size]])
+    whole = np.floor(at + EXACT).astype(np.int64)
+    before = (np.flatnonzero(~lost)[whole] + at - whole) * (ecg_rate_hz / rate_hz)  # in samples of the ECG
+    left = before[before <= ecg.size - 1 + EXACT]
+    return np.interp(left, np.arange(ecg.size), ecg).astype(np.float32)
+
+
 def _at(gaps: NDArray[np.bool_], positions: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Return whether each position, in samples, lies in a gap; outside the recording there is none."""
-    indices = np.floor(positions + 1e-6).astype(np.int64)
+    indices = np.floor(positions + EXACT).astype(np.int64)
     inside = (indices >= 0) & (indices < gaps.size)
     return np.asarray(inside & gaps[np.clip(indices, 0, gaps.size - 1)], np.bool_)
 

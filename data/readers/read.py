@@ -109,7 +109,7 @@ def read(
     if ecg is not None:
         samples, samples_rate_hz = _ecg_of(recording_file(Path(ecg)))
         contents = replace(contents, ecg=samples, ecg_rate_hz=samples_rate_hz)
-        _check_span(contents, rate, path, Path(ecg))
+    _check_span(contents, rate, path, ecg)
     if channels is None and n_channels is not None:
         contents = replace(contents, signals=contents.signals[:n_channels], channels=contents.channels[:n_channels])
     contents = _within(contents, rate)
@@ -259,17 +259,23 @@ def _ecg_of(path: Path) -> tuple[Signal, float | None]:
     return samples, rate_hz
 
 
-def _check_span(contents: Contents, rate_hz: float, path: Path, ecg_path: Path) -> None:
-    """Raise DataError if recording and ECG differ in duration."""
+def _check_span(contents: Contents, rate_hz: float, path: Path, ecg_path: Path | None) -> None:
+    """Raise DataError if recording and ECG differ in duration. ecg_path: of the ECG, if it is in a file of its own."""
     if contents.ecg is None:
         return
     span_s = contents.signals.shape[1] / rate_hz
     ecg_span_s = contents.ecg.size / (contents.ecg_rate_hz or rate_hz)
-    if abs(span_s - ecg_span_s) > max(ECG_SPAN_TOLERANCE * span_s, ECG_SPAN_TOLERANCE_S):
+    if abs(span_s - ecg_span_s) <= max(ECG_SPAN_TOLERANCE * span_s, ECG_SPAN_TOLERANCE_S):
+        return
+    if ecg_path is not None:
         raise DataError(
             f"{ecg_path}: this ECG lasts {ecg_span_s:.1f} s, {path.name} {span_s:.1f} s; "
             "are they of the same measurement?"
         )
+    raise DataError(
+        f"{path}: its ECG lasts {ecg_span_s:.1f} s, its signals {span_s:.1f} s; correct the rate of the wrong one, or "
+        "save the recording without the ECG if it is of another measurement"
+    )
 
 
 def _read_dat(path: Path, wanted: Wanted) -> Contents:

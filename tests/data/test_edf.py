@@ -201,7 +201,7 @@ def test_a_channel_without_a_range_of_stored_numbers_is_refused(
     header_field(path, 192, kind)
     header_field(path, 256 + n_signals * (16 + 80 + 3 * 8), lowest)
     header_field(path, 256 + n_signals * (16 + 80 + 4 * 8), highest)
-    with pytest.raises(DataError, match="[Dd]igital [Mm]"):
+    with pytest.raises(DataError, match=r"[Dd]igital [Mm]"):
         read(path)
 
 

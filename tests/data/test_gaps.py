@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,29 @@ def test_signals_ecg_and_beats_stay_together(start: int, n_lost: int, ecg_rate_h
     kept = [beat for beat in beats_s if np.isfinite(signals[0, int(beat * RATE_HZ)])]
     now = known[(got.r_peaks_s * RATE_HZ + 1e-6).astype(int)]
     np.testing.assert_allclose(now, kept, rtol=0, atol=1.01 / RATE_HZ)
+
+
+@given(
+    lost=st.lists(st.integers(1, 990), min_size=1, max_size=90, unique=True),
+    ecg_rate_hz=st.sampled_from([50.0, 100.0, 128.0, 250.0]),
+    extra=st.integers(-3, 3),
+)
+def test_each_sample_that_is_cut_takes_its_time_out_of_an_ecg_of_another_rate(
+    lost: list[int], ecg_rate_hz: float, extra: int
+) -> None:
+    """However many single samples are cut, the ECG holds the time at which the signal was, within a sample of either."""
+    time_s = np.arange(1000) / RATE_HZ
+    signals = time_s[None].copy()
+    signals[0, lost] = np.nan
+    ecg_s = np.arange(round(10.0 * ecg_rate_hz) + extra) / ecg_rate_hz
+    held = contents(signals, ecg=ecg_s.astype(np.float32), ecg_rate_hz=ecg_rate_hz)
+    got = without_gaps(held, RATE_HZ, "cut", asked=True, where=Path("x"))
+    assert got.ecg is not None
+    assert got.ecg.size == pytest.approx(ecg_s.size - len(lost) * ecg_rate_hz / RATE_HZ, abs=1.001)
+    known = time_s[np.isfinite(signals[0])]
+    at = np.arange(got.ecg.size) / ecg_rate_hz * RATE_HZ + 1e-6
+    inside = at < known.size
+    np.testing.assert_allclose(got.ecg[inside], known[at[inside].astype(int)], rtol=0, atol=1.01 / RATE_HZ)
 
 
 def test_a_broken_channel_after_the_first_is_left_out_unless_it_was_asked_for() -> None:
