@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from data.errors import DataError, printable
 from data.readers.arrays.archive import since_first
-from data.readers.arrays.clocks import in_order, rate_of_clock, resolution
+from data.readers.arrays.clocks import in_order, rate_of_clock, resolution, stated_unit_s
 from data.readers.arrays.rates import SLOWEST_HZ
 from data.readers.clock import is_even
 from data.readers.contents import (
@@ -27,7 +29,6 @@ from data.readers.contents import (
     reading,
 )
 from data.readers.names import (
-    clock_unit_s,
     is_clock_name,
     is_interval_name,
     is_rate_name,
@@ -39,6 +40,7 @@ from data.readers.names import (
 LEAD_IN_BYTES = 28  # of each segment
 BIG_ENDIAN = 1 << 6  # a flag of a segment
 UNFINISHED = 2**64 - 1  # the size of a segment while it is written
+NO_TIME = np.datetime64("1970-01-01", "us")  # LabVIEW counts from 1904, and writes that where no time is known
 SECONDS = ("", "s", "sec", "second", "seconds")
 
 
@@ -49,15 +51,20 @@ def read_tdms(path: Path, wanted: Wanted) -> Contents:
     (wf_increment), else that of a property such as "Sampling rate" of the channel, its group or the file, else that of
     a channel in its group with the times of its samples, which may be dates.
 
-    Raises DataError if the file is broken or truncated, or if the channels differ in duration.
+    Raises DataError if the file is broken or truncated, or if the channels differ in duration or in their start.
     """
     with reading(path, "a .tdms file"), _opened(path) as file:
-        channels, notes = _channels(file), list[str]()
+        clocks, notes = _clocks(file), list[str]()
+        channels = _channels(file, clocks)
         if not channels:
             raise DataError(f"{path}: no channel holds numbers; name the file with the signals")
         names = list(channels)
         rows, ecg_row = pick_channels(names, wanted.channels, path)
-        rates_hz = _rates(file, channels, rows, ecg_row, wanted.rate_hz, path, notes)
+        rates_hz = _rates(file, channels, clocks, rows, ecg_row, wanted.rate_hz, path, notes)
+        if rates_hz is not None:
+            asked = rows if ecg_row is None else [*rows, ecg_row]
+            slack_s = 1 / min(rates_hz[row] for row in asked)
+            _check_starts({names[row]: channels[names[row]] for row in asked}, slack_s, path)
 
         def lines(asked: list[int]) -> Iterator[Numbers]:
             for i in asked:
@@ -66,9 +73,9 @@ def read_tdms(path: Path, wanted: Wanted) -> Contents:
                 yield channel[:]
 
         contents = gather(names, wanted.channels, path, lines, rates_hz)
-        clocks = [note.split(" is a clock ")[0] for note in notes]
+        used = [note.split(" is a clock ")[0] for note in notes]
         left_out = [_name(channel) for channel in _all(file) if not _is_numeric(channel)]
-        left_out = [name for name in left_out if name not in clocks]
+        left_out = [name for name in left_out if name not in used]
     if left_out:
         notes.append(f"channels without numbers are left out: {listing(left_out)}")
     return replace(contents, notes=(*dict.fromkeys(notes), *contents.notes))
@@ -77,7 +84,10 @@ def read_tdms(path: Path, wanted: Wanted) -> Contents:
 def tdms_variables(path: Path) -> tuple[Variable, ...]:
     """Return an entry per numeric channel, with its length and type."""
     with reading(path, "a .tdms file"), _opened(path) as file:
-        return tuple(Variable(name, (len(channel),), str(channel.dtype)) for name, channel in _channels(file).items())
+        return tuple(
+            Variable(name, (len(channel),), str(channel.dtype))
+            for name, channel in _channels(file, _clocks(file)).items()
+        )
 
 
 @contextmanager
@@ -120,9 +130,9 @@ def _all(file: Any) -> list[Any]:
     return [channel for group in file.groups() for channel in group.channels()]
 
 
-def _channels(file: Any) -> dict[str, Any]:
+def _channels(file: Any, clocks: Mapping[str, Numbers]) -> dict[str, Any]:
     """Return the numeric channels that hold samples and are no clocks, by name."""
-    found = [channel for channel in _all(file) if _is_numeric(channel) and not _is_clock(channel)]
+    found = [channel for channel in _all(file) if _is_numeric(channel) and channel.path not in clocks]
     short = [_name(channel) for channel in found]
     if len(set(short)) < len(short):
         return {f"{printable(channel.group_name.strip())}/{_name(channel)}": channel for channel in found}
@@ -137,12 +147,10 @@ def _is_dates(channel: Any) -> bool:
     return channel.dtype.kind == "M" and len(channel) > 1
 
 
-def _is_clock(channel: Any) -> bool:
-    """Return whether a numeric channel holds the times of samples, by its name and its values."""
-    if not is_clock_name(channel.name):
-        return False
-    times = channel[:]
-    return is_even(in_order(times), resolution(times))
+def _clocks(file: Any) -> dict[str, Numbers]:
+    """Return the numeric channels that hold the times of samples, by their names and values: path -> times."""
+    named = (channel for channel in _all(file) if _is_numeric(channel) and is_clock_name(channel.name))
+    return {channel.path: times for channel in named if is_even(in_order(times := channel[:]), resolution(times))}
 
 
 def _name(channel: Any) -> str:
@@ -152,6 +160,7 @@ def _name(channel: Any) -> str:
 def _rates(
     file: Any,
     channels: Mapping[str, Any],
+    clocks: Mapping[str, Numbers],
     rows: list[int],
     ecg_row: int | None,
     asked_hz: float | None,
@@ -165,7 +174,7 @@ def _rates(
     Raises DataError if some of the channels that are asked for state no rate, or if they differ in duration.
     """
     names = list(channels)
-    stated = [_rate(file, channel, asked_hz, where, notes) for channel in channels.values()]
+    stated = [_rate(file, channel, clocks, asked_hz, where, notes) for channel in channels.values()]
     lengths = [len(channel) for channel in channels.values()]
     if ecg_row is not None and stated[ecg_row] is None and lengths[ecg_row] == lengths[rows[0]]:
         stated[ecg_row] = stated[rows[0]]
@@ -182,7 +191,14 @@ def _rates(
     return None if unknown else known
 
 
-def _rate(file: Any, channel: Any, asked_hz: float | None, where: Path, notes: list[str]) -> float | None:
+def _rate(
+    file: Any,
+    channel: Any,
+    clocks: Mapping[str, Numbers],
+    asked_hz: float | None,
+    where: Path,
+    notes: list[str],
+) -> float | None:
     """Return the rate of a channel in Hz; None if the file does not state it."""
     increment = channel.properties.get("wf_increment")
     unit = str(channel.properties.get("wf_xunit_string", "")).strip().lower()
@@ -199,9 +215,29 @@ def _rate(file: Any, channel: Any, asked_hz: float | None, where: Path, notes: l
             continue
         if _is_dates(beside):
             return rate_of_clock(since_first(beside[:]), beside.name, 1.0, None, where, notes)
-        if _is_numeric(beside) and _is_clock(beside):
-            return rate_of_clock(beside[:], beside.name, clock_unit_s(beside.name), None, where, notes, asked_hz)
+        if beside.path in clocks:
+            unit_s = stated_unit_s(beside.name, str(beside.properties.get("unit_string", "")), where)
+            return rate_of_clock(clocks[beside.path], beside.name, unit_s, None, where, notes, asked_hz)
     return None
+
+
+def _check_starts(channels: Mapping[str, Any], slack_s: float, where: Path) -> None:
+    """Raise DataError if the waveforms of channels begin at times that differ by more than `slack_s`."""
+    stated = {name: channel.properties.get("wf_start_time") for name, channel in channels.items()}
+    times = {name: np.datetime64(time, "us") for name, time in stated.items() if time is not None}
+    times = {name: time for name, time in times.items() if time > NO_TIME}
+    first = min(times.values(), default=NO_TIME)
+    starts_s = {
+        name: (times.get(name, first) - first) / np.timedelta64(1, "s")
+        + _number(channels[name].properties.get("wf_start_offset", 0.0))
+        for name in times or channels  # offsets are from the time, so without any they are compared alone
+    }
+    if max(starts_s.values()) - min(starts_s.values()) > slack_s:
+        shown = listing(f"{name} {start_s:g} s" for name, start_s in starts_s.items())
+        raise DataError(
+            f"{where}: channels begin at different times ({shown}); name those of one start with channels=, or cut "
+            "them to one start with LabVIEW or DIAdem"
+        )
 
 
 def _stated(name: str, value: object, notes: list[str]) -> float | None:

@@ -226,3 +226,57 @@ def test_without_the_library_an_error_says_how_to_install_it(tmp_path: Path, mon
     monkeypatch.setitem(sys.modules, "nptdms", None)
     with pytest.raises(DataError, match=r"x\.tdms: .* need npTDMS; pip install 'drivebeat\[tdms\]'"):
         read(path)
+
+
+def test_channels_that_begin_at_different_times_are_refused_until_those_of_one_are_named(tmp_path: Path) -> None:
+    """By the start of their waveforms, which may be a sample apart."""
+    start, late = np.datetime64("2024-02-03T09:00:00", "us"), np.timedelta64(2, "s")
+    others: tuple[dict[str, Any], ...] = (
+        {"wf_start_time": start + late},
+        {"wf_start_time": start, "wf_start_offset": 2.0},
+    )
+    for other in others:
+        path = write(
+            tmp_path / "x.tdms", waveform("a", 100.0, wf_start_time=start), waveform("b", 100.0, NOISE[::-1], **other)
+        )
+        with pytest.raises(DataError, match=r"channels begin at different times \(a 0 s, b 2 s\); name those"):
+            read(path)
+        assert read(path, channels=("b",)).channels == ("b",)
+    for time in (start + np.timedelta64(9, "ms"), np.datetime64("1904-01-01", "us")):
+        path = write(
+            tmp_path / "y.tdms",
+            waveform("a", 100.0, wf_start_time=start),
+            waveform("b", 100.0, NOISE[::-1], wf_start_time=time),
+        )
+        assert read(path).channels == ("a", "b")
+
+
+def test_offsets_without_a_time_are_compared_too(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tdms", waveform("a", 100.0), waveform("b", 100.0, NOISE[::-1], wf_start_offset=1.5))
+    with pytest.raises(DataError, match="channels begin at different times"):
+        read(path)
+
+
+def test_the_unit_of_a_channel_with_times_is_that_of_its_times(tmp_path: Path) -> None:
+    clock = ChannelObject("g", "Time", np.arange(4000) * 1.25, {"unit_string": "ms"})
+    assert read(write(tmp_path / "x.tdms", clock, ChannelObject("g", "a", NOISE))).rate_hz == 800.0
+
+
+def test_a_channel_with_times_is_read_once_for_all_channels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nptdms import TdmsChannel
+
+    path = write(
+        tmp_path / "x.tdms",
+        ChannelObject("g", "Time", np.arange(4000) / 800),
+        *(ChannelObject("g", f"c{i}", NOISE) for i in range(8)),
+    )
+    loaded: list[str] = []
+    load = TdmsChannel.__getitem__
+
+    def counted(channel: Any, index: Any) -> Any:
+        loaded.append(channel.name)
+        return load(channel, index)
+
+    monkeypatch.setattr(TdmsChannel, "__getitem__", counted)
+    assert read(path).rate_hz == 800.0
+    assert loaded.count("Time") == 1
