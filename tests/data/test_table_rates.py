@@ -53,6 +53,45 @@ def test_a_stated_rate_that_can_be_read_in_two_ways_is_refused(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("number", "as_points", "as_commas"),
+    [
+        ("2.000", 2.0, 2000.0),
+        ("2,000", None, 2.0),
+        ("2.000.000", None, None),
+        ("0.500", 0.5, 0.5),
+        ("250.0", 250.0, 250.0),
+    ],
+)
+def test_three_digits_behind_a_mark_are_read_as_the_numbers_of_the_table_show(
+    tmp_path: Path, number: str, as_points: float | None, as_commas: float | None
+) -> None:
+    points, commas = (lines(X, ";"), lines(X, ";").replace(".", ","))
+    for table, rate_hz in ((points, as_points), (commas, as_commas)):
+        text = f"Abtastrate: {number} Hz\na;b;c\n{table}"
+        if rate_hz is None:
+            assert f"{number!r}" in refusal(tmp_path, text) and "two ways" in refusal(tmp_path, text)
+        else:
+            assert got(tmp_path, text).rate_hz == rate_hz
+        between = f"a;b;c\n{table}# fs: {number}\n{table}"
+        if rate_hz is not None:
+            assert got(tmp_path, between).rate_hz == rate_hz
+
+
+@pytest.mark.parametrize(("number", "rate_hz"), [("1.000", None), ("1,000", None), ("1000.000", 1000.0)])
+def test_three_digits_behind_a_mark_above_a_table_of_whole_numbers_are_refused(
+    tmp_path: Path, number: str, rate_hz: float | None
+) -> None:
+    table = "\n".join(f"{i * i % 97};{i * i % 89}" for i in range(200))
+    text = f"Sample rate: {number} Hz\na;b\n{table}\n"
+    if rate_hz is None:
+        assert "two ways" in refusal(tmp_path, text)
+    else:
+        assert got(tmp_path, text).rate_hz == rate_hz
+    if number == "1.000":  # commas delimit, so the point is the decimal mark
+        assert got(tmp_path, text.replace(";", ",")).rate_hz == 1.0
+
+
+@pytest.mark.parametrize(
     "line",
     [
         *(

@@ -103,7 +103,9 @@ def head_of(path: Path) -> Head:
     if labels is not None:
         _check_labels(labels, path)
     numbers = [cell for i, kind in enumerate(kinds) if kind == "number" for cell in rows.column(i, start)]
-    stated = stated_rate([*(text for _, text in comments), *texts[: rows.start]], path)
+    decimal = decimal_of(numbers)
+    above = [*(text for _, text in comments), *texts[: rows.start]]
+    stated = stated_rate(above, path, mark_of(decimal, rows.delimiter))
     preamble = [text for text in texts[: rows.start - header.n_above] if not is_statement(text)]
     return Head(
         encoding,
@@ -111,7 +113,7 @@ def head_of(path: Path) -> Head:
         (*header.units, *[""] * len(kinds))[: len(kinds)],
         kinds,
         rows.delimiter,
-        decimal_of(numbers),
+        decimal,
         trailing,
         lines[start][0],
         stated.rate_hz,
@@ -119,6 +121,11 @@ def head_of(path: Path) -> Head:
         count,
         (*map(printable, rows.cells[start]), *[""] * len(kinds))[: len(kinds)],
     )
+
+
+def mark_of(decimal: str, delimiter: str) -> str:
+    """Return the decimal mark of the text around a table, "" if it is not known: a point where commas delimit."""
+    return decimal or ("." if delimiter == "," else "")
 
 
 def _sample(path: Path, encoding: str) -> tuple[list[tuple[int, str]], list[tuple[int, str]], str | None]:

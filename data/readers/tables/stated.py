@@ -50,6 +50,7 @@ _SAMPLES_PER = re.compile(
     r"(?P<number>\d[\d.,]*(?:e[+-]?\d+)?)\s*(?P<unit>samples?\s*(?:/|per)\s*[a-zµμ]+)", re.IGNORECASE
 )
 _CHANGED = re.compile(r"decimat|down-?sampl|re-?sampl|under-?sampl|dezim", re.IGNORECASE)
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}((,\d{3})+|(\.\d{3})+)")
 _TWO_WAYS = re.compile(r"\s*[/x*]\s*\d")
 
 
@@ -61,8 +62,10 @@ class Stated:
     notes: tuple[str, ...] = ()
 
 
-def stated_rate(lines: Iterable[str], where: Path) -> Stated:
+def stated_rate(lines: Iterable[str], where: Path, decimal: str) -> Stated:
     """Return the samples per second that comments or a preamble state.
+
+    decimal: the decimal mark of the table, which tells whether 2.000 is two or two thousand; "" if it shows none.
 
     A rate is not used, and a note says so, if another word qualifies it ("GPS sampling rate"), or if the text says that
     the samples were decimated or resampled.
@@ -81,7 +84,7 @@ def stated_rate(lines: Iterable[str], where: Path) -> Stated:
         if (word := _foreign_word(line, match)) is not None:
             notes.append(f"the rate in {shown!r} is not used, as it may be that of {word!r}")
             continue
-        rate_hz = _rate_in(match, line, where)
+        rate_hz = _rate_in(match, line, where, decimal)
         if rate_hz is None or any(abs(rate_hz - other) <= TOLERANCE * other for other in found):
             continue
         if changed is not None:
@@ -141,17 +144,17 @@ def _hertz(unit: str) -> float | None:
     return _PREFIXES[match[1] or ""] * (_PER_S[time] if per else 1.0)
 
 
-def _rate_in(match: re.Match[str], line: str, where: Path) -> float | None:
+def _rate_in(match: re.Match[str], line: str, where: Path, decimal: str) -> float | None:
     """Return the samples per second that a statement gives, None if it is one of something else."""
     groups = match.groupdict()
     unit = match["unit"] or groups.get("inner") or groups.get("suffix") or ""
     shown = printable(line.strip())[:80]
     if _OF_BITS.fullmatch(unit.lower().partition("/")[0]):
         return None
-    value = _number(match["number"], line, where)
+    value = _number(match["number"], line, where, decimal)
     others = match.string[match.end("number") :].split("\t")[1:]
     others = [other for other in others if re.fullmatch(r"\d[\d.,]*(?:[eE][+-]?\d+)?", other)]
-    if any(_number(other, line, where) != value for other in others):
+    if any(_number(other, line, where, decimal) != value for other in others):
         raise DataError(
             f"{where}: states sampling rates or intervals that differ ({shown!r}); keep the columns of one rate"
         )
@@ -179,13 +182,16 @@ def _rate_in(match: re.Match[str], line: str, where: Path) -> float | None:
     return rate_hz
 
 
-def _number(text: str, line: str, where: Path) -> float:
+def _number(text: str, line: str, where: Path, decimal: str) -> float:
     number = text.rstrip(".,")
-    if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+|[1-9]\d{0,2}(\.\d{3}){2,}", number):
+    marks = re.findall("[.,]", number) if _THOUSANDS.fullmatch(number) else []  # or one with three decimal places
+    if marks and (len(marks) > 1 or not decimal or (marks[0], decimal) == (",", ".")):
         raise DataError(
             f"{where}: states a sampling rate with {number!r} ({printable(line.strip())[:80]!r}), which can be read in "
             "two ways; write it without marks between its digits"
         )
+    if marks and marks[0] != decimal:
+        return float(number.replace(marks[0], ""))
     try:
         return float(number.replace(",", "."))
     except ValueError:

@@ -13,7 +13,7 @@ from data.readers.contents import Contents, Variable, Wanted, gather, listing, r
 from data.readers.labels import role_of
 from data.readers.tables.body import Body, body_of
 from data.readers.tables.columns import Column
-from data.readers.tables.head import Head, head_of
+from data.readers.tables.head import Head, head_of, mark_of
 from data.readers.tables.oddities import oddities
 from data.readers.tables.stated import TOLERANCE, stated_rate
 from data.readers.tables.text import encoding_notes
@@ -71,7 +71,7 @@ def _read(path: Path, wanted: Wanted) -> tuple[Head, Body, Timing, float | None]
     head = head_of(path)
     asked = wanted.channels or ()
     body = body_of(path, head, _free(head, wanted))
-    between = stated_rate(body.comments, path)
+    between = stated_rate(body.comments, path, mark_of(head.decimal, head.delimiter))
     stated = [rate for rate in (head.rate_hz, between.rate_hz) if rate is not None]
     if len(stated) > 1 and abs(stated[0] - stated[1]) > TOLERANCE * stated[0]:
         raise DataError(
