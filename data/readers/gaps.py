@@ -106,7 +106,7 @@ def _cut_beside(ecg: Signal, gaps: NDArray[np.bool_], rate_hz: float, ecg_rate_h
     whole = np.floor(at + EXACT).astype(np.int64)
     before = (np.flatnonzero(~lost)[whole] + at - whole) * (ecg_rate_hz / rate_hz)  # in samples of the ECG
     left = before[before <= ecg.size - 1 + EXACT]
-    return np.interp(left, np.arange(ecg.size), ecg).astype(np.float32)
+    return np.asarray(np.interp(left, np.arange(ecg.size), ecg), np.float32)
 
 
 def _at(gaps: NDArray[np.bool_], positions: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -1,10 +1,13 @@
 """Clocks beside a signal that hold dates, times since 1970, or times of no stated unit."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+import scipy.io
 
 from data.errors import DataError
 from data.readers.read import read
@@ -72,3 +75,45 @@ def test_a_clock_without_numbers_is_named_where_no_rate_is_found(times: Any, tmp
     with pytest.raises(DataError, match=r"time \(500 .*\) is not read as a clock: it holds no numbers"):
         read(tmp_path / "x.npz")
     assert read(tmp_path / "x.npz", rate_hz=500.0).rate_hz == 500.0
+
+
+@pytest.mark.parametrize(
+    ("unit", "step"),
+    [("min", 1 / 30000), ("h", 1 / 1_800_000), ("ms", 2.0), ("s", 0.002), ("[us]", 2000.0), ("seconds", 0.002)],
+)
+def test_the_unit_beside_a_clock_is_that_of_its_times(
+    unit: str, step: float, tmp_path: Path, mat73: Callable[..., None]
+) -> None:
+    times = step * np.arange(N)
+    np.savez(tmp_path / "x.npz", acc=NOISE, time=times, time_unit=unit)
+    scipy.io.savemat(tmp_path / "x.mat", {"acc": NOISE, "time": times, "time_units": unit})
+    mat73(tmp_path / "y.mat", {"acc": NOISE, "time": times[None], "time_units": unit})
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["drive/acc"], file["drive/time"] = NOISE, times
+        file["drive/time"].attrs["units"] = unit
+    for name in ("x.npz", "x.mat", "y.mat", "x.h5"):
+        assert read(tmp_path / name).rate_hz == pytest.approx(500.0), name
+
+
+@pytest.mark.parametrize(("unit", "per_day"), [("days since 2020-01-01", 1), ("hours since 2020-01-01 00:00:00", 24)])
+def test_the_unit_of_a_netcdf_clock_is_that_of_its_times(unit: str, per_day: int, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["acc"], file["time"] = NOISE, np.arange(N) / 500.0 / 86400 * per_day
+        file["time"].attrs["units"] = unit
+    assert read(tmp_path / "x.h5").rate_hz == pytest.approx(500.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "words"),
+    [
+        ("time", "fortnights", "the unit of time is 'fortnights'; one of days, h, min, s"),
+        ("time_ms", "s", "time_ms states another unit by its name than 's' beside it"),
+    ],
+)
+def test_a_unit_beside_a_clock_that_is_none_or_another_is_refused(
+    name: str, unit: str, words: str, tmp_path: Path
+) -> None:
+    held: dict[str, Any] = {"acc": NOISE, name: 2.0 * np.arange(N), f"{name}_unit": unit}
+    np.savez(tmp_path / "x.npz", **held)
+    with pytest.raises(DataError, match=words):
+        read(tmp_path / "x.npz")

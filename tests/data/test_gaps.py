@@ -47,7 +47,7 @@ def test_signals_ecg_and_beats_stay_together(start: int, n_lost: int, ecg_rate_h
 def test_each_sample_that_is_cut_takes_its_time_out_of_an_ecg_of_another_rate(
     lost: list[int], ecg_rate_hz: float, extra: int
 ) -> None:
-    """However many single samples are cut, the ECG holds the time at which the signal was, within a sample of either."""
+    """However many samples are cut, the ECG holds the time at which the signal was, within a sample."""
     time_s = np.arange(1000) / RATE_HZ
     signals = time_s[None].copy()
     signals[0, lost] = np.nan

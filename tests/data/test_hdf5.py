@@ -233,3 +233,14 @@ def test_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
         read(tmp_path / "x.h5", rate_hz=100.0)
     assert "\x1b" not in str(got.value)
     assert read(tmp_path / "x.h5", rate_hz=100.0, variable="other").channels == (r"a\x1b[2Jb", "y", "z")
+
+
+def test_both_values_that_stand_for_missing_samples_are_missing(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal(500).astype(np.float32)
+    values[3], values[7] = -9999.0, 1e20
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["acc"] = values
+        file["acc"].attrs.update({"fs": 500.0, "_FillValue": np.float32(-9999), "missing_value": np.float32(1e20)})
+    recording = read(tmp_path / "x.h5")
+    np.testing.assert_array_equal(recording.signals[0], np.delete(values, [3, 7]))
+    assert "acc: samples of -9999, 1e+20 are missing, as its attributes say" in recording.notes

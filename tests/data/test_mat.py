@@ -253,3 +253,22 @@ def test_the_recognised_layout_and_what_was_assumed_are_noted(tmp_path: Path) ->
     scipy.io.savemat(tmp_path / "x.mat", {"HS_data": NOISE})
     notes = " / ".join(read(tmp_path / "x.mat").notes)
     assert "240517" in notes and "1000 Hz assumed" in notes
+
+
+@pytest.mark.parametrize("name", ["HS_data", "Noise_data"])
+def test_columns_under_the_lab_s_names_are_channels_and_not_segments(name: str, tmp_path: Path) -> None:
+    """Joined in row order they would be one interleaved signal."""
+    noise = np.random.default_rng(0).standard_normal((400, 3))
+    scipy.io.savemat(tmp_path / "x.mat", {name: noise})
+    with pytest.raises(DataError, match="no sampling rate in the file"):
+        read(tmp_path / "x.mat")
+    recording = read(tmp_path / "x.mat", rate_hz=2000.0)
+    np.testing.assert_array_equal(recording.signals, noise.T.astype(np.float32))
+    joined = read(tmp_path / "x.mat", layout="240826")
+    assert joined.signals.shape == (1, 1200)
+
+
+def test_no_rate_is_said_to_be_assumed_where_the_caller_gives_it(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "x.mat", {"HS_data": NOISE})
+    assert any("1000 Hz assumed" in note for note in read(tmp_path / "x.mat").notes)
+    assert not any("assumed" in note for note in read(tmp_path / "x.mat", rate_hz=500.0).notes)

@@ -243,7 +243,7 @@ def test_a_rate_that_is_none_is_refused(tmp_path: Path, rate_hz: float) -> None:
 
 def test_an_ecg_in_the_file_of_another_duration_than_the_signals_is_refused(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).standard_normal(20_000)
-    held = {"signals": noise[None, :2000], "rate_hz": 1000.0, "channels": ["z"], "ecg": noise}
+    held: dict[str, Any] = {"signals": noise[None, :2000], "rate_hz": 1000.0, "channels": ["z"], "ecg": noise}
     np.savez(tmp_path / "x.npz", **held, ecg_rate_hz=1000.0)
     assert "its ECG lasts 20.0 s, its signals 2.0 s; correct the rate" in message(tmp_path / "x.npz")
     np.savez(tmp_path / "x.npz", **{**held, "ecg": noise[:401]}, ecg_rate_hz=200.0)  # a sample more, as recorders have

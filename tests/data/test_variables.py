@@ -246,3 +246,21 @@ def test_pieces_are_joined_in_the_order_of_the_numbers_in_their_names(save: Call
 def test_objects_in_an_archive_are_never_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", acc=np.array([{"a": 1}, None], dtype=object), fs=2000.0)
     refused(tmp_path / "x.npz", "object", variable="acc")
+
+
+def test_variables_of_a_glob_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(300)
+    held = {"p1": noise, "p2": noise * 1j, "p3": noise > 0, "p4": "a note", "p5": -noise}
+    scipy.io.savemat(tmp_path / "x.mat", held)
+    np.savez(tmp_path / "x.npz", **held)  # type: ignore[arg-type]
+    for name in ("x.mat", "x.npz"):
+        recording = read(tmp_path / name, variable="p*", rate_hz=500.0)
+        assert recording.signals.shape == (1, 600)
+        (note,) = (note for note in recording.notes if note.startswith("'p*' also matches"))
+        assert all(f"p{i} (" in note for i in (2, 3, 4)) and "p5" not in note
+
+
+def test_a_variable_of_the_lab_by_a_glob_names_what_else_matches(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal((300, 1))
+    scipy.io.savemat(tmp_path / "x.mat", {"HS_data": noise, "HS_note": "a note"})
+    assert any("HS_note" in note for note in read(tmp_path / "x.mat", variable="HS*").notes)

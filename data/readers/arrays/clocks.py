@@ -1,6 +1,7 @@
 """The clocks in a file of named arrays: vectors and columns that hold the times or the numbers of the samples."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,13 +11,16 @@ from numpy.typing import NDArray
 from data.errors import DataError, printable
 from data.readers.arrays.archive import Archive
 from data.readers.arrays.levels import at, field_of, is_vector, levels
-from data.readers.arrays.rates import agree, rate_beside
+from data.readers.arrays.rates import agree, rate_beside, unit_beside
 from data.readers.clock import is_even, rate_of
 from data.readers.contents import Numbers, Variable
+from data.readers.labels import NO_UNIT, SCALES
 from data.readers.names import clock_unit_s, is_clock_name
 
 UNITS = {1.0: "s", 1e-3: "ms", 1e-6: "us", 1e-9: "ns"}
+DAYS = {"d": 86400.0, "day": 86400.0, "days": 86400.0}
 SINCE_1970_S = (9e8, 5e9)  # between the years 1998 and 2128
+_UNIT = re.compile(r"[\[(]?\s*([^\W\d_]+)\.?\s*[\])]?(?:\s+since\b.*)?")
 
 
 def rate_of_signal(
@@ -47,11 +51,36 @@ def rate_of_signal(
             if len(field_of(v.name)) == 1 and not rises(times):
                 notes.append(f"{v} does not rise, and is not taken for a clock")
                 continue
-            unit_s = 1.0 if is_dates else clock_unit_s(field_of(v.name))
+            unit_s = 1.0 if is_dates else stated_unit_s(field_of(v.name), unit_beside(store, v) or "", where)
             found = rate_of_clock(times, v.name, unit_s, rate_hz, where, notes, asked_hz)
             rate_hz = found if rate_hz is None else rate_hz
     notes += unread if rate_hz is None else []
     return rate_hz
+
+
+def stated_unit_s(name: str, beside: str, where: Path) -> float | None:
+    """Return the unit of a clock in s by its name or by a text beside it; None if neither states one.
+
+    beside: as in "ms", or in "days since 2020-01-01" of netCDF.
+
+    Raises DataError if the text is no unit of time, or not that of the name.
+    """
+    by_name, found = clock_unit_s(name), _UNIT.fullmatch(beside.strip().lower())
+    word = found[1] if found else beside
+    if word.lower() in NO_UNIT:
+        return by_name
+    unit_s = SCALES.get(word, DAYS.get(word))
+    if unit_s is None:
+        raise DataError(
+            f"{where}: the unit of {printable(name)} is {printable(beside)[:80]!r}; one of days, h, min, s, ms, us, ns "
+            "is needed; correct it, or save the signal without that clock"
+        )
+    if by_name not in (None, unit_s):
+        raise DataError(
+            f"{where}: {printable(name)} states another unit by its name than {printable(beside)[:80]!r} beside it; "
+            "correct the wrong one"
+        )
+    return unit_s
 
 
 def rate_of_clock(

@@ -22,7 +22,7 @@ from data.readers.arrays.scaling import scaled
 from data.readers.arrays.titles import is_title_name
 from data.readers.arrays.variables import candidates, read_generic, with_beside
 from data.readers.contents import Contents, Numbers, Variable, Wanted, check_memory, is_ecg, listing, reading
-from data.readers.names import is_doubtful_rate, is_rate_name, is_unit_name_of
+from data.readers.names import is_clock_name, is_doubtful_rate, is_rate_name, is_unit_name_of
 
 FRAME = "frame"  # the type of a table that is a group of datasets
 MAX_TEXTS = 100_000
@@ -165,14 +165,19 @@ def _datasets(group: Any, where: Path, seen: set[Any]) -> Iterator[tuple[str, An
 
 
 def _attributes(file: Any, datasets: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the attributes that by their names are rates, their units or names of channels, named as variables are."""
+    """Yield the attributes that by their names are rates, units of rates or clocks, or names of channels.
+
+    They are named as variables are.
+    """
     groups = dict.fromkeys(group for name in datasets for group in _groups(name))
     for place in (*datasets, *groups):
         before = f"{place}_" if place in datasets else f"{place}/".lstrip("/")
         attributes = file[place].attrs
         rates = [key for key in attributes if is_rate_name(key) or is_doubtful_rate(key)]
+        is_clock = place in datasets and is_clock_name(field_of(place))
         for key in attributes:
-            if key in rates or is_title_name(key) or any(is_unit_name_of(key, rate) for rate in rates):
+            is_unit = any(is_unit_name_of(key, rate) for rate in rates) or (is_clock and is_unit_name_of(key, ""))
+            if key in rates or is_title_name(key) or is_unit:
                 value = _attribute(attributes, key)
                 if value is not None:
                     yield before + re.sub("[./]", "", key), value  # these would be the border of a group

@@ -107,12 +107,12 @@ def _may_be_rate(store: Archive, variable: Variable) -> bool:
         return True
     if not is_doubtful_rate(field):
         return False
-    unit = _unit_beside(store, variable)
+    unit = unit_beside(store, variable)
     return unit is not None and with_unit(field, unit) not in (None, field)
 
 
-def _unit_beside(store: Archive, variable: Variable) -> str | None:
-    """Return the unit of a number that a text beside it states: "ms" in isi_units for isi."""
+def unit_beside(store: Archive, variable: Variable) -> str | None:
+    """Return the unit of numbers that a text beside them states: "ms" in isi_units for isi; None if there is none."""
     field = field_of(variable.name)
     for v in at(store, level_of(variable.name)):
         if is_unit_name_of(field_of(v.name), field) and (texts := store.texts(v.name)):
@@ -143,7 +143,7 @@ def _rate_in(store: Archive, variable: Variable, of: str | None, where: Path, no
         if not is_vector(variable) or not (is_one or 0 < values.size <= MOST_RATES):
             notes.append(f"{variable} is no single number, and not used as the rate")
             return None
-        unit = _unit_beside(store, variable) or ""
+        unit = unit_beside(store, variable) or ""
         said = {(float(value), unit) for value in (values[:1] if is_one else values)}
     if len(said) > 1:
         shown = listing(f"{value:g}{f' {unit}' if unit else ''}" for value, unit in sorted(said))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from data.errors import DataError, printable
-from data.readers.contents import Numbers
+from data.readers.contents import Numbers, listing
 
 FACTORS = ("scale_factor", "conversion")
 OFFSETS = ("add_offset", "offset")  # "offset" belongs to "conversion"
@@ -14,7 +14,7 @@ FILLS = ("_FillValue", "missing_value")
 
 
 def scaled(stored: Numbers, attributes: Any, name: str, where: Path, notes: list[str]) -> Numbers:
-    """Return the numbers times the factor, plus the offset, and NaN where they are the value that stands for none.
+    """Return the numbers times the factor, plus the offset, and NaN where they are a value that stands for none.
 
     Numbers are returned as they are if no such attribute changes them.
 
@@ -27,8 +27,9 @@ def scaled(stored: Numbers, attributes: Any, name: str, where: Path, notes: list
         offset = None if factor is None else _number(attributes, OFFSETS[1:], where, name)
     if factor == 0:
         raise DataError(f"{where}: {by} of {printable(name)} is 0, which leaves no signal; correct it")
-    fill = _number(attributes, FILLS, where, name)
-    missing = stored == fill if fill is not None and np.isfinite(fill) else np.zeros(1, bool)
+    fills = [fill for each in FILLS if (fill := _number(attributes, (each,), where, name)) is not None]
+    fills = [fill for fill in dict.fromkeys(fills) if (stored == fill).any()]
+    missing = np.any([stored == fill for fill in fills], axis=0) if fills else np.zeros(1, bool)
     factor, offset = factor or 1.0, offset or 0.0
     if (factor, offset) == (1.0, 0.0) and not missing.any():
         return stored
@@ -37,7 +38,9 @@ def scaled(stored: Numbers, attributes: Any, name: str, where: Path, notes: list
         notes.append(f"{printable(name)} is multiplied by {factor:g}, plus {offset:g}, as its attributes say")
     if missing.any():
         values[missing] = np.nan
-        notes.append(f"{printable(name)}: samples of {fill:g} are missing, as its attributes say")
+        notes.append(
+            f"{printable(name)}: samples of {listing(f'{fill:g}' for fill in fills)} are missing, as its attributes say"
+        )
     return values
 
 

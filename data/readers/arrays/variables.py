@@ -26,11 +26,12 @@ MOST_CHANNELS = 64  # more names than these are no reason to take the longer axi
 TABLES = ("table", "timetable")
 
 
-def choose(store: Archive, pattern: str | None, where: Path) -> list[Variable]:
+def choose(store: Archive, pattern: str | None, where: Path, notes: list[str]) -> list[Variable]:
     """Return the variables with the signal: those that match a name or glob, sorted, or the only candidate.
 
     pattern: name or glob; None takes the only candidate at the top, or else in structs and cells. "*" does not match
         the border of a struct or cell. Numbers in names are sorted as numbers.
+    notes: gets those that match and hold no array of real numbers.
 
     Raises DataError, listing the variables, if nothing matches or there is more than one candidate.
     """
@@ -52,6 +53,9 @@ def choose(store: Archive, pattern: str | None, where: Path) -> list[Variable]:
         if kind in TABLES:
             raise DataError(f"{where}: variable {pattern!r} {_table_advice(kind, chosen[0])}")
         raise DataError(f"{where}: variable {pattern!r} is no array of two or more real numbers; {holds}")
+    unusable = [v for v in store.variables if v.name in chosen and v.name not in found]
+    if unusable:
+        notes.append(f"{pattern!r} also matches {listing(unusable)}: left out, as no array of two or more real numbers")
     for v in usable:
         _check_no_clock(store, v, where)
     return usable
@@ -138,7 +142,7 @@ def read_generic(
         chosen = _each(store, wanted.variables, where)
         contents, rate_hz = _side_by_side(store, chosen, wanted, where, notes)
     else:
-        chosen = choose(store, wanted.variable, where)
+        chosen = choose(store, wanted.variable, where, notes)
         titles = titles_beside(store, chosen[0].name) if len(chosen) == 1 else []
         if named_by is not None:
             titles = [found for found in titles if found.source == named_by]
@@ -188,7 +192,7 @@ def _each(store: Archive, names: Sequence[str], where: Path) -> list[Variable]:
     for name in names:
         if name not in known and _matches([*known], name):
             raise DataError(f"{where}: variables= takes names, not patterns as {name!r}; it holds {listing(known)}")
-    chosen = [choose(store, name, where)[0] for name in names]
+    chosen = [choose(store, name, where, [])[0] for name in names]
     bad = next((v for v in chosen if not is_vector(v)), None)
     if bad is not None:
         raise DataError(f"{where}: {bad} is no vector, so not one channel; read it alone with variable=")

@@ -31,22 +31,24 @@ def read_layout(store: Archive, wanted: Wanted, where: Path) -> Contents:
 
     Raises DataError if the layout cannot be recognised, or the requested layout does not fit.
     """
-    layout, main = _layout(store, wanted, where)
+    notes: list[str] = []
+    layout, main = _layout(store, wanted, where, notes)
     if layout == "generic" or main is None:
         return read_generic(store, wanted, where)
-    if layout == "240219":
-        return _read_columns(store, main, wanted, where)
-    return _read_segments(store, main, wanted, where)
+    read = _read_columns if layout == "240219" else _read_segments
+    contents = read(store, main, wanted, where)
+    return replace(contents, notes=(*notes, *contents.notes))
 
 
-def _layout(store: Archive, wanted: Wanted, where: Path) -> tuple[str, Variable | None]:
+def _layout(store: Archive, wanted: Wanted, where: Path, notes: list[str]) -> tuple[str, Variable | None]:
+    """Return the layout, and the variable with the signal where it is one of the lab's. notes: see `choose`."""
     found = arrays(store)
     if wanted.variables and wanted.layout not in ("auto", "generic"):
         raise DataError(f"{where}: layout {wanted.layout!r} has one variable; leave out layout or variables=")
     if wanted.layout == "generic" or wanted.variables:
         return "generic", None
     if wanted.variable is not None:
-        chosen = choose(store, wanted.variable, where)
+        chosen = choose(store, wanted.variable, where, notes)
         if len(chosen) > 1 or (wanted.layout == "auto" and chosen[0].name not in LAB_NAMES):
             return "generic", None
         main = chosen[0]
@@ -59,7 +61,7 @@ def _layout(store: Archive, wanted: Wanted, where: Path) -> tuple[str, Variable 
         if not signals:
             if wanted.layout == "auto":
                 return "generic", None
-            signals = choose(store, None, where)
+            signals = choose(store, None, where, notes)
         main = signals[0]
     return (_recognise(store, main, where) if wanted.layout == "auto" else wanted.layout), main
 
@@ -67,12 +69,16 @@ def _layout(store: Archive, wanted: Wanted, where: Path) -> tuple[str, Variable 
 def _recognise(store: Archive, main: Variable, where: Path) -> str:
     """Return the layout of a variable with one of the lab's names.
 
-    Heart sounds, noise and ECG by their names are the lab's. A `data` matrix is that of 240219 if its first column is a
+    Heart sounds, noise and ECG by their names are the lab's, but for [time, channel]: segments have more than a few
+    samples. A `data` matrix is that of 240219 if its first column is a
     clock; that of 240826 if neither a rate nor names of channels are beside it and its rows are segments of one signal,
     see `_are_segments`.
     """
     if main.name != "data":
-        return "240517" if is_vector(main) else "240826"
+        if is_vector(main):
+            return "240517"
+        is_columns = len(main.shape) == 2 and main.shape[0] > main.shape[1] and main.shape[1] <= MAX_CHANNELS
+        return "generic" if is_columns else "240826"
     if _time_axis(store, main) is not None:
         return "240219"
     if len(main.shape) != 2 or _states_rate(store, main, where):
@@ -175,7 +181,7 @@ def _read_segments(store: Archive, main: Variable, wanted: Wanted, where: Path) 
         if verdict(matrix) == "broken":
             notes.append("the signal jumps where the segments are joined")
     said = rate_of_signal(store, main.name, lines[name].size, where, notes)
-    if said is None:
+    if said is None and wanted.rate_hz is None:
         notes.append(f"rate {LAB_RATE_HZ:g} Hz assumed, as in the lab's files of this layout")
     return replace(
         contents,
