@@ -268,18 +268,28 @@ def _sha256(*parts: bytes | memoryview) -> str:
 def _refuse_repeats(found: Sequence[_Listed]) -> None:
     """Raise DataError if a recording is listed twice, by its file or by its content.
 
-    Different channels of one file may be listed separately if all are pinned to the same split.
+    Channels or variables of one file may be listed separately if all are pinned to the same split: they may be of one
+    measurement. Clean and noise may be different variables of a file.
     """
-    seen: dict[object, _Listed] = {}
+    seen: dict[object, list[_Listed]] = {}
     for f in found:
-        for key in ((f.path.resolve(), f.source.variable), f.channel_digest):
-            other = seen.setdefault(key, f)
-            together = other.role == f.role and other.source.use == f.source.use != "split"
-            if other is not f and (other.channel_digest == f.channel_digest or not together):
-                raise DataError(
-                    f"{f.path}: listed as {f.role} (use {f.source.use}), and the same recording as {other.role} "
-                    f"(use {other.source.use}) in {other.path}; list it once, or it is scored on what it learnt"
-                )
+        for key in (f.path.resolve(), f.channel_digest):
+            for other in seen.setdefault(key, []):
+                if f is not other and (other.channel_digest == f.channel_digest or not _may_share(f, other)):
+                    raise DataError(
+                        f"{f.path}: listed as {f.role} (use {f.source.use}), and the same recording as {other.role} "
+                        f"(use {other.source.use}) in {other.path}; list it once, or pin its channels or variables to "
+                        "one use, or it is scored on what it learnt"
+                    )
+            seen[key].append(f)
+
+
+def _may_share(f: _Listed, other: _Listed) -> bool:
+    """Return whether two parts of one file may be listed separately."""
+    if f.role == other.role:
+        return f.source.use == other.source.use != "split"
+    named, others = (set(listed.source.variables or (listed.source.variable,)) - {None} for listed in (f, other))
+    return bool(named and others) and named.isdisjoint(others)
 
 
 def _ecg_of(path: Path, source: Source) -> Path | None:

@@ -205,6 +205,28 @@ def test_channels_of_one_file_may_be_listed_apart_only_within_one_split(several:
         load(dataclasses.replace(several, clean=(*several.clean, *apart)))
 
 
+@pytest.mark.parametrize("several_names", [False, True], ids=["variable", "variables"])
+def test_variables_of_one_file_may_be_listed_apart_only_within_one_split_or_as_clean_and_noise(
+    several: DataConfig, tmp_path: Path, several_names: bool
+) -> None:
+    rng = np.random.default_rng(77)
+    np.savez(tmp_path / "many.npz", **{name: rng.standard_normal(6000) for name in "abc"}, fs=RATE_HZ)  # type: ignore[arg-type]
+
+    def source(name: str, use: Any = "split") -> Source:
+        chosen: dict[str, Any] = {"variables": (name,)} if several_names else {"variable": name}
+        return Source((str(tmp_path / "many.npz"),), use=use, **chosen)
+
+    for uses in (("split", "split", "split"), ("train", "train", "test")):
+        apart = tuple(map(source, "abc", uses))
+        with pytest.raises(DataError, match=r"the same recording as clean.*pin its channels or variables to one use"):
+            load(dataclasses.replace(several, clean=(*several.clean, *apart)))
+    pinned = tuple(source(name, "train") for name in "ab")
+    corpus = load(dataclasses.replace(several, clean=(*several.clean, *pinned), noise=(*several.noise, source("c"))))
+    assert names(corpus.splits["train"].clean).count("many.npz") == 2
+    with pytest.raises(DataError, match=r"listed as noise.*the same recording as clean"):
+        load(dataclasses.replace(several, clean=(*several.clean, *pinned), noise=(*several.noise, source("a"))))
+
+
 def test_mismatched_rates_are_resampled(write: Write) -> None:
     clean = [write(f"c{i}.npz", i, rate_hz=rate_hz) for i, rate_hz in enumerate((400.0, 1000.0, 2000.0))]
     noise = [write(f"n{i}.npz", 9 + i, rate_hz=750.0) for i in range(3)]
