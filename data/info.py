@@ -126,6 +126,12 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def check_picture(path: Path) -> None:
+    """Raise DataError if `path` is not the name of a .png."""
+    if path.suffix.lower() != ".png":
+        raise DataError(f"{path}: pictures are written as .png; name a file that ends so")
+
+
 def draw(recording: Recording, path: Path) -> None:
     """Write a PNG, atomically: the first 10 s of each channel in 25-55 Hz with R peaks, and its spectrum to 100 Hz.
 
@@ -139,8 +145,7 @@ def draw(recording: Recording, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if path.suffix.lower() != ".png":
-        raise DataError(f"{path}: pictures are written as .png; name a file that ends so")
+    check_picture(path)
     n_channels = len(recording.channels)
     # Equal height for each channel, but limited, so that the figure can be opened.
     figure = Figure(figsize=(13, min(1.2 + 1.6 * n_channels, 40.0)), layout="constrained")

@@ -28,8 +28,8 @@ def info_command(
     """
     import json
 
-    from data.errors import DataError
-    from data.info import describe, document, draw
+    from data.errors import DataError, UserError
+    from data.info import check_picture, describe, document, draw
     from data.readers.read import read
     from search.terminal.console import PlainConsole
     from search.terminal.tables import show_info
@@ -40,8 +40,10 @@ def info_command(
         load_files(plugin)
     if png is not None and len(files) > 1:
         raise DataError(f"--png is {png} for {len(files)} recordings; name one recording")
+    if png is not None:
+        check_picture(png)
     found: list[dict[str, object]] = []
-    problems: list[DataError] = []
+    problems: list[UserError] = []
     for file in files:
         try:
             recording = read(
@@ -61,7 +63,11 @@ def info_command(
         else:
             show_info(info, PlainConsole())
         if png is not None:
-            draw(recording, png)
+            try:
+                draw(recording, png)
+            except UserError as error:
+                problems.append(error)
+                continue
             typer.echo(f"{png}: written", err=as_json)
     if as_json:
         typer.echo(json.dumps({"recordings": found, "problems": [str(problem) for problem in problems]}))

@@ -181,6 +181,20 @@ def test_a_mat_file_without_the_variable_says_which_there_are(refused: Callable[
     assert "HS_data" in line
 
 
+def test_a_picture_that_cannot_be_written_leaves_the_document(
+    drivebeat: Any, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    """A name of another kind is refused before anything is read."""
+    scipy.io.savemat(tmp_path / "drive.mat", {"HS_data": recording(10.0)})
+    assert "pictures are written as .png" in refused("data", "info", "gone.mat", "--json", "--png", "x.jpg")
+    (tmp_path / "file").write_text("no folder")
+    said = drivebeat("data", "info", "drive.mat", "--json", "--png", "file/x.png")
+    assert said.code == 2
+    document = json.loads(said.out)
+    assert [entry["path"] for entry in document["recordings"]] == ["drive.mat"]
+    assert "file" in document["problems"][0]
+
+
 def test_a_file_of_another_kind_is_told_in_one_line(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "notes.wav").write_text("not a sound")
     assert "notes.wav" in refused("data", "info", "notes.wav")
