@@ -61,7 +61,7 @@ class Recording:
         if len(self.channels) != n_channels:
             raise DataError(f"{where}: {len(self.channels)} channel names for {n_channels} channels")
         if len(set(self.channels)) != n_channels:
-            raise DataError(f"{where}: channel names repeat: {', '.join(self.channels)}")
+            raise DataError(f"{where}: channel names repeat: {', '.join(self.channels)}; give each its own")
         if not (np.isfinite(self.rate_hz) and self.rate_hz > 0):
             raise DataError(f"{where}: rate is {self.rate_hz} Hz; a positive number is needed")
         if (self.ecg is None) != (self.ecg_rate_hz is None):

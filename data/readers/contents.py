@@ -63,6 +63,7 @@ class Contents:
     ecg_rate_hz: None if it is the rate of the signals.
     lowest_rate_hz: the lowest rate at which a channel was recorded, if it is not `rate_hz`: it has been resampled.
     notes: what was assumed, corrected or left out, a sentence each.
+    clock: name of the column of times that the rate is from, if it is a column of a table.
     """
 
     signals: Signal
@@ -74,6 +75,7 @@ class Contents:
     r_peaks_s: NDArray[np.float64] | None = None
     lowest_rate_hz: float | None = None
     notes: tuple[str, ...] = ()
+    clock: str = ""
 
 
 def is_ecg(name: str) -> bool:
@@ -122,6 +124,21 @@ def pick_channels(names: Sequence[str], wanted: tuple[str, ...] | None, where: P
     return rows, _plainest([i for i in ecgs if i not in rows], names)
 
 
+def numbered(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of which each is there once: a repeated one gets a number, "acc", "acc #2"."""
+    found: list[str] = []
+    counts, taken = dict.fromkeys(names, 0), set(names)
+    for name in names:
+        counts[name] += 1
+        new = name
+        while counts[name] > 1 and new in taken:
+            new = f"{name} #{counts[name]}"
+            counts[name] += new in taken
+        taken.add(new)
+        found.append(new)
+    return tuple(found)
+
+
 def ecg_notes(names: Sequence[str], wanted: tuple[str, ...] | None, rows: Sequence[int], ecg: int | None) -> list[str]:
     """Return notes on channels with ECG in their names that are not the ECG; `rows` and `ecg` are of pick_channels."""
     notes = []
@@ -158,12 +175,13 @@ def gather(
     lines: Callable[[list[int]], Iterable[Numbers]],
     rates_hz: Sequence[float] | None = None,
 ) -> Contents:
-    """Load the chosen channels one by one, and return them with the ECG.
+    """Load the chosen channels one by one, and return them with the ECG. Names that repeat are numbered.
 
     lines: yields the file's channels at given indices, each [time]; only one needs to be in memory at a time.
     rates_hz: of the channels, for formats in which they differ. The chosen channels are resampled to the rate of the
         first of them; the ECG keeps its own. None leaves the rate to the caller.
     """
+    names = numbered(names)
     rows, ecg_row = pick_channels(names, wanted, where)
     asked = rows if ecg_row is None else [*rows, ecg_row]
     first_hz = None if rates_hz is None else rates_hz[rows[0]]

@@ -3,14 +3,14 @@
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from data.errors import DataError, printable
-from data.readers.contents import Contents, Numbers, Variable, Wanted, gather, reading
+from data.readers.contents import Contents, Numbers, Variable, Wanted, gather, numbered, reading
 
 if TYPE_CHECKING:
     from pyedflib import EdfReader
@@ -129,12 +129,7 @@ def _check_digital(file: "EdfReader", row: int, name: str, path: Path) -> None:
 def _channels(file: "EdfReader", path: Path) -> tuple[str, ...]:
     """Return the labels of the channels, each of them once: a repeated one gets a number."""
     labels = [printable(label) or f"ch{i + 1}" for i, label in enumerate(file.getSignalLabels())]
-    return tuple(_distinct(labels, i) for i in range(len(labels)))
-
-
-def _distinct(labels: Sequence[str], i: int) -> str:
-    n_before = labels[:i].count(labels[i])
-    return f"{labels[i]} #{n_before + 1}" if n_before else labels[i]
+    return numbered(labels)
 
 
 def _is_trigger(name: str, path: Path) -> bool:

@@ -16,6 +16,7 @@ from data.readers.arrays.variables import RATE_NAMES
 from data.readers.contents import Contents, Variable, Wanted, is_ecg, reading, usable_ecg
 from data.readers.gaps import without_gaps
 from data.readers.matlab import mat
+from data.readers.names import is_clock_name
 from data.readers.tables import table
 from data.readers.tables.text import is_text
 from data.recording import Recording, Signal, check_varying
@@ -214,7 +215,10 @@ def _rate(path: Path, contents: Contents, stated_hz: float | None) -> float:
     if stated_hz is None or contents.rate_is_default:
         return float(in_file_hz if stated_hz is None else stated_hz)
     if abs(stated_hz - in_file_hz) > RATE_TOLERANCE * in_file_hz:
-        raise DataError(f"{path}: rate_hz={stated_hz:g}, but the file says {in_file_hz:g} Hz; leave rate_hz out")
+        said = f"column {contents.clock!r} holds times of" if contents.clock else "the file says"
+        is_doubtful = contents.clock and not is_clock_name(contents.clock)
+        other = ", or name that column in channels= if it is a signal" if is_doubtful else ""
+        raise DataError(f"{path}: rate_hz={stated_hz:g}, but {said} {in_file_hz:g} Hz; leave rate_hz out{other}")
     return float(stated_hz)
 
 

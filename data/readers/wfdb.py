@@ -21,6 +21,8 @@ from data.readers.contents import (
     Wanted,
     check_memory,
     gather,
+    listing,
+    numbered,
     pick_channels,
     reading,
 )
@@ -28,6 +30,7 @@ from data.readers.contents import (
 BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")  # annotation codes of QRS complexes (wfdb's ann_label_table)
 BEAT_FILES = ("qrs", "atr")
 RATE = r"\d+(\.\d*)?(/-?\d+(\.\d*)?(\(-?\d+(\.\d*)?\))?)?"
+DEFAULT_GAIN = 200  # stored numbers a unit, where a header states none or 0
 GAP = "~"  # the name of a segment without samples
 CHECKSUMS = 2**16
 BIG_ENDIAN = "61"  # a format
@@ -74,6 +77,11 @@ def read_wfdb(path: Path, wanted: Wanted) -> Contents:
                 raise DataError(f"{path}: cut off: {samples.size} of {n_stated} samples are there; copy it again")
             yield samples
 
+    if uncalibrated := _uncalibrated(path):
+        notes.append(
+            f"the header states no gain for {listing(uncalibrated)}: {DEFAULT_GAIN} per unit, the default of WFDB, is "
+            "assumed"
+        )
     with reading(path, "a WFDB record"):
         contents = gather(names, wanted.channels, path, lines, [frame_hz * n for n in per_frame])
     return replace(
@@ -157,6 +165,22 @@ def _states_rate(path: Path) -> bool:
     if len(words) > 2 and re.fullmatch(RATE, words[2]) is None:
         raise DataError(f"{path}: its header states the rate {printable(words[2])!r}; write it as in 500 or 499.8")
     return len(words) > 2
+
+
+def _uncalibrated(path: Path) -> list[str]:
+    """Return the names of the channels for which the header, or that of a segment, states no gain, or 0."""
+    found: dict[str, None] = {}
+    for place in (part for part in wfdb_parts(path) if part.suffix == ".hea"):
+        lines = place.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        if "/" in lines[0].split()[0]:
+            continue  # of segments
+        header = _header(place)
+        for name, line in zip(_names(header), lines[1:], strict=False):
+            gain = re.match(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?", (*line.split(), "", "", "")[2])
+            if gain is None or float(gain[0]) == 0:
+                found[name] = None
+    return list(found)
 
 
 def _loaded(path: Path, header: Any, rows: list[int], per_frame: tuple[int, ...]) -> list[Numbers]:
@@ -248,7 +272,7 @@ def _check_sizes(path: Path, header: Any) -> None:
 
 
 def _names(header: Any) -> tuple[str, ...]:
-    return tuple(printable(name or f"ch{i + 1}") for i, name in enumerate(header.sig_name))
+    return numbered([printable(name or f"ch{i + 1}") for i, name in enumerate(header.sig_name)])
 
 
 def _per_frame(header: Any) -> tuple[int, ...]:

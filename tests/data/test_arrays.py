@@ -221,3 +221,9 @@ def test_a_drift_of_more_than_one_percent_is_seen() -> None:
 def test_names_that_say_ecg() -> None:
     assert all(map(is_ecg, ("ecg", "ECG", "ekg", "ECG_data", "ECG II", "ecg1", " EKG-2 ")))
     assert not any(map(is_ecg, ("ecgonine", "pcg", "decg", "ch1z", "EC G", "")))
+
+
+def test_equal_names_of_our_own_archive_are_numbered(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal((2, 300))
+    np.savez(tmp_path / "x.npz", signals=noise, rate_hz=500.0, channels=["seat", "seat"])
+    assert read(tmp_path / "x.npz").channels == ("seat", "seat #2")

@@ -244,3 +244,14 @@ def test_both_values_that_stand_for_missing_samples_are_missing(tmp_path: Path) 
     recording = read(tmp_path / "x.h5")
     np.testing.assert_array_equal(recording.signals[0], np.delete(values, [3, 7]))
     assert "acc: samples of -9999, 1e+20 are missing, as its attributes say" in recording.notes
+
+
+@pytest.mark.parametrize("options", [{}, {"variable": "other"}, {"variable": "g/*_fs"}, {"variables": ("g/*_fs",)}])
+def test_attributes_are_not_offered_as_datasets(options: dict[str, Any], tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["g/acc"], file["g/belt"] = np.arange(50.0) ** 2 % 7, np.arange(50.0) ** 3 % 7
+        file["g/acc"].attrs["fs"] = 500.0
+    with pytest.raises(DataError) as raised:
+        read(tmp_path / "x.h5", **options)
+    assert "g/acc" in str(raised.value) and "acc_fs" not in str(raised.value).replace("g/*_fs", "")
+    assert not any("acc_fs" in note for note in read(tmp_path / "x.h5", variable="g/ac*").notes)

@@ -9,6 +9,7 @@ import pytest
 
 from data.cache import parts_of
 from data.errors import DataError
+from data.readers.contents import numbered
 from data.readers.read import READERS, read, variables
 
 
@@ -248,3 +249,29 @@ def test_an_ecg_in_the_file_of_another_duration_than_the_signals_is_refused(tmp_
     assert "its ECG lasts 20.0 s, its signals 2.0 s; correct the rate" in message(tmp_path / "x.npz")
     np.savez(tmp_path / "x.npz", **{**held, "ecg": noise[:401]}, ecg_rate_hz=200.0)  # a sample more, as recorders have
     assert read(tmp_path / "x.npz").ecg_rate_hz == 200.0
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("a", "b"), ("a", "b")),
+        (("a", "a", "b", "a"), ("a", "a #2", "b", "a #3")),
+        (("a", "a", "a #2", "a"), ("a", "a #3", "a #2", "a #4")),
+        ((), ()),
+    ],
+)
+def test_names_that_repeat_are_numbered_and_stay_apart(names: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    assert numbered(names) == expected
+
+
+def test_a_rate_that_a_column_of_times_contradicts_is_refused_with_the_column(tmp_path: Path) -> None:
+    """A column without a clock's name may be a signal that happens to rise."""
+    noise = np.random.default_rng(0).standard_normal(400)
+    rows = "".join(f"{i / 100},{value}\n" for i, value in enumerate(noise))
+    (tmp_path / "x.csv").write_text(f"t,seat\n{rows}")
+    text = message(tmp_path / "x.csv", rate_hz=500.0)
+    assert text.endswith("rate_hz=500, but column 't' holds times of 100 Hz; leave rate_hz out")
+    (tmp_path / "x.csv").write_text(f"ramp,seat\n{rows}")
+    text = message(tmp_path / "x.csv", rate_hz=500.0)
+    assert "column 'ramp'" in text and "channels=" in text
+    assert read(tmp_path / "x.csv", rate_hz=500.0, channels=("seat", "ramp")).channels == ("seat", "ramp")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.errors import DataError
-from data.readers.read import read
+from data.readers.read import read, variables
 
 
 @pytest.fixture
@@ -204,3 +204,21 @@ def test_segments_of_another_rate_or_unit_are_refused(
     (tmp_path / "m.hea").write_text("\n".join([*lines, ""]))
     with pytest.raises(DataError, match=words):
         read(tmp_path / "m.hea")
+
+
+def test_labels_that_repeat_are_numbered(record: Path) -> None:
+    change(record, " ECG\n", " z\n")
+    assert read(record).channels == ("z", "z #2")
+    assert [variable.name for variable in variables(record)] == ["z", "z #2"]
+    assert read(record, channels=("z #2",)).channels == ("z #2",)
+
+
+@pytest.mark.parametrize("gain", ["", "0", "0(0)/g"])
+def test_a_gain_that_is_not_stated_is_said_to_be_assumed(gain: str, tmp_path: Path) -> None:
+    np.arange(200, dtype="<i2").tofile(tmp_path / "x.dat")
+    (tmp_path / "x.hea").write_text(f"x 1 100 200\nx.dat 16 {gain}\n")
+    recording = read(tmp_path / "x.hea")
+    np.testing.assert_allclose(recording.signals[0], np.arange(200) / 200, rtol=1e-6)
+    assert "the header states no gain for ch1: 200 per unit, the default of WFDB, is assumed" in recording.notes
+    (tmp_path / "x.hea").write_text("x 1 100 200\nx.dat 16 200/g\n")
+    assert read(tmp_path / "x.hea").notes == ()

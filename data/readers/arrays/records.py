@@ -8,7 +8,7 @@ import numpy as np
 
 from data.errors import DataError, printable
 from data.readers.arrays.clocks import is_clock, rate_of_clock, rises
-from data.readers.contents import Contents, Numbers, Variable, Wanted, gather, is_ecg, listing
+from data.readers.contents import Contents, Numbers, Wanted, gather, is_ecg, listing
 from data.readers.names import clock_unit_s, is_clock_name
 
 
@@ -87,8 +87,3 @@ def read_records(records: Records, wanted: Wanted, where: Path, stated_hz: float
 
     contents = gather([printable(name) for name in channels], wanted.channels, where, lines)
     return replace(contents, rate_hz=rate_hz, notes=(*records.notes, *notes, *contents.notes))
-
-
-def variables_of(records: Records) -> tuple[Variable, ...]:
-    """Return an entry per field, with its length."""
-    return tuple(Variable(printable(name), (records.n_samples,), "field") for name in records.fields)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError, near
-from data.readers.arrays.archive import Archive, arrays
+from data.readers.arrays.archive import ATTRIBUTE, Archive, arrays
 from data.readers.arrays.beside import ecg_beside, r_peaks_beside
 from data.readers.arrays.clocks import clock_columns, rate_of_clock, rate_of_signal, slices
 from data.readers.arrays.levels import field_of, is_vector, level_of, squeezed
@@ -36,11 +36,12 @@ def choose(store: Archive, pattern: str | None, where: Path, notes: list[str]) -
     Raises DataError, listing the variables, if nothing matches or there is more than one candidate.
     """
     found = arrays(store)
-    holds = f"it holds {listing(store.variables)}"
+    held = [v for v in store.variables if v.dtype != ATTRIBUTE]
+    holds = f"it holds {listing(held)}"
     if pattern is None:
         return [_only(store, where, holds)]
     name = pattern.strip()
-    names = [v.name for v in store.variables]
+    names = [v.name for v in held]
     chosen = [name] if name in names else sorted(_matches(names, name), key=_natural)
     if not chosen:
         inside = [v for v in names if v.startswith((f"{name}.", f"{name}/", f"{name}{{", f"{name}("))]
@@ -49,11 +50,11 @@ def choose(store: Archive, pattern: str | None, where: Path, notes: list[str]) -
         raise DataError(f"{where}: no variable {pattern!r}{near(pattern, names)}; {holds}")
     usable = [found[name] for name in chosen if name in found]
     if not usable:
-        kind = next(v.dtype for v in store.variables if v.name in chosen)
+        kind = next(v.dtype for v in held if v.name in chosen)
         if kind in TABLES:
             raise DataError(f"{where}: variable {pattern!r} {_table_advice(kind, chosen[0])}")
         raise DataError(f"{where}: variable {pattern!r} is no array of two or more real numbers; {holds}")
-    unusable = [v for v in store.variables if v.name in chosen and v.name not in found]
+    unusable = [v for v in held if v.name in chosen and v.name not in found]
     if unusable:
         notes.append(f"{pattern!r} also matches {listing(unusable)}: left out, as no array of two or more real numbers")
     for v in usable:
@@ -188,9 +189,9 @@ def _each(store: Archive, names: Sequence[str], where: Path) -> list[Variable]:
     """Return the vector with each name. Raises DataError if one is none."""
     if len(set(names)) < len(names):
         raise DataError(f"{where}: variables={[*names]} names one twice; name each once")
-    known = {v.name for v in store.variables}
+    known = [v.name for v in store.variables if v.dtype != ATTRIBUTE]
     for name in names:
-        if name not in known and _matches([*known], name):
+        if name not in known and _matches(known, name):
             raise DataError(f"{where}: variables= takes names, not patterns as {name!r}; it holds {listing(known)}")
     chosen = [choose(store, name, where, [])[0] for name in names]
     bad = next((v for v in chosen if not is_vector(v)), None)

@@ -52,7 +52,7 @@ def read_table(path: Path, wanted: Wanted) -> Contents:
             {name: values for name, i in zip(names, indices, strict=True) if (values := body.columns[i]) is not None}
         ),
     )
-    return replace(contents, rate_hz=rate_hz, notes=(*notes, *contents.notes))
+    return replace(contents, rate_hz=rate_hz, notes=(*notes, *contents.notes), clock=timing.clock)
 
 
 def table_variables(path: Path) -> tuple[Variable, ...]:

@@ -24,6 +24,7 @@ class Timing:
 
     grid: where the samples go if the times have gaps or jitter.
     slack: relative uncertainty of the rate.
+    clock: name of the column of times that gives the rate; "" if none does.
     """
 
     left_out: frozenset[int]
@@ -31,6 +32,7 @@ class Timing:
     grid: Grid | None = None
     slack: float = 0.0
     notes: tuple[str, ...] = ()
+    clock: str = ""
 
 
 def timing_of(columns: Sequence[Column], hint_hz: float | None, named_channels: bool, where: Path) -> Timing:
@@ -100,7 +102,8 @@ def timing_of(columns: Sequence[Column], hint_hz: float | None, named_channels: 
             f"{columns[first.index].name!r} have no gaps; remove the column that is wrong"
         )
     _check_gaps(first.grid, columns[first.index].name, where)
-    return Timing(frozenset(left), first.rate_hz, first.grid, first.slack, (*notes, *first.notes))
+    name = columns[first.index].name
+    return Timing(frozenset(left), first.rate_hz, first.grid, first.slack, (*notes, *first.notes), name)
 
 
 def _with_joint(columns: Sequence[Column]) -> tuple[list[Column], set[int]]:
