@@ -1,6 +1,6 @@
 """HDF5 files: a dataset by its path, its rate and names from attributes, and no data of other files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data.errors import DataError
+from data.readers.arrays.archive import BLOCK_BYTES, lines_of
 from data.readers.read import read, variables
 
 NOISE = np.random.default_rng(0).uniform(-1, 1, (3, 500))
@@ -255,3 +256,37 @@ def test_attributes_are_not_offered_as_datasets(options: dict[str, Any], tmp_pat
         read(tmp_path / "x.h5", **options)
     assert "g/acc" in str(raised.value) and "acc_fs" not in str(raised.value).replace("g/*_fs", "")
     assert not any("acc_fs" in note for note in read(tmp_path / "x.h5", variable="g/ac*").notes)
+
+
+@pytest.mark.parametrize("kind", ["h5", "mat"])
+def test_columns_of_a_compressed_matrix_are_read_together(kind: str, tmp_path: Path, mat73: Any) -> None:
+    """Each reading of a column decompresses all of them; clocks are looked for in one reading, and signals in one."""
+    noise = np.random.default_rng(0).standard_normal((300, 40))
+    if kind == "mat":
+        mat73(tmp_path / "x.mat", {"acc": noise.T, "fs": np.array([[500.0]])})
+    else:
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file.create_dataset("acc", data=noise, compression="gzip")
+            file["acc"].attrs["fs"] = 500.0
+    read_at_once: list[tuple[int, ...]] = []
+    load = h5py.Dataset.__getitem__
+
+    def counted(dataset: Any, index: Any, **more: Any) -> Any:
+        found = load(dataset, index, **more)
+        if dataset.name == "/acc":
+            read_at_once.append(np.shape(found))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(h5py.Dataset, "__getitem__", counted)
+        recording = read(tmp_path / f"x.{kind}")
+    np.testing.assert_array_equal(recording.signals, noise.T.astype(np.float32))
+    assert read_at_once == [(300, 40)] * 2
+
+
+@pytest.mark.parametrize("indices", [range(40), [3], [3, 39, 5, 5, 0], []])
+@pytest.mark.parametrize("line_bytes", [1, BLOCK_BYTES // 3, BLOCK_BYTES * 2])
+def test_lines_that_are_read_in_blocks_are_those_asked_for(indices: Sequence[int], line_bytes: int) -> None:
+    matrix = np.arange(80).reshape(40, 2)
+    found = [line.tolist() for line in lines_of(lambda at: matrix[at], indices, line_bytes)]
+    assert found == matrix[[*indices]].tolist()

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Protocol
 
 import numpy as np
 
 from data.readers.contents import Numbers, Variable
 
+BLOCK_BYTES = 1 << 26
 ATTRIBUTE = "attribute"  # the type of a variable that is a property of another one: never a signal
 
 
@@ -73,6 +75,22 @@ def arrays(store: Archive) -> dict[str, Variable]:
     """Return the numeric variables of at least two samples, by name."""
     found = (v for v in store.variables if v.name in store.numeric and v.dtype != ATTRIBUTE)
     return {v.name: v for v in found if math.prod(v.shape) >= 2}
+
+
+def lines_of(read: Callable[[slice], Numbers], indices: Iterable[int], line_bytes: int) -> Iterator[Numbers]:
+    """Yield lines of a stored matrix one by one, but read several at once: a compressed chunk holds parts of many.
+
+    read: returns the lines of a slice, [line, time]. line_bytes: size of a line; at most BLOCK_BYTES are read at once.
+    """
+    left = list(indices)
+    at_once = max(1, BLOCK_BYTES // max(1, line_bytes))
+    while left:
+        first = left[0]
+        block = list(takewhile(lambda i, first=first: first <= i < first + at_once, left))  # type: ignore[misc]
+        lines = read(slice(first, max(block) + 1))
+        for i in block:
+            yield lines[i - first]
+        left = left[len(block) :]
 
 
 def since_first(dates: Numbers) -> Numbers:

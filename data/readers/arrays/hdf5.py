@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from data.errors import DataError
-from data.readers.arrays.archive import ATTRIBUTE, array_texts
+from data.readers.arrays.archive import ATTRIBUTE, array_texts, lines_of
 from data.readers.arrays.clocks import rate_of_signal
 from data.readers.arrays.frames import is_within, tables_of
 from data.readers.arrays.levels import field_of
@@ -114,8 +114,8 @@ class _Hdf5:
 
     def lines(self, name: str, axis: int, indices: Iterable[int]) -> Iterator[Numbers]:
         stored = self._checked(name)
-        for i in indices:
-            line = np.asarray(stored[i] if axis == 0 else stored[:, i])
+        line_bytes = stored.shape[1 - axis] * stored.dtype.itemsize
+        for line in lines_of(lambda at: np.asarray(stored[at] if axis == 0 else stored[:, at].T), indices, line_bytes):
             yield scaled(line, stored.attrs, name, self.path, self.notes)
 
     def _checked(self, name: str) -> Any:

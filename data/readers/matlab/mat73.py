@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from data.errors import DataError, printable
+from data.readers.arrays.archive import lines_of
 from data.readers.arrays.links import own_item
 from data.readers.contents import Numbers, Variable, check_memory
 
@@ -71,8 +72,8 @@ def load(item: Any) -> Numbers:
 
 def lines(item: Any, axis: int, indices: Iterable[int]) -> Iterator[Numbers]:
     """Yield the slices of a dataset of two axes at `indices` of `axis`, as MATLAB shows them."""
-    for i in indices:
-        yield np.asarray(item[:, i] if axis == 0 else item[i])
+    line_bytes = item.shape[axis] * item.dtype.itemsize  # the axes are stored in reverse order
+    yield from lines_of(lambda at: np.asarray(item[:, at].T if axis == 0 else item[at]), indices, line_bytes)
 
 
 def texts(item: Any) -> tuple[str, ...]:
