@@ -11,8 +11,13 @@ from typing import Annotated, Literal, get_args
 
 from optuna.distributions import FloatDistribution
 
+from data.recording import Gaps
+
 Use = Literal["split", "train", "validation", "test"]
 Randomiser = Literal["none", "sample_shuffle", "phase_shuffle", "half_phase_shuffle", "phase_random"]
+Per = Literal["window", "epoch"]
+Pairing = Literal["random", "index"]
+Level = Literal["unit", "raw"]
 
 # In the metadata of a field that was added to a config after its first version; see training.decode.encode.
 ADDED = "added"
@@ -101,13 +106,13 @@ class Source:
     use: Use = "split"
     weight: float = 1.0
     variables: tuple[str, ...] = field(default=(), metadata={ADDED: True})
-    gaps: Literal["cut", "fill", "refuse"] = field(default="cut", metadata={ADDED: True})
+    gaps: Gaps = field(default="cut", metadata={ADDED: True})
     group: str | GroupTable | None = field(default=None, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         if self.variable is not None and self.variables:
             raise ValueError(f"variable is {self.variable!r} and variables {list(self.variables)}; give one of them")
-        _check_choice("gaps", self.gaps, ("cut", "fill", "refuse"))
+        _check_choice("gaps", self.gaps, get_args(Gaps))
         if not self.files:
             raise ValueError("files: at least one path or glob is needed")
         if len(set(self.channels)) != len(self.channels):
@@ -261,9 +266,9 @@ class DataConfig:
     window_samples: int = 5120
     stride_samples: int = 32
     randomiser: Randomiser = "phase_random"
-    randomise_per: Literal["window", "epoch"] = "window"
-    pairing: Literal["random", "index"] = "random"
-    level: Literal["unit", "raw"] = "unit"
+    randomise_per: Per = "window"
+    pairing: Pairing = "random"
+    level: Level = "unit"
     split: SplitConfig = field(default_factory=SplitConfig)
     validation: HeldOutConfig = field(default_factory=HeldOutConfig)
     test: HeldOutConfig = field(default_factory=lambda: HeldOutConfig(n_windows=64, seed=1))
@@ -295,9 +300,9 @@ class DataConfig:
         if self.pairing == "index" and len({source.weight for source in self.noise}) > 1:
             raise ValueError('pairing "index" takes noise by its time, and heeds no weight; use pairing "random"')
         _check_choice("randomiser", self.randomiser, get_args(Randomiser))
-        _check_choice("randomise_per", self.randomise_per, ("window", "epoch"))
-        _check_choice("pairing", self.pairing, ("random", "index"))
-        _check_choice("level", self.level, ("unit", "raw"))
+        _check_choice("randomise_per", self.randomise_per, get_args(Per))
+        _check_choice("pairing", self.pairing, get_args(Pairing))
+        _check_choice("level", self.level, get_args(Level))
         if self.randomise_per == "epoch" and self.randomiser not in ("none", "phase_random"):
             raise ValueError(f'randomise_per "epoch" works with phase_random, not with {self.randomiser!r}')
 

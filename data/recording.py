@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from data.errors import DataError, printable
 
 Signal = NDArray[np.float32]
+Gaps = Literal["cut", "fill", "refuse"]  # what to do with samples that are missing; see data.readers.gaps
 D = TypeVar("D", bound=np.generic)
 SHOWN_CHANNELS = 8  # in the text of a recording
 

@@ -2,16 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError
 from data.readers.contents import Contents
-from data.recording import Signal, check_finite
+from data.recording import Gaps, Signal, check_finite
 
-Gaps = Literal["cut", "fill", "refuse"]
 # The largest share of a recording, and of its ECG, that may be missing.
 MAX_MISSING = 0.1
 EXACT = 1e-6  # of a sample: positions may be less by rounding
