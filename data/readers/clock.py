@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from data.errors import DataError
 
 EVEN = 0.01  # steps may differ by this share of a step
 JITTER = 0.5  # steps may differ by this share of a step if samples are interpolated
+RATE_TOLERANCE = 1e-3  # two statements of one rate may differ by this share
+UNITS_S = MappingProxyType({"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9})  # in which clocks count
+SINCE_1970_S = (9e8, 5e9)  # between the years 1998 and 2128
 Floats = NDArray[np.float64]
 
 
@@ -52,6 +56,16 @@ class Grid:
             first = int(np.ceil((before + after - n_lost) / 2))  # centred in the gap
             placed[first : first + n_lost] = np.nan
         return placed
+
+
+def agree(one_hz: float, other_hz: float) -> bool:
+    """Return whether two rates are the same within 0.1 %."""
+    return abs(one_hz - other_hz) <= RATE_TOLERANCE * max(one_hz, other_hz)
+
+
+def unit_since_1970(first: float) -> str | None:
+    """Return the unit, of s, ms, us and ns, in which a time since 1970 is of our days; None if it is in none."""
+    return next((unit for unit, s in UNITS_S.items() if SINCE_1970_S[0] <= first * s <= SINCE_1970_S[1]), None)
 
 
 def is_even(times: Floats, quantum: float) -> bool:

@@ -13,6 +13,7 @@ from data.files import recording_file
 from data.readers import edf, sound, tdms, wfdb
 from data.readers.arrays import hdf5, npy, npz
 from data.readers.arrays.variables import RATE_NAMES
+from data.readers.clock import agree
 from data.readers.contents import Contents, Variable, Wanted, is_ecg, reading, usable_ecg
 from data.readers.gaps import without_gaps
 from data.readers.matlab import mat
@@ -61,7 +62,6 @@ def register_reader(format: Format, *suffixes: str) -> None:
     READERS.update(dict.fromkeys(suffixes, format))
 
 
-RATE_TOLERANCE = 1e-3
 # Allowed difference in duration of a recording and its ECG: two clocks drift, and one device is stopped later. A larger
 # difference means another measurement or a wrong rate.
 ECG_SPAN_TOLERANCE = 0.05
@@ -214,7 +214,7 @@ def _rate(path: Path, contents: Contents, stated_hz: float | None) -> float:
         return float(stated_hz)
     if stated_hz is None or contents.rate_is_default:
         return float(in_file_hz if stated_hz is None else stated_hz)
-    if abs(stated_hz - in_file_hz) > RATE_TOLERANCE * in_file_hz:
+    if not agree(stated_hz, in_file_hz):
         said = f"column {contents.clock!r} holds times of" if contents.clock else "the file says"
         is_doubtful = contents.clock and not is_clock_name(contents.clock)
         other = ", or name that column in channels= if it is a signal" if is_doubtful else ""

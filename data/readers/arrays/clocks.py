@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from data.errors import DataError, printable
 from data.readers.arrays.archive import Archive
 from data.readers.arrays.levels import at, field_of, is_vector, levels
-from data.readers.arrays.rates import agree, rate_beside, unit_beside
-from data.readers.clock import is_even, rate_of
+from data.readers.arrays.rates import rate_beside, unit_beside
+from data.readers.clock import UNITS_S, agree, is_even, rate_of, unit_since_1970
 from data.readers.contents import Numbers, Variable
 from data.readers.labels import NO_UNIT, SCALES
 from data.readers.names import clock_unit_s, is_clock_name
 
-UNITS = {1.0: "s", 1e-3: "ms", 1e-6: "us", 1e-9: "ns"}
 DAYS = {"d": 86400.0, "day": 86400.0, "days": 86400.0}
-SINCE_1970_S = (9e8, 5e9)  # between the years 1998 and 2128
 _UNIT = re.compile(r"[\[(]?\s*([^\W\d_]+)\.?\s*[\])]?(?:\s+since\b.*)?")
 
 
@@ -102,15 +100,15 @@ def rate_of_clock(
     Raises DataError if the times do not rise evenly, or contradict the stated rate, or in every unit the asked one.
     """
     quantum, exact, shown = resolution(times), in_order(times), printable(name)
-    since_1970 = None if unit_s is not None else _unit_since_1970(times)
-    in_s = unit_s or since_1970 or 1.0
+    since_1970 = unit_since_1970(float(times.flat[0])) if unit_s is None and times.size else None
+    in_s = unit_s or (UNITS_S[since_1970] if since_1970 else 1.0)
     rate_hz = rate_of(exact * in_s, quantum * in_s, where, shown)
     if unit_s is None and since_1970 is None:
         told_hz = asked_hz if stated_hz is None else stated_hz
         if rate_hz == 1.0 and bool((np.diff(exact) == 1.0).all()):
             notes.append(f"{shown} counts the samples: left out")
             return None
-        for unit, word in UNITS.items():
+        for word, unit in UNITS_S.items():
             if told_hz is not None and agree(rate_hz / unit, told_hz):
                 notes.append(f"{shown} is a clock in {word}, and left out")
                 return rate_hz / unit
@@ -124,15 +122,9 @@ def rate_of_clock(
             )
     if stated_hz is not None and not agree(rate_hz, stated_hz):
         raise DataError(f"{where}: {shown} rises as at {rate_hz:g} Hz, but the file says {stated_hz:g} Hz; correct it")
-    since = "" if since_1970 in (None, 1.0) else f" in {UNITS[since_1970]} since 1970"
+    since = "" if since_1970 in (None, "s") else f" in {since_1970} since 1970"
     notes.append(f"{shown} is a clock of {rate_hz:g} Hz{since}, and left out")
     return rate_hz
-
-
-def _unit_since_1970(times: Numbers) -> float | None:
-    """Return the unit in s in which times since 1970 are of our days; None if they are in none."""
-    first = float(times.flat[0]) if times.size else 0.0
-    return next((unit for unit in UNITS if SINCE_1970_S[0] <= first * unit <= SINCE_1970_S[1]), None)
 
 
 def in_order(times: Numbers) -> NDArray[np.float64]:

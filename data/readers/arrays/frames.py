@@ -13,11 +13,11 @@ import numpy as np
 
 from data.errors import printable
 from data.readers.arrays.records import Field, Records, fields_of
+from data.readers.clock import UNITS_S
 from data.readers.contents import Numbers, check_memory
 
 BLOCK = re.compile(r"values_block_\d+")  # columns of one type in a table of pandas
 INDEX_GROUP = re.compile(r"(?:^|/)_i_\w+/")
-UNITS_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def tables_of(datasets: Mapping[str, Any], where: Path) -> dict[str, Records]:

@@ -11,6 +11,7 @@ import numpy as np
 from data.errors import DataError, printable
 from data.readers.arrays.archive import Archive
 from data.readers.arrays.levels import at, field_of, is_vector, level_of, levels
+from data.readers.clock import agree
 from data.readers.contents import Variable, listing
 from data.readers.names import (
     is_clock_name,
@@ -26,15 +27,9 @@ from data.readers.names import (
     with_unit,
 )
 
-RATE_TOLERANCE = 1e-3
 CONTAINERS = ("struct", "cell")
 MOST_RATES = 64  # of channels; an array of more numbers holds something else
 SLOWEST_HZ = 1.0  # of a sample interval: a slower one is in another unit, or that of something else
-
-
-def agree(one_hz: float, other_hz: float) -> bool:
-    """Return whether two rates are the same within 0.1 %."""
-    return abs(one_hz - other_hz) <= RATE_TOLERANCE * max(one_hz, other_hz)
 
 
 def rate_beside(store: Archive, name: str, where: Path, notes: list[str]) -> float | None:

@@ -15,9 +15,9 @@ from data.readers.arrays.archive import ATTRIBUTE, Archive, arrays
 from data.readers.arrays.beside import ecg_beside, r_peaks_beside
 from data.readers.arrays.clocks import clock_columns, rate_of_clock, rate_of_signal, slices
 from data.readers.arrays.levels import field_of, is_vector, level_of, squeezed
-from data.readers.arrays.rates import agree, rate_beside, unused_rates
+from data.readers.arrays.rates import rate_beside, unused_rates
 from data.readers.arrays.titles import Titles, titles_beside
-from data.readers.clock import is_even
+from data.readers.clock import agree, is_even
 from data.readers.contents import Contents, Variable, Wanted, check_spans, gather, is_ecg, listing
 from data.readers.names import clock_unit_s, is_clock_name, is_rate_name, is_rate_name_of
 

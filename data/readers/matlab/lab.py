@@ -10,10 +10,10 @@ from data.errors import DataError
 from data.readers.arrays.archive import Archive, arrays
 from data.readers.arrays.clocks import rate_of_signal, resolution
 from data.readers.arrays.levels import field_of, is_vector, level_of
-from data.readers.arrays.rates import agree, rate_beside
+from data.readers.arrays.rates import rate_beside
 from data.readers.arrays.titles import titles_beside
 from data.readers.arrays.variables import choose, read_generic
-from data.readers.clock import is_even, rate_of
+from data.readers.clock import agree, is_even, rate_of
 from data.readers.contents import Contents, Variable, Wanted, as_signal, gather, usable_ecg
 from data.readers.matlab.joins import verdict
 from data.readers.names import is_clock_name

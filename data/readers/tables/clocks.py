@@ -5,22 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError, printable
-from data.readers.clock import drift_grid, grid_of, is_even, roundest
+from data.readers.clock import RATE_TOLERANCE, UNITS_S, drift_grid, grid_of, is_even, roundest, unit_since_1970
 from data.readers.labels import Role
 from data.readers.tables.columns import Clock, Column, Floats, quantum_of
 
 FIT = 0.01  # of a rate that tells the unit of times
-AGREE = 1e-3  # of rates that should be one
-UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
-# Times since 1970 have magnitudes of their own, from 1998 to 2128.
-EPOCHS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-EPOCH_S = (9e8, 5e9)
 ASSUMED_HZ = (1.0, 1e6)
-
-
-def is_epoch(value: float) -> bool:
-    """Return whether a number is a time since 1970, in s, ms, us or ns."""
-    return any(EPOCH_S[0] <= value * scale <= EPOCH_S[1] for scale in EPOCHS.values())
 
 
 def rated(index: int, column: Column, role: Role, hint_hz: float | None, where: Path) -> Clock:
@@ -59,7 +49,7 @@ def rated(index: int, column: Column, role: Role, hint_hz: float | None, where: 
     rate_hz = 1.0 / (step * scale)
     if hint_hz is not None and abs(rate_hz - hint_hz) <= slack * rate_hz:
         rate_hz = hint_hz
-    elif coarseness > AGREE:
+    elif coarseness > RATE_TOLERANCE:
         raise DataError(
             f"{what} does not tell the rate: it is from {rate_hz * (1 - slack):.5g} to {rate_hz * (1 + slack):.5g} Hz, "
             "as its times are coarse; write more decimal places, or give rate_hz="
@@ -100,9 +90,9 @@ def _scale(values: Floats, step: float, role: Role, hint_hz: float | None, what:
                 f"{what}: times such as {values[0]:.0f} cannot be in the unit that its name states; correct the name"
             )
         return role.scale, ""
-    unit = next((u for u, scale in EPOCHS.items() if EPOCH_S[0] <= values[0] * scale <= EPOCH_S[1]), None)
+    unit = unit_since_1970(float(values[0]))
     if unit is not None:
-        return EPOCHS[unit], f"column {name} is taken as times since 1970 in {unit}, which the file does not state"
+        return UNITS_S[unit], f"column {name} is taken as times since 1970 in {unit}, which the file does not state"
     if hint_hz is not None:
         unit = next((u for u, s in UNITS_S.items() if abs(1 / (step * s) - hint_hz) <= FIT * hint_hz), None)
         if unit is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import DataError, printable
+from data.readers.clock import SINCE_1970_S
 from data.readers.contents import is_ecg
 from data.readers.labels import role_of
 from data.readers.tables.cells import (
@@ -21,7 +22,6 @@ from data.readers.tables.cells import (
     split,
     unquoted,
 )
-from data.readers.tables.clocks import EPOCH_S
 from data.readers.tables.commas import is_decimal_comma
 from data.readers.tables.header import Header, Rows, header_of
 from data.readers.tables.stated import is_statement, stated_rate
@@ -212,7 +212,9 @@ def _check_first_rows(rows: Rows, start: int, path: Path) -> None:
         return
     time_s, rate_hz = (float(row[0].replace(",", ".")) for row in pair)
     after = [cell for row in rows.cells[start + 2 : start + 10] for cell in row if NUMBER.fullmatch(cell)]
-    if EPOCH_S[0] <= time_s <= EPOCH_S[1] and all(abs(float(c.replace(",", "."))) < EPOCH_S[0] for c in after):
+    if SINCE_1970_S[0] <= time_s <= SINCE_1970_S[1] and all(
+        abs(float(c.replace(",", "."))) < SINCE_1970_S[0] for c in after
+    ):
         raise DataError(
             f"{path}: the first two rows hold a time since 1970 and {rate_hz:g}, as in the files of Empatica, whose "
             f"second row is the rate; remove these two rows and give rate_hz={rate_hz:g}"

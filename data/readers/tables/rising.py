@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError, printable
-from data.readers.clock import is_even
+from data.readers.clock import is_even, unit_since_1970
 from data.readers.labels import SCALES, rising_role
-from data.readers.tables.clocks import ASSUMED_HZ, is_epoch, rated
+from data.readers.tables.clocks import ASSUMED_HZ, rated
 from data.readers.tables.columns import MIN_RISING, MIN_ROWS, Clock, Column, Floats, never_falls, quantum_of
 
 SPAN = 0.05  # allowed difference of two clocks over the whole recording
@@ -77,7 +77,7 @@ def second_clock(column: Column, span_s: float | None) -> str:
     if not never_falls(values):
         return ""
     known = values[np.isfinite(values)]
-    if is_epoch(known[0]) and is_epoch(known[-1]):
+    if unit_since_1970(known[0]) and unit_since_1970(known[-1]):
         return f"column {column.name} holds times since 1970 and is left out; it gives no rate"
     span = float(known[-1] - known[0])
     slack = SPAN * span + 2 * float(np.diff(known).max())

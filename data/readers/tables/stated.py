@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import DataError, printable
+from data.readers.clock import agree
 from data.readers.labels import SCALES
 
-TOLERANCE = 1e-3
 # Words that may stand before a rate, as they say nothing else than that it is the recording's.
 OWN = frozenset(
     re.findall(
@@ -85,7 +85,7 @@ def stated_rate(lines: Iterable[str], where: Path, decimal: str) -> Stated:
             notes.append(f"the rate in {shown!r} is not used, as it may be that of {word!r}")
             continue
         rate_hz = _rate_in(match, line, where, decimal)
-        if rate_hz is None or any(abs(rate_hz - other) <= TOLERANCE * other for other in found):
+        if rate_hz is None or any(agree(rate_hz, other) for other in found):
             continue
         if changed is not None:
             notes.append(f"the rate in {shown!r} is not used, as {printable(changed.strip())[:60]!r} may change it")

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import DataError
+from data.readers.clock import RATE_TOLERANCE, agree
 from data.readers.contents import Contents, Variable, Wanted, gather, listing, reading
 from data.readers.labels import role_of
 from data.readers.tables.body import Body, body_of
 from data.readers.tables.columns import Column
 from data.readers.tables.head import Head, head_of, mark_of
 from data.readers.tables.oddities import oddities
-from data.readers.tables.stated import TOLERANCE, stated_rate
+from data.readers.tables.stated import stated_rate
 from data.readers.tables.text import encoding_notes
 from data.readers.tables.timing import Timing, timing_of
 
@@ -73,7 +74,7 @@ def _read(path: Path, wanted: Wanted) -> tuple[Head, Body, Timing, float | None]
     body = body_of(path, head, _free(head, wanted))
     between = stated_rate(body.comments, path, mark_of(head.decimal, head.delimiter))
     stated = [rate for rate in (head.rate_hz, between.rate_hz) if rate is not None]
-    if len(stated) > 1 and abs(stated[0] - stated[1]) > TOLERANCE * stated[0]:
+    if len(stated) > 1 and not agree(*stated):
         raise DataError(
             f"{path}: states two sampling rates, {stated[0]:g} Hz and, between the rows, {stated[1]:g} Hz; cut the "
             "recording where the rate changes"
@@ -166,7 +167,7 @@ def _agreed(timing: Timing, stated_hz: float | None, path: Path) -> float | None
     """Return the rate of times and statements. Raises DataError if they differ."""
     if timing.rate_hz is None or stated_hz is None:
         return stated_hz if timing.rate_hz is None else timing.rate_hz
-    if abs(timing.rate_hz - stated_hz) > max(TOLERANCE, timing.slack) * stated_hz:
+    if abs(timing.rate_hz - stated_hz) > max(RATE_TOLERANCE, timing.slack) * stated_hz:
         raise DataError(
             f"{path}: its text states {stated_hz:g} Hz, its times {timing.rate_hz:g} Hz; correct the one that is wrong"
         )
