@@ -215,7 +215,18 @@ def read_run(path: Path) -> RunConfig:
 
 def read_run_with_provenance(path: Path) -> tuple[RunConfig, Mapping[str, Any]]:
     """Read a RunConfig and its provenance from a file, and execute its plug-ins. Raises ConfigError, PluginError."""
-    return _split_document(embedded(with_base(read_document(path), path), path), str(path))
+    return prepare_run(read_document(path), path)
+
+
+def prepare_run(document: object, path: Path) -> tuple[RunConfig, Mapping[str, Any]]:
+    """Return the RunConfig and the provenance of a run file's plain values, and execute its plug-ins.
+
+    path: of the document, in whose folder its relative paths start; one in the working directory for values that come
+        from no file.
+
+    Raises ConfigError, PluginError.
+    """
+    return _split_document(embedded(with_base(document, path), path), str(path))
 
 
 def write_run(run: RunConfig, path: Path, provenance: Mapping[str, Any] | None = None) -> None:
