@@ -43,7 +43,7 @@ def unchanged(mixture: HeldOut) -> dict[str, NDArray[np.float32]]:
 
 
 def evaluated(by: str, config: DataConfig) -> list[PartLine]:
-    return evaluate_by(by, config, "test", PLAN, unchanged, ("si_sdr_db",))
+    return evaluate_by(by, config, "test", PLAN, unchanged, ("si_sdr_db",))[0]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_each_channel_is_cleaned_with_the_others_as_references(config: DataConfi
         return unchanged(mixture)
 
     two = dataclasses.replace(config, clean=sources[0], noise=sources[1])
-    lines = evaluate_by("channel", two, "test", PLAN, noisy_of, ("si_sdr_db",))
+    lines, _ = evaluate_by("channel", two, "test", PLAN, noisy_of, ("si_sdr_db",))
     assert [line.part for line in lines] == ["z", "z", "x", "x"]
     first, second = seen
     assert first.shape == second.shape

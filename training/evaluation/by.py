@@ -49,8 +49,8 @@ class PartLine:
 
 def evaluate_by(
     by: str, config: DataConfig, split: str, plan: HeldOutConfig, estimate: Estimate, scores: Sequence[str]
-) -> list[PartLine]:
-    """Return the scores on each part of the recordings in `split`, parts in order of their names.
+) -> tuple[list[PartLine], tuple[str, ...]]:
+    """Return the scores on each part of the recordings in `split`, in order of the parts' names, and the notes.
 
     Each part gets a held-out mixture of its own with the windows of `plan`: for a speed or a vehicle, of its noise with
     all clean recordings; for a recording, of it with all recordings of the other kind; for a channel, that channel is
@@ -65,10 +65,13 @@ def evaluate_by(
     if by not in get_args(By):
         raise ConfigError(f"--by is {by!r}; one of {', '.join(get_args(By))} is needed")
     if by == "channel":
-        splits = {name: (load(turned, (split,)).splits[split], turned) for name, turned in _by_channel(config).items()}
+        loaded = {name: (load(turned, (split,)), turned) for name, turned in _by_channel(config).items()}
+        splits = {name: (corpus.splits[split], turned) for name, (corpus, turned) in loaded.items()}
+        notes = dict.fromkeys(note for corpus, _ in loaded.values() for note in corpus.notes)
     else:
-        whole = load(config, (split,)).splits[split]
-        splits = {name: (part, config) for name, part in _parts(by, whole).items()}
+        corpus = load(config, (split,))
+        splits = {name: (part, config) for name, part in _parts(by, corpus.splits[split]).items()}
+        notes = dict.fromkeys(corpus.notes)
     lines = []
     for name, (part, used) in splits.items():
         mixture = held_out(part, used, plan)
@@ -78,7 +81,7 @@ def evaluate_by(
                     n_windows = int(np.count_nonzero(~np.isnan(values)))
                     value = bootstrap_mean(values, mixture.recording)
                     lines.append(PartLine(name, method, snr_db, score, n_windows, value))
-    return lines
+    return lines, tuple(notes)
 
 
 def speed_of(source: Path) -> str:
