@@ -318,6 +318,14 @@ def test_another_signal_does_to_the_script_what_it_would_have_done(
     assert events == ["workers stopped", "SIGTERM"]
 
 
+def test_names_may_stand_in_a_list(asked: list[Launch], bench: Bench) -> None:
+    for given in (["tiny"], ("tiny",)):
+        with pytest.raises(KeyboardInterrupt):
+            api.search(given, storage=bench.url)
+    identity = api.study("tiny", storage=bench.url).identity
+    assert [request.studies for request in asked] == [(identity,), (identity,)]
+
+
 def test_what_a_search_is_given_reaches_its_workers(
     asked: list[Launch], bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
