@@ -88,8 +88,8 @@ class Study:
 def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: str | None = None) -> list[Study]:
     """Create the studies of `spec`, one for each family.
 
-    An existing study with the same settings is kept; only its budget, enqueued points and retention change. All
-    families are checked before the first study is created.
+    An existing study with the same settings is kept; its budget, `artifacts`, `final`, schema_version and the base of
+    its recordings change, and new points are enqueued. All families are checked before the first study is created.
 
     fingerprint: of the recordings; None: load them, which fails for recordings that cannot be read.
 
