@@ -40,7 +40,8 @@ CLASSICAL_ROWS = "drivebeat:classical"  # scores of the classical methods, as JS
 PLACE = "drivebeat:artifacts"  # where a worker stored artifacts last: its folder and host, or the bucket's URL
 WEIGHTS_OF = "drivebeat:weights:"  # + a trial's number: id of the artifact with its weights; "" once removed
 COPIED_FILES = "drivebeat:copied_artifacts"  # ids of the study's artifacts that are the original's
-BEST_CONFIG = "drivebeat:best_config"  # {"trial": number, "artifact": id} of the stored best.yaml
+# {"trial": number, "digest": of its export, "artifact": id} of the stored best.yaml
+BEST_CONFIG = "drivebeat:best_config"
 REMOVED = "drivebeat:artifacts_removed:"  # + trial_id: how many of its artifacts were removed
 
 ARTIFACT = "artifacts:"  # + an artifact's id: prefix of Optuna's system attributes of trials and studies
@@ -164,8 +165,13 @@ def best_feasible(trials: Iterable[FrozenTrial], direction: StudyDirection) -> F
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
     """Return the best complete, feasible trial of the study that has a stored run; None where there is none."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return best_feasible((trial for trial in complete if RUN in attributes_of(trial)), study.direction)
+    return best_of_trials(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), study.direction)
+
+
+def best_of_trials(trials: Iterable[FrozenTrial], direction: StudyDirection) -> FrozenTrial | None:
+    """Return the best complete, feasible one of `trials` that has a stored run; None where there is none."""
+    complete = (trial for trial in trials if trial.state == TrialState.COMPLETE)
+    return best_feasible((trial for trial in complete if RUN in attributes_of(trial)), direction)
 
 
 def pareto_front(points: Sequence[tuple[float, float]], *, rising: bool) -> list[tuple[float, float]]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from optuna.distributions import CategoricalDistribution
 from torch import nn
 
@@ -21,7 +20,7 @@ from models import DENOISERS, DenoiserConfig
 from models.front import FrontConfig
 from objectives.losses import LOSSES, LossConfig
 from training.decode import decode, decode_named, encode
-from training.documents import PARSERS, LongText, read_document, with_base, write_document
+from training.documents import LongText, read_document, values_of, with_base, write_document
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 from training.plugins.load import load_plugins
@@ -29,6 +28,8 @@ from training.plugins.plugin import PLUGINS, Plugin, decode_plugins, embedded, j
 from training.schedule import OptimiserConfig, ScheduleConfig
 
 SCHEMA_VERSION = 1
+PROVENANCE = "provenance"  # the key in documents
+MAX_SHOWN = 100  # characters of a text of --set in messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,18 @@ def read_run(path: Path) -> RunConfig:
 
 def read_run_with_provenance(path: Path) -> tuple[RunConfig, Mapping[str, Any]]:
     """Read a RunConfig and its provenance from a file, and execute its plug-ins. Raises ConfigError, PluginError."""
-    return _split_document(embedded(with_base(read_document(path), path), path), str(path))
+    return prepare_run(read_document(path), path)
+
+
+def prepare_run(document: object, path: Path) -> tuple[RunConfig, Mapping[str, Any]]:
+    """Return the RunConfig and the provenance of a run file's plain values, and execute its plug-ins.
+
+    path: of the document, in whose folder its relative paths start; one in the working directory for values that come
+        from no file.
+
+    Raises ConfigError, PluginError.
+    """
+    return _split_document(embedded(with_base(document, path), path), str(path))
 
 
 def write_run(run: RunConfig, path: Path, provenance: Mapping[str, Any] | None = None) -> None:
@@ -224,7 +236,7 @@ def write_run(run: RunConfig, path: Path, provenance: Mapping[str, Any] | None =
     if run.plugins:
         document[PLUGINS] = [{**table, "source": LongText(table["source"])} for table in document[PLUGINS]]
     if provenance is not None:
-        document["provenance"] = dict(provenance)
+        document[PROVENANCE] = dict(provenance)
     write_document(document, path)
 
 
@@ -245,20 +257,19 @@ def with_values(run: RunConfig, assignments: Sequence[str]) -> RunConfig:
     document = to_document(run)
     for text in assignments:
         name, _, written = text.partition("=")
-        path = name.strip().split(".")
+        path, where = name.strip().split("."), f"--set {text[:MAX_SHOWN]!r}"
         if not written.strip() or not all(path):
-            raise ConfigError(f"--set {text!r}: name=value is needed, optimiser.learning_rate=0.001 say")
+            raise ConfigError(f"{where}: name=value is needed, optimiser.learning_rate=0.001 say")
+        if path[0] == PROVENANCE:
+            raise ConfigError(f"{where}: the provenance says where a run is from, and is not set")
         if len(path) == 1:
             path = [_section_of(path[0], run), *path]
         table = document
         for part in path[:-1]:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
-                raise ConfigError(f"--set {text!r}: {part!r} is no table of a run; write section.name=value")
-        try:
-            table[path[-1]] = PARSERS[".yaml"](written)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {text!r}: {' '.join(str(error).split())}") from error
+                raise ConfigError(f"{where}: {part!r} is no table of a run; write section.name=value")
+        table[path[-1]] = values_of(written, where)
     return from_document(document, "--set")
 
 
@@ -306,12 +317,12 @@ def _split_document(values: object, where: str) -> tuple[RunConfig, Mapping[str,
         )
     known = {"model", "loss", PLUGINS, *SECTIONS}
     for key in values:
-        if key not in known | {"schema_version", "provenance"}:
+        if key not in known | {"schema_version", PROVENANCE}:
             raise ConfigError(f"{where}: unknown key {key!r}{near(str(key), known)}; known: {', '.join(sorted(known))}")
     for key in ("data", "model", "loss"):
         if key not in values:
             raise ConfigError(f"{where}: section {key!r} is missing; a run needs data, model and loss")
-    provenance = values.get("provenance", {})
+    provenance = values.get(PROVENANCE, {})
     if not isinstance(provenance, Mapping):
         raise ConfigError(f"{where}: provenance: a table of keys is needed, got {type(provenance).__name__}")
     # First: the other sections may name what the plug-ins register.

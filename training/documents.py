@@ -35,13 +35,25 @@ def read_document(path: Path) -> Any:
     parse = PARSERS.get(path.suffix.lower())
     if parse is None:
         raise ConfigError(f"{path}: unknown kind of document {path.suffix!r}; .toml, .yaml or .json is needed")
+    return _values(parse, text, str(path))
+
+
+def values_of(text: str, where: str) -> Any:
+    """Return the plain values that a text in YAML stands for. Raises ConfigError as read_document does.
+
+    where: begins the error.
+    """
+    return _values(_yaml, text, where)
+
+
+def _values(parse: Callable[[str], Any], text: str, where: str) -> Any:
     try:
         values = parse(text)
     except RecursionError:
-        raise ConfigError(f"{path}: {TOO_DEEP}") from None
+        raise ConfigError(f"{where}: {TOO_DEEP}") from None
     except Exception as error:  # PyYAML raises errors of many kinds for a tag that does not fit its value
-        raise ConfigError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
-    walk(values, str(path))  # it checks
+        raise ConfigError(f"{where}: {' '.join(str(error).split()) or type(error).__name__}") from error
+    walk(values, where)  # it checks
     return values
 
 
@@ -50,7 +62,7 @@ def with_base(document: Any, path: Path) -> Any:
 
     A study file of schema_version 2 has its own folder as the default. A relative base starts from the document's
     folder. A document without a base, and one that is no table of sections, is returned unchanged. A file with nothing
-    but a section `data`, for --data, is like a study file.
+    but a section `data`, for --data, is like a study file. Raises ConfigError for the folder of an unknown user.
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("data"), Mapping):
         return document
@@ -58,7 +70,11 @@ def with_base(document: Any, path: Path) -> Any:
     base = document["data"].get("base", "." if is_new_study else None)
     if not isinstance(base, str):
         return document  # none, or refused by the decoder
-    folder = os.path.normpath(path.absolute().parent / Path(base).expanduser())
+    try:
+        start = Path(base).expanduser()
+    except RuntimeError as error:  # ~ of an unknown user
+        raise ConfigError(f"{path}: data: base is {base!r} ({error}); name a folder") from error
+    folder = os.path.normpath(path.absolute().parent / start)
     return {**document, "data": {**document["data"], "base": str(folder)}}
 
 

@@ -12,11 +12,13 @@ from training.checkpoint import WEIGHTS
 from training.config import RunConfig, as_trial, finalised, read_run_with_provenance, write_run
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES, better
-from training.lengthen import differences
-from training.lineage import RUN_FILE
+from training.lengthen import differences, epochs_before
+from training.lineage import RUN_FILE, resolve_init
 from training.report import EpochReport
 from training.runs import override, train_run
 from training.switches import Switches
+
+SEEDS = "seeds"  # in the provenance of the best of several: the best score of each seed
 
 
 def trainings(run: RunConfig, *, only_trial: bool, **fit: Any) -> tuple[RunConfig, ...]:
@@ -39,22 +41,18 @@ def train_all(
     """Train runs that differ in their seed, and return the last report of the best.
 
     A single run is trained into `folder` itself. Several are trained into its subfolders seed-0, seed-1 ...; then
-    `folder` gets run.yaml and weights of the best by its best score. Interrupted trainings are resumed.
+    `folder` gets run.yaml and weights of the best by its best score. Interrupted trainings are resumed, and shorter
+    ones lengthened.
 
-    Raises as training.runs.train_run does, and ConfigError if `folder` holds a run of another kind.
+    Raises as training.runs.train_run does, and ConfigError if `folder` holds another run, or seeds that `runs` lacks.
     """
-    if len(runs) == 1:
-        return train_run(runs[0], folder, provenance, trackers, console, switches)
     path = folder / RUN_FILE
     with file_errors(path, "read"):
         is_run = path.exists()
     if is_run:
-        stored, before = read_run_with_provenance(path)
-        if "seeds" not in before:
-            words = f"one training, not {len(runs)} seeds; choose another folder with -o, or remove it"
-            raise ConfigError(
-                f"{folder}: holds another run: {words if stored in runs else differences(stored, runs[0])}"
-            )
+        _check_folder(runs, folder)
+    if len(runs) == 1:
+        return train_run(runs[0], folder, provenance, trackers, console, switches)
     reports: list[EpochReport] = []
     for run in runs:
         console.print(f"seed {run.fit.seed}, {len(reports) + 1} of {len(runs)}", highlight=False)
@@ -68,6 +66,29 @@ def train_all(
             best, best_score = i, report.best_score
     with atomic(folder / WEIGHTS) as temporary:
         shutil.copyfile(folder / f"seed-{runs[best].fit.seed}" / WEIGHTS, temporary)
-    write_run(runs[best], path, {**provenance, "seeds": scores})
+    kept, own = read_run_with_provenance(folder / f"seed-{runs[best].fit.seed}" / RUN_FILE)
+    write_run(kept, path, {**own, SEEDS: scores})
     console.print(f"kept seed {runs[best].fit.seed} of {', '.join(map(str, scores))}", highlight=False)
     return reports[best]
+
+
+def _check_folder(runs: Sequence[RunConfig], folder: Path) -> None:
+    """Raise ConfigError if `folder` holds another run than `runs`, or the best of seeds that are not among theirs."""
+    stored, provenance = read_run_with_provenance(folder / RUN_FILE)
+    seeds = provenance.get(SEEDS)
+    if not isinstance(seeds, Mapping):
+        if len(runs) > 1:
+            words = f"one training, not {len(runs)} seeds; choose another folder with -o, or remove it"
+            raise ConfigError(
+                f"{folder}: holds another run: {words if stored in runs else differences(stored, runs[0])}"
+            )
+        return  # train_run compares them
+    run = next((run for run in runs if run.fit.seed == stored.fit.seed), runs[0])
+    if stored != run:  # that of an older version has no lineage
+        epochs_before(resolve_init(run), folder)
+    left_out = sorted(set(seeds) - {run.fit.seed for run in runs})
+    if left_out:
+        raise ConfigError(
+            f"{folder}: holds the best of {len(seeds)} seeds, and {', '.join(map(str, left_out))} would be left out; "
+            "train as many again (final.seeds), or choose another folder with -o"
+        )

@@ -232,8 +232,15 @@ def read_progress(path: Path) -> tuple[str, list[EpochReport]]:
 
 def run_text(run: RunConfig) -> str:
     """Return `run` as one line of JSON; equal runs give equal lines."""
-    without_base = dataclasses.replace(run, data=dataclasses.replace(run.data, base=None))
-    return json.dumps(to_document(without_base), sort_keys=True)
+    return document_text(to_document(run))
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    """Return a run's document as one line of JSON, without provenance and base, which do not affect the result."""
+    values = {key: value for key, value in document.items() if key != "provenance"}
+    if isinstance(data := values.get("data"), Mapping):
+        values["data"] = {key: value for key, value in data.items() if key != "base"}
+    return json.dumps(values, sort_keys=True)
 
 
 def _describes(text: str, run: RunConfig) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from training.checkpoint import CHECKPOINT, damage, load_checkpoint, save_checkpoint
+from training.checkpoint import CHECKPOINT, WEIGHTS, damage, load_checkpoint, save_checkpoint
 from training.config import RunConfig, read_run_with_provenance, to_document, write_run
 from training.documents import flat
 from training.errors import ConfigError
@@ -57,10 +57,15 @@ def lengthen(run: RunConfig, folder: Path) -> str:
     """Make the run in `folder` one of run.fit.epochs epochs, to be continued; return a line about it.
 
     Learning rate, gain and loss weight follow the new number from the next epoch on. A run that ended by its patience
-    goes on. Raises CheckpointError if the folder has no checkpoint that can be used.
+    goes on, and one of which no epoch has ended starts anew.
+
+    Raises CheckpointError if the folder has no checkpoint that can be used.
     """
     stored, provenance = read_run_with_provenance(folder / RUN_FILE)
     checkpoint = folder / CHECKPOINT
+    if not checkpoint.exists() and not (folder / WEIGHTS).exists():
+        write_run(run, folder / RUN_FILE, provenance)
+        return f"no epoch of the run of {stored.fit.epochs} epochs had ended; it starts anew, with {run.fit.epochs}"
     state = load_checkpoint(checkpoint, torch.device("cpu"))
     with damage(checkpoint):
         reports = [dataclasses.replace(r, n_epochs=run.fit.epochs, stopped="") for r in reports_in(state)]

@@ -2,8 +2,8 @@
 
 import dataclasses
 import hashlib
-import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from data.errors import is_unicode
@@ -13,7 +13,7 @@ from training.decode import decode
 from training.device import arithmetic, resolve_device
 from training.documents import read_document
 from training.errors import CheckpointError, PluginError
-from training.learner import initialise, read_progress, run_text
+from training.learner import document_text, initialise, read_progress, run_text
 
 RUN_FILE = "run.yaml"
 
@@ -93,8 +93,10 @@ def _ancestor(path: Path) -> tuple[str, InitConfig, str]:
     try:
         run = read_run(path)
     except PluginError:  # its weights are used, not its code
-        document = {key: value for key, value in read_document(path).items() if key != "provenance"}
-        text = json.dumps(document, sort_keys=True)  # equal to run_text, for a program has written the document
+        document = read_document(path)
+        text = document_text(document)  # equal to run_text, for a program has written the document
         init = decode(InitConfig, document.get("init", {}), f"{path}: init")
-        return hashlib.sha256(text.encode()).hexdigest(), init, str(document["fit"]["score"])
+        fit = document.get("fit")
+        score = fit.get("score", "") if isinstance(fit, Mapping) else ""
+        return hashlib.sha256(text.encode()).hexdigest(), init, str(score)
     return config_sha256(run), run.init, run.fit.score

@@ -7,7 +7,8 @@ evaluate call train_run and evaluate_folder; training.denoising applies a run's 
 import dataclasses
 import math
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from rich.table import Table
 from torch import nn
 
 from data.config import DataConfig, HeldOutConfig
-from data.corpus import Corpus, load
-from data.errors import shell_command
+from data.corpus import load
+from data.errors import DataError, shell_command
 from data.files import file_errors
 from data.mixing.mixture import HeldOut, held_out
 from training.apply import samples_of
@@ -104,7 +105,7 @@ def train_run(
     wanted = provenance.get("data_fingerprint")
     if wanted not in (None, corpus.fingerprint):
         console.print(f"note: the recordings (fingerprint {corpus.fingerprint}) are not those of the search ({wanted})")
-    _print_notes(corpus, console)
+    _print_notes(corpus.notes, console)
     if shorter is not None:
         console.print(lengthen(run, folder), soft_wrap=True, highlight=False)
     if not is_resumed:
@@ -124,8 +125,8 @@ def train_run(
     return last
 
 
-def _print_notes(corpus: Corpus, console: Console) -> None:
-    for note in corpus.notes:
+def _print_notes(notes: Iterable[str], console: Console) -> None:
+    for note in notes:
         console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -213,7 +214,8 @@ def evaluate_folder(
     run, config, model = _evaluated(folder, data, split, window_s)
     name = run.model.name
     with bar(console, EVALUATION_STEPS[0], len(EVALUATION_STEPS)) as advance:
-        corpus = load(config, (split,))
+        with _naming_file(data):
+            corpus = load(config, (split,))
         mixture = held_out(corpus.splits[split], config, _plan(config, split))
         advance(1, EVALUATION_STEPS[1])
         model_estimates = estimate_mixture(model, run, mixture, threads)
@@ -228,7 +230,7 @@ def evaluate_folder(
             write_score_figure(rows, score, name, output / f"{score}.png")
         write_showcase(mixture, model_estimates, name, output)
     console.print(described_all(config), soft_wrap=True, highlight=False, markup=False)
-    _print_notes(corpus, console)
+    _print_notes(corpus.notes, console)
     for score in shown:
         console.print(score_table(rows, score, name))
     if warning := worse_than_nothing(rows, name):
@@ -263,12 +265,28 @@ def evaluate_parts(
 
     with bar(console, f"evaluating by {by}", None):
         scores = _with(run.fit.score, SHOWN_SCORES)
-        lines = evaluate_by(by, config, split, _plan(config, split), estimate, scores)
+        with _naming_file(data):
+            lines, notes = evaluate_by(by, config, split, _plan(config, split), estimate, scores)
+    _print_notes(notes, console)
     write_parts(lines, output / f"by_{by}.csv")
     for score in scores:
         console.print(part_table(lines, score, name, by))
     console.print(f"{output}: by_{by}.csv, all methods", highlight=False)
     return lines
+
+
+@contextmanager
+def _naming_file(data: Path | None) -> Iterator[None]:
+    """Say in an error about a missing channel where its name is from. data: the file with other data."""
+    try:
+        yield
+    except DataError as error:
+        if data is None or "no channel " not in str(error):
+            raise
+        raise DataError(
+            f"{error}; where {data} lists no channels, those of the model's {RUN_FILE} are read: list the channels of "
+            "these recordings there"
+        ) from error
 
 
 def _with(score: str, scores: tuple[str, ...]) -> tuple[str, ...]:

@@ -28,7 +28,8 @@ def info_command(
     """
     import json
 
-    from data.errors import DataError, UserError
+    from data.errors import DataError, UserError, printable
+    from data.files import file_errors
     from data.info import check_picture, describe, document, draw
     from data.readers.read import read
     from search.terminal.console import PlainConsole
@@ -46,16 +47,17 @@ def info_command(
     problems: list[UserError] = []
     for file in files:
         try:
-            recording = read(
-                file,
-                variable=variable,
-                variables=split_names(variables),
-                rate_hz=rate_hz,
-                layout=layout,
-                gaps=gaps,
-            )
-            info = describe(file, recording)
-        except DataError as error:
+            with file_errors(file, "read"):
+                recording = read(
+                    file,
+                    variable=variable,
+                    variables=split_names(variables),
+                    rate_hz=rate_hz,
+                    layout=layout,
+                    gaps=gaps,
+                )
+                info = describe(file, recording)
+        except UserError as error:
             problems.append(error)
             continue
         if as_json:
@@ -72,7 +74,7 @@ def info_command(
     if as_json:
         typer.echo(json.dumps({"recordings": found, "problems": [str(problem) for problem in problems]}))
     for problem in problems[:-1]:
-        typer.echo(f"drivebeat: {problem}", err=True)
+        typer.echo(f"drivebeat: {printable(str(problem))}", err=True)
     if problems:
         raise problems[-1]
 

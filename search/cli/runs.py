@@ -62,15 +62,13 @@ def train_command(
     import dataclasses
     import json
 
-    from search.messages import run_failed
+    from search.commands.train import train
     from search.storage.open import storage_url
     from search.terminal.console import PlainConsole
     from training.config import read_run_with_provenance, with_values
-    from training.errors import ConfigError, TrainingFailed
-    from training.final import train_all, trainings
+    from training.errors import ConfigError
     from training.lineage import start_from
     from training.numbers import finite
-    from training.runs import override
     from training.switches import read_switches
     from training.trackers.build import tracking_of
 
@@ -82,24 +80,22 @@ def train_command(
         run = start_from(run, source, partial=partial)
     elif partial:
         raise ConfigError("--partial needs --from; name the run to take the weights from")
-    if switches.only_first_batch:
-        run = override(run, steps_per_epoch=1)
-        typer.echo("warning: ONLY_FIRST_BATCH is on: one training step per epoch, only for tests", err=True)
-    chosen = trainings(run, only_trial=trial, epochs=epochs, threads=threads, device=device)
     silent = quiet or as_json or switches.stdout is not None
-    if not silent and run.final is not None and not trial:
-        n_seeds = f", {len(chosen)} seeds" if len(chosen) > 1 else ""
-        typer.echo(
-            f"final training: {chosen[0].fit.epochs} epochs{n_seeds}; the trial had {run.fit.epochs} epochs "
-            "(--as-trial repeats it)"
-        )
-    try:
-        # standard output must hold the JSON document only
-        names = [name for name in tracking.names if not (as_json and name == "stdout")]
-        last = train_all(chosen, output, provenance, names, PlainConsole(quiet=silent), switches)
-    except TrainingFailed as error:
-        run_failed(str(output), str(error), switches, lambda line: typer.echo(line, err=True))
-        raise
+    # standard output must hold the JSON document only
+    names = [name for name in tracking.names if not (as_json and name == "stdout")]
+    last = train(
+        run,
+        output,
+        provenance,
+        names,
+        PlainConsole(quiet=silent),
+        switches,
+        lambda line: typer.echo(line, err=True),
+        as_trial=trial,
+        epochs=epochs,
+        threads=threads,
+        device=device,
+    )
     if as_json:
         typer.echo(json.dumps({"folder": str(output), "metric": run.fit.score, **finite(dataclasses.asdict(last))}))
         return

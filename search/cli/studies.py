@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from data.errors import NoRecording, printable, shell_command
+from data.errors import shell_command
 from search.cli.options import Artifacts, Lease, Plugins, Storage
 from search.defaults import ARTIFACTS, LOGS
 
@@ -41,46 +41,22 @@ def create_command(
     An existing study takes over changed sections budget, artifacts and final, and new enqueued points. Any other
     difference is an error.
     """
-    from data.corpus import load
-    from data.leaks import find_leaks
-    from search.storage.open import explained, open_engine, open_storage, places, storage_url
-    from search.study.spec import read_spec
-    from search.study.study import create, enqueue
-    from search.study.warm import runs_from, warm_points
+    from search.commands.create import create
+    from search.storage.open import places, storage_url
+    from search.study.spec import prepare
     from search.terminal.console import PlainConsole
-    from search.terminal.tables import show_splits
-    from training.plugins.trust import remember
+    from training.documents import read_document
 
     url = storage_url(storage)
-    spec = read_spec(file, deterministic=deterministic, trusting=True)
-    try:
-        corpus = load(spec.data)  # first: unreadable recordings must leave no database behind
-    except NoRecording as error:
-        if spec.schema_version == 1 and file.parent.resolve() != Path.cwd():
-            hint = f"with schema_version = 2 in {file}, paths start from its folder"
-            raise NoRecording(f"{error}; {hint}") from error
-        raise
-    leaks = find_leaks(corpus)
-    show_splits(corpus, PlainConsole())
-    for note in (*corpus.notes, *leaks.notes):
-        typer.echo(f"note: {note}")
-    for warning in leaks.warnings:
-        typer.echo(f"warning: {printable(warning)}")
-    for plugin in spec.plugins:
-        typer.echo(f"plug-in {plugin.label} is stored with the study")
-    remember(spec.plugins)  # the user has named their files
-    with explained(url):
-        backend = open_storage(url)
-        # first: an unusable source must leave no study behind
-        warm = [warm_points(spec, runs_from(source, backend, warm_trials), source) for source in warm_start or []]
-        for study in create(spec, backend, open_engine(url), corpus.fingerprint):
-            n_first = enqueue(study.optuna, [point for points in warm for point in points[study.name]])
-            enqueued = f"; {n_first} known point{'s' if n_first > 1 else ''} enqueued" if n_first else ""
-            typer.echo(
-                f"study {study.name}: {len(study.space.sampled)} parameters, {spec.budget.trials} trials{enqueued}"
-            )
+    given = prepare(read_document(file), file, deterministic=deterministic, executing_named=True)
+    made = create(given, url, PlainConsole(), warm_start=warm_start or (), warm_trials=warm_trials)
+    for study, n_first in made:
+        enqueued = f"; {n_first} known point{'s' if n_first > 1 else ''} enqueued" if n_first else ""
+        typer.echo(
+            f"study {study.name}: {len(study.space.sampled)} parameters, {given.spec.budget.trials} trials{enqueued}"
+        )
     typer.echo(places(url))
-    typer.echo(f"next: {shell_command('launch', spec.name, '--workers', 2)}")
+    typer.echo(f"next: {shell_command('launch', given.spec.name, '--workers', 2)}")
 
 
 def launch_command(

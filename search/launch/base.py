@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -56,6 +56,15 @@ class Launch:
     slurm: Mapping[str, str] = field(default_factory=dict)
     threads: int | None = None
     trusted: tuple[str, ...] = ()
+
+    def __setstate__(self, state: Sequence[object]) -> None:
+        """Take over the values of a pickle, such as a SLURM job that waits in a queue holds.
+
+        Fields that its version did not have, which are the last, get their defaults.
+        """
+        for i, each in enumerate(fields(self)):
+            default = each.default if each.default_factory is MISSING else each.default_factory()
+            object.__setattr__(self, each.name, state[i] if i < len(state) else default)
 
 
 class WorkerHandle(Protocol):

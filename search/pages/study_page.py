@@ -14,7 +14,7 @@ from data.mixing.mixture import held_out
 from search.pages.notes import code, finish_note, replace_note, split_text
 from search.pages.plots import Classical, Plot, learning_curves, score_by_cost, score_by_snr, workers_over_time
 from search.pages.trial_artifacts import remove_artifacts
-from search.pages.weights import remove_weights, stored_files, update_best
+from search.pages.weights import stored_files, update_weights
 from search.queue.slots import progress, slot_trials
 from search.storage.fast.reads import system_attributes
 from search.storage.optuna_private import ArtifactStore
@@ -151,8 +151,7 @@ def update_pages(
     finish_note(study.optuna, engine, trial_id)
     trials = study.optuna.get_trials(deepcopy=False)
     remove_artifacts(study, trials, engine, artifacts, log)
-    remove_weights(study, trials, engine, artifacts, log)
-    update_best(study, engine, artifacts, log)
+    update_weights(study, trials, engine, artifacts, log)
     if _page_is_due(study, engine):
         draw_page(study, trials, engine, corpus)
 

@@ -6,7 +6,7 @@ They are artifacts of the study, not of the trials, because Optuna's finished tr
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,16 +18,17 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from data.errors import UserError
-from data.files import atomic, make_folder
+from data.files import atomic, file_errors, make_folder
 from search.artifacts.base import remove_artifact
 from search.errors import ArtifactError, ConfigError, StudyError
 from search.storage.fast.reads import system_attributes
 from search.storage.locks import exclusive
 from search.storage.optuna_private import ArtifactStore
-from search.study.export import export
+from search.study.export import export, export_digest
 from search.study.study import Study
-from search.trials import ARTIFACT, BEST_CONFIG, WEIGHTS_OF, best_trial, ranked, sign_of
-from training.config import RunConfig, write_run
+from search.trials import ARTIFACT, BEST_CONFIG, SPEC, WEIGHTS_OF, best_of_trials, ranked, sign_of
+from training.config import FinalConfig, RunConfig, write_run
+from training.decode import decode
 from training.lineage import RUN_FILE
 from training.trainer import WEIGHTS
 
@@ -62,24 +63,26 @@ def store_weights(
     _replace(study, f"{WEIGHTS_OF}{number}", path, _stored(study, engine).weights.get(number, ""), artifacts)
 
 
-def remove_weights(
+def update_weights(
     study: Study, trials: Sequence[FrozenTrial], engine: Engine, artifacts: ArtifactStore, log: Log
 ) -> None:
-    """Remove the weights of trials that are no longer among the best. trials: all trials of the study.
+    """Remove the weights of trials that are no longer among the best, and store best.yaml where the export has changed.
 
-    Another worker may do the same at the same time. An error of the store is logged, and the rest is removed in the
-    next call.
+    trials: all trials of the study. Another worker may do the same at the same time. An error of the store is logged,
+    and the rest is done in the next call.
     """
+    stored = _stored(study, engine)
     kept = retained_weights(trials, study.spec.artifacts.weights, study.optuna.direction)
-    for number, identifier in _stored(study, engine).weights.items():
+    for number, identifier in stored.weights.items():
         if number in kept or number < study.n_copied or not identifier:  # the original has those of copied trials
             continue
         try:
             remove_artifact(artifacts, identifier)
         except OSError as error:
             log(f"the weights of trial {number} are not removed yet: {error}")
-            return
+            break
         _forget(study, f"{WEIGHTS_OF}{number}", identifier)
+    _update_best(study, trials, stored, engine, artifacts, log)
 
 
 def retained_weights(trials: Sequence[FrozenTrial], keep: int, direction: StudyDirection) -> frozenset[int]:
@@ -88,20 +91,41 @@ def retained_weights(trials: Sequence[FrozenTrial], keep: int, direction: StudyD
     return frozenset([*best, *(trial.number for trial in trials if not trial.state.is_finished())])
 
 
-def update_best(study: Study, engine: Engine, artifacts: ArtifactStore, log: Log) -> None:
-    """Store the export of the best trial, best.yaml, where another trial has become the best."""
-    best = best_trial(study.optuna)
-    if best is None or _stored(study, engine).best == best.number:
+def _update_best(
+    study: Study, trials: Sequence[FrozenTrial], stored: "_Stored", engine: Engine, artifacts: ArtifactStore, log: Log
+) -> None:
+    """Store the export of the best trial, best.yaml, where another trial has become the best or the export has changed.
+
+    stored: as it was read last.
+    """
+    best = best_of_trials(trials, study.optuna.direction)
+    if best is None:
         return
     try:
+        now = _with_stored_final(study)
+        if (stored.best, stored.digest) == (best.number, export_digest(now, best)):
+            return
         with exclusive(engine, f"best {study.identity}"), TemporaryDirectory() as scratch:
             path = Path(scratch) / CONFIG
-            _, exported = export([study], path)
+            _, exported = export([now], path)
+            digest = export_digest(now, exported)
             stored = _stored(study, engine)
-            if stored.best != exported.number:
-                _replace(study, BEST_CONFIG, path, stored.config, artifacts, trial=exported.number)
+            if (stored.best, stored.digest) != (exported.number, digest):
+                more = {"trial": exported.number, "digest": digest}
+                _replace(study, BEST_CONFIG, path, stored.config, artifacts, more)
     except (OSError, UserError) as error:  # another program may have changed the run that the trial stored
         log(f"{CONFIG} of study {study.name} is not stored: {error}")
+
+
+def _with_stored_final(study: Study) -> Study:
+    """Return the study with the section `final` that is stored now: `create` may change it while workers run."""
+    attributes = study.optuna._storage.get_study_user_attrs(study.optuna._study_id)
+    try:
+        values = json.loads(attributes[SPEC]).get("final", {})
+    except (KeyError, TypeError, ValueError, AttributeError):  # another program has changed it
+        return study
+    final = decode(FinalConfig, values, f"study {study.name}: final")
+    return study if final == study.spec.final else replace(study, spec=replace(study.spec, final=final))
 
 
 def stored_files(study: Study, engine: Engine) -> dict[str, str]:
@@ -117,7 +141,9 @@ def extract_weights(study: Study, number: int, engine: Engine, artifacts: Artifa
     Raises ConfigError where `folder` holds a run already, StudyError where the weights were not kept, and ArtifactError
     where the store does not have them.
     """
-    if (folder / RUN_FILE).exists():
+    with file_errors(folder, "read"):
+        is_run = (folder / RUN_FILE).exists()
+    if is_run:
         raise ConfigError(f"{folder}: holds a run already; name another folder for the weights")
     identifier = _stored(study, engine).weights.get(number)
     if not identifier:
@@ -144,10 +170,15 @@ def extract_weights(study: Study, number: int, engine: Engine, artifacts: Artifa
         raise ArtifactError(f"the weights of trial {number} of study {study.name} cannot be read: {error}") from error
 
 
-def _replace(study: Study, key: str, path: Path, old: str, artifacts: ArtifactStore, trial: int | None = None) -> None:
-    """Upload a file as an artifact of the study, store its id under `key`, and remove the artifact `old`."""
+def _replace(
+    study: Study, key: str, path: Path, old: str, artifacts: ArtifactStore, more: Mapping[str, Any] | None = None
+) -> None:
+    """Upload a file as an artifact of the study, store its id under `key`, and remove the artifact `old`.
+
+    more: what to store beside the id.
+    """
     identifier = upload_artifact(artifact_store=artifacts, file_path=str(path), study_or_trial=study.optuna)
-    value: Any = identifier if trial is None else {"trial": trial, "artifact": identifier}
+    value: Any = identifier if more is None else {**more, "artifact": identifier}
     study.optuna._storage.set_study_system_attr(study.optuna._study_id, key, value)
     if old:
         remove_artifact(artifacts, old)
@@ -164,12 +195,13 @@ def _forget(study: Study, key: str, identifier: str) -> None:
 @dataclass(frozen=True, slots=True)
 class _Stored:
     """What is stored for a study: trial number -> id of the artifact with its weights, "" where they were removed; the
-    trial whose export is stored, and the id of that artifact.
+    trial whose export is stored, and the id of that artifact; the digest of the export, "" in an older database.
     """
 
     weights: Mapping[int, str]
     best: int | None
     config: str
+    digest: str = ""
 
 
 def _stored(study: Study, engine: Engine) -> _Stored:
@@ -180,4 +212,4 @@ def _stored(study: Study, engine: Engine) -> _Stored:
     best = found.get(BEST_CONFIG)
     if not isinstance(best, dict) or not isinstance(best.get("artifact"), str):
         return _Stored(weights, None, "")
-    return _Stored(weights, best.get("trial"), best["artifact"])
+    return _Stored(weights, best.get("trial"), best["artifact"], str(best.get("digest", "")))

@@ -16,7 +16,6 @@ from objectives.losses import LOSSES
 from objectives.metrics import METRICS
 from search.errors import PluginError
 from search.sampling.contract import RULES as SAMPLER_RULES
-from search.sampling.samplers import ALL_KINDS
 from training.evaluation.contract import SCORE_RULES
 from training.evaluation.scores import SCORES
 from training.plugins.contract import CONFIG_RULES, problem
@@ -45,7 +44,7 @@ def load_named(plugin: Plugin, path: Path) -> tuple[tuple[str, str], ...]:
 
     Raises PluginError where it cannot be loaded, or registers nothing.
     """
-    load_plugins([plugin], str(path), path, kinds=ALL_KINDS, allowed=[plugin.sha256])
+    load_plugins([plugin], str(path), path, allowed=[plugin.sha256])
     found = registered_by(plugin)
     if not found:
         raise PluginError(f"{path}: registers nothing; see the line with register in: drivebeat new model my_model.py")

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from search.errors import PluginError
-from search.sampling.samplers import ALL_KINDS
 from search.storage.open import explained
 from search.storage.readable import open_readable
 from search.study.record import load_records
@@ -32,7 +31,7 @@ def load_files(paths: Sequence[Path]) -> None:
         plugins = plugins_in_file(path)
         named = path.suffix == SUFFIX
         allowed = [plugin.sha256 for plugin in plugins] if named else ()
-        load_plugins(plugins, str(path), path, kinds=ALL_KINDS, allowed=allowed)
+        load_plugins(plugins, str(path), path, allowed=allowed)
         if named:
             remember(plugins)
 

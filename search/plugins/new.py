@@ -1,5 +1,7 @@
 """Write a template of a plug-in."""
 
+import ast
+import keyword
 import re
 from pathlib import Path
 
@@ -16,7 +18,8 @@ KINDS = ("model", "loss", "metric", "reader", "sampler")
 def write_template(kind: str, path: Path) -> None:
     """Write the template of a kind to `path`. What it registers is named after the file.
 
-    Raises PluginError for an unknown kind, for a name that no plug-in can have, and for a file that exists; FileError.
+    Raises PluginError for an unknown kind, for a name that no plug-in can have or that the template uses, and for a
+    file that exists; FileError.
     """
     if kind not in KINDS:
         raise PluginError(f"no template {kind!r}{near(kind, KINDS)}; known: {', '.join(KINDS)}")
@@ -31,7 +34,10 @@ def write_template(kind: str, path: Path) -> None:
     if exists:
         raise PluginError(f"{path}: exists already and is not replaced; choose another name")
     text = (TEMPLATES / f"{kind}{SUFFIX}").read_text(encoding="utf-8")
-    for placeholder, by in ((called, name), (_camel(called), _camel(name)), (called.upper(), name.upper())):
+    replaced = {called: name, _camel(called): _camel(name), called.upper(): name.upper()}
+    if taken := sorted(_taken(text).intersection(replaced.values()) - replaced.keys()):
+        raise PluginError(f"{path}: {taken[0]!r} has a meaning in the template already; choose another name")
+    for placeholder, by in replaced.items():
         text = text.replace(placeholder, by)
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -39,3 +45,14 @@ def write_template(kind: str, path: Path) -> None:
 
 def _camel(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
+
+
+def _taken(source: str) -> set[str]:
+    """Return Python's keywords, and the names that a source imports or uses."""
+    names: set[str] = set(keyword.kwlist)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+    return names

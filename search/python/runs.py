@@ -6,15 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from search.messages import run_failed
+from search.commands import train as commands
 from search.python.denoiser import Denoiser, load
 from search.python.studies import plain
 from search.storage.open import storage_url
 from search.terminal.console import PlainConsole
-from training.config import RunConfig, from_document, read_run_with_provenance
-from training.errors import TrainingFailed
-from training.final import train_all, trainings
-from training.runs import evaluate_folder, evaluation_folder, override
+from training.config import RunConfig, prepare_run, read_run_with_provenance
+from training.runs import evaluate_folder, evaluation_folder
 from training.switches import read_switches
 from training.trackers.build import tracking_of
 
@@ -34,7 +32,8 @@ def train(
     With the folder of an interrupted training, continue it. With the folder of the same run and more epochs, lengthen
     it.
 
-    config: the path of a run file (`Study.export` writes one), a mapping with the same keys, or a RunConfig.
+    config: the path of a run file (`Study.export` writes one), a mapping with the same keys, or a RunConfig. Relative
+        paths in a mapping start from the working directory.
     folder: gets run.yaml, the weights, the checkpoint and history.jsonl.
     epochs, device, threads: instead of those of the config.
     as_trial: repeat the trial that was exported, without the section `final` of its study.
@@ -44,23 +43,19 @@ def train(
     cannot be used, TrainingFailed, OutOfMemory. Ctrl-C raises KeyboardInterrupt; the same call continues the training.
     """
     provenance: Mapping[str, Any] = {}
-    if isinstance(config, str | Path):
+    if isinstance(config, RunConfig):
+        run = config
+    elif isinstance(config, str | Path):
         run, provenance = read_run_with_provenance(Path(config))
     else:
-        run = config if isinstance(config, RunConfig) else from_document(plain(config), "config")
-    chosen = trainings(run, only_trial=as_trial, epochs=epochs, device=device, threads=threads)
+        run, provenance = prepare_run(plain(config), Path("config"))
     switches, console, path = read_switches(), PlainConsole(lines=True, quiet=quiet), Path(folder)
-    if switches.only_first_batch:
-        chosen = tuple(override(single, steps_per_epoch=1) for single in chosen)
-        print("warning: ONLY_FIRST_BATCH is on: one training step per epoch, only for tests")
     trackers = tracking_of(switches, storage_url(None), default=("jsonl",)).names
+    own = {"epochs": epochs, "device": device, "threads": threads}
     try:
-        train_all(chosen, path, provenance, trackers, console, switches)
+        commands.train(run, path, provenance, trackers, console, switches, print, as_trial=as_trial, **own)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{path}: the same call continues it after its last finished epoch") from None
-    except TrainingFailed as error:
-        run_failed(str(path), str(error), switches, print)
-        raise
     return load(path, device=device or run.fit.device, threads=threads)
 
 

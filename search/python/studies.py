@@ -16,16 +16,15 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 from sqlalchemy import Engine, make_url
 
-from data import corpus
 from data.errors import printable
-from data.leaks import find_leaks
+from search.commands import create as commands
 from search.errors import StudyGone, UserError
-from search.storage.open import driver_url, explained, open_engine, open_storage, storage_url
+from search.storage.open import driver_url, explained, open_storage, storage_url
 from search.storage.readable import Readable, open_readable
 from search.study import export
 from search.study import study as stored
 from search.study.record import StudyRecord, load_record, names_by_identity, readable_records
-from search.study.spec import StudySpec, check, read_spec
+from search.study.spec import StudySpec, prepare
 from search.study.status import snapshot
 from search.study.study import decode_study
 from search.terminal.console import PlainConsole
@@ -43,7 +42,7 @@ from search.trials import (
     best_trial,
     fate_of,
 )
-from training.decode import decode
+from training.documents import read_document
 from training.evaluation.scores import SCORES
 
 COLUMNS = ("number", "state", "value", "epochs", "best_epoch", "n_parameters", "latency_ms")
@@ -106,7 +105,7 @@ class Study:
         """A table with a row for each trial, by number.
 
         The columns: number; state (complete, pruned, infeasible, failed, running, waiting); value, the score of the
-        trial; epochs, how many it has reported; best_epoch; n_parameters and latency_ms of its model;
+        trial; epochs, how many it has reported; best_epoch, from 1; n_parameters and latency_ms of its model;
         `params_NAME` for each sampled parameter; each stored score, such as si_sdr_db and si_sdr_db@-5 at an SNR of
         -5 dB; started and ended, local times; duration_s between them, and training_s, the time spent in training;
         worker; device; reason, why it has this state.
@@ -201,34 +200,23 @@ def create(
     """Create the studies of a study file: a list with one study for each model family in it.
 
     An existing study takes over a changed budget, new enqueued points, `artifacts` and `final`. Any other difference
-    is an error.
+    is an error. The plug-ins whose files the study file names are trusted on this machine from now on.
 
-    spec: the path of a study file, a mapping with the same keys, or a StudySpec (`Study.spec`, changed).
+    spec: the path of a study file, a mapping with the same keys, or a StudySpec (`Study.spec`, changed). Relative paths
+        in a mapping start from the working directory.
     storage: see `study`; a SQLite file is made where it is missing.
-    quiet: print no notes on the recordings; warnings are printed.
+    quiet: print warnings only.
 
     Raises ConfigError for a study file that is not valid, DataError for recordings that cannot be used, StudyError for
     a study of that name with other settings, StorageError.
     """
     url = url_of(storage)
     if isinstance(spec, str | Path):
-        checked = read_spec(Path(spec))
+        document, path = read_document(Path(spec)), Path(spec)
     else:
-        checked = check(spec if isinstance(spec, StudySpec) else decode(StudySpec, plain(spec), "study"), "study")
-    loaded = corpus.load(checked.data)  # first: unreadable recordings must leave no database behind
-    leaks = find_leaks(loaded)
-    console = PlainConsole(lines=True)
-    lines = [] if quiet else [f"note: {note}" for note in (*loaded.notes, *leaks.notes)]
-    for line in (*lines, *(f"warning: {warning}" for warning in leaks.warnings)):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-    with explained(url):
-        backend, engine = open_storage(url), open_engine(url)
-        try:
-            made = stored.create(checked, backend, engine, loaded.fingerprint)
-            return [_of(one, url) for one in made]
-        finally:
-            backend.remove_session()
-            engine.dispose()
+        document, path = spec if isinstance(spec, StudySpec) else plain(spec), Path("study")
+    given = prepare(document, path, executing_named=True)
+    return [_of(made, url) for made, _ in commands.create(given, url, PlainConsole(lines=True), quiet=quiet)]
 
 
 def plain(value: Any) -> Any:
@@ -294,7 +282,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "state": str(fate_of(trial)),
         "value": trial.value,
         "epochs": len(trial.intermediate_values),
-        "best_epoch": own.get(BEST_EPOCH),
+        "best_epoch": None if (best := own.get(BEST_EPOCH)) is None else best + 1,
         "n_parameters": own.get(N_PARAMETERS),
         "latency_ms": own.get(LATENCY_MS),
         **{f"params_{name}": value for name, value in trial.params.items()},

@@ -18,6 +18,9 @@ from search.terminal.console import PlainConsole
 from search.terminal.status import plain_line
 from training.switches import read_switches
 
+# Not Sequence[str], which a text is too.
+Studies = Sequence[Study] | list[str] | tuple[str, ...]
+
 
 @overload
 def search(
@@ -34,7 +37,7 @@ def search(
 
 @overload
 def search(
-    study: Sequence[Study],
+    study: Studies,
     *,
     workers: int | None = 1,
     storage: str | Path | None = None,
@@ -46,7 +49,7 @@ def search(
 
 
 def search(
-    study: Study | str | Sequence[Study],
+    study: Study | str | Studies,
     *,
     workers: int | None = 1,
     storage: str | Path | None = None,
@@ -60,15 +63,15 @@ def search(
     A line is printed for each trial that ends, and the progress every ten seconds. Ctrl-C, or a notebook's stop button,
     stops the workers; the same call continues the search. A worker that crashes is restarted.
 
-    study: a study or its name, or a list of studies, such as `drivebeat.create` returns.
+    study: a study or its name, or a list of them, such as `drivebeat.create` returns.
     workers: how many processes; None: one for each GPU, 2 without a GPU.
-    storage: of a study that is given by name, see `drivebeat.study`.
+    storage: of studies that are given by name, see `drivebeat.study`.
     artifacts: folder or s3://BUCKET/PREFIX; None for DRIVEBEAT_ARTIFACTS, else the folder "artifacts".
     threads: CPU threads of each worker; None: an equal share of this machine's.
     logs: folder for the workers' logs.
     quiet: print nothing.
 
-    Returns what was given: a study, or a list of studies.
+    Returns a study, or a list of studies where a list was given.
 
     Raises LaunchError where the workers ended before the budget was spent, KeyboardInterrupt once the workers have
     stopped, StudyError, StorageError.
@@ -76,9 +79,8 @@ def search(
     for name, value in (("workers", workers), ("threads", threads)):
         if value is not None and value < 1:
             raise LaunchError(f"{name} is {value}; at least 1 is needed")
-    if isinstance(study, str):
-        study = study_called(study, storage=storage)
-    found = [study] if isinstance(study, Study) else list(study)
+    given: Sequence[Study | str] = [study] if isinstance(study, Study | str) else list(study)
+    found = [study_called(one, storage=storage) if isinstance(one, str) else one for one in given]
     urls = {one.url for one in found} | ({url_of(storage)} if storage is not None else set())
     if not found:
         raise ConfigError("no study is given; give a study, its name, or a list of studies")
@@ -105,4 +107,4 @@ def search(
         raise
     for snap in snaps:
         console.print(plain_line(snap), soft_wrap=True, highlight=False, markup=False)
-    return study if isinstance(study, Study) else found
+    return found[0] if isinstance(study, Study | str) else found

@@ -12,7 +12,7 @@ from search.sampling.imputed import ImputedSampler
 from search.sampling.points import MAX_ENUMERATED, Accept, Distributions, UntriedPoints, axis
 from training.decode import pick
 from training.errors import ConfigError
-from training.plugins.kinds import KINDS, Kind
+from training.plugins.kinds import add_kind
 
 GP_SLOTS = 200  # the Gaussian process takes tens of milliseconds a trial at 100 trials, and seconds at 1,000
 
@@ -53,9 +53,6 @@ def register_sampler(name: str) -> Callable[[Builder], Builder]:
         return builder
 
     return add
-
-
-ALL_KINDS = (*KINDS, Kind("sampler", SAMPLERS))  # what plug-ins may register
 
 
 def build_sampler(
@@ -137,3 +134,6 @@ def grid_axes(distributions: Distributions, where: str) -> dict[str, list[Any]]:
             f"{where}: sampler grid: {size:,} points, at most {MAX_ENUMERATED:,} are allowed; fix or narrow a parameter"
         )
     return axes
+
+
+add_kind("sampler", SAMPLERS)  # last: with Drivebeat's own in the table

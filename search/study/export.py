@@ -1,5 +1,6 @@
 """Export the best trial as one config file, from which the same model is built and trained."""
 
+import hashlib
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ from search.errors import StudyError
 from search.study.study import Study
 from search.trials import RUN, Fate, best_trial, count_fates
 from training.config import RunConfig, from_document, write_run
+from training.decode import encode
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES, better
 from training.plugins.kinds import installed_origins
@@ -90,6 +92,12 @@ def final_run(study: Study, trial: FrozenTrial) -> RunConfig:
     """Return the run of a trial with the study's section `final`. Raises StudyError as run_of_trial does."""
     run = run_of_trial(trial, study.name, study.spec.plugins)
     return replace(run, final=study.spec.final.resolved(run.fit))
+
+
+def export_digest(study: Study, trial: FrozenTrial) -> str:
+    """Return a digest of a trial's export, of all in it that does not depend on the machine or the time."""
+    parts = (study.name, trial.number, trial.value, trial.user_attrs.get(RUN), encode(study.spec.final))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def provenance(study: Study, trial: FrozenTrial) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from data.errors import shell_command
 from models import DENOISERS
 from objectives.losses import LOSSES
 from search.sampling.pruners import PrunerSpec
-from search.sampling.samplers import ALL_KINDS, SAMPLERS, SamplerSpec, grid_axes
+from search.sampling.samplers import SAMPLERS, SamplerSpec, grid_axes
 from search.study.names import check_name
 from search.study.space import (
     AUGMENT,
@@ -27,12 +27,12 @@ from search.study.space import (
     sections,
 )
 from training.config import FinalConfig, RunConfig
-from training.decode import decode, encode, pick
+from training.decode import changed, decode, encode, pick
 from training.documents import read_document, with_base
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
 from training.plugins.load import load_plugins
-from training.plugins.plugin import Plugin, embedded
+from training.plugins.plugin import PLUGINS, Plugin, embedded
 
 SCHEMA_VERSIONS = (1, 2)
 
@@ -150,34 +150,49 @@ class StudySpec:
             raise ValueError(f"models is {list(self.models)}; at least one family, each once, is needed")
 
 
-def read_spec(path: Path, *, deterministic: bool = False, trusting: bool = False) -> StudySpec:
-    """Read and check the study file at `path`, and execute its plug-ins. Raises ConfigError, PluginError.
+@dataclass(frozen=True, slots=True)
+class GivenSpec:
+    """A study that a user asks for.
 
-    deterministic: True overrides the file's setting. trusting: execute plug-ins that this machine does not trust.
+    spec: checked; its plug-ins are executed. path: of its document. named: the plug-ins whose files the document names.
+    The others came with their sources inside the document, and need the trust file.
     """
-    document = read_document(path)
-    if isinstance(document, Mapping) and "model" in document and "models" not in document:
-        raise ConfigError(f"{path}: is a run, not a study file; train it: {shell_command('train', path)}")
-    document = embedded(with_base(document, path), path)
-    if deterministic and isinstance(document, dict):
-        document = {**document, "deterministic": True}
-    spec = decode(StudySpec, document, str(path))
-    if spec.data.base is None:  # a command that is started elsewhere must find the recordings
-        spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, base=str(Path.cwd())))
-    load_plugins_of(spec, str(path), path, trusting=trusting)
-    return check(spec, str(path))
+
+    spec: StudySpec
+    path: Path
+    named: tuple[Plugin, ...] = ()
 
 
-def load_plugins_of(spec: StudySpec, where: str, target: object, *, trusting: bool = False) -> None:
-    """Execute the plug-ins of `spec`, before anything in it is looked up by name. Raises PluginError.
+def read_spec(path: Path) -> StudySpec:
+    """Read and check the study file at `path`, and execute its trusted plug-ins. Raises ConfigError, PluginError."""
+    return prepare(read_document(path), path).spec
 
-    where, target: see training.plugins.load.load_plugins. trusting: execute them though this machine does not trust
-    them.
+
+def prepare(document: object, path: Path, *, deterministic: bool = False, executing_named: bool = False) -> GivenSpec:
+    """Check a study file's plain values, or a StudySpec, and execute the plug-ins. Raises ConfigError, PluginError.
+
+    path: of the document, in whose folder its relative paths start; one in the working directory for values that come
+        from no file.
+    deterministic: True overrides the file's setting.
+    executing_named: execute the plug-ins whose files the document names, though this machine does not trust them.
     """
-    if not spec.plugins:
-        return
-    allowed = [plugin.sha256 for plugin in spec.plugins] if trusting else ()
-    load_plugins(spec.plugins, where, target, kinds=ALL_KINDS, allowed=allowed)
+    named: tuple[Plugin, ...] = ()
+    if isinstance(document, StudySpec):
+        spec = document
+    else:
+        if isinstance(document, Mapping) and isinstance(document.get("model"), Mapping) and "models" not in document:
+            raise ConfigError(f"{path}: is a run, not a study file; train it: {shell_command('train', path)}")
+        spec = decode(StudySpec, embedded(with_base(document, path), path), str(path))
+        entries = document[PLUGINS] if isinstance(document, Mapping) and spec.plugins else ()
+        named = tuple(plugin for plugin, entry in zip(spec.plugins, entries, strict=True) if isinstance(entry, str))
+    if deterministic:
+        spec = changed(spec, str(path), deterministic=True)
+    # a command that is started elsewhere must find the recordings
+    base = str((Path.cwd() / (spec.data.base or "")).absolute())
+    spec = dataclasses.replace(spec, data=dataclasses.replace(spec.data, base=base))
+    allowed = [plugin.sha256 for plugin in named] if executing_named else []
+    load_plugins(spec.plugins, str(path), path, allowed=allowed)
+    return GivenSpec(check(spec, str(path)), path, named)
 
 
 def check(spec: StudySpec, where: str) -> StudySpec:

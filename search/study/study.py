@@ -35,11 +35,12 @@ from search.study.record import (
     stored_identity,
 )
 from search.study.space import Space, describe, fixed_params, why_refused
-from search.study.spec import StudySpec, load_plugins_of, part_of, run_of, space_of, spec_document, study_names
+from search.study.spec import StudySpec, part_of, run_of, space_of, spec_document, study_names
 from search.trials import CANCELLED, FAMILY, FINGERPRINT, PLUGIN, REASON, SPACE, SPEC
 from training.decode import decode
 from training.documents import flat
 from training.evaluation.scores import SCORES
+from training.plugins.load import load_plugins
 from training.plugins.plugin import PLUGINS, decode_plugins, referenced
 
 CHANGEABLE = {"budget", "enqueue", "artifacts", "final"}
@@ -87,8 +88,8 @@ class Study:
 def create(spec: StudySpec, storage: BaseStorage, engine: Engine, fingerprint: str | None = None) -> list[Study]:
     """Create the studies of `spec`, one for each family.
 
-    An existing study with the same settings is kept; only its budget, enqueued points and retention change. All
-    families are checked before the first study is created.
+    An existing study with the same settings is kept; its budget, `artifacts`, `final`, schema_version and the base of
+    its recordings change, and new points are enqueued. All families are checked before the first study is created.
 
     fingerprint: of the recordings; None: load them, which fails for recordings that cannot be read.
 
@@ -222,7 +223,7 @@ def decode_study(record: StudyLike) -> Study:
     if PLUGINS in record.document:
         decode_plugins(record.document[PLUGINS], where)  # first: a changed source is a PluginError
     spec = decode(StudySpec, record.document, where)
-    load_plugins_of(spec, where, record.name)
+    load_plugins(spec.plugins, where, record.name)
     record.optuna.pruner = build_pruner(spec.pruner, spec.epochs)
     # the space was checked when the study was created
     return Study(

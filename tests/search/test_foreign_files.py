@@ -2,10 +2,12 @@
 
 import hashlib
 import io
+import json
 import os
 import re
 import shlex
 import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,12 @@ import torch
 from optuna.artifacts.exceptions import ArtifactNotFound
 from sqlalchemy import text
 
+from data.errors import FileError
 from search.artifacts.base import TrialStore
 from search.artifacts.folder import checkpoint_folder
 from search.artifacts.open import open_artifacts
 from search.errors import ConfigError
+from search.pages.weights import extract_weights
 from search.study.names import MAX_NAME_BYTES
 from search.study.study import Study
 from search.trials import Fate
@@ -321,6 +325,31 @@ def test_a_name_that_another_program_gave_does_not_steer_the_terminal(
 def test_an_error_does_not_steer_the_terminal(refused: Callable[..., str]) -> None:
     line = refused("train", "a\x1b[2J\x07.yaml", "-o", "runs/x")
     assert r"a\x1b[2J\x07.yaml: no such file" in line
+
+
+def test_each_recording_that_cannot_be_described_is_a_line_and_the_others_are_shown(
+    drivebeat: Any, tmp_path: Path
+) -> None:
+    """Also one whose name no file system takes, or that would steer the terminal."""
+    (tmp_path / "a.csv").write_text("z\n" + "".join(f"{i % 7}\n" for i in range(500)))
+    said = drivebeat("data", "info", f"{'x' * 300}.wav", "b\x1b[31m.wav", "c.wav", "a.csv", "--rate-hz", "250")
+    assert said.code == 2
+    assert "a.csv" in said.out
+    lines = said.err.splitlines()
+    assert [line.startswith("drivebeat: ") for line in lines] == [True, True, True]
+    assert "\x1b" not in said.err and r"b\x1b[31m.wav" in lines[1]
+
+
+def test_a_folder_whose_name_no_file_system_takes_is_refused(bench: Any, make_spec: Any, tmp_path: Path) -> None:
+    study = bench.create(make_spec())
+    with pytest.raises(FileError, match="cannot be read"):
+        extract_weights(study, 0, bench.engine, open_artifacts(tmp_path / "a").artifacts, Path("x" * 300))
+
+
+def test_the_folder_of_an_unknown_user_is_refused(refused: Callable[..., str], study_file: Any, tmp_path: Path) -> None:
+    document = tomllib.loads(study_file().read_text())
+    (tmp_path / "x.json").write_text(json.dumps({**document, "data": {**document["data"], "base": "~nosuch/x"}}))
+    assert "x.json: data: base is '~nosuch/x'" in refused("create", "x.json")
 
 
 def test_an_error_is_one_line_of_a_bounded_length(refused: Callable[..., str], tmp_path: Path) -> None:

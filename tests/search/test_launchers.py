@@ -1,6 +1,8 @@
 """Launchers: who runs where, who is started again, what is refused."""
 
+import pickle
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +45,15 @@ def test_a_worker_for_each_device_slot_with_a_fair_share_of_the_threads(
     n_workers: int | None, gpus: tuple[str, ...], per_gpu: int | None, n_cores: int, expected: list[Any]
 ) -> None:
     assert resources_of(n_workers, gpus, per_gpu, n_cores) == tuple(Resources(*pair) for pair in expected)
+
+
+def test_a_pickle_of_a_version_with_fewer_fields_gets_their_defaults(tmp_path: Path) -> None:
+    """A SLURM job that waits in a queue holds one."""
+    launch = a_launch(tmp_path, threads=3, trusted=("a" * 64,))
+    assert pickle.loads(pickle.dumps(launch)) == launch
+    old = object.__new__(Launch)
+    old.__setstate__([getattr(launch, field.name) for field in fields(launch)][:-3])
+    assert old == replace(launch, threads=None, trusted=(), slurm={})
 
 
 def test_threads_that_are_given_are_not_shared() -> None:

@@ -58,6 +58,10 @@ def test_a_file_that_exists_is_not_replaced(refused: Any, tmp_path: Path) -> Non
         ("model", "2nd.py", "begins with a letter"),
         ("loss", "MyLoss.py", "like my_loss.py"),
         ("loss", f"{'a' * 100}.py", "like my_loss.py"),
+        ("loss", "lambda.py", "'lambda' has a meaning in the template already; choose another name"),
+        ("loss", "none.py", "'None' has a meaning in the template already"),
+        ("sampler", "optuna.py", "'optuna' has a meaning in the template already"),
+        ("sampler", "mixed.py", "'mixed' has a meaning"),
     ],
 )
 def test_a_wrong_kind_or_name_is_refused(kind: str, file: str, words: str, refused: Any) -> None:

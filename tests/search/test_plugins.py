@@ -3,8 +3,9 @@
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,14 +18,16 @@ from optuna.artifacts import FileSystemArtifactStore
 import search.launch.base
 from models import DENOISERS
 from search.artifacts.open import open_artifacts
+from search.commands.create import create as create_command
 from search.dashboard.server import build
 from search.dashboard.storage import PageStorage
 from search.errors import StudyError
 from search.launch.base import Launch, start_worker
 from search.storage.open import open_storage
 from search.study.export import run_of_trial
-from search.study.spec import read_spec
+from search.study.spec import prepare
 from search.study.study import create, load_study
+from search.terminal.console import PlainConsole
 from search.trials import PLUGIN, RUN, SPEC
 from search.worker.worker import work
 from tests.support.plugins import (
@@ -33,6 +36,7 @@ from tests.support.plugins import (
     SAMPLER,
     forget,
     in_another_process,
+    load_trusted,
     model_plugin,
     model_source,
     not_trusted,
@@ -40,8 +44,10 @@ from tests.support.plugins import (
 )
 from tests.support.study import url_of
 from training.config import read_run
+from training.documents import read_document
 from training.errors import PluginError
 from training.plugins.plugin import plugin_of
+from training.plugins.trust import remember
 
 NOT_TRUSTED = not_trusted("study tiny", "tiny") + " with the same --storage"
 
@@ -99,6 +105,31 @@ def test_a_file_that_does_not_load_is_refused_and_leaves_nothing(
     write_plugin(tmp_path, "one_layer.py", source)
     assert re.search(re.escape(words).replace(r"\*", ".*"), refused("create", "tiny.toml"))
     assert not plugins.exists() and not (tmp_path / "studies.db").exists()
+
+
+def test_create_trusts_no_source_that_stands_inside_the_study_file(
+    own_study: Any, drivebeat: Any, refused: Any, plugins: Path, tmp_path: Path
+) -> None:
+    """The file that it names beside the source is trusted, and does not lend its trust."""
+    document = {**tomllib.loads(own_study().read_text()), "plugins": ["mine.py", asdict(model_plugin())]}
+    write_plugin(tmp_path, "mine.py", "x = 1\n")
+    (tmp_path / "tiny.json").write_text(json.dumps(document))
+    assert not_trusted("tiny.json", "tiny.json") in refused("create", "tiny.json")
+    assert not plugins.exists() and "one_layer" not in DENOISERS
+    remember([model_plugin()])
+    assert drivebeat("create", "tiny.json").code == 0
+    assert [line.split()[2] for line in plugins.read_text().splitlines()] == ["one_layer.py", "mine.py"]
+
+
+def test_create_remembers_the_named_plugins_only(own_study: Any, plugins: Path, tmp_path: Path) -> None:
+    """Also where this process has executed the other one already."""
+    document = {**tomllib.loads(own_study().read_text()), "plugins": ["mine.py", asdict(model_plugin())]}
+    write_plugin(tmp_path, "mine.py", "x = 1\n")
+    load_trusted(model_plugin())
+    given = prepare(document, tmp_path / "tiny.json", executing_named=True)
+    assert [plugin.name for plugin in given.named] == ["mine.py"]
+    create_command(given, url_of(tmp_path), PlainConsole(quiet=True))
+    assert [line.split()[2] for line in plugins.read_text().splitlines()] == ["mine.py"]
 
 
 def test_a_missing_file_is_named_with_the_near_one(own_study: Any, refused: Any) -> None:
@@ -278,7 +309,8 @@ def test_a_copy_of_the_study_has_the_plugin(searched: Path, drivebeat: Any) -> N
 def test_a_column_that_cannot_hold_the_source_is_named_before_anything_is_stored(
     own_study: Any, plugins: Path, tmp_path: Path, bench: Any
 ) -> None:
-    spec = read_spec(own_study(), trusting=True)
+    file = own_study()
+    spec = prepare(read_document(file), file, executing_named=True).spec
     long = replace(spec, plugins=(plugin_of("long.py", "#" * 70_000),))
     engine: Any = SimpleNamespace(dialect=SimpleNamespace(name="mysql"))
     with pytest.raises(StudyError, match=r"long\.py: 70,002 bytes, and a column of this database holds 65,535"):

@@ -1,6 +1,7 @@
 """`import drivebeat`: recordings, arrays and trained models in a notebook or a script."""
 
 import ast
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -294,11 +295,24 @@ def test_a_run_trained_from_python_has_the_weights_of_the_command_and_resumes(
     assert not (tmp_path / "none").exists()
 
 
+def test_a_relative_base_starts_from_the_working_directory(
+    one_channel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not from the folder of run.yaml, where `evaluate` reads it."""
+    monkeypatch.chdir(tmp_path)
+    run = api.load(one_channel).config
+    document = to_document(run)
+    document["data"]["base"] = "."
+    given = dataclasses.replace(run, data=dataclasses.replace(run.data, base="."))
+    for name, config in (("document", document), ("run", given)):
+        assert api.train(config, name, quiet=True).config.data.base == str(tmp_path)
+
+
 def test_an_interrupted_training_says_how_to_go_on(one_channel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("search.python.runs.train_all", interrupted)
+    monkeypatch.setattr("search.commands.train.train_all", interrupted)
     with pytest.raises(KeyboardInterrupt, match="runs/x: the same call continues it after its last finished epoch"):
         api.train(one_channel.parent / "config.yaml", "runs/x")
 

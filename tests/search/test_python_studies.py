@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from search.queue.workers import workers
 from search.signals import Interrupted
 from search.study.lifecycle import delete, rename
 from search.trials import FATE, REASON, WORKER
+from tests.support.plugins import model_source, write_plugin
 from tests.support.program import environment
 from tests.support.study import Bench
 from tests.support.waiting import wait_for
@@ -47,7 +49,7 @@ def test_a_study_is_read_as_tables(tiny: Any, bench: Bench) -> None:
     snrs = [name for name in trials if name.startswith("si_sdr_db@")]
     assert snrs == ["si_sdr_db@-5", "si_sdr_db@+0"]
     assert np.allclose(trials[snrs].mean(axis=1), trials["value"], atol=1e-3)
-    assert list(trials["epochs"]) == [1, 1]
+    assert list(trials["epochs"]) == list(trials["best_epoch"]) == [1, 1]
     assert (trials["duration_s"] >= trials["training_s"] - 0.06).all()
     assert list(trials["worker"]) == [trial.user_attrs[WORKER] for trial in stored]
     assert set(trials["device"]) == {"cpu"}
@@ -206,6 +208,28 @@ def test_a_dict_with_paths_and_a_file_create_equal_studies(
     assert by_file.spec.budget.trials == 7
 
 
+def test_a_dict_may_name_plugins_and_relative_paths_as_a_file_may(
+    own_study: Callable[..., Path], recordings: Path, tmp_path: Path, plugins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They start from the working directory; the file of a plug-in is trusted by naming it."""
+    monkeypatch.chdir(tmp_path)
+    file = own_study(schema_version=2)
+    document = tomllib.loads(file.read_text())
+    for made in (api.create(document, storage="dict.db", quiet=True), api.create(file, storage="file.db", quiet=True)):
+        (study,) = made
+        assert study.spec.data.base == str(tmp_path)
+        assert [plugin.name for plugin in study.spec.plugins] == ["one_layer.py"]
+    assert plugins.read_text().count("one_layer.py") == 1
+    document = {**document, "name": "other", "data": {**document["data"], "base": recordings.name}}
+    (recordings.parent / "plug").mkdir(exist_ok=True)
+    write_plugin(recordings.parent / "plug", "one_layer.py", model_source())
+    monkeypatch.chdir(recordings.parent)
+    (study,) = api.create({**document, "plugins": ["plug/one_layer.py"]}, storage=tmp_path / "dict.db", quiet=True)
+    assert study.spec.data.base == str(recordings)
+    (again,) = api.create(study.spec, storage=tmp_path / "dict.db", quiet=True)
+    assert again.identity == study.identity
+
+
 def test_each_family_is_a_study_of_the_list(study_document: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     made = api.create(study_document(models=["autoencoder", "identity"]), storage=tmp_path / "studies.db")
     assert [study.name for study in made] == ["tiny-autoencoder", "tiny-identity"]
@@ -215,7 +239,10 @@ def test_what_is_assumed_of_recordings_is_printed(
     study_document: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.create(study_document(), storage=tmp_path / "studies.db")
-    assert "warning: " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "warning: " in shown and "vehicles" in shown  # the split, as `create` prints it
+    api.create(study_document(), storage=tmp_path / "studies.db", quiet=True)
+    assert {line.partition(": ")[0] for line in capsys.readouterr().out.splitlines()} == {"warning"}
 
 
 def test_a_spec_that_is_not_valid_leaves_no_database(
@@ -289,6 +316,14 @@ def test_another_signal_does_to_the_script_what_it_would_have_done(
     with pytest.raises(KeyboardInterrupt):
         api.search("tiny", storage=bench.url)
     assert events == ["workers stopped", "SIGTERM"]
+
+
+def test_names_may_stand_in_a_list(asked: list[Launch], bench: Bench) -> None:
+    for given in (["tiny"], ("tiny",)):
+        with pytest.raises(KeyboardInterrupt):
+            api.search(given, storage=bench.url)
+    identity = api.study("tiny", storage=bench.url).identity
+    assert [request.studies for request in asked] == [(identity,), (identity,)]
 
 
 def test_what_a_search_is_given_reaches_its_workers(

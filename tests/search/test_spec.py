@@ -1,5 +1,6 @@
 """Study files: read whole and strictly; every mistake is named with where it stands and what to do."""
 
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,19 @@ def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
     broken.write_text("name = 'x'\nmodels = = 3\n")
     with pytest.raises(ConfigError, match=r"broken\.toml: .*line 2"):
         read_spec(broken)
+
+
+def test_a_key_that_is_nearly_one_of_a_study_file_makes_it_no_run(study_document: Any, tmp_path: Path) -> None:
+    """`model` of a run is a table."""
+    path = tmp_path / "study.json"
+    document = {**study_document(), "model": ["autoencoder"]}
+    del document["models"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match=r"unknown key 'model' \(did you mean 'models'\?\)"):
+        read_spec(path)
+    path.write_text(json.dumps({**document, "model": {"name": "autoencoder"}}))
+    with pytest.raises(ConfigError, match="is a run, not a study file"):
+        read_spec(path)
 
 
 def test_every_family_can_be_searched_with_no_more_than_its_name(make_spec: Any) -> None:

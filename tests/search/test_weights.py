@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +16,18 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.artifacts.open import open_artifacts
 from search.dashboard.server import build
 from search.dashboard.storage import PageStorage
-from search.pages.weights import retained_weights, stored_files
+from search.pages.weights import retained_weights, stored_files, update_weights
 from search.storage.open import open_engine, open_storage
 from search.study.export import run_of_trial
 from search.study.lifecycle import copy, delete
 from search.study.study import load_study
-from search.trials import artifacts_of, ranked
+from search.trials import BEST_CONFIG, artifacts_of, ranked
 from search.worker.worker import work
 from tests.search.conftest import Drivebeat
 from tests.support.dashboard import send
 from tests.support.study import Bench, MakeSpec
 from training.checkpoint import WEIGHTS
-from training.config import read_run
+from training.config import FinalConfig, read_run
 
 
 def searched(bench: Bench, make_spec: MakeSpec, folder: Path, **changes: object) -> None:
@@ -52,6 +53,32 @@ def test_the_best_trials_keep_their_weights_and_the_best_its_export(
         assert yaml.safe_load(file.read())["provenance"]["trial"] == best[0]
     with store.open_reader(files[f"trial-{best[0]}.zip"]) as file, zipfile.ZipFile(io.BytesIO(file.read())) as archive:
         assert sorted(archive.namelist()) == [f"trial-{best[0]}/{name}" for name in ("run.yaml", WEIGHTS)]
+
+
+def test_the_stored_export_follows_a_changed_final_and_an_equal_one_is_stored_once(
+    bench: Bench, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    """Also where a worker that has loaded the study before stores it."""
+    searched(bench, make_spec, tmp_path / "artifacts")
+    worker_s = load_study("tiny", bench.storage)
+    store = open_artifacts(tmp_path / "artifacts").artifacts
+
+    def stored() -> tuple[str, int]:
+        update_weights(worker_s, worker_s.optuna.get_trials(), bench.engine, store, pytest.fail)
+        identifier = stored_files(worker_s, bench.engine)["best.yaml"]
+        with store.open_reader(identifier) as file:
+            return identifier, yaml.safe_load(file.read())["final"]["epochs"]
+
+    first = stored()
+    assert stored() == first
+    bench.create(replace(worker_s.spec, final=FinalConfig(epochs=77)))
+    second = stored()
+    assert second[1] == 77
+    assert stored() == second
+    storage, study_id = worker_s.optuna._storage, worker_s.optuna._study_id
+    old = storage.get_study_system_attrs(study_id)[BEST_CONFIG]
+    storage.set_study_system_attr(study_id, BEST_CONFIG, {"trial": old["trial"], "artifact": old["artifact"]})
+    assert stored()[1] == 77, "a database of an older version has no digest"
 
 
 def test_the_dashboard_lists_and_serves_what_is_kept(bench: Bench, make_spec: MakeSpec, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models import DENOISERS
-from search.sampling.samplers import ALL_KINDS
+from training.plugins.kinds import KINDS
 from training.plugins.load import PREFIX, load_plugins
 from training.plugins.plugin import Plugin, plugin_of
 
@@ -98,13 +98,13 @@ def install(folder: Path, name: str, version: str, sources: Mapping[str, str], e
 @contextmanager
 def undone() -> Iterator[None]:
     """Remove what plug-ins have registered in the block, and their modules."""
-    before, modules = [dict(kind.table) for kind in ALL_KINDS], set(sys.modules)
+    before, modules = {kind: dict(kind.table) for kind in KINDS}, set(sys.modules)
     try:
         yield
     finally:
-        for kind, old in zip(ALL_KINDS, before, strict=True):
+        for kind in KINDS:
             kind.table.clear()
-            kind.table.update(old)
+            kind.table.update(before.get(kind, kind.added_with))
         for name in set(sys.modules) - modules:
             if name.startswith(PREFIX):
                 del sys.modules[name]

@@ -43,7 +43,7 @@ def unchanged(mixture: HeldOut) -> dict[str, NDArray[np.float32]]:
 
 
 def evaluated(by: str, config: DataConfig) -> list[PartLine]:
-    return evaluate_by(by, config, "test", PLAN, unchanged, ("si_sdr_db",))
+    return evaluate_by(by, config, "test", PLAN, unchanged, ("si_sdr_db",))[0]
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,39 @@ def test_each_recording_of_either_kind_is_a_part_under_a_name_of_its_own(config:
     assert [part for part in parts if part.startswith("clean ")]
 
 
+def test_recordings_of_one_file_are_parts_of_their_own_by_number(config: DataConfig) -> None:
+    """Two sources take other channels of it. It is one vehicle, and all of them count for a speed."""
+    (first, *others) = config.noise
+    one = dataclasses.replace(first, group=None, channels=("z", "x"))
+    other = dataclasses.replace(one, channels=("x", "z"))
+    twice = dataclasses.replace(config, noise=(one, other, *others))
+    parts = list(dict.fromkeys(line.part for line in evaluated("recording", twice)))
+    noise = [part for part in parts if part.startswith("noise ")]
+    assert len(noise) == 9
+    assert sorted(part for part in noise if "100km" in part) == [
+        "noise a/100km.npz",
+        "noise a/100km.npz #2",
+        "noise b/100km.npz",
+        "noise b/100km.npz #2",
+    ]
+    assert len({line.part for line in evaluated("vehicle", twice)}) == 5
+    seen: list[int] = []
+
+    def counting(mixture: HeldOut) -> dict[str, NDArray[np.float32]]:
+        seen.append(len(mixture.noisy))
+        return unchanged(mixture)
+
+    evaluate_by("speed", twice, "test", PLAN, counting, ("si_sdr_db",))
+    assert len(seen) == 3
+
+
 def test_a_config_without_names_cannot_be_evaluated_by_channel_and_a_wrong_part_is_refused(config: DataConfig) -> None:
     unnamed = dataclasses.replace(config, noise=tuple(dataclasses.replace(s, channels=()) for s in config.noise))
     with pytest.raises(ConfigError, match="needs the channels"):
         evaluated("channel", unnamed)
+    other = dataclasses.replace(config, clean=tuple(dataclasses.replace(s, channels=("q",)) for s in config.clean))
+    with pytest.raises(ConfigError, match="by the same name; named: z, x;"):
+        evaluated("channel", other)
     with pytest.raises(ConfigError, match="speed, vehicle, recording, channel"):
         evaluated("weather", config)
 
@@ -95,7 +124,7 @@ def test_each_channel_is_cleaned_with_the_others_as_references(config: DataConfi
         return unchanged(mixture)
 
     two = dataclasses.replace(config, clean=sources[0], noise=sources[1])
-    lines = evaluate_by("channel", two, "test", PLAN, noisy_of, ("si_sdr_db",))
+    lines, _ = evaluate_by("channel", two, "test", PLAN, noisy_of, ("si_sdr_db",))
     assert [line.part for line in lines] == ["z", "z", "x", "x"]
     first, second = seen
     assert first.shape == second.shape

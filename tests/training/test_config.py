@@ -233,6 +233,9 @@ def test_values_are_set_by_name_or_by_section_and_name(run: RunConfig) -> None:
         ("optimiser.learning_rate=fast", "valid number"),
         ("fit.epochs.more=1", "is no table"),
         ("gain=[1", "--set 'gain=[1'"),
+        ("gain=" + "[" * 3000 + "]" * 3000, "nested more than 50 levels deep"),
+        ("gain=1" + "0" * 2000, "a number of 2001 characters"),
+        ("provenance.x=1", "the provenance says where a run is from, and is not set"),
     ],
 )
 def test_a_value_that_cannot_be_set_is_refused_with_the_next_step(run: RunConfig, text: str, words: str) -> None:

@@ -73,6 +73,17 @@ def test_estimates_keep_names_and_folders(
     assert written(planned(data, *given, *given)) == expected
 
 
+def test_files_beside_an_estimate_are_no_recordings_of_a_folder_and_are_said(data: DataConfig, here: Path) -> None:
+    """The endings are those that a job writes. A file that is named itself is taken."""
+    touch("d/a.wav")
+    job = planned(data, "d/a.wav", o="d/e.wav", beats=True, picture=True, audible=True).jobs[0]
+    touch(*map(str, job.files[1:]))
+    found = planned(data, "d")
+    assert list(written(found)) == ["d/a.wav"]
+    assert "left out as tables and sounds of an estimate: 3 files that end in .beats.csv" in found.notes[0]
+    assert list(written(planned(data, "d/e.audible.wav"))) == ["d/e.audible.wav"]
+
+
 def test_a_quoted_glob_gives_what_the_shell_would(data: DataConfig, here: Path) -> None:
     touch("d/a.wav", "d/s1/b.mat", "d/s2/b.csv")
     for pattern in ("d/*", "d/**/*.*", "d/s?/*"):

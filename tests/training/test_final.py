@@ -13,6 +13,7 @@ from training.config import FinalConfig, RunConfig, as_trial, finalised, from_do
 from training.config import read_run_with_provenance as read
 from training.errors import ConfigError
 from training.final import train_all
+from training.runs import override
 
 MakeRun = Callable[..., RunConfig]
 Quiet = Callable[[], Console]
@@ -79,3 +80,37 @@ def test_the_folder_of_a_single_training_is_not_taken_for_several(
     several = finalised(dataclasses.replace(run, final=FinalConfig(epochs=1, seeds=2)))
     with pytest.raises(ConfigError, match="holds another run"):
         train_all(several, tmp_path / "r", {}, ["jsonl"], quiet())
+
+
+def test_the_folder_of_several_seeds_takes_no_other_run_and_drops_no_seed(
+    make_run: MakeRun, tmp_path: Path, quiet: Quiet
+) -> None:
+    run: RunConfig = make_run(epochs=1)
+    train_all(several(run, 2), tmp_path / "r", {}, ["jsonl"], quiet())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir() if path.is_file()}
+    wider = dataclasses.replace(run, model=dataclasses.replace(run.model, width=8))  # type: ignore[call-arg]
+    for runs, words in (
+        (several(override(wider, seed=10), 2), r"holds another run: .*width is 4 there, 8 here"),
+        (several(override(run, seed=10), 2), r"holds another run: fit.seed is \d there, 10 here"),
+        ((run,), "holds the best of 2 seeds, and 1 would be left out|fit.seed is 1 there, 0 here"),
+        (several(override(run, seed=1), 2), "and 0 would be left out|fit.seed is 0 there, 1 here"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            train_all(runs, tmp_path / "r", {}, ["jsonl"], quiet())
+    after = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir() if path.is_file()}
+    assert after == before
+    assert {path.name for path in (tmp_path / "r").glob("seed-*")} == {"seed-0", "seed-1"}
+
+
+def test_several_seeds_are_lengthened_and_more_of_them_trained(make_run: MakeRun, tmp_path: Path, quiet: Quiet) -> None:
+    run: RunConfig = make_run(epochs=1)
+    train_all(several(run, 2), tmp_path / "r", {"study": "s"}, ["jsonl"], quiet())
+    train_all(several(override(run, epochs=2), 3), tmp_path / "r", {"study": "s"}, ["jsonl"], quiet())
+    kept, provenance = read(tmp_path / "r" / "run.yaml")
+    assert kept.fit.epochs == 2
+    assert set(provenance["seeds"]) == {0, 1, 2}
+    assert (provenance.get("lengthened_from") == [1]) == (kept.fit.seed < 2)
+
+
+def several(run: RunConfig, seeds: int) -> tuple[RunConfig, ...]:
+    return finalised(dataclasses.replace(run, final=FinalConfig(epochs=run.fit.epochs, seeds=seeds)))

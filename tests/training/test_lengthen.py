@@ -87,3 +87,17 @@ def test_without_its_checkpoint_a_run_cannot_be_lengthened(run: RunConfig, train
     with pytest.raises(CheckpointError, match=CHECKPOINT):
         train_to_folder(override(run, epochs=5), trained, {}, ["jsonl"], quiet())
     assert read_run_with_provenance(trained / "run.yaml")[0] == run
+
+
+def test_a_run_of_which_no_epoch_has_ended_starts_anew_with_more(
+    run: RunConfig, trained: Path, quiet: Quiet, said: Said
+) -> None:
+    """It was interrupted in its first epoch: run.yaml stands alone."""
+    for path in trained.iterdir():
+        if path.name != "run.yaml":
+            path.unlink()
+    console = quiet()
+    train_to_folder(override(run, epochs=3), trained, {}, ["jsonl"], console)
+    assert "no epoch of the run of 2 epochs had ended; it starts anew, with 3" in " ".join(said(console).split())
+    assert len(history(trained)) == 3
+    assert read_run_with_provenance(trained / "run.yaml") == (override(run, epochs=3), {"study": "s"})

@@ -19,6 +19,7 @@ from training.config import Ancestor, InitConfig, RunConfig, from_document, read
 from training.errors import CheckpointError, ConfigError
 from training.learner import build_learner
 from training.lineage import config_sha256, start_from
+from training.plugins.plugin import plugin_of
 from training.runs import train_to_folder
 from training.trainer import CHECKPOINT, WEIGHTS, train
 
@@ -69,6 +70,18 @@ def test_a_chain_tells_its_whole_ancestry(
     assert {a.data_fingerprint for a in init.lineage} == {corpus.fingerprint}
     reports = json.loads(load_checkpoint(tmp_path / "runs" / "b" / CHECKPOINT, CPU)["reports"])
     assert (last.score, last.best_score) == ("si_sdr_db", reports[-1]["best_score"])
+
+
+def test_an_ancestor_whose_plugin_is_not_trusted_has_the_same_sum(
+    make_run: MakeRun, parent: Path, tmp_path: Path, plugins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever its recordings lie."""
+    run = dataclasses.replace(make_run(), plugins=(plugin_of("one.py", "x = 1\n"),))
+    for base in (None, str(tmp_path)):
+        located = dataclasses.replace(run, data=dataclasses.replace(run.data, base=base))
+        write_run(located, parent / "run.yaml", {"study": "s"})
+        (ancestor,) = start_from(make_run(), parent, partial=False).init.lineage
+        assert (ancestor.config_sha256, ancestor.score) == (config_sha256(run), "si_sdr_db")
 
 
 def test_a_resolved_run_survives_its_document(make_run: MakeRun, parent: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import pickle
 import re
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from data.errors import FileError
 from models import DENOISERS
 from objectives.metrics import METRICS
 from tests.support.plugins import METRIC, load_trusted, made, model_plugin, model_source
+from tests.support.program import ROOT, environment
 from training.config import RunConfig
 from training.errors import PluginError
 from training.evaluation.scores import OWN_SCORES
@@ -210,6 +212,39 @@ def test_what_a_failing_plugin_registered_before_its_error_is_removed(plugins: P
     assert "half" not in DENOISERS
     load_trusted(model_plugin("half"))
     assert "half" in DENOISERS
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_kind_of_a_higher_layer_is_undone_and_listed_too(first: bool) -> None:
+    """Also where the plug-in is the first that imports its module."""
+    program = f"""
+from tests.support.plugins import SAMPLER, load_trusted, undone
+from training.errors import PluginError
+from training.plugins.load import registered_by
+from training.plugins.plugin import plugin_of
+import sys
+if not {first}:
+    import search.sampling.samplers
+assert ("search.sampling.samplers" in sys.modules) != {first}
+replacing = "from search.sampling.samplers import SAMPLERS\\nSAMPLERS['tpe'] = build\\n"
+for more, words in (("raise ValueError('x')", "ValueError: x"), (replacing, "'tpe' is registered already")):
+    try:
+        load_trusted(plugin_of("bad.py", SAMPLER.replace("NAME", "mine") + more))
+    except PluginError as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError
+    from search.sampling.samplers import SAMPLERS
+    assert "mine" not in SAMPLERS and SAMPLERS["tpe"].__module__ == "search.sampling.samplers"
+good = plugin_of("good.py", SAMPLER.replace("NAME", "mine"))
+with undone():
+    load_trusted(good)
+    assert registered_by(good) == (("sampler", "mine"),)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

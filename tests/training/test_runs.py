@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,38 @@ def test_evaluation_needs_recordings_of_its_split_alone(
     assert evaluate_parts(trained, "recording", tmp_path / "other.yaml", tmp_path / "by", "test", 1, quiet())
     with pytest.raises(DataError, match="validation has no clean"):
         evaluate_folder(trained, tmp_path / "other.yaml", tmp_path / "out", "validation", 1, quiet())
+
+
+def test_an_evaluation_prints_the_notes_on_the_recordings_also_by_parts(
+    run: RunConfig, trained: Path, tmp_path: Path, quiet: Quiet, said: Callable[[Console], str]
+) -> None:
+    elsewhere = dataclasses.replace(run.data, base="/not/here")
+    write_run(dataclasses.replace(run, data=elsewhere), tmp_path / "other.yaml")
+    whole, parts = quiet(), quiet()
+    evaluate_folder(trained, tmp_path / "other.yaml", tmp_path / "a", "test", 1, whole)
+    evaluate_parts(trained, "speed", tmp_path / "other.yaml", tmp_path / "b", "test", 1, parts)
+    for console in (whole, parts):
+        assert "note: the folder of the study, /not/here, is not here" in " ".join(said(console).split())
+
+
+@pytest.mark.parametrize("by", [None, "speed"])
+def test_a_channel_of_the_model_that_other_recordings_lack_is_named_with_where_to_list_theirs(
+    run: RunConfig, trained: Path, tmp_path: Path, quiet: Quiet, by: str | None
+) -> None:
+    seat = [
+        tuple(dataclasses.replace(source, channels=("seat",)) for source in sources)
+        for sources in (run.data.clean, run.data.noise)
+    ]
+    shutil.copytree(trained, tmp_path / "named")
+    named = dataclasses.replace(run, data=dataclasses.replace(run.data, clean=seat[0], noise=seat[1]))
+    write_run(named, tmp_path / "named" / "run.yaml")
+    other = tmp_path / "other.yaml"
+    write_run(run, other)
+    with pytest.raises(DataError, match=r"no channel 'seat'.*list the channels of these recordings there"):
+        if by is None:
+            evaluate_folder(tmp_path / "named", other, tmp_path / "out", "test", 1, quiet())
+        else:
+            evaluate_parts(tmp_path / "named", by, other, tmp_path / "out", "test", 1, quiet())
 
 
 def test_evaluation_on_longer_windows(run: RunConfig, trained: Path, tmp_path: Path, quiet: Quiet) -> None:

@@ -41,7 +41,12 @@ def in_heart_band(recording: Recording) -> Signal:
 
 def beats_of(estimate: Recording) -> Beats:
     """Return the beats of an estimate, see objectives.beats.find_beats."""
-    return find_beats(in_heart_band(estimate), MEASURED_HZ)
+    return beats_in(in_heart_band(estimate))
+
+
+def beats_in(trace: Signal) -> Beats:
+    """Return the beats of a signal of in_heart_band, float32[time]."""
+    return find_beats(trace, MEASURED_HZ)
 
 
 def summary_of(beats: Beats) -> HeartRate:

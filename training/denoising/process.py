@@ -11,7 +11,7 @@ from training.apply import check_output, write_estimate
 from training.denoising.beats import (
     MEASURED_HZ,
     HeartRate,
-    beats_of,
+    beats_in,
     described,
     in_heart_band,
     reference_of,
@@ -82,18 +82,19 @@ def process(
     check_output(job.estimate, recording)
     estimate = denoise(denoiser, recording, window_s, progress)
     is_measured = job.beats is not None or job.picture is not None
-    beats = beats_of(estimate) if is_measured else None
+    trace = in_heart_band(estimate) if is_measured or job.audible is not None else None
+    beats = beats_in(trace) if is_measured and trace is not None else None
     r_peaks_s = ecg.beats(recording) if is_measured else None
     write_estimate(estimate.signals[0], recording, job.estimate)
     if beats is not None and job.beats is not None and job.heart_rate is not None:
         write_beats(beats, job.beats)
         write_heart_rate(beats, job.heart_rate)
-    if beats is not None and job.picture is not None:
-        signals = in_heart_band(recording), in_heart_band(estimate)
+    if beats is not None and trace is not None and job.picture is not None:
+        signals = in_heart_band(recording), trace
         title = f"{recording.source.name}: {recording.channels[0]}, denoised by {denoiser.run.model.name}"
         draw_estimate(*signals, MEASURED_HZ, beats, r_peaks_s, title, job.picture)
-    if job.audible is not None:
-        write_sound(in_heart_band(estimate), MEASURED_HZ, job.audible)
+    if trace is not None and job.audible is not None:
+        write_sound(trace, MEASURED_HZ, job.audible)
     return Applied(
         job.recording,
         job.files,

@@ -17,6 +17,8 @@ from training.denoising.denoise import ecg_file
 from training.errors import ConfigError
 
 DEFAULT_FORMAT = "wav"
+# The endings of the files beside an estimate that could be read as recordings.
+BESIDE = BEATS, HEART_RATE, AUDIBLE = (".beats.csv", ".heart_rate.csv", ".audible.wav")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ def plan(given: Sequence[str], output: Path, format: str | None, extras: Extras,
     `output`, unless that is a folder or has no ending.
 
     given: recordings, folders and globs. A folder is searched with all folders in it for the formats of
-        data.readers.read.READERS, except for hidden files and the folder `output`. A WFDB record counts once, and the
-        ECG of a listed recording is none.
+        data.readers.read.READERS, except for hidden files, the files beside an estimate and the folder `output`. A
+        WFDB record counts once, and the ECG of a listed recording is none.
     format: of the estimates in a folder: wav, csv, mat or npz; None for wav.
     data: of the model's run; it says which files are ECGs.
 
@@ -100,9 +102,13 @@ def _recordings(named: Iterable[Path], output: Path, data: DataConfig) -> tuple[
     """Return the recordings that paths and folders hold, each once, in their order, and notes."""
     listed: dict[str, Path] = {}
     notes = []
+    manifests = _manifests(data)
+    n_beside = 0
     for path in named:
         if path.is_dir():
-            found = [file for file in _in_folder(path, output.resolve()) if file.resolve() not in _manifests(data)]
+            every = [file for file in _in_folder(path, output.resolve()) if file.resolve() not in manifests]
+            found = [file for file in every if not file.name.endswith(BESIDE)]
+            n_beside += len(every) - len(found)
             if not found:
                 raise ConfigError(f"{path}: has no recording; files that end in {', '.join(READERS)} are looked for")
             if output.is_dir() and path.resolve() in output.resolve().parents:
@@ -111,6 +117,9 @@ def _recordings(named: Iterable[Path], output: Path, data: DataConfig) -> tuple[
             found = [path]
         for recording in map(_canonical, found):
             listed.setdefault(os.path.abspath(recording), recording)  # noqa: PTH100
+    if n_beside:
+        files = f"{n_beside} file{'s' if n_beside > 1 else ''}"
+        notes.append(f"left out as tables and sounds of an estimate: {files} that end in {', '.join(BESIDE)}")
     paths = list(listed.values())
     parts = {part for path in paths for part in _parts(path) - {path.resolve()}}
     ecgs = {ecg.resolve() for path in paths if (ecg := ecg_file(data, path)) is not None}
@@ -195,10 +204,10 @@ def _job(recording: Path, estimate: Path, extras: Extras) -> Job:
     return Job(
         recording,
         estimate,
-        beside(".beats.csv", extras.beats),
-        beside(".heart_rate.csv", extras.beats),
+        beside(BEATS, extras.beats),
+        beside(HEART_RATE, extras.beats),
         beside(".png", extras.picture),
-        beside(".audible.wav", extras.audible),
+        beside(AUDIBLE, extras.audible),
     )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,8 +49,8 @@ class PartLine:
 
 def evaluate_by(
     by: str, config: DataConfig, split: str, plan: HeldOutConfig, estimate: Estimate, scores: Sequence[str]
-) -> list[PartLine]:
-    """Return the scores on each part of the recordings in `split`, parts in order of their names.
+) -> tuple[list[PartLine], tuple[str, ...]]:
+    """Return the scores on each part of the recordings in `split`, in order of the parts' names, and the notes.
 
     Each part gets a held-out mixture of its own with the windows of `plan`: for a speed or a vehicle, of its noise with
     all clean recordings; for a recording, of it with all recordings of the other kind; for a channel, that channel is
@@ -59,15 +60,18 @@ def evaluate_by(
         else its name.
     estimate: returns method -> float32[snr, window, time] for a mixture.
 
-    Raises ConfigError for another `by`, and for channels that the config does not name.
+    Raises ConfigError for another `by`, and for channels that the config does not name, or not for both kinds.
     """
     if by not in get_args(By):
         raise ConfigError(f"--by is {by!r}; one of {', '.join(get_args(By))} is needed")
     if by == "channel":
-        splits = {name: (load(turned, (split,)).splits[split], turned) for name, turned in _by_channel(config).items()}
+        loaded = {name: (load(turned, (split,)), turned) for name, turned in _by_channel(config).items()}
+        splits = {name: (corpus.splits[split], turned) for name, (corpus, turned) in loaded.items()}
+        notes = dict.fromkeys(note for corpus, _ in loaded.values() for note in corpus.notes)
     else:
-        whole = load(config, (split,)).splits[split]
-        splits = {name: (part, config) for name, part in _parts(by, whole).items()}
+        corpus = load(config, (split,))
+        splits = {name: (part, config) for name, part in _parts(by, corpus.splits[split]).items()}
+        notes = dict.fromkeys(corpus.notes)
     lines = []
     for name, (part, used) in splits.items():
         mixture = held_out(part, used, plan)
@@ -77,7 +81,7 @@ def evaluate_by(
                     n_windows = int(np.count_nonzero(~np.isnan(values)))
                     value = bootstrap_mean(values, mixture.recording)
                     lines.append(PartLine(name, method, snr_db, score, n_windows, value))
-    return lines
+    return lines, tuple(notes)
 
 
 def speed_of(source: Path) -> str:
@@ -90,10 +94,13 @@ def speed_of(source: Path) -> str:
 
 def _parts(by: str, whole: Split) -> dict[str, Split]:
     if by == "recording":
-        clean = {f"clean {name}": Split((one,), whole.noise) for name, one in _named(whole.clean).items()}
-        return clean | {f"noise {name}": Split(whole.clean, (one,)) for name, one in _named(whole.noise).items()}
+        clean, noise = (_numbered(_names(segments)) for segments in (whole.clean, whole.noise))
+        parts = {f"clean {name}": Split((one,), whole.noise) for name, one in zip(clean, whole.clean, strict=True)}
+        return parts | {
+            f"noise {name}": Split(whole.clean, (one,)) for name, one in zip(noise, whole.noise, strict=True)
+        }
     grouped: dict[str, list[Segment]] = {}
-    for name, segment in _named(whole.noise).items():
+    for name, segment in zip(_names(whole.noise), whole.noise, strict=True):
         key = speed_of(segment.source) if by == "speed" else segment.group or name
         grouped.setdefault(key, []).append(segment)
     ordered = sorted(grouped.items(), key=lambda item: _in_order(item[0]))
@@ -106,15 +113,23 @@ def _in_order(name: str) -> tuple[bool, int, str]:
     return number is None, int(number[0]) if number else 0, name
 
 
-def _named(segments: Sequence[Segment]) -> dict[str, Segment]:
-    """Return name -> segment: the file's name, with as many folders as make all names differ."""
-    depth = 1
-    sources = [segment.source for segment in segments]
-    while depth < max(len(source.parts) for source in sources) and len({s.parts[-depth:] for s in sources}) < len(
-        sources
-    ):
+def _names(segments: Sequence[Segment]) -> list[str]:
+    """Return the name of each segment's file, with as many folders as make those of different files differ."""
+    sources = {segment.source for segment in segments}
+    depth, deepest = 1, max((len(source.parts) for source in sources), default=1)
+    while depth < deepest and len({source.parts[-depth:] for source in sources}) < len(sources):
         depth += 1
-    return {"/".join(segment.source.parts[-depth:]): segment for segment in segments}
+    return ["/".join(segment.source.parts[-depth:]) for segment in segments]
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Return names that all differ: sources may take several recordings, of other channels or variables, of a file."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
+    return unique
 
 
 def _by_channel(config: DataConfig) -> dict[str, DataConfig]:
@@ -128,6 +143,11 @@ def _by_channel(config: DataConfig) -> dict[str, DataConfig]:
         found = [[source for source in sources if source is not None] for sources in (clean, noise)]
         if all(found):
             turned[name] = replace(config, clean=tuple(found[0]), noise=tuple(found[1]))
+    if not turned:
+        raise ConfigError(
+            f"--by channel needs a channel that clean and noise recordings have by the same name; named: "
+            f"{', '.join(names)}; name it in both, in channels under data"
+        )
     return turned
 
 

@@ -1,6 +1,6 @@
 """The tables that plug-ins and installed packages register in, and which package a registered class is from."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +14,33 @@ from training.evaluation.scores import OWN_SCORES
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """A kind of thing that can be registered. table: the registered ones by name."""
+    """A kind of thing that can be registered.
+
+    table: the registered ones by name. added_with: those in the table when the kind was added.
+    """
 
     name: str
     table: MutableMapping[str, Any]
+    added_with: Mapping[str, Any]
 
 
-# search.sampling.samplers has a table too, which only studies use.
-KINDS = (
-    Kind("model", DENOISERS),
-    Kind("loss", LOSSES),
-    Kind("metric", METRICS),
-    Kind("metric", OWN_SCORES),
-    Kind("reader", READERS),
-)
+KINDS: list[Kind] = []
+
+
+def add_kind(name: str, table: MutableMapping[str, Any]) -> None:
+    """Let plug-ins register in `table`, which has Drivebeat's own by now.
+
+    A module of a higher layer adds its kind when it is imported. A plug-in may be the first that imports it, so a kind
+    may be added while a plug-in is executed.
+    """
+    KINDS.append(Kind(name, table, dict(table)))
+
+
+add_kind("model", DENOISERS)
+add_kind("loss", LOSSES)
+add_kind("metric", METRICS)
+add_kind("metric", OWN_SCORES)
+add_kind("reader", READERS)
 
 
 def installed_origins(model: type[DenoiserConfig], loss: type[LossConfig]) -> dict[str, dict[str, str]]:

@@ -4,7 +4,7 @@ import linecache
 import re
 import sys
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -25,14 +25,12 @@ def load_plugins(
     where: str,
     target: object = None,
     *,
-    kinds: Sequence[Kind] = KINDS,
     allowed: Collection[str] = (),
 ) -> None:
     """Execute those of `plugins` that this process has not executed yet. Nothing is executed if one is not trusted.
 
     where: the study or file that they are in, for errors.
     target: what `drivebeat trust` takes for it; None takes `where`.
-    kinds: the tables that they may register in.
     allowed: SHA-256s that are executed though the machine does not trust them.
 
     Raises PluginError for a plug-in that is not trusted or whose execution fails. A plug-in that fails has registered
@@ -45,7 +43,7 @@ def load_plugins(
         if plugin.sha256 not in known and plugin.sha256 not in allowed:
             raise refusal(plugin, where, where if target is None else target)
     for plugin in new:
-        _execute(plugin, where, kinds)
+        _execute(plugin, where)
 
 
 def module_name(plugin: Plugin) -> str:
@@ -59,42 +57,47 @@ def registered_by(plugin: Plugin) -> tuple[tuple[str, str], ...]:
     return found
 
 
-def _execute(plugin: Plugin, where: str, kinds: Sequence[Kind]) -> None:
+def _execute(plugin: Plugin, where: str) -> None:
     """Execute a plug-in as a module. Raises PluginError."""
     file = f"<plug-in {plugin.label}>"
     module = ModuleType(module_name(plugin))
     module.__dict__.update(__file__=file, __plugin__=plugin)
     # tracebacks and inspect.getsource find the source here, for there is no file
     linecache.cache[file] = (len(plugin.source), None, plugin.source.splitlines(keepends=True), file)
-    with _undone_on_error(module, kinds) as before:
+    with _undone_on_error(module) as before:
         try:
             exec(compile(plugin.source, file, "exec", dont_inherit=True), module.__dict__)
-            _check_tables(before, kinds)
+            _check_tables(before)
         except (Exception, SystemExit) as error:
             raise PluginError(f"{where}: plug-in {plugin.label} cannot be loaded: {_reason(error, file)}") from error
         module.__dict__["__registered__"] = tuple(
-            (kind.name, name) for kind, old in zip(kinds, before, strict=True) for name in kind.table if name not in old
+            (kind.name, name) for kind, old in _kinds_since(before) for name in kind.table if name not in old
         )
 
 
 @contextmanager
-def _undone_on_error(module: ModuleType, kinds: Sequence[Kind]) -> Iterator[list[dict[str, Any]]]:
+def _undone_on_error(module: ModuleType) -> Iterator[Mapping[Kind, dict[str, Any]]]:
     """Import `module`; remove it and what it has registered if the block raises. Yields the tables of before."""
-    before = [dict(kind.table) for kind in kinds]
+    before = {kind: dict(kind.table) for kind in KINDS}
     sys.modules[module.__name__] = module  # dataclasses and pickle look their classes' module up
     try:
         yield before
     except BaseException:
         del sys.modules[module.__name__]
-        for kind, old in zip(kinds, before, strict=True):
+        for kind, old in _kinds_since(before):
             kind.table.clear()
             kind.table.update(old)
         raise
 
 
-def _check_tables(before: Sequence[dict[str, Any]], kinds: Sequence[Kind]) -> None:
+def _kinds_since(before: Mapping[Kind, dict[str, Any]]) -> list[tuple[Kind, Mapping[str, Any]]]:
+    """Return all kinds with their tables of before; of a kind that was added since, those that it was added with."""
+    return [(kind, before.get(kind, kind.added_with)) for kind in KINDS]
+
+
+def _check_tables(before: Mapping[Kind, dict[str, Any]]) -> None:
     """Raise ValueError for a name that a plug-in may not register: one that exists, or is no name."""
-    for kind, old in zip(kinds, before, strict=True):
+    for kind, old in _kinds_since(before):
         for name, value in old.items():
             if kind.table.get(name) is not value:
                 raise ValueError(
