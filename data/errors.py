@@ -36,6 +36,10 @@ class NoRecording(DataError):
     """A path or pattern that names no recording."""
 
 
+class NoChannel(DataError):
+    """A recording without a channel that was named."""
+
+
 class FileError(UserError, OSError):
     """A file or folder that cannot be written or read: no space, no permission, or it does not exist."""
 

@@ -2,7 +2,8 @@
 
     UserError                   data.errors: the base
     ├── DataError               data.errors: a recording
-    │   └── NoRecording         data.errors: a path or pattern that names no recording
+    │   ├── NoRecording         data.errors: a path or pattern that names no recording
+    │   └── NoChannel           data.errors: a recording without a channel that was named
     ├── FileError (OSError)     data.errors: a file or folder that cannot be written or read
     ├── ConfigError             training.errors: a config file, an option, an environment variable
     │   ├── CheckpointError     training.errors: a checkpoint or weights file

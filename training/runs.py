@@ -20,7 +20,7 @@ from torch import nn
 
 from data.config import DataConfig, HeldOutConfig
 from data.corpus import load
-from data.errors import DataError, shell_command
+from data.errors import NoChannel, shell_command
 from data.files import file_errors
 from data.mixing.mixture import HeldOut, held_out
 from training.apply import samples_of
@@ -280,10 +280,10 @@ def _naming_file(data: Path | None) -> Iterator[None]:
     """Say in an error about a missing channel where its name is from. data: the file with other data."""
     try:
         yield
-    except DataError as error:
-        if data is None or "no channel " not in str(error):
+    except NoChannel as error:
+        if data is None:
             raise
-        raise DataError(
+        raise NoChannel(
             f"{error}; where {data} lists no channels, those of the model's {RUN_FILE} are read: list the channels of "
             "these recordings there"
         ) from error

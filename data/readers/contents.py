@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import DataError, near, printable
+from data.errors import DataError, NoChannel, near, printable
 from data.filters import resample
 from data.recording import Signal
 
@@ -162,7 +162,7 @@ def _row(wanted: str, names: Sequence[str], where: Path) -> int:
         return list(names).index(wanted)
     if wanted.isdecimal() and int(wanted) < len(names):
         return int(wanted)
-    raise DataError(
+    raise NoChannel(
         f"{where}: no channel {wanted!r}{near(wanted, names)}; it has {listing(names)} "
         f"(or an index from 0 to {len(names) - 1})"
     )

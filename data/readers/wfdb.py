@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -290,7 +291,7 @@ def _annotated(path: Path, rate_hz: float) -> NDArray[np.float64] | None:
             # Under another name: wfdb would take the rate of a header beside it, also where that is its default.
             with reading(file, "WFDB annotations"), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
                 warnings.simplefilter("ignore")
-                (Path(folder) / f"beats.{extension}").symlink_to(file.resolve())
+                shutil.copyfile(file, Path(folder) / f"beats.{extension}")
                 notes = _library().rdann(f"{folder}/beats", extension)
             beats = [symbol in BEAT_SYMBOLS for symbol in notes.symbol]
             if any(beats):

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any, Protocol
 
 import numpy as np
@@ -86,11 +85,11 @@ def lines_of(read: Callable[[slice], Numbers], indices: Iterable[int], line_byte
     at_once = max(1, BLOCK_BYTES // max(1, line_bytes))
     while left:
         first = left[0]
-        block = list(takewhile(lambda i, first=first: first <= i < first + at_once, left))  # type: ignore[misc]
+        n = next((k for k, i in enumerate(left) if not first <= i < first + at_once), len(left))
+        block, left = left[:n], left[n:]
         lines = read(slice(first, max(block) + 1))
         for i in block:
             yield lines[i - first]
-        left = left[len(block) :]
 
 
 def since_first(dates: Numbers) -> Numbers:

@@ -70,9 +70,8 @@ def _recognise(store: Archive, main: Variable, where: Path) -> str:
     """Return the layout of a variable with one of the lab's names.
 
     Heart sounds, noise and ECG by their names are the lab's, but for [time, channel]: segments have more than a few
-    samples. A `data` matrix is that of 240219 if its first column is a
-    clock; that of 240826 if neither a rate nor names of channels are beside it and its rows are segments of one signal,
-    see `_are_segments`.
+    samples. A `data` matrix is that of 240219 if its first column is a clock; that of 240826 if neither a rate nor
+    names of channels are beside it and its rows are segments of one signal, see `_are_segments`.
     """
     if main.name != "data":
         if is_vector(main):
