@@ -53,7 +53,7 @@ BENCHMARKS = (
     Benchmark(
         "profile_training",
         "A training step",
-        "profile_training",
+        "profile",
         "--families autoencoder,wave_unet,conformer --levers before,bf16 --rounds 3",
         1,
         "--quick --families autoencoder --levers before",

@@ -6,12 +6,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+import drivebeat
 from benchmarks.quality import OURS, QUICK, table
+from benchmarks.unseen import ablation, amounts
+from benchmarks.unseen.judge import main as judge_runs
 from data.synthetic.recordings import SynthConfig, synthesise
 from tests.support.program import ROOT, environment
+from training.config import RunConfig, read_run
 
 
 def test_the_data_path_benchmark_runs() -> None:
@@ -33,9 +38,11 @@ def test_the_data_path_benchmark_runs() -> None:
     assert rates[0][1] == "1.0"
 
 
-def test_the_benchmark_of_beats_finds_those_of_clean_hearts(tmp_path: Path) -> None:
+def test_the_memory_of_a_mixture_is_at_most_three_times_its_signals() -> None:
+    """The signals themselves are one of the three; ten hours of a mono recording are few beside the libraries."""
+    words = ["--hours", "20", "--channels", "2", "--window", "1280", "--rate-hz", "250", "--batch", "2"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.beats", "--real", str(tmp_path), "--generated", "2"],
+        [sys.executable, "-m", "benchmarks.mixture_memory", *words],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -43,11 +50,26 @@ def test_the_benchmark_of_beats_finds_those_of_clean_hearts(tmp_path: Path) -> N
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    clean = re.search(r"\| clean \| (\d+) of 12 \| (\d+) \| ([\d.]+) \|", done.stdout)
+    times = re.search(r"adds [\d,]+ MB, ([\d.]+) times the signals", done.stdout)
+    assert times is not None
+    assert float(times[1]) < 3
+
+
+def test_the_benchmark_of_beats_is_sure_of_clean_hearts_and_right(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.rhythm", "--real", str(tmp_path), "--generated", "1", "--seeds", "1"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    clean = re.search(r"\| clean \| ([\d.]+) \| ([\d.]+) \| (\d+) % \| ([\d.]+) % \|", done.stdout)
     assert clean is not None
-    assert int(clean[1]) == int(clean[2]) >= 10
-    assert float(clean[3]) >= 0.95
-    assert "| vehicle alone | " in done.stdout
+    assert (float(clean[1]), int(clean[3]), float(clean[4])) == (1, 100, 0)
+    assert float(clean[2]) >= 0.95
+    assert re.search(r"vehicles alone: \d+ of 30 spans are sure", done.stdout)
 
 
 @pytest.mark.slow
@@ -90,3 +112,124 @@ def test_the_quality_table_refuses_methods_scored_on_other_windows() -> None:
     assert table(same, "test").count("0.0 (0.0 ... 0.0)") == 2
     with pytest.raises(ValueError, match="b: other windows than those of a"):
         table(same | {"b": scored([0, 1, 1])}, "test")
+
+
+@pytest.fixture
+def little_run(tmp_path: Path) -> tuple[Path, Path]:
+    """A run of one step on generated recordings, and the hearts and vehicles that it is judged by."""
+    synthesise(SynthConfig(seed=1, minutes=0.5, speeds_kmh=(80,), sessions=4), tmp_path / "data")
+    channels = ["ch1", "ch2"]
+    data = {
+        "rate_hz": 250.0,
+        "window_samples": 1280,
+        "clean": [{"files": ["data/s*/stop.wav"], "channels": ["ch1"], "group": "s*"}],
+        "noise": [{"files": ["data/s*/80km.wav"], "channels": channels, "group": "s*"}],
+        "base": str(tmp_path),
+    }
+    run = {
+        "schema_version": 1,
+        "data": data,
+        "model": {"name": "autoencoder", "levels": 2, "width": 8},
+        "loss": {"name": "l1"},
+        "fit": {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "threads": 1},
+    }
+    judge = {
+        "hearts": {"generated": {"files": [str(tmp_path / "data/s0[12]/stop.wav")], "channels": ["ch1"]}},
+        "vehicles": {"car": {"files": [str(tmp_path / "data/s03/80km.wav")], "channels": channels}},
+    }
+    for name, document in (("run.yaml", run), ("unseen.yaml", judge)):
+        (tmp_path / name).write_text(yaml.safe_dump(document))
+    return tmp_path / "run.yaml", tmp_path / "unseen.yaml"
+
+
+def test_a_run_is_judged_on_whole_recordings(
+    little_run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The clean recording stands beside the SNRs, and the input has the SNR that it was mixed at."""
+    run, judge = little_run
+    folder = tmp_path / "trained"
+    drivebeat.train(run, folder, quiet=True)
+    judge_runs([str(folder), "--data", str(judge), "-o", str(tmp_path / "out")])
+    said = capsys.readouterr().out
+    assert "By kind of heart" in said and "By vehicle" in said
+    assert said.count(f"| {folder} | car |") == 1 and "Beats: usable_share / wrong_share" in said
+    values = pd.read_csv(tmp_path / "out" / "unseen.csv")
+    assert set(values.snr_db) == {-10.0, -5.0, 0.0, 5.0, np.inf}
+    own = values[(values.method == "identity") & (values.score == "si_sdr_db") & np.isfinite(values.snr_db)]
+    assert own.groupby("snr_db").value.mean().diff().dropna().between(3, 7).all()
+    assert len(values[(values.method == str(folder)) & (values.snr_db == np.inf)]) > 0
+
+
+def test_amounts_of_recordings_are_compared(
+    little_run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is in the folder is not trained again."""
+    run, judge = little_run
+    words = [str(run), "-o", str(tmp_path / "out"), "--unseen", str(judge), "--hearts", "1,all", "--vehicles", "1"]
+    words += ["--seeds", "1", "--steps", "1", "--sensors", "microphone"]
+    amounts.main(words)
+    said = capsys.readouterr().out
+    assert "| 1 hearts | generated |" in said and "| microphone hearts alone | all |" in said
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("weights.safetensors")}
+    assert len(written) == 4
+    amounts.main(words)
+    assert capsys.readouterr().out == said
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_parts_of_a_run_are_taken_away_and_tried_alone(little_run: tuple[Path, Path]) -> None:
+    """A second pass alone has the network for beats, and beats alone have no second pass."""
+    found = ablation.variants(with_parts(little_run[0]), "s01/")
+    has = {
+        name: (
+            len(own.data.noise) == 2,
+            own.data.n_channels == 2 and own.front.filter_taps > 0,
+            own.beats.beats_passes == 2,
+            own.beats.beats_weight > 0,
+        )
+        for name, own in found.items()
+    }
+    assert has == {
+        "all parts": (True, True, True, True),
+        "without recordings": (False, True, True, True),
+        "without references": (True, False, True, True),
+        "without second pass": (True, True, False, True),
+        "without beats": (True, True, False, False),
+        "recordings alone": (True, False, False, False),
+        "references alone": (False, True, False, False),
+        "second pass alone": (False, False, True, True),
+        "beats alone": (False, False, False, True),
+        "no part": (False, False, False, False),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_trainings_with_and_without_parts_are_compared(
+    little_run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole run and the bare one are adapted too; what is in the folder is not trained again."""
+    run, judge = little_run
+    with_parts(run)
+    words = [str(run), "-o", str(tmp_path / "out"), "--more", "s01/", "--unseen", str(judge)]
+    words += ["--steps", "1", "--adapt", "1", "--recordings", "1"]
+    ablation.main(words)
+    said = capsys.readouterr().out
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in said.splitlines()[2:]]
+    assert rows[:3] == ["all parts", "all parts, adapted by 1 steps", "without recordings"]
+    assert rows[-2:] == ["no part", "no part, adapted by 1 steps"] and len(rows) == 12
+    assert len(list((tmp_path / "out").glob("*/weights.safetensors"))) == 10
+    ablation.main(words)
+    assert capsys.readouterr().out == said
+
+
+def with_parts(run: Path) -> RunConfig:
+    """Give the run in a file recordings of its own kind, filters, beats and a second pass."""
+    document = yaml.safe_load(run.read_text())
+    document["data"]["noise"][0]["files"] = ["data/s0[!1]/80km.wav"]
+    more = {"files": ["data/s01/80km.wav"], "channels": ["ch1", "ch2"], "use": "train"}
+    document["data"]["noise"].append(more)
+    document["front"] = {"filter_taps": 9}
+    document["beats"] = {"beats_weight": 1.0, "beats_passes": 2, "beats_width": 32, "beats_layers": 1}
+    run.write_text(yaml.safe_dump(document))
+    return read_run(run)

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from benchmarks.profile_levers import Question, levers, ratios
-from benchmarks.profile_step import BEST, build_stage, dearest, run_named, step_gflop
-from benchmarks.profile_training import main
+from benchmarks.profile.__main__ import main
+from benchmarks.profile.levers import Question, levers, ratios
+from benchmarks.profile.step import BEST, build_stage, dearest, run_named, step_gflop
 
 CPU = torch.device("cpu")
 TINY = Question("autoencoder", 2, 128, 1, 1)

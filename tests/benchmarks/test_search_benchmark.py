@@ -13,12 +13,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.pruners import BasePruner, NopPruner
 
-from benchmarks.search import main
-from benchmarks.search_curves import FAILED_DB, Table, axes_of, read_table
-from benchmarks.search_methods import AshaRule, grid, methods, ours
-from benchmarks.search_replay import replay
-from benchmarks.search_summary import Outcomes, interval, median, ratio
-from benchmarks.search_table import coarse_first
+from benchmarks.search.__main__ import main
+from benchmarks.search.curves import FAILED_DB, Table, axes_of, read_table
+from benchmarks.search.methods import AshaRule, grid, methods, ours
+from benchmarks.search.replay import Space, replay
+from benchmarks.search.summary import Outcomes, interval, median, ratio
+from benchmarks.search.table import coarse_first
 from search.sampling.pruners import PrunerSpec
 from search.sampling.samplers import SamplerSpec
 from search.study.spec import read_spec
@@ -78,7 +78,7 @@ def table(study: Path) -> Table:
     return read_table(study)
 
 
-def unpruned(table: Table) -> BasePruner:
+def unpruned(space: Space) -> BasePruner:
     return NopPruner()
 
 
@@ -118,7 +118,7 @@ def test_of_a_table_cut_short_the_largest_whole_grid_is_read(study: Path) -> Non
 
 def test_a_table_of_no_whole_grid_is_refused(study: Path) -> None:
     write(study, [])
-    with pytest.raises(ValueError, match=r"no whole grid yet; go on with benchmarks\.search_table"):
+    with pytest.raises(ValueError, match=r"no whole grid yet; go on with benchmarks\.search\.table"):
         read_table(study)
 
 
