@@ -22,8 +22,13 @@ Level = Literal["unit", "raw"]
 # In the metadata of a field that was added to a config after its first version; see training.decode.encode.
 ADDED = "added"
 
+HEART_BAND_HZ = (25.0, 55.0)
+# At which signals in that band are measured and their beats found; beats are placed between samples.
+MEASURED_HZ = 250.0
 # Scores of the heart's band and of its envelope need at least this.
 MIN_RATE_HZ = 200.0
+# A recording that carries less of the band than this above its lower edge has one hump of a heart sound, or none.
+LEAST_OF_BAND_HZ = 10.0
 MIN_WINDOW_SAMPLES = 16
 # Largest allowed values of AugmentConfig, which are wider than the ranges that a search samples.
 MAX_AUGMENT: Mapping[str, float] = MappingProxyType(
@@ -35,6 +40,7 @@ MAX_AUGMENT: Mapping[str, float] = MappingProxyType(
         "noise_resonance_db": 40.0,
         "tempo": 0.5,
         "polarity": 1.0,
+        "noise_flat": 1.0,
         "noise_mix": 1.0,
         "noise_swell_db": 20.0,
         "noise_flutter_db": 20.0,
@@ -42,6 +48,7 @@ MAX_AUGMENT: Mapping[str, float] = MappingProxyType(
         "bumps_per_minute": 120.0,
         "reference_dropout": 1.0,
         "reference_foreign": 1.0,
+        "band_again": 1.0,
     }
 )
 
@@ -93,6 +100,8 @@ class Source:
         hour of real recordings counts as much as five hours of generated ones. Validation and test do not use it.
     group: how to find the person or car of a recording, whose recordings must not be divided among splits. A text is a
         pattern for a folder or a part of the file's name ("s*"), a table names a file that lists them; see data.groups.
+    highest_hz: the highest frequency with content, for recordings whose rate carries only a part of the band. They are
+        taken from twice this rate on; without it a recording must carry the whole band.
 
     Raises ValueError for a value that is not allowed.
     """
@@ -108,8 +117,11 @@ class Source:
     variables: tuple[str, ...] = field(default=(), metadata={ADDED: True})
     gaps: Gaps = field(default="cut", metadata={ADDED: True})
     group: str | GroupTable | None = field(default=None, metadata={ADDED: True})
+    highest_hz: float | None = field(default=None, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
+        if self.highest_hz is not None and not 0 < self.highest_hz < math.inf:
+            raise ValueError(f"highest_hz is {self.highest_hz}; a positive number of Hz is needed")
         if self.variable is not None and self.variables:
             raise ValueError(f"variable is {self.variable!r} and variables {list(self.variables)}; give one of them")
         _check_choice("gaps", self.gaps, get_args(Gaps))
@@ -160,6 +172,9 @@ class SplitConfig:
 class HeldOutConfig:
     """A fixed mixture: `n_windows` pairs of clean and noise windows, each mixed at every SNR of `snrs_db`.
 
+    snrs_db: in dB. Infinity stands for the clean windows without noise. It is left out of the config: every evaluation
+        adds these windows, and no validation does, so that a config with it and one without it are the same.
+
     Raises ValueError for a value that is not allowed.
     """
 
@@ -170,8 +185,13 @@ class HeldOutConfig:
     def __post_init__(self) -> None:
         if self.n_windows < 1:
             raise ValueError(f"n_windows is {self.n_windows}; at least 1 is needed")
-        if not self.snrs_db:
-            raise ValueError("snrs_db is empty; at least one SNR is needed")
+        if any(math.isnan(snr_db) or snr_db == -math.inf for snr_db in self.snrs_db):
+            raise ValueError(f"snrs_db is {list(self.snrs_db)}; numbers of dB are needed, or inf for no noise")
+        noisy = tuple(snr_db for snr_db in self.snrs_db if snr_db < math.inf)
+        if not noisy:
+            held = "holds inf alone" if self.snrs_db else "is empty"
+            raise ValueError(f"snrs_db {held}; at least one SNR is needed")
+        object.__setattr__(self, "snrs_db", noisy)
         if len(set(self.snrs_db)) != len(self.snrs_db):
             raise ValueError(f"snrs_db is {list(self.snrs_db)}; each SNR may be named once")
         _check_seed(self.seed)
@@ -190,6 +210,8 @@ class AugmentConfig:
     clean_resonance_db, noise_resonance_db: gain of one resonance in or near the band, with Q from 1 to 6.
     tempo: largest relative change of the playback speed; 0.15 is 0.85 to 1.15 times as fast. The pitch changes with it.
     polarity: probability that the clean window, and independently the noise window, is inverted.
+    noise_flat: probability that the noise is Gaussian and flat over the band instead of recorded, before the other
+        variations. Its references are coherent with channel 0 to any degree, through short random paths.
     noise_mix: probability that the noise is the sum of two noise windows, with levels within 6 dB.
     noise_swell_db: standard deviation of the noise's level, which changes from second to second.
     noise_flutter_db: standard deviation of a level that changes from tenth to tenth of a second, as on rail joints and
@@ -200,6 +222,8 @@ class AugmentConfig:
     reference_dropout: probability that a reference channel is silent throughout the window.
     reference_foreign: largest share of the references' power that comes from another window and is independent of
         channel 0, as with sensors elsewhere on the body, or a road that shakes each wheel separately.
+    band_again: probability that clean window and noise are band-passed once more, as recordings that were filtered
+        before. It has no effect on data without a band.
 
     Raises ValueError for a value out of range.
     """
@@ -211,6 +235,7 @@ class AugmentConfig:
     noise_resonance_db: Annotated[float, FloatDistribution(0.0, 18.0)] = 0.0
     tempo: Annotated[float, FloatDistribution(0.0, 0.25)] = 0.0
     polarity: Annotated[float, FloatDistribution(0.0, 0.5)] = 0.0
+    noise_flat: Annotated[float, FloatDistribution(0.0, 1.0)] = field(default=0.0, metadata={ADDED: True})
     noise_mix: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.0
     noise_swell_db: Annotated[float, FloatDistribution(0.0, 8.0)] = 0.0
     noise_flutter_db: Annotated[float, FloatDistribution(0.0, 8.0)] = 0.0
@@ -218,6 +243,7 @@ class AugmentConfig:
     bumps_per_minute: Annotated[float, FloatDistribution(0.0, 20.0)] = 0.0
     reference_dropout: Annotated[float, FloatDistribution(0.0, 0.5)] = 0.0
     reference_foreign: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.0
+    band_again: Annotated[float, FloatDistribution(0.0, 1.0)] = field(default=0.0, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -293,6 +319,13 @@ class DataConfig:
             raise ValueError(
                 f"band_hz is {self.band_hz} at rate_hz {self.rate_hz}; 0 < low < high < {self.rate_hz / 2} is needed"
             )
+        low_hz, high_hz = self.band_hz or HEART_BAND_HZ
+        for source in (*self.clean, *self.noise):
+            if source.highest_hz is not None and source.highest_hz <= low_hz + LEAST_OF_BAND_HZ:
+                raise ValueError(
+                    f"highest_hz is {source.highest_hz:g} for {source.files[0]}; more than "
+                    f"{low_hz + LEAST_OF_BAND_HZ:g} Hz is needed for the band {low_hz:g} to {high_hz:g} Hz"
+                )
         if self.batch_offsets < 1 or self.offset_samples < 1:
             raise ValueError(
                 f"batch_offsets is {self.batch_offsets} and offset_samples {self.offset_samples}; at least 1 is needed"

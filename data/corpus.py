@@ -10,18 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.cache import Cache, Prepared, open_cache, store
-from data.config import DataConfig, Source
+from data.conditioning import band_of, carried, in_config_band
+from data.config import HEART_BAND_HZ, DataConfig, Source
 from data.ecg import beats, problem_of
 from data.errors import DataError
 from data.files import is_beside, matching
-from data.filters import bandpass, resample
+from data.filters import bandpass
 from data.groups import groups_of
 from data.readers.contents import listing
 from data.readers.read import read
-from data.recording import Recording, Signal, check_varying, frozen
+from data.recording import Recording, Signal, frozen
 from data.splits import SPLITS, Entry, deal, time_parts
-
-HEART_BAND_HZ = (25.0, 55.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -231,6 +230,9 @@ def _prepared(
         "n_channels": config.n_channels,
         "role": role,
     }
+    # Left out where it changes nothing, so that entries of before keep their names.
+    if source.highest_hz is not None and source.highest_hz < band_of(config)[1]:
+        settings["highest_hz"] = source.highest_hz
     prepared = store(cache, path, ecg, settings, lambda: _make(path, ecg, source, config, role))
     # Checked again, because a cached recording may have been prepared for shorter windows.
     _check_length(path, prepared.duration_s, config)
@@ -242,6 +244,7 @@ def _make(path: Path, ecg: Path | None, source: Source, config: DataConfig, role
     """Read and prepare the recording at `path`. Raises DataError."""
     recording = _read(path, ecg, source)
     _check_length(path, recording.duration_s, config)
+    part = carried(recording, config, source.highest_hz)
     signals, in_band = _prepare(recording, config, role)
     peaks_s = beats(recording) if role == "clean" else None
     problem = "" if peaks_s is None else problem_of(peaks_s, recording.duration_s)
@@ -254,7 +257,7 @@ def _make(path: Path, ecg: Path | None, source: Source, config: DataConfig, role
         duration_s=recording.duration_s,
         digest=_sha256(rate, *(row.data for row in recording.signals), b"" if peaks_s is None else peaks_s.tobytes()),
         channel_digest=_sha256(rate, recording.signals[0].data),
-        notes=(*recording.notes, *note),
+        notes=(*recording.notes, *note, *part),
     )
 
 
@@ -319,26 +322,6 @@ def _read(path: Path, ecg: Path | None, source: Source) -> Recording:
     )
 
 
-def condition(recording: Recording, config: DataConfig) -> Signal:
-    """Resample a recording to the config's rate and band-pass it if the config has a band: float32[channel, time].
-
-    Raises DataError for a recording whose own rate is too low for the band, for a channel of which all samples are
-    equal, and as data.filters does.
-    """
-    _, high_hz = config.band_hz or HEART_BAND_HZ
-    own_hz = recording.lowest_rate_hz or recording.rate_hz
-    if own_hz < 2 * high_hz:
-        raise DataError(
-            f"{recording.source}: recorded at {own_hz:g} Hz; the band up to {high_hz:g} Hz needs at least "
-            f"{2 * high_hz:g} Hz; leave it out, or correct rate_hz if the file does not state its rate"
-        )
-    check_varying(recording)
-    signals = resample(recording.signals, recording.rate_hz, config.rate_hz)
-    if config.band_hz is None:
-        return signals
-    return bandpass(signals, config.rate_hz, *config.band_hz)
-
-
 def _check_length(path: Path, duration_s: float, config: DataConfig) -> None:
     """Raise DataError if a recording is shorter than a window."""
     if round(duration_s * config.rate_hz) < config.window_samples:
@@ -354,7 +337,7 @@ def _prepare(recording: Recording, config: DataConfig, role: str) -> tuple[Signa
 
     Returns the signals float32[channel, time] and the first in the heart's band, float32[time]. Raises DataError.
     """
-    signals = condition(recording, config)
+    signals = in_config_band(recording, config)
     in_band = signals[0] if config.band_hz is not None else bandpass(signals[0], config.rate_hz, *HEART_BAND_HZ)
     if config.level == "unit":
         rms = float(np.sqrt(np.mean(np.square(in_band, dtype=np.float64))))

@@ -1,5 +1,6 @@
 """Resampling and zero-phase band-pass filtering of float32[..., time]."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ from data.recording import Signal
 # The polyphase filter has 20 taps per term of the ratio, so at most 2 million.
 MAX_RATIO_TERM = 100_000
 MAX_RATIO = 2000
+ORDER = 4  # of the band-pass: poles per edge
 
 
 def resample(signal: NDArray[np.floating], from_hz: float, to_hz: float) -> Signal:
@@ -42,7 +44,7 @@ def resample(signal: NDArray[np.floating], from_hz: float, to_hz: float) -> Sign
     return np.ascontiguousarray(out)
 
 
-def bandpass(signal: NDArray[np.floating], rate_hz: float, low_hz: float, high_hz: float, order: int = 4) -> Signal:
+def bandpass(signal: NDArray[np.floating], rate_hz: float, low_hz: float, high_hz: float, order: int = ORDER) -> Signal:
     """Filter float[..., time] by a zero-phase Butterworth band-pass.
 
     The filter has `order` poles per edge and runs forwards and backwards, so its gain is -6 dB at both edges. The ends
@@ -60,18 +62,29 @@ def bandpass(signal: NDArray[np.floating], rate_hz: float, low_hz: float, high_h
     if order < 1:
         raise DataError(f"bandpass: order is {order}; at least 1 is needed")
     samples = np.asarray(signal, dtype=np.float32)
-    n_pad = int(np.ceil(3 * rate_hz / (high_hz - low_hz)))
+    n_pad = continued_samples(rate_hz, low_hz, high_hz)
     if samples.shape[-1] <= n_pad:
         raise DataError(
             f"bandpass: {samples.shape[-1]} samples at {rate_hz:g} Hz; {low_hz:g} to {high_hz:g} Hz "
             f"needs more than {n_pad}: give a longer signal or a wider band"
         )
-    sos = butter(order, (low_hz, high_hz), btype="bandpass", fs=rate_hz, output="sos")
+    sos = bandpass_sections(rate_hz, low_hz, high_hz, order)
     out = np.empty_like(samples)
     # One row at a time, because scipy works on an extended float64 copy, which is large for long recordings.
     for index in np.ndindex(samples.shape[:-1]):
         out[index] = sosfiltfilt(sos, samples[index], padlen=n_pad)
     return out
+
+
+def bandpass_sections(rate_hz: float, low_hz: float, high_hz: float, order: int = ORDER) -> NDArray[np.float64]:
+    """Return the second-order sections float64[section, 6] of `bandpass` in one direction."""
+    sections: NDArray[np.float64] = butter(order, (low_hz, high_hz), btype="bandpass", fs=rate_hz, output="sos")
+    return sections
+
+
+def continued_samples(rate_hz: float, low_hz: float, high_hz: float) -> int:
+    """Return the samples by which `bandpass` continues both ends."""
+    return math.ceil(3 * rate_hz / (high_hz - low_hz))
 
 
 def _ratio(from_hz: float, to_hz: float) -> tuple[int, int]:

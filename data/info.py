@@ -1,6 +1,7 @@
 """Describe the recording in a file: numbers for each channel, and a figure."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import welch
 
+from data.config import HEART_BAND_HZ
 from data.ecg import beats, heart_rate_bpm, problem_of
 from data.errors import DataError, printable
 from data.files import atomic
@@ -18,7 +20,6 @@ from data.readers.contents import Variable
 from data.readers.read import variables
 from data.recording import Recording, Signal
 
-BAND_HZ = (25.0, 55.0)
 TRACE_S = 10.0
 SPECTRUM_TO_HZ = 100.0
 
@@ -30,6 +31,7 @@ class ChannelInfo:
     rms: around the mean, in the file's units.
     band_db: power in 25-55 Hz relative to all power above 0 Hz, in dB; NaN if the rate is too low.
     kurtosis: fourth central moment over the squared variance; 3 for Gaussian noise, NaN for a constant channel.
+    contrast_db: by how much the sounds of a heart stand above their floor in 25-55 Hz; NaN if it was not measured.
     defects: clipping, dropouts, mains hum, copies.
     """
 
@@ -37,6 +39,7 @@ class ChannelInfo:
     rms: float
     band_db: float
     kurtosis: float
+    contrast_db: float
     defects: Defects
 
 
@@ -76,17 +79,23 @@ def _in_words(variable: Variable) -> str:
     return f"variable {variable}" if is_one else f"variable {printable(variable.name)} ({printable(variable.dtype)})"
 
 
-def describe(path: Path, recording: Recording) -> Info:
-    """Measure a recording that was read from `path`. Raises DataError if the file's variables cannot be listed."""
+def describe(path: Path, recording: Recording, contrasts_db: Sequence[float] | None = None) -> Info:
+    """Measure a recording that was read from `path`. Raises DataError if the file's variables cannot be listed.
+
+    contrasts_db: of each channel, measured with the envelope of heart sounds; None leaves them unknown.
+    """
     r_peaks_s = beats(recording)
+    contrasts_db = contrasts_db or [math.nan] * len(recording.channels)
     return Info(
         path=path,
         variables=variables(path),
         rate_hz=recording.rate_hz,
         duration_s=recording.duration_s,
         channels=tuple(
-            _measured(name, row, recording.rate_hz, found)
-            for name, row, found in zip(recording.channels, recording.signals, defects(recording), strict=True)
+            _measured(name, row, recording.rate_hz, contrast, found)
+            for name, row, contrast, found in zip(
+                recording.channels, recording.signals, contrasts_db, defects(recording), strict=True
+            )
         ),
         ecg_rate_hz=recording.ecg_rate_hz,
         n_beats=None if r_peaks_s is None else int(r_peaks_s.size),
@@ -104,6 +113,7 @@ def document(info: Info) -> dict[str, Any]:
             "rms": channel.rms,
             "band_db": _finite(channel.band_db),
             "kurtosis": _finite(channel.kurtosis),
+            "contrast_db": _finite(channel.contrast_db),
             **asdict(channel.defects),
         }
         for channel in info.channels
@@ -159,7 +169,7 @@ def draw(recording: Recording, path: Path) -> None:
     time_s = np.arange(n_shown) / rate_hz
     for i, (name, row) in enumerate(zip(recording.channels, recording.signals, strict=True)):
         trace, spectrum = panels[i]
-        trace.plot(time_s, bandpass(row[:n_used], rate_hz, *BAND_HZ)[:n_shown], color="#1f4e79", linewidth=0.7)
+        trace.plot(time_s, bandpass(row[:n_used], rate_hz, *HEART_BAND_HZ)[:n_shown], color="#1f4e79", linewidth=0.7)
         if r_peaks_s is not None:
             for r_peak_s in r_peaks_s[r_peaks_s < time_s[-1]]:
                 trace.axvline(r_peak_s, color="#c0392b", linewidth=0.8, alpha=0.7)
@@ -169,7 +179,7 @@ def draw(recording: Recording, path: Path) -> None:
         shown = (frequencies_hz > 0) & (frequencies_hz <= SPECTRUM_TO_HZ)
         # A filtered recording may have no power at some frequencies.
         level_db = 10 * np.log10(np.maximum(power[shown], np.finfo(np.float64).tiny))
-        spectrum.axvspan(*BAND_HZ, color="#f5b041", alpha=0.25, linewidth=0)
+        spectrum.axvspan(*HEART_BAND_HZ, color="#f5b041", alpha=0.25, linewidth=0)
         spectrum.plot(frequencies_hz[shown], level_db, color="#1f4e79", linewidth=0.8)
         spectrum.set_xlim(0, SPECTRUM_TO_HZ)
         spectrum.set_ylim(max(level_db.min(), level_db.max() - 80) - 3, level_db.max() + 3)
@@ -178,7 +188,7 @@ def draw(recording: Recording, path: Path) -> None:
             panel.tick_params(labelsize=8)
     heart = "" if r_peaks_s is None else f", {heart_rate_bpm(r_peaks_s):.0f} bpm"
     peaks = "" if r_peaks_s is None else ", R peaks in red"
-    panels[0, 0].set_title(f"{BAND_HZ[0]:g}-{BAND_HZ[1]:g} Hz{peaks}", fontsize=10, loc="left")
+    panels[0, 0].set_title(f"{HEART_BAND_HZ[0]:g}-{HEART_BAND_HZ[1]:g} Hz{peaks}", fontsize=10, loc="left")
     panels[0, 1].set_title("spectrum, dB per Hz", fontsize=10, loc="left")
     panels[-1, 0].set_xlabel("time (s)")
     panels[-1, 1].set_xlabel("frequency (Hz)")
@@ -189,19 +199,19 @@ def draw(recording: Recording, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=100)
 
 
-def _measured(name: str, row: Signal, rate_hz: float, found: Defects) -> ChannelInfo:
+def _measured(name: str, row: Signal, rate_hz: float, contrast_db: float, found: Defects) -> ChannelInfo:
     centred = row.astype(np.float64)
     centred -= centred.mean()
     variance = float(np.mean(centred**2))
     frequencies_hz, power = _spectrum(row, rate_hz)
-    in_band = (frequencies_hz >= BAND_HZ[0]) & (frequencies_hz <= BAND_HZ[1])
+    in_band = (frequencies_hz >= HEART_BAND_HZ[0]) & (frequencies_hz <= HEART_BAND_HZ[1])
     band_db = float("nan")
     total = float(power[frequencies_hz > 0].sum())
-    if rate_hz > 2 * BAND_HZ[1] and in_band.any() and total > 0:
+    if rate_hz > 2 * HEART_BAND_HZ[1] and in_band.any() and total > 0:
         share = float(power[in_band].sum()) / total
         band_db = 10 * float(np.log10(max(share, np.finfo(np.float64).tiny)))
     kurtosis = float(np.mean(centred**4)) / variance**2 if variance else float("nan")
-    return ChannelInfo(name, variance**0.5, band_db, kurtosis, found)
+    return ChannelInfo(name, variance**0.5, band_db, kurtosis, contrast_db, found)
 
 
 def _spectrum(row: Signal, rate_hz: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

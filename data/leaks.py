@@ -19,6 +19,7 @@ NEAR = 0.9  # correlation of two signals that are held for the same; noise 7 dB 
 # A steady tone, as of mains hum, resembles any other of its frequency at every lag; a copy does at one lag.
 STEADY = 0.5
 EXCERPT_S = 10.0
+EXCERPT_SHARE = 0.5  # of a short recording; the rest are lags at which a copy can lie
 MIN_EXCERPT_S = 3.0
 MAX_RECORDINGS = 200  # of a role; the number of comparisons grows with the square
 LEVEL_S = 1.0  # levels are made equal over this time, so that no single click decides
@@ -110,28 +111,32 @@ def _parts(corpus: Corpus) -> list[str]:
     return warnings
 
 
-def near_pairs(found: Sequence[tuple[str, Segment]], rate_hz: float) -> Mapping[tuple[str, str], float]:
+def near_pairs(
+    found: Sequence[tuple[str, Segment]], rate_hz: float, above: float = NEAR, share: float = EXCERPT_SHARE
+) -> Mapping[tuple[str, str], float]:
     """Return the pairs of nearly equal recordings in different splits, each as "FILE (SPLIT)", with correlations.
 
-    found: split and recording. rate_hz: of all signals.
+    found: split and recording. rate_hz: of all signals. above: the correlation from which on two are nearly equal.
+    share: the largest part of a recording that is looked for in others. By 6 s of steady hearts of one rate, different
+        people reach 0.7; longer excerpts tell them apart, and find fewer copies that are shifted in time.
     """
-    compared = [c for c in (_compared(use, segment, rate_hz) for use, segment in found) if c is not None]
+    compared = [c for c in (_compared(use, segment, rate_hz, share) for use, segment in found) if c is not None]
     best: dict[tuple[str, str], float] = {}
     for whole in compared:
         others = [c for c in compared if c.use != whole.use and c.segment.source != whole.segment.source]
-        for other, value in zip(others, _correlations(whole, others), strict=True):
-            if value > NEAR:
+        for other, value in zip(others, _correlations(whole, others, above), strict=True):
+            if value > above:
                 one, two = sorted(f"{c.segment.source} ({c.use})" for c in (whole, other))
                 best[one, two] = max(value, best.get((one, two), 0.0))
     return dict(sorted(best.items()))
 
 
-def _compared(use: str, segment: Segment, rate_hz: float) -> _Compared | None:
+def _compared(use: str, segment: Segment, rate_hz: float, share: float) -> _Compared | None:
     """Prepare a recording; None if it is too short."""
     # Samples are left out without a filter: the signal is in the heart's band already.
     stride = max(1, int(rate_hz // RATE_HZ))
     samples = np.ascontiguousarray(segment.in_band[::stride], np.float32)
-    n_excerpt = min(int(EXCERPT_S * rate_hz / stride), samples.size // 2)
+    n_excerpt = min(int(EXCERPT_S * rate_hz / stride), int(samples.size * share))
     if n_excerpt < MIN_EXCERPT_S * rate_hz / stride:
         return None
     power = np.square(samples, dtype=np.float64)
@@ -145,10 +150,10 @@ def _compared(use: str, segment: Segment, rate_hz: float) -> _Compared | None:
     return _Compared(use, segment, even, spectrum.astype(np.complex64), n_excerpt)
 
 
-def _correlations(whole: _Compared, others: Sequence[_Compared]) -> list[float]:
+def _correlations(whole: _Compared, others: Sequence[_Compared], above: float) -> list[float]:
     """Return the largest correlation of the excerpt of each of `others` with a part of `whole`, at any lag.
 
-    Zero for an excerpt that is longer than `whole`, and for a steady tone.
+    Zero for an excerpt that is longer than `whole`, and for a steady tone with a correlation of more than `above`.
     """
     if not others:
         return []
@@ -177,7 +182,7 @@ def _correlations(whole: _Compared, others: Sequence[_Compared]) -> list[float]:
         envelope = 2 * np.abs(ifft(product, axis=-1)[:, :hop]).reshape(-1)[:n_lags]
         values = envelope / sizes[other.n_excerpt]
         peak = float(values.max())
-        found.append(0.0 if peak > NEAR and np.median(values) > STEADY else min(peak, 1.0))
+        found.append(0.0 if peak > above and np.median(values) > STEADY else min(peak, 1.0))
     return found
 
 

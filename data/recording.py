@@ -89,6 +89,11 @@ class Recording:
         return printable(f"Recording({self.source.name}: {'; '.join(facts)})")
 
     @property
+    def own_rate_hz(self) -> float:
+        """Return the rate up to which all channels were recorded."""
+        return self.lowest_rate_hz or self.rate_hz
+
+    @property
     def duration_s(self) -> float:
         """Return the duration of the signals in seconds."""
         return float(self.signals.shape[1] / self.rate_hz)

@@ -5,18 +5,20 @@ outside the window.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
 from scipy.fft import next_fast_len
 from torch import Generator, Tensor
 
+from data.conditioning import band_of
 from data.config import AugmentConfig, DataConfig
-from data.corpus import HEART_BAND_HZ, Split
 from data.mixing.disturbance import (
     FLUTTER_KNOT_S,
     bumps,
     engine_lines,
+    flat_noise,
     mixed_with_next,
     reference_gains,
     uniform,
@@ -25,8 +27,9 @@ from data.mixing.disturbance import (
 )
 from data.mixing.noise import TINY, NoiseSource
 from data.mixing.response import filtered, octaves_from_centre, resonance_response, tilt_response
-from data.mixing.tempo import TempoWindows, tempo_windows, tempos_within
-from data.mixing.windows import Odds, Windows, moved
+from data.mixing.starts import Starts
+from data.mixing.tempo import Places, TempoWindows
+from data.mixing.windows import with_silence
 
 CONTEXT_S = 0.25
 MIX_DB = 6.0
@@ -40,7 +43,7 @@ N_CLEAN, N_REFERENCE, N_NOISE = 6, 2, 12
 class Plan:
     """The random numbers of an epoch, drawn at once.
 
-    clean_starts, noise_starts, second_starts: int64[window], among the windows with context.
+    clean_starts, noise_starts, second_starts: int64[window].
     of_clean, of_noise: float32[draw, window], from 0 to 1.
     of_references: float32[draw, reference, window], from 0 to 1.
     """
@@ -74,65 +77,77 @@ class Varied:
 class Augmenter:
     """Draws varied windows. It has no random state: draws depend on the generator that is passed in.
 
-    cleans: clean windows with context, at every tempo.
-    silent_references: whether the reference channels of all clean recordings are zero.
-    before, extra: samples of context before a window, and in all.
+    cleans: clean windows with context, at any tempo.
+    n_references: number of reference channels of noise windows.
+    before: samples of context before a window.
     group: clean windows of a group, see data.config.DataConfig.
     frequency_hz, octaves: float32[bin], of the FFT of a window with context.
     band_gain: float32[bin], of a window's own FFT; None if the recordings are band-passed.
+    tempo_gain: float32[bin], of the FFT of a window with context: the band-pass of what another tempo moves out of the
+        band; None if the recordings are not band-passed or keep their tempo.
     knots, fast_knots: float32[knot, time], bases of swell and flutter, see wander_basis.
     """
 
     config: AugmentConfig
     cleans: TempoWindows
-    silent_references: bool
+    n_references: int
     window: int
     before: int
-    extra: int
     group: int
     rate_hz: float
     band_hz: tuple[float, float]
     frequency_hz: Tensor
     octaves: Tensor
     band_gain: Tensor | None
+    tempo_gain: Tensor | None
     knots: Tensor
     fast_knots: Tensor
 
-    def plan(
-        self, clean_starts: Tensor, noise: Windows, noise_starts: Tensor, noise_odds: Odds, generator: Generator
-    ) -> Plan:
-        """Draw the plan of clean windows and windows of `noise`, given their starts without context.
+    def plan(self, clean_starts: Tensor, noise_starts: Tensor, noises: Starts, generator: Generator) -> Plan:
+        """Draw the plan of clean and noise windows, given their starts.
 
         Clean windows of a group get the same sensor and tempo.
+
+        noises: the starts of all noise windows.
         """
-        n, device, n_references = len(clean_starts), clean_starts.device, len(noise.signals) - 1
+        n, device, n_references = len(clean_starts), clean_starts.device, self.n_references
         of_group = uniform((N_CLEAN + N_REFERENCE * n_references, n // self.group), generator, device)
         of_sensor = of_group.repeat_interleave(self.group, dim=1)
         of_noise = uniform((N_NOISE, n), generator, device)
         return Plan(
-            self.cleans.at(clean_starts, _whole(of_sensor[0], len(self.cleans.tempos))),
-            moved(noise, noise_starts, self.extra),
-            moved(noise, noise.starts[noise_odds.pick(of_noise[0])], self.extra),
+            clean_starts,
+            noise_starts,
+            noises.pick(of_noise[0]),
             of_sensor[:N_CLEAN],
             of_noise,
             of_sensor[N_CLEAN:].view(N_REFERENCE, n_references, n),
         )
 
     def draw(
-        self, plan: Plan, source: NoiseSource, clean_power: Tensor, noise_power: Tensor, generator: Generator
+        self,
+        places: Places,
+        plan: Plan,
+        source: NoiseSource,
+        clean_power: Tensor,
+        noise_power: Tensor,
+        generator: Generator,
     ) -> Varied:
         """Return varied windows without context.
 
+        places: of the clean windows.
         plan: of these windows.
         source: of noise windows with context.
         clean_power, noise_power: float32[window], in-band power that channel 0 gets.
         """
-        clean = self._levelled(self._clean(plan), clean_power, self._sign(plan.of_clean[1]))
-        noise = self._levelled(self._noise(plan, source, generator), noise_power, self._sign(plan.of_noise[1]))
+        clean, noise = self._clean(places, plan), self._noise(plan, source, generator)
+        if self.config.band_again > 0 and source.banded:
+            is_again = uniform((len(clean), 1, 1), generator, clean.device) < self.config.band_again
+            clean, noise = (torch.where(is_again, filtered(x, source.gain), x) for x in (clean, noise))
+        clean = self._levelled(clean, clean_power, self._sign(plan.of_clean[1]))
+        noise = self._levelled(noise, noise_power, self._sign(plan.of_noise[1]))
         if self.config.reference_foreign > 0 and noise.shape[1] > 1:
             noise[:, 1:] = mixed_with_next(noise[:, 1:], plan.of_noise[10] * self.config.reference_foreign)
-        if clean.shape[1] < noise.shape[1]:
-            clean = torch.nn.functional.pad(clean, (0, 0, 0, noise.shape[1] - clean.shape[1]))
+        clean = with_silence(clean, noise.shape[1])
         dropout = self.config.reference_dropout
         if dropout > 0 and noise.shape[1] > 1:
             is_on = (dropout <= plan.of_references[1].T).float()[..., None]
@@ -140,13 +155,14 @@ class Augmenter:
             clean[:, 1:].mul_(is_on)
         return Varied(clean, noise, clean[:, 0].abs().amax(-1))
 
-    def _clean(self, plan: Plan) -> Tensor:
+    def _clean(self, places: Places, plan: Plan) -> Tensor:
         """Return clean windows with context, filtered by their sensors."""
         config = self.config
-        clean = self.cleans.windows.take(plan.clean_starts)
-        if self.silent_references:
-            clean = clean[:, :1]
+        clean = self.cleans.play(places)
         response = self._sensor(plan.of_clean[2:6], config.clean_tilt_db_per_octave, config.clean_resonance_db)
+        if self.tempo_gain is not None:
+            kept = torch.where(places.longer[:, None, None] == 0, 1.0, self.tempo_gain)
+            response = kept if response is None else response * kept
         return self._through(clean, response, plan)
 
     def _noise(self, plan: Plan, source: NoiseSource, generator: Generator) -> Tensor:
@@ -154,6 +170,8 @@ class Augmenter:
         config, chance = self.config, plan.of_noise
         power = source.windows.power[plan.noise_starts]
         noise = source.draw(plan.noise_starts, power, generator)
+        if config.noise_flat > 0:
+            noise = self._some_flat(noise, source, power, generator)
         if config.noise_mix > 0:
             second_power = source.windows.power[plan.second_starts]
             level = (power / second_power.clamp_min(TINY)).sqrt() * 10 ** (_either(chance[6], MIX_DB) / 20)
@@ -170,6 +188,14 @@ class Augmenter:
             self._disturb(noise, source, chance[9], generator)
         response = self._sensor(chance[2:6], config.noise_tilt_db_per_octave, config.noise_resonance_db)
         return self._through(noise, response, plan)
+
+    def _some_flat(self, noise: Tensor, source: NoiseSource, power: Tensor, generator: Generator) -> Tensor:
+        """Replace noise windows by flat noise, with the probability of the config; each keeps its in-band power."""
+        flat = flat_noise((noise.shape[0], noise.shape[1], noise.shape[2]), generator, noise.device)
+        in_band = filtered(flat, source.gain)
+        level = (power / in_band[:, 0].square().mean(-1).clamp_min(TINY)).sqrt()
+        is_flat = uniform((len(noise), 1, 1), generator, noise.device) < self.config.noise_flat
+        return torch.where(is_flat, (in_band if source.banded else flat) * level[:, None, None], noise)
 
     def _disturb(self, noise: Tensor, source: NoiseSource, chance: Tensor, generator: Generator) -> None:
         """Add engine lines and bumps to noise windows, relative to the in-band level of each channel."""
@@ -218,29 +244,35 @@ class Augmenter:
         return inner * level[:, None, None]
 
 
-def augmenter(split: Split, config: DataConfig, band_gain: Tensor, device: torch.device) -> Augmenter:
-    """Build the augmenter of the windows of `split`, as config.augment says.
+def augmenter(
+    cleans: TempoWindows,
+    n_references: int,
+    config: DataConfig,
+    band_gain: Callable[[int], Tensor],
+    device: torch.device,
+) -> Augmenter:
+    """Build the augmenter of clean windows with context, as config.augment says.
 
-    band_gain: float32[bin], of the band-pass over the bins of a window's FFT.
+    band_gain: returns the gain float32[bin] of the band-pass over the bins of an FFT of so many samples.
     """
-    window, band_hz = config.window_samples, config.band_hz or HEART_BAND_HZ
-    extra = context_samples(window, config.rate_hz)
-    before = extra // 2
-    tempos = tempos_within(config.augment.tempo)
+    window, band_hz = config.window_samples, band_of(config)
+    context = cleans.windows.context
+    extra = context.before + context.after
+    is_moved = config.band_hz is not None and cleans.change > 0
     frequency_hz = torch.fft.rfftfreq(window + extra, 1 / config.rate_hz, device=device)
     return Augmenter(
         config=config.augment,
-        cleans=tempo_windows(split.clean, tempos, config, (before, extra - before), device),
-        silent_references=not any(segment.signals[1:].any() for segment in split.clean),
+        cleans=cleans,
+        n_references=n_references,
         window=window,
-        before=before,
-        extra=extra,
+        before=context.before,
         group=config.batch_offsets,
         rate_hz=config.rate_hz,
         band_hz=band_hz,
         frequency_hz=frequency_hz,
         octaves=octaves_from_centre(frequency_hz, band_hz),
-        band_gain=None if config.band_hz is not None else band_gain,
+        band_gain=None if config.band_hz is not None else band_gain(window),
+        tempo_gain=band_gain(window + extra) if is_moved else None,
         knots=wander_basis(window + extra, config.rate_hz).to(device),
         fast_knots=wander_basis(window + extra, config.rate_hz, FLUTTER_KNOT_S).to(device),
     )
@@ -252,11 +284,6 @@ def context_samples(window: int, rate_hz: float) -> int:
     while n % 8 or next_fast_len(n, real=True) != n:
         n += 1
     return n - window
-
-
-def _whole(chance: Tensor, n: int) -> Tensor:
-    """Return random numbers from 0 to 1 as integers from 0 to n - 1."""
-    return (chance * n).long().clamp_max(n - 1)
 
 
 def _either(chance: Tensor, most: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Variations of vehicle noise, in batches: a changing level, engine lines, bumps, and independent reference channels.
+"""Variations of vehicle noise, in batches: a changing level, engine lines, bumps, independent references, flat noise.
 
 All numbers are drawn on the generator's device, so a CPU generator gives equal results on every device.
 """
@@ -21,6 +21,7 @@ LEAST_COHERENCE, MOST_COHERENCE = 0.3, 0.7
 LEAST_AXLE_S, MOST_AXLE_S = 0.2, 0.4
 LEAST_DECAY_S, MOST_DECAY_S = 0.03, 0.08
 LEAST_BUMP_DB, MOST_BUMP_DB = 6.0, 18.0
+PATH_TAPS, PATH_DECAY_TAPS = 15, 3.0  # of the path between two sensors, 60 ms at 250 Hz
 
 
 def uniform(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
@@ -157,3 +158,28 @@ def mixed_with_next(references: Tensor, share: Tensor) -> Tensor:
     power, other_power = (x.square().mean(-1, keepdim=True) for x in (references, other))
     other = other * (power / other_power.clamp_min(TINY)).sqrt()
     return references * (1 - share).sqrt()[:, None, None] + other * share.sqrt()[:, None, None]
+
+
+def flat_noise(shape: tuple[int, int, int], generator: Generator, device: torch.device) -> Tensor:
+    """Draw Gaussian noise float32[window, channel, time] with a flat spectrum and variance 1 in channel 0.
+
+    A reference channel is the sum of channel 0 through a random path and of noise of its own. Its coherence with
+    channel 0 is drawn uniformly from 0 to 1, and its gain is within REFERENCE_DB of 1. The taps of a path are normal
+    and decay from the middle one.
+    """
+    n_windows, n_channels, n_samples = shape
+    drawn = torch.randn(shape, generator=generator, device=generator.device).to(device)
+    if n_channels == 1:
+        return drawn
+    n_references = n_channels - 1
+    coherence = uniform((n_windows, n_references, 1), generator, device)
+    taps = torch.randn((n_windows * n_references, 1, PATH_TAPS), generator=generator, device=generator.device).to(
+        device
+    )
+    middle = PATH_TAPS // 2
+    taps = taps * torch.exp(-(torch.arange(PATH_TAPS, device=device) - middle).abs() / PATH_DECAY_TAPS)
+    taps = taps / taps.square().sum(-1, keepdim=True).clamp_min(TINY).sqrt()
+    through = torch.nn.functional.conv1d(drawn[:, 0][None], taps, padding=middle, groups=n_windows)
+    heard = through.view(n_windows, n_references, n_samples)
+    references = coherence.sqrt() * heard + (1 - coherence).sqrt() * drawn[:, 1:]
+    return torch.cat([drawn[:, :1], references], dim=1) * reference_gains((n_windows, n_channels), generator, device)

@@ -202,14 +202,14 @@ def thin_out(noise: Windows, gain: Tensor) -> BandNoise | None:
 
     gain: float32[window // 2 + 1], of the noise's band-pass over the bins of a window's FFT.
     """
-    first, last = passed(gain)
-    if last - first + 1 < MIN_BINS or 2 * last >= noise.window:
+    window, (first, last) = noise.views.shape[-1], passed(gain)
+    if last - first + 1 < MIN_BINS or 2 * last >= window:
         return None
-    every = next(d for d in range(noise.window // (2 * last + 1), 0, -1) if noise.window % d == 0)
+    every = next(d for d in range(window // (2 * last + 1), 0, -1) if window % d == 0)
     n_missing = -noise.signals.shape[-1] % every
     padded = torch.nn.functional.pad(noise.signals, (0, n_missing))
     rows = padded.view(len(padded), -1, every)
-    return BandNoise(rows.transpose(1, 2).flatten(1), every, rows.shape[1], noise.window, slice(first, last + 1))
+    return BandNoise(rows.transpose(1, 2).flatten(1), every, rows.shape[1], window, slice(first, last + 1))
 
 
 def passed(gain: Tensor) -> tuple[int, int]:

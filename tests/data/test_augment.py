@@ -14,6 +14,7 @@ from torch import Tensor
 from data.config import MAX_AUGMENT, AugmentConfig, DataConfig, Source
 from data.corpus import Segment, Split, load
 from data.filters import bandpass
+from data.mixing.disturbance import flat_noise
 from data.mixing.mixture import Batch, Mixture, band_gain, mix
 from data.mixing.noise import thin_out
 
@@ -37,6 +38,8 @@ EVERYTHING = AugmentConfig(
     bumps_per_minute=20.0,
     reference_dropout=0.3,
     reference_foreign=0.7,
+    noise_flat=0.5,
+    band_again=0.5,
 )
 
 
@@ -105,8 +108,8 @@ def test_left_out_nothing_changes_by_a_bit() -> None:
     data, parts = config(AugmentConfig()), split()
     mixture = Mixture(parts, data, CPU)
     generator = seeded(7)
-    starts = mixture.clean.starts[torch.randperm(mixture.n_windows, generator=generator)[: 2 * BATCH]]
-    noise_starts = mixture.noise.starts[torch.randint(len(mixture.noise.starts), (2 * BATCH,), generator=generator)]
+    starts = mixture.heads.at(torch.randperm(mixture.n_windows, generator=generator)[: 2 * BATCH])
+    noise_starts = mixture.noises.at(torch.randint(len(mixture.noises), (2 * BATCH,), generator=generator))
     band_noise = thin_out(mixture.noise, band_gain(WINDOW, data))
     assert band_noise is not None
     for step, batch in enumerate(mixture.epoch(2, BATCH, seeded(7), gain=0.5)):
@@ -115,7 +118,7 @@ def test_left_out_nothing_changes_by_a_bit() -> None:
         drawn = band_noise.draw(noise_starts[now], power, generator)
         snr = 10 * ((mixture.clean.power[starts[now]] / power).log10() - torch.full((BATCH,), 0.5).square().log10())
         clean = mixture.clean.take(starts[now])
-        wanted = mix(clean, drawn, torch.full((BATCH,), 0.5), mixture.clean_peak[starts[now]], snr)
+        wanted = mix(clean, drawn, torch.full((BATCH,), 0.5), clean[:, 0].abs().amax(-1), snr)
         assert torch.equal(batch.noisy, wanted.noisy)
         assert torch.equal(batch.clean, wanted.clean)
         assert torch.equal(batch.scale, wanted.scale)
@@ -251,6 +254,55 @@ def test_engine_lines_raise_the_noise_by_up_to_their_decibels() -> None:
     assert float(raised_db.min()) < 1
     assert float(raised_db.mean()) == pytest.approx(5, abs=1.5)
     assert float(raised_db.quantile(0.9)) < 12
+
+
+def test_flat_noise_replaces_as_many_windows_as_asked_and_keeps_their_power() -> None:
+    _, usual = together(batches(config(only("noise_flat", 1e-9), randomiser="none"), split(), n_steps=20))
+    _, drawn = together(batches(config(only("noise_flat", 0.4), randomiser="none"), split(), n_steps=20))
+    alike = torch.nn.functional.cosine_similarity(usual, drawn).abs()
+    assert float((alike > 0.9999).float().mean()) == pytest.approx(0.6, abs=0.1)
+    assert float(alike[alike < 0.9999].max()) < 0.5
+
+
+def test_windows_that_are_band_passed_again_lose_their_edges_in_heart_and_noise_alike() -> None:
+    """At the band's edges the filter has a gain of -6 dB; a window has both parts filtered or neither."""
+    usual = together(batches(config(only("band_again", 1e-9), randomiser="none"), split(), n_steps=20))
+    drawn = together(batches(config(only("band_again", 0.4), randomiser="none"), split(), n_steps=20))
+    frequency_hz = torch.fft.rfftfreq(WINDOW, 1 / RATE_HZ)
+    edges = ((frequency_hz - BAND_HZ[0]).abs() < 2) | ((frequency_hz - BAND_HZ[1]).abs() < 2)
+    middle = (frequency_hz > 35) & (frequency_hz < 45)
+
+    def edge_db(x: Tensor) -> Tensor:
+        power: Tensor = torch.fft.rfft(x * torch.hann_window(WINDOW)).abs().square()
+        return 10 * (power[:, edges].sum(-1) / power[:, middle].sum(-1)).log10()
+
+    clean_db, noise_db = (edge_db(new) - edge_db(old) for old, new in zip(usual, drawn, strict=True))
+    is_again = noise_db < -2
+    assert float(is_again.float().mean()) == pytest.approx(0.4, abs=0.1)
+    assert torch.equal(is_again, clean_db < -2)
+    assert -9 < float(noise_db[is_again].mean()) < -4
+    assert float(noise_db[~is_again].abs().max()) < 0.1
+
+
+def test_flat_noise_has_the_same_power_in_every_part_of_the_band() -> None:
+    drawn = flat_noise((400, 1, 512), seeded(), CPU)[:, 0]
+    power = torch.fft.rfft(drawn).abs().square().mean(0)[1:-1]
+    parts = power.view(5, -1).mean(-1) / power.mean()
+    torch.testing.assert_close(parts, torch.ones_like(parts), atol=0.05, rtol=0)
+    assert float(drawn.var()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_references_of_flat_noise_are_coherent_to_any_degree() -> None:
+    """A filter from a reference to channel 0 removes from nothing to nearly all of its noise."""
+    drawn = flat_noise((200, 3, 2048), seeded(), CPU).double()
+    taps = torch.stack([drawn.roll(shift, dims=-1) for shift in range(-20, 21)], dim=-1)
+    left = []
+    for window, lagged in zip(drawn, taps, strict=True):
+        weights = torch.linalg.lstsq(lagged[1], window[0][:, None]).solution
+        left.append(float((window[0] - (lagged[1] @ weights)[:, 0]).square().mean() / window[0].square().mean()))
+    assert min(left) < 0.2
+    assert max(left) > 0.9
+    assert float(np.mean(left)) == pytest.approx(0.5, abs=0.15)
 
 
 def test_noise_mix_adds_a_second_noise_window_to_as_many_as_asked() -> None:

@@ -1,6 +1,7 @@
 """A data config that cannot be is refused by name."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, get_args, get_type_hints
 
@@ -51,7 +52,10 @@ def test_a_config_that_cannot_be_is_refused_by_name(change: dict[str, Any], said
         (lambda: SplitConfig(1.0, 0.0, 0.0), "positive numbers"),
         (lambda: SplitConfig(seed=-1), "seed is -1"),
         (lambda: HeldOutConfig(n_windows=0), "n_windows is 0"),
-        (lambda: HeldOutConfig(snrs_db=()), "at least one SNR"),
+        (lambda: HeldOutConfig(snrs_db=()), "snrs_db is empty; at least one SNR"),
+        (lambda: HeldOutConfig(snrs_db=(math.inf,)), "snrs_db holds inf alone; at least one SNR"),
+        (lambda: HeldOutConfig(snrs_db=(0.0, math.nan)), "snrs_db is .*; numbers of dB are needed"),
+        (lambda: HeldOutConfig(snrs_db=(0.0, -math.inf)), "snrs_db is .*; numbers of dB are needed"),
         (lambda: AugmentConfig(tempo=0.6), r"tempo is 0.6; 0 \(off\) to 0.5 is allowed"),
         (lambda: AugmentConfig(polarity=-0.1), "polarity is -0.1"),
         (lambda: AugmentConfig(clean_resonance_db=float("nan")), "clean_resonance_db is nan"),

@@ -11,8 +11,8 @@ import torch
 from data.config import AugmentConfig, DataConfig, Source
 from data.corpus import Segment, Split, load
 from data.errors import DataError
-from data.mixing.mixture import Batch, Mixture
-from data.mixing.windows import cut, group_heads
+from data.mixing.mixture import Batch, Mixture, heads_of
+from data.mixing.windows import cut
 from data.readers.arrays.npz import write_npz
 from data.recording import Recording
 
@@ -42,6 +42,12 @@ def split() -> Split:
 
 def batches(data: DataConfig, parts: Split, *, n_steps: int = 3) -> list[Batch]:
     return list(Mixture(parts, data, CPU).epoch(n_steps, BATCH, seeded(), gain=1.0))
+
+
+def heads_in(segments: tuple[Segment, ...], *, window: int, stride: int, n_offsets: int, offset: int) -> torch.Tensor:
+    data = config(window_samples=window, stride_samples=stride, batch_offsets=n_offsets, offset_samples=offset)
+    heads = heads_of(segments, cut(segments, window, CPU), data)
+    return heads.at(torch.arange(len(heads)))
 
 
 def clean_of(batch: Batch) -> torch.Tensor:
@@ -85,15 +91,14 @@ def test_a_group_hears_one_sensor() -> None:
 
 def test_groups_need_not_be_whole_recordings_but_must_fit_one() -> None:
     """Heads: as many as leave room for the last window of a group, at the stride; none runs into the next recording."""
-    windows = cut((segment(1, 1000), segment(2, 700)), 100, 10, CPU)
-    heads = group_heads(windows, 3, 250)
+    heads = heads_in((segment(1, 1000), segment(2, 700)), window=100, stride=10, n_offsets=3, offset=250)
     assert heads.tolist() == [*range(0, 401, 10), *range(1000, 1101, 10)]
 
 
 def test_a_group_with_a_dropout_is_left_out() -> None:
     row = segment(1, 2000).signals.copy()
     row[:, 1000:1400] = 0
-    heads = group_heads(cut((Segment(row, row[0], Path("x")),), 100, 1, CPU), 2, 500)
+    heads = heads_in((Segment(row, row[0], Path("x")),), window=100, stride=1, n_offsets=2, offset=500)
     dead = (heads >= 1000) & (heads <= 1300)
     follower_dead = (heads >= 500) & (heads <= 800)
     assert not (dead | follower_dead).any()
@@ -101,9 +106,8 @@ def test_a_group_with_a_dropout_is_left_out() -> None:
 
 
 def test_groups_that_fit_nowhere_are_refused() -> None:
-    windows = cut((segment(1, 1000),), 100, 1, CPU)
     with pytest.raises(DataError, match=r"no recording has 6 windows 500 samples apart.*lower batch_offsets"):
-        group_heads(windows, 6, 500)
+        heads_in((segment(1, 1000),), window=100, stride=1, n_offsets=6, offset=500)
 
 
 def test_a_training_recording_too_short_for_a_group_is_refused_by_name(tmp_path: Path) -> None:

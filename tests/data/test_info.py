@@ -132,6 +132,9 @@ def test_defects_assumptions_and_a_poor_ecg_are_told_and_the_document_is_json(tm
     assert any("1 gap" in note for note in info.notes)
     assert [channel.defects.flat for channel in info.channels] == [False, False, True]
     held = json.loads(json.dumps(document(info), allow_nan=False))
+    assert [channel["contrast_db"] for channel in held["channels"]] == [None] * 3
+    known = describe(tmp_path / "x.npz", read(tmp_path / "x.npz"), (21.5, 8.0, float("nan")))
+    assert [channel["contrast_db"] for channel in document(known)["channels"]] == [21.5, 8.0, None]
     assert held["channels"][2]["kurtosis"] is None and held["channels"][2]["flat"] is True
     assert (held["notes"], held["ecg_problem"]) == ([*info.notes], info.ecg_problem)
 

@@ -149,3 +149,13 @@ def test_beyond_a_number_of_recordings_signals_are_not_compared_and_a_note_says_
     assert leaks.warnings == ()
     (note,) = leaks.notes
     assert "203 clean recordings are not compared" in note
+
+
+def test_longer_excerpts_tell_steady_hearts_apart() -> None:
+    """Of two generated drivers; the copy of a recording is found by either."""
+    found = [("train", segment(heart(1)[:12_000], "a")), ("test", segment(heart(2)[:12_000], "b"))]
+    values = [near_pairs(found, RATE_HZ, 0.0, share)[("a (train)", "b (test)")] for share in (0.5, 5 / 6)]
+    assert values[1] < values[0]
+    copies = [("train", segment(heart(1)[:12_000], "a")), ("test", segment(2 * heart(1)[:12_000], "b"))]
+    for share in (0.5, 5 / 6):
+        assert near_pairs(copies, RATE_HZ, share=share)[("a (train)", "b (test)")] > 0.99

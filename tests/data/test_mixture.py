@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from data.config import DataConfig
+from data.config import AugmentConfig, DataConfig
 from data.corpus import Segment, Split
-from data.mixing.mixture import Batch, Mixture, band_gain, mix, window_scale
+from data.mixing.mixture import Batch, Mixture, Special, band_gain, mix, window_scale
 from data.mixing.noise import RANDOMISERS, thin_out
 from data.mixing.windows import cut
 
@@ -92,7 +92,7 @@ def test_without_a_band_pass_the_snr_is_that_of_the_filtered_recordings(
 ) -> None:
     parts = make_split(banded=False)
     data = make_config(randomiser="none", band_hz=None)
-    cleans, noises = cut(parts.clean, WINDOW, 1, CPU), cut(parts.noise, WINDOW, 1, CPU)
+    cleans, noises = cut(parts.clean, WINDOW, CPU), cut(parts.noise, WINDOW, CPU)
     heard_clean, heard_noise = (np.concatenate([s.in_band for s in side]) for side in (parts.clean, parts.noise))
     for batch in batches(data, parts, gain=2.0):
         clean, noise = (batch.clean * batch.scale)[:, 0], ((batch.noisy - batch.clean) * batch.scale)[:, 0] / 2.0
@@ -126,7 +126,7 @@ def test_without_a_band_pass_a_randomised_window_keeps_its_in_band_power(
     """The slow drift leaks into the band once its phases are drawn anew; the level is measured after that."""
     data = make_config(randomiser=kind, band_hz=None)
     mixture = Mixture(make_split(banded=False), data, CPU)
-    starts = mixture.noise.starts[::500]
+    starts = mixture.noise.starts(500).at(torch.arange(10))
     power = mixture.noise.power[starts]
     drawn = mixture._source(mixture.noise, kind).draw(starts, power, seeded())
     torch.testing.assert_close(in_band_power(drawn[:, :1], data), power, rtol=1e-3, atol=0)
@@ -171,8 +171,10 @@ def test_the_target_is_bounded_and_all_is_finite(
     for batch in batches(make_config(), parts, n_steps=1, gain=gain, spread_db=spread_db, per_window=per_window):
         assert batch.clean.abs().max() < 1
         assert batch.noisy[:, 0].abs().max() < 1
-        for values in (batch.noisy, batch.clean, batch.scale, batch.snr_db):
+        for values in (batch.noisy, batch.clean, batch.scale):
             assert torch.isfinite(values).all()
+        assert not (batch.snr_db.isnan() | batch.snr_db.isneginf()).any()
+        assert gain < 1e-30 or torch.isfinite(batch.snr_db).all()
 
 
 def test_noise_that_cancels_the_clean_window_leaves_the_target_bounded() -> None:
@@ -189,6 +191,43 @@ def test_spread_lowers_each_gain_by_up_to_its_decibels(make_config: MakeConfig, 
     assert drawn.min() >= -6.03
     assert drawn.max() <= -6.02 + 12.0
     assert drawn.std() > 2.5  # uniform over 12 dB: 3.46
+
+
+@pytest.mark.parametrize("per_window", [True, False])
+def test_shares_of_the_windows_are_quiet_and_without_noise(
+    per_window: bool, make_config: MakeConfig, make_split: MakeSplit
+) -> None:
+    """Noiseless windows are the clean ones; quiet ones lie up to 30 dB above the others."""
+    special = Special(quiet_share=0.3, quiet_spread_db=30.0, noiseless_share=0.2)
+    drawn = batches(make_config(), make_split(), n_steps=40, gain=1.0, special=special, per_window=per_window)
+    snr_db = torch.cat([b.snr_db for b in drawn])
+    assert float(snr_db.isinf().float().mean()) == pytest.approx(0.2, abs=0.05)
+    for batch in drawn:
+        noiseless = batch.snr_db.isinf()
+        assert torch.equal(batch.noisy[noiseless], batch.clean[noiseless])
+    if per_window:
+        raised = snr_db[snr_db.isfinite() & (snr_db > 1e-3)]
+        assert len(raised) / len(snr_db) == pytest.approx(0.3, abs=0.05)
+        assert float(raised.max()) <= 30.01
+        assert float(raised.mean()) == pytest.approx(15, abs=2)
+
+
+@pytest.mark.parametrize("augment", [AugmentConfig(), AugmentConfig(tempo=0.1, noise_mix=0.5)])
+def test_a_share_of_the_windows_has_no_heart(
+    augment: AugmentConfig, make_config: MakeConfig, make_split: MakeSplit
+) -> None:
+    """Their target is silence, their noise is as loud as that of the others, and all else stays."""
+    config, special = make_config(augment=augment), Special(heartless_share=0.25, noiseless_share=0.1)
+    drawn = batches(config, make_split(), n_steps=40, gain=1.0, special=special, per_window=True)
+    usual = batches(config, make_split(), n_steps=40, gain=1.0, special=Special(noiseless_share=0.1), per_window=True)
+    heartless = torch.cat([b.snr_db.isneginf() for b in drawn])
+    assert float(heartless.float().mean()) == pytest.approx(0.25, abs=0.05)
+    for batch, other in zip(drawn, usual, strict=True):
+        silent = batch.snr_db.isneginf()
+        assert not batch.clean[silent].any()
+        assert batch.noisy[silent].abs().amax((1, 2)).min() > 0.5
+        assert torch.equal(batch.noisy[~silent], other.noisy[~silent])
+        assert torch.equal(batch.clean[~silent], other.clean[~silent])
 
 
 def test_the_stated_snr_holds_at_raw_levels_far_apart(make_config: MakeConfig, make_segment: MakeSegment) -> None:
@@ -215,7 +254,7 @@ def test_the_scale_is_that_of_channel_zero_and_never_zero(level: float, n_channe
 def test_too_few_bins_leave_band_noise_to_the_general_way(
     make_config: MakeConfig, make_segment: MakeSegment, make_split: MakeSplit
 ) -> None:
-    short = cut((make_segment(1),), 32, 1, CPU)
+    short = cut((make_segment(1),), 32, CPU)
     assert thin_out(short, band_gain(32, make_config(window_samples=32))) is None
     (batch, *_) = batches(make_config(window_samples=32), make_split(), gain=1.0, per_window=True)
     measured = 10 * torch.log10(batch.clean.square().mean(-1) / (batch.noisy - batch.clean).square().mean(-1))

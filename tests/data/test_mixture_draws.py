@@ -36,11 +36,8 @@ def test_one_surrogate_per_epoch_keeps_the_coherence_of_references(
 ) -> None:
     parts = make_split(n_channels=2)
     whole = Mixture(parts, make_config(randomise_per="epoch"), CPU)
-    before = [torch.corrcoef(part)[0, 1] for part in torch.split(whole.noise.signals, list(whole.noise.lengths), 1)]
-    after = [
-        torch.corrcoef(part)[0, 1]
-        for part in torch.split(whole._surrogate(seeded()).signals, list(whole.noise.lengths), 1)
-    ]
+    before = [torch.corrcoef(part)[0, 1] for part in whole.noise.recordings()]
+    after = [torch.corrcoef(part)[0, 1] for part in whole._surrogate(seeded()).recordings()]
     torch.testing.assert_close(torch.stack(after), torch.stack(before), atol=0.02, rtol=0)
 
 
@@ -50,11 +47,7 @@ def test_one_surrogate_per_epoch_changes_with_the_epoch_and_keeps_the_spectrum(
     mixture = Mixture(make_split(), make_config(randomise_per="epoch"), CPU)
     one, other = mixture._surrogate(seeded(1)), mixture._surrogate(seeded(2))
     assert not torch.equal(one.signals, other.signals)
-    for part, old in zip(
-        torch.split(one.signals, list(one.lengths), 1),
-        torch.split(mixture.noise.signals, list(one.lengths), 1),
-        strict=True,
-    ):
+    for part, old in zip(one.recordings(), mixture.noise.recordings(), strict=True):
         inside = slice(round(20 * part.shape[1] / RATE_HZ), round(80 * part.shape[1] / RATE_HZ))
         got, wanted = (torch.fft.rfft(x).abs()[:, inside] for x in (part, old))
         assert (got - wanted).norm() < 1e-3 * wanted.norm()
@@ -91,9 +84,9 @@ def test_equal_seeds_give_equal_batches_and_others_do_not(
 
 def test_a_pass_takes_every_clean_window_once(make_config: MakeConfig, make_split: MakeSplit) -> None:
     mixture = Mixture(make_split(), make_config(), CPU)
-    order = mixture._order(2 * mixture.n_windows, seeded())
-    for half in order.chunk(2):
-        assert torch.equal(half.sort().values, torch.arange(mixture.n_windows))
+    every = mixture.heads.at(torch.arange(mixture.n_windows))
+    for half in mixture._heads(2 * mixture.n_windows, seeded()).chunk(2):
+        assert torch.equal(half.sort().values, every)
 
 
 def test_pairing_is_random_or_by_time(make_config: MakeConfig, make_split: MakeSplit) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.conditioning import condition
 from data.config import DataConfig, Source
-from data.corpus import condition
 from data.errors import DataError
 from data.readers.read import read
 from data.recording import Recording

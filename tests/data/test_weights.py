@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from data.config import AugmentConfig, DataConfig, Source
 from data.corpus import Segment, Split
 from data.mixing.mixture import Mixture, held_out
-from data.mixing.windows import odds_of
+from data.mixing.starts import Starts
+from data.mixing.windows import cut
 
 CPU = torch.device("cpu")
 MakeConfig = Callable[..., DataConfig]
@@ -25,6 +26,11 @@ def lasting(n_samples: int, weight: float) -> Segment:
     return Segment(row, row[0], Path("x"), weight=weight)
 
 
+def starts_of(segments: list[Segment]) -> Starts:
+    """The starts of windows of one sample."""
+    return cut(segments, 1, CPU).starts(1, [segment.weight for segment in segments])
+
+
 def weighted(split: Split, clean: tuple[float, ...], noise: tuple[float, ...]) -> Split:
     return Split(
         tuple(replace(s, weight=w) for s, w in zip(split.clean, clean, strict=True)),
@@ -33,13 +39,14 @@ def weighted(split: Split, clean: tuple[float, ...], noise: tuple[float, ...]) -
 
 
 def test_shares_are_those_of_weight_times_time() -> None:
-    segments = [lasting(100, 1.0), lasting(300, 5.0)]
-    starts = torch.arange(400)
     chance = (torch.arange(16_000) + 0.5) / 16_000
-    picked = odds_of(segments, starts).pick(chance)
+    picked = starts_of([lasting(100, 1.0), lasting(300, 5.0)]).pick(chance)
     assert (picked < 100).float().mean().item() == pytest.approx(100 / 1600, abs=1e-4)
     # within one recording any window is as likely as another
-    assert torch.bincount(picked)[:100].float().std() < 0.2
+    counts = torch.bincount(picked)
+    assert len(counts) == 400
+    assert counts[:100].float().std() < 0.2
+    assert counts[100:].float().std() < 0.2
 
 
 @given(
@@ -47,8 +54,7 @@ def test_shares_are_those_of_weight_times_time() -> None:
     chances=st.lists(st.floats(0.0, 1.0, width=32), min_size=1, max_size=8),
 )
 def test_whatever_the_chance_a_window_that_exists_is_picked(weights: list[float], chances: list[float]) -> None:
-    segments = [lasting(10, weight) for weight in weights]
-    picked = odds_of(segments, torch.arange(10 * len(weights))).pick(torch.tensor(chances))
+    picked = starts_of([lasting(10, weight) for weight in weights]).pick(torch.tensor(chances))
     assert 0 <= int(picked.min()) <= int(picked.max()) < 10 * len(weights)
 
 
@@ -61,11 +67,11 @@ def test_training_draws_clean_and_noise_by_weight(make_config: MakeConfig, make_
     generator = torch.Generator().manual_seed(0)
     starts = mixture._starts(200, generator)
     noise_starts = mixture._pair(starts, generator)
-    assert int(starts.max()) < mixture.clean.lengths[0]
-    begin_of_last = sum(mixture.noise.lengths[:-1])
+    assert int(starts.max()) < mixture.clean.origins[1]
+    begin_of_last = mixture.noise.origins[-1]
     assert int(noise_starts.min()) >= begin_of_last
     if mixture.augmenter is not None:
-        plan = mixture.augmenter.plan(starts, mixture.noise, noise_starts, mixture.noise_odds, generator)
+        plan = mixture.augmenter.plan(starts, noise_starts, mixture.noises, generator)
         assert int(plan.second_starts.min()) >= begin_of_last
     assert len(list(mixture.epoch(2, 8, generator, gain=1.0))) == 2
 

@@ -16,7 +16,7 @@ from data.corpus import Segment, Split
 from data.filters import bandpass
 from data.mixing.mixture import band_gain, held_out
 from data.mixing.noise import thin_out
-from data.mixing.windows import cut, running_peak, running_power, widened
+from data.mixing.windows import Context, cut, running_power
 
 RATE_HZ = 500.0
 WINDOW = 512
@@ -39,41 +39,54 @@ def test_no_window_crosses_a_recording_and_none_that_fits_is_missed(
     lengths: list[int], window: int, stride: int
 ) -> None:
     rows = [np.full((1, n), i + 1, np.float32) for i, n in enumerate(lengths)]
-    windows = cut([Segment(row, row[0], Path("x")) for row in rows], window, stride, CPU)
-    taken = windows.take(windows.starts)
+    windows = cut([Segment(row, row[0], Path("x")) for row in rows], window, CPU)
+    starts = windows.starts(stride)
+    taken = windows.take(starts.at(torch.arange(len(starts))))
     assert torch.equal(taken.amin(-1), taken.amax(-1))
     assert len(taken) == sum((n - window) // stride + 1 for n in lengths)
 
 
 @settings(max_examples=40)
-@given(n=st.integers(16, 60), window=st.integers(4, 16), before=st.integers(0, 200), after=st.integers(0, 200))
-def test_context_is_the_recording_s_own_or_its_mirror_image(n: int, window: int, before: int, after: int) -> None:
-    """Starts stay in order and mean the same windows; powers go with them."""
+@given(
+    n=st.integers(16, 60),
+    window=st.integers(4, 16),
+    before=st.integers(0, 200),
+    after=st.integers(0, 200),
+    margin=st.integers(0, 50),
+)
+def test_context_is_the_recording_s_own_or_its_mirror_image(
+    n: int, window: int, before: int, after: int, margin: int
+) -> None:
+    """Starts stay in order and mean the same windows; powers and times go with them."""
     rows = [np.random.default_rng(i).standard_normal((2, n + i)).astype(np.float32) for i in range(2)]
-    windows = cut([Segment(row, row[0], Path("x")) for row in rows], window, 3, CPU)
-    wide = widened(windows, before, after)
+    segments = [Segment(row, row[0], Path("x")) for row in rows]
+    windows, wide = cut(segments, window, CPU), cut(segments, window, CPU, Context(before, after, margin))
+    plain, starts = (w.starts(3).at(torch.arange(len(w.starts(3)))) for w in (windows, wide))
     around = [np.pad(row, ((0, 0), (before, after)), mode="reflect") for row in rows]
     views = [np.lib.stride_tricks.sliding_window_view(row, window + before + after, axis=1) for row in around]
     wanted = np.concatenate([view[:, : n + i - window + 1 : 3] for i, view in enumerate(views)], axis=1)
-    np.testing.assert_array_equal(wide.take(wide.starts).numpy(), wanted.transpose(1, 0, 2))
-    assert torch.equal(wide.power[wide.starts], windows.power[windows.starts])
+    np.testing.assert_array_equal(wide.take(starts).numpy(), wanted.transpose(1, 0, 2))
+    assert torch.equal(wide.power[starts], windows.power[plain])
+    assert torch.equal(wide.times(starts), plain)
+    for part, row in zip(wide.recordings(), rows, strict=True):
+        np.testing.assert_array_equal(part.numpy(), row)
 
 
 @settings(max_examples=40)
 @given(n_samples=st.integers(20, 80), window=st.integers(1, 20))
-def test_power_and_peak_tables_are_those_of_each_window(n_samples: int, window: int) -> None:
+def test_the_power_table_is_that_of_each_window(n_samples: int, window: int) -> None:
     x = np.random.default_rng(n_samples * 100 + window).standard_normal(n_samples).astype(np.float32)
     views = np.lib.stride_tricks.sliding_window_view(x, window)
-    power, peak = running_power(torch.from_numpy(x), window).numpy(), running_peak([x], window)
+    power = running_power(torch.from_numpy(x), window).numpy()
     np.testing.assert_allclose(power[: len(views)], np.mean(views.astype(np.float64) ** 2, axis=1), rtol=1e-5)
-    np.testing.assert_array_equal(peak[: len(views)], np.abs(views).max(axis=1))
 
 
 def test_a_faint_recording_keeps_its_digits_beside_a_loud_one(make_segment: MakeSegment) -> None:
     """Raw levels of two sensors may lie 160 dB apart."""
     loud, faint = make_segment(1, level=1e6), make_segment(2, level=1e-2)
-    windows = cut((loud, faint), WINDOW, 100, CPU)
-    last = int(windows.starts[-1])
+    windows = cut((loud, faint), WINDOW, CPU)
+    starts = windows.starts(100)
+    last = int(starts.at(torch.tensor(len(starts) - 1)))
     expected = float(np.mean(faint.in_band[last - 4000 : last - 4000 + WINDOW].astype(np.float64) ** 2))
     assert float(windows.power[last]) == pytest.approx(expected, rel=1e-5)
 
@@ -83,11 +96,11 @@ def test_dropouts_are_left_out(make_segment: MakeSegment) -> None:
     whole = make_segment(1, n_samples=6000)
     signals, heard = whole.signals.copy(), whole.in_band.copy()
     signals[:, 2000:4000] = heard[2000:4000] = 0
-    windows = cut((Segment(signals, heard, Path("x")),), WINDOW, 1, CPU)
-    dead = (windows.starts >= 2000) & (windows.starts <= 4000 - WINDOW)
-    assert not dead.any()
-    assert (windows.starts < 2000).any()
-    assert (windows.starts >= 4000).any()
+    starts = cut((Segment(signals, heard, Path("x")),), WINDOW, CPU).starts(1)
+    alive = starts.at(torch.arange(len(starts)))
+    assert not ((alive >= 2000) & (alive <= 4000 - WINDOW)).any()
+    assert (alive < 2000).any()
+    assert (alive >= 4000).any()
 
 
 def plan(**options: Any) -> HeldOutConfig:
@@ -162,11 +175,11 @@ def test_band_noise_keeps_magnitudes_in_the_band_and_nothing_else(n_channels: in
     data = make_config(rate_hz=1000.0, window_samples=2048)
     wide = np.random.default_rng(0).standard_normal((n_channels, 20_000))
     signals = bandpass(wide, 1000.0, *BAND_HZ)
-    windows = cut((Segment(signals, signals[0], Path("n")),), 2048, 1, CPU)
+    windows = cut((Segment(signals, signals[0], Path("n")),), 2048, CPU)
     band = thin_out(windows, band_gain(2048, data))
     assert band is not None
     assert band.every == 4
-    starts = windows.starts[[0, 1, 2, 3, 5001, 17_000]]
+    starts = windows.starts(1).at(torch.tensor([0, 1, 2, 3, 5001, 17_000]))
     drawn = band.draw(starts, windows.power[starts], seeded())
     got, wanted = (torch.fft.rfft(x).abs() for x in (drawn, windows.take(starts)))
     outside = torch.ones(got.shape[-1], dtype=torch.bool)

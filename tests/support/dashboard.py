@@ -114,10 +114,9 @@ def is_closed(connection: socket.socket) -> bool:
     return True
 
 
-def _close(server: Server) -> None:
+def _close_channels(server: Server) -> None:
     for channel in list(server.active_channels.values()):
         channel.handle_close()
-    wasyncore.close_all(server._map)
 
 
 @contextlib.contextmanager
@@ -133,7 +132,8 @@ def running(application: WSGIApplication, refuse: Refuse, **settings: Any) -> It
         finally:
             for connection in found.opened:
                 connection.close()
-            server.trigger.pull_trigger(lambda: _close(server))
+            server.trigger.pull_trigger(lambda: _close_channels(server))
+            server.task_dispatcher.shutdown()  # before the loop: a thread that ends a response wakes it
+            server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map))
             thread.join(TIMEOUT_S)
-            server.task_dispatcher.shutdown()
             assert not thread.is_alive()
