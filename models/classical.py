@@ -108,7 +108,8 @@ def wiener(mixture: ClassicalInput) -> NDArray[np.float32]:
     """Filter each time-frequency cell by a Wiener gain, given the power spectrum of the noise in each window.
 
     The gain is max(1 - N / P, 0.1), with P the power of the cell and N the mean noise power at its frequency (power
-    subtraction with a floor: Lim & Oppenheim 1979, Proc. IEEE 67:1586; Berouti et al. 1979, ICASSP).
+    subtraction with a floor: Lim & Oppenheim 1979, Proc. IEEE 67:1586; Berouti et al. 1979, ICASSP). A window without
+    noise is returned unchanged.
 
     Raises ValueError if `noise` is not given.
     """
@@ -117,7 +118,7 @@ def wiener(mixture: ClassicalInput) -> NDArray[np.float32]:
     noisy = _spectrum(mixture.noisy[:, 0], mixture.rate_hz)
     noise_power = np.mean(np.abs(_spectrum(mixture.noise, mixture.rate_hz)) ** 2, axis=-1, keepdims=True)
     gain = np.maximum(1 - noise_power / (np.abs(noisy) ** 2 + _TINY), WIENER_FLOOR)
-    return _waveform(gain * noisy, mixture)
+    return _unchanged_without(mixture.noise, _waveform(gain * noisy, mixture), mixture)
 
 
 def nlms(mixture: ClassicalInput) -> NDArray[np.float32]:
@@ -145,6 +146,8 @@ def nlms(mixture: ClassicalInput) -> NDArray[np.float32]:
 def oracle(mixture: ClassicalInput) -> NDArray[np.float32]:
     """Apply the ideal ratio mask |C|^2 / (|C|^2 + |N|^2) on frames of `FRAME_S`. It knows the clean signal: a bound.
 
+    A window without noise is returned unchanged.
+
     Raises ValueError if `clean` or `noise` is not given.
     """
     if mixture.clean is None or mixture.noise is None:
@@ -152,7 +155,15 @@ def oracle(mixture: ClassicalInput) -> NDArray[np.float32]:
         raise ValueError(f"oracle: {missing} is None, it needs both parts: pass {missing}= or leave it out")
     clean = np.abs(_spectrum(mixture.clean, mixture.rate_hz)) ** 2
     noise = np.abs(_spectrum(mixture.noise, mixture.rate_hz)) ** 2
-    return _waveform(clean / (clean + noise + _TINY) * _spectrum(mixture.noisy[:, 0], mixture.rate_hz), mixture)
+    masked = clean / (clean + noise + _TINY) * _spectrum(mixture.noisy[:, 0], mixture.rate_hz)
+    return _unchanged_without(mixture.noise, _waveform(masked, mixture), mixture)
+
+
+def _unchanged_without(
+    noise: NDArray[np.float32], estimate: NDArray[np.float32], mixture: ClassicalInput
+) -> NDArray[np.float32]:
+    """Return `estimate`, with channel 0 itself in the windows in which `noise` [window, time] is zero."""
+    return np.where(noise.any(axis=-1, keepdims=True), estimate, mixture.noisy[:, 0])
 
 
 def _predict(primary: NDArray[np.float64], references: NDArray[np.float64], reach: int) -> NDArray[np.float64]:

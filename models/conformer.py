@@ -1,101 +1,23 @@
 """Conformer over the short-time spectra of the heart's band.
 
-Blocks of attention, gated convolution and feed-forward (Gulati et al. 2020, arXiv:2005.08100, with one feed-forward
-layer per block). Positions rotate queries and keys (rotary embedding: Su et al. 2021, arXiv:2104.09864), so attention
-depends on the distance of two sounds and not on their place in the window, which suits heartbeats at any window length.
-Bins outside the band are neither read nor written.
+Bins outside the band are neither read nor written. The blocks are those of models.parts.conformer.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.base import DenoiserConfig, register
 from models.parts.attention import check_attention
+from models.parts.conformer import ConformerBlock
 from models.parts.layers import check_counts, check_kernels, run_padded
-from models.parts.spectrum import HOPS, check_frames, overlap_add, short_time, spectral_features
+from models.parts.spectrum import HOPS, check_frames, complex_of, overlap_add, placed, short_time, spectral_features
 
 _TINY = 1e-8
-_LONGEST_TURN = 1000.0  # tokens: minutes of signal
 _FIRST = 0.3  # initial gain of channel 0: above zero, but low enough that noisy windows do not pass
-
-
-def rotate(x: Tensor) -> Tensor:
-    """Rotate pairs of numbers in [batch, head, token, d] by angles proportional to the token: rotary positions."""
-    n_tokens, half = x.shape[-2], x.shape[-1] // 2
-    rate = torch.exp(torch.arange(half, device=x.device) * (-math.log(_LONGEST_TURN) / half))
-    angle = torch.arange(n_tokens, device=x.device)[:, None] * rate
-    cos, sin = angle.cos(), angle.sin()
-    first, second = x[..., :half], x[..., half:]
-    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
-
-
-class RotaryAttention(nn.Module):
-    """Self-attention on [batch, token, width] with rotary positions.
-
-    On CPUs it runs in float32 in any precision, because the backward pass of torch's attention takes 8 times as long
-    in bfloat16 there.
-    """
-
-    def __init__(self, width: int, nhead: int, dropout: float) -> None:
-        super().__init__()
-        self.nhead, self.dropout = nhead, dropout
-        self.into = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, n_tokens, width = x.shape
-        heads = self.into(x).float().view(batch, n_tokens, 3, self.nhead, width // self.nhead)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)
-        with torch.autocast("cpu", enabled=False):  # autocast would convert to bfloat16 again
-            attended = functional.scaled_dot_product_attention(
-                rotate(query), rotate(key), value, dropout_p=self.dropout if self.training else 0.0
-            )
-        mixed: Tensor = self.out(attended.transpose(1, 2).reshape(batch, n_tokens, width).to(x.dtype))
-        return mixed
-
-
-class GatedConv(nn.Module):
-    """Pointwise gate, depthwise convolution over tokens, pointwise: [batch, token, width] kept."""
-
-    def __init__(self, width: int, kernel: int) -> None:
-        super().__init__()
-        self.gate = nn.Linear(width, 2 * width)
-        self.over_time = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
-        self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gated = functional.glu(self.gate(x), dim=-1)
-        seen = self.over_time(gated.transpose(1, 2)).transpose(1, 2)
-        mixed: Tensor = self.out(functional.silu(self.norm(seen)))
-        return mixed
-
-
-class ConformerBlock(nn.Module):
-    """Attention, convolution and feed-forward, each beside a shortcut and after a norm of its own."""
-
-    def __init__(self, width: int, nhead: int, feed_forward: int, kernel: int, dropout: float) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(
-            (
-                RotaryAttention(width, nhead, dropout),
-                GatedConv(width, kernel),
-                nn.Sequential(nn.Linear(width, feed_forward), nn.GELU(), nn.Linear(feed_forward, width)),
-            )
-        )
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.parts)
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for part, norm in zip(self.parts, self.norms, strict=True):
-            x = x + self.drop(part(norm(x)))
-        return x
 
 
 class Conformer(nn.Module):
@@ -130,13 +52,12 @@ class Conformer(nn.Module):
         level = power.mean(dim=(1, 2, 3), keepdim=True).add(_TINY).sqrt()
         tokens = self.into(spectral_features(in_band / level).transpose(1, 2).flatten(2))
         values = self.out(self.norm(self.blocks(tokens))).float()
-        kept = spectra.new_zeros(spectra[:, 0].shape)
-        kept[..., self.bins] = self._estimate(in_band, level[:, 0], values)
+        kept = placed(self._estimate(in_band, level[:, 0], values), self.bins, spectra)
         return overlap_add(kept, self.window_samples).unsqueeze(1)
 
     def _estimate(self, in_band: Tensor, level: Tensor, values: Tensor) -> Tensor:
         """Return complex[batch, frame, bin]: the sum of all channels times their masks, plus the direct output."""
-        mask = torch.complex(*values.view(*values.shape[:2], 2, -1, self.n_bins).unbind(2)).transpose(1, 2)
+        mask = complex_of(*values.view(*values.shape[:2], 2, -1, self.n_bins).unbind(2)).transpose(1, 2)
         estimate = _FIRST * in_band[:, 0] + (mask[:, : self.n_channels] * in_band).sum(dim=1)
         return estimate + mask[:, -1] * level if self.direct else estimate
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from models.base import DenoiserConfig, register
 from models.parts.attention import TimeTransformer, check_attention
+from models.parts.exporting import exporting, lstm
 from models.parts.layers import (
     OUTPUTS,
     Activation,
@@ -42,7 +43,8 @@ class TimeLstm(nn.Module):
         self.merge = nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        seen, _ = self.lstm(x.transpose(1, 2))
+        steps = x.transpose(1, 2)
+        seen = lstm(self.lstm, steps) if exporting() else self.lstm(steps)[0]
         merged: Tensor = self.merge(seen)
         return x + merged.transpose(1, 2)
 

@@ -23,6 +23,7 @@ from models.parts.layers import (
     check_kernels,
     check_named,
     make_norm,
+    padded_samples,
     run_padded,
     upsample_linear,
 )
@@ -104,19 +105,31 @@ class Diffusion(nn.Module):
         self.steps, self.start, self.start_time, self.clean_rms = c.steps, c.start, c.start_time, c.clean_rms
         self.multiple = c.stride * 2**c.levels
 
-    def forward(self, noisy: Tensor) -> Tensor:
-        return run_padded(self.sample, noisy, self.multiple, self.multiple)
+    def forward(self, noisy: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return the estimate. noise: float[n], see `noise`, for an exported model, which cannot draw it."""
+        return run_padded(lambda padded: self.sample(padded, noise), noisy, self.multiple, self.multiple)
 
-    def sample(self, noisy: Tensor) -> Tensor:
-        """Run the sampler on a length that is a multiple of ``stride * 2 ** levels``."""
+    def noise_samples(self, n_samples: int) -> int:
+        """Return the samples of noise that the estimate of a window of `n_samples` takes."""
+        return padded_samples(n_samples, self.multiple, self.multiple)
+
+    def noise(self, n_samples: int) -> Tensor:
+        """Return the unit normal noise float32[n_samples] that sampling starts from, on the CPU."""
+        return torch.randn(n_samples, generator=torch.Generator().manual_seed(START_SEED))
+
+    def sample(self, noisy: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Run the sampler on a length that is a multiple of ``stride * 2 ** levels``.
+
+        noise: float[time]; None takes `noise`.
+        """
         noisy = noisy.float() / self.clean_rms
-        generator = torch.Generator().manual_seed(START_SEED)
-        noise = torch.randn(noisy.shape[-1], generator=generator).to(noisy.device).expand(len(noisy), 1, -1)
+        noise = self.noise(noisy.shape[-1]) if noise is None else noise
+        noise = noise.to(noisy.device).expand(noisy.shape[0], 1, -1)
         first = 1.0 if self.start == "noise" else self.start_time
         angles = [0.5 * math.pi * first * (1 - i / self.steps) for i in range(self.steps + 1)]
         x = noise if self.start == "noise" else math.cos(angles[0]) * noisy[:, :1] + math.sin(angles[0]) * noise
         for now, following in itertools.pairwise(angles):
-            v = self.net(torch.cat((x, noisy), dim=1), noisy.new_full((len(noisy),), now / (0.5 * math.pi)))
+            v = self.net(torch.cat((x, noisy), dim=1), noisy.new_full((noisy.shape[0],), now / (0.5 * math.pi)))
             clean = math.cos(now) * x - math.sin(now) * v
             residue = math.sin(now) * x + math.cos(now) * v
             x = math.cos(following) * clean + math.sin(following) * residue

@@ -31,23 +31,31 @@ class FrontConfig:
         if self.filter_taps:
             check_filters("front", self.filter_taps, self.filter_spacing, self.filter_ridge)
 
-    def build(self, denoiser: DenoiserConfig, n_channels: int) -> nn.Module:
-        """Build `denoiser` for windows of `n_channels`, with the filters before it if there are any."""
+    def build(self, denoiser: DenoiserConfig, n_channels: int, n_more: int = 0) -> nn.Module:
+        """Build `denoiser` for windows of `n_channels`, with the filters before it if there are any.
+
+        n_more: channels after those of a window, which are no references. The first of them is an earlier estimate.
+        """
         if not self.filter_taps or n_channels == 1:
-            return denoiser.build(n_channels)
-        net = denoiser.build(n_channels + 1)
-        return (SolvedFirstWithLoss if hasattr(net, "training_loss") else SolvedFirst)(net, self)
+            return denoiser.build(n_channels + n_more)
+        net = denoiser.build(n_channels + 1 + n_more)
+        return (SolvedFirstWithLoss if hasattr(net, "training_loss") else SolvedFirst)(net, self, n_channels, n_more)
 
 
 class SolvedFirst(nn.Module):
-    """[batch, n_channels, time] -> [batch, 1, time], by a net with one channel more: the filters' residual."""
+    """[batch, n_channels, time] -> [batch, 1, time], by a net with one channel more: the filters' residual.
 
-    def __init__(self, net: nn.Module, front: FrontConfig) -> None:
+    n_channels: of a window. n_more: channels after them, which are passed on to the net but are no references; the
+        first of them is an earlier estimate, which the filters leave in channel 0.
+    """
+
+    def __init__(self, net: nn.Module, front: FrontConfig, n_channels: int, n_more: int) -> None:
         super().__init__()
-        self.net, self.front = net, front
+        self.net, self.front, self.n_channels, self.n_more = net, front, n_channels, n_more
 
-    def forward(self, noisy: Tensor) -> Tensor:
-        estimate: Tensor = self.net(self.solved(noisy))
+    def forward(self, noisy: Tensor, *more: Tensor) -> Tensor:
+        """Return the net's estimate. more: what the net takes besides, see models.diffusion.Diffusion.forward."""
+        estimate: Tensor = self.net(self.solved(noisy), *more)
         return estimate
 
     def solved(self, noisy: Tensor) -> Tensor:
@@ -55,9 +63,11 @@ class SolvedFirst(nn.Module):
         f = self.front
         # Solving needs single precision.
         with torch.autocast(noisy.device.type, enabled=False):
-            primary, references = noisy[:, :1].float(), noisy[:, 1:].float()
+            primary, references = noisy[:, :1].float(), noisy[:, 1 : self.n_channels].float()
+            # What is known of the heart is no noise that the filters should explain.
+            heart = noisy[:, self.n_channels : self.n_channels + 1].float() if self.n_more else 0.0
             regressors = delayed(references, f.filter_taps, f.filter_spacing)
-            left = cancelled(primary, regressors, torch.ones_like(primary), f.filter_ridge)
+            left = cancelled(primary - heart, regressors, torch.ones_like(primary), f.filter_ridge) + heart
         return torch.cat((left, noisy), dim=1)
 
 

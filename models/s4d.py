@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.base import DenoiserConfig, register
 from models.parts.encoded import EncodedDenoiser, Mask, frame_decoder, frame_encoder
+from models.parts.exporting import Parts, convolved_both_ways, exporting
 from models.parts.layers import Norm, Output, check_choices, check_counts, check_named, make_norm
 
 StateInit = Literal["lin", "real"]
@@ -49,10 +50,26 @@ class StateSpace(nn.Module):
         kernels: Tensor = 2 * torch.einsum("dhn,hnl->dhl", weight, powers).real
         return kernels
 
+    def real_kernels(self, n_steps: int) -> tuple[Tensor, Tensor]:
+        """Return the two of `kernels`, computed without complex numbers."""
+        a = Parts(-self.log_decay.exp(), self.frequency)
+        step = a * self.log_dt.exp()
+        growth = step.real.exp()
+        grown = Parts(growth * step.imag.cos() - 1, growth * step.imag.sin())
+        inverse = Parts(a.real, -a.imag) / (a.real.square() + a.imag.square())
+        weight = Parts(*self.output.unbind(-1)) * (grown * inverse)
+        steps = torch.arange(n_steps)
+        size, angle = (step.real.unsqueeze(-1) * steps).exp(), step.imag.unsqueeze(-1) * steps
+        seen = weight.real.unsqueeze(-2) @ (size * angle.cos()) - weight.imag.unsqueeze(-2) @ (size * angle.sin())
+        forth, back = (2 * seen.squeeze(-2)).unbind(0)
+        return forth, back
+
     def forward(self, u: Tensor) -> Tensor:
         # Complex numbers and FFTs do not exist in half precision.
         with torch.autocast(u.device.type, enabled=False):
             x, n_steps = u.float(), u.shape[-1]
+            if exporting():
+                return convolved_both_ways(x, *self.real_kernels(n_steps)) + self.direct * x
             n_fft = 2 * n_steps
             forth, back = torch.fft.rfft(self.kernels(n_steps), n_fft)
             # The conjugate spectrum reverses a kernel in time; at twice the length the ends do not overlap.

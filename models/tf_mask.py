@@ -23,7 +23,7 @@ from models.parts.layers import (
     check_named,
     run_padded,
 )
-from models.parts.spectrum import HOPS, check_frames, overlap_add, short_time, spectral_features
+from models.parts.spectrum import HOPS, check_frames, complex_of, overlap_add, short_time, spectral_features
 
 MaskKind = Literal["complex", "magnitude"]
 
@@ -69,10 +69,10 @@ class TfMask(nn.Module):
 
         spectra: complex[batch, channel, frame, bin]. values: [batch, n * bin, frame].
         """
-        steps = values.reshape(len(values), -1, self.n_bins, values.shape[-1]).transpose(2, 3)
+        steps = values.reshape(values.shape[0], -1, self.n_bins, values.shape[-1]).transpose(2, 3)
         if self.mask == "magnitude":
             return spectra[:, 0] * (2 * torch.sigmoid(steps[:, 0]))
-        mask = torch.complex(steps[:, : self.n_masked], steps[:, self.n_masked :])
+        mask = complex_of(steps[:, : self.n_masked], steps[:, self.n_masked :])
         return spectra[:, 0] + (mask * spectra).sum(dim=1)
 
 

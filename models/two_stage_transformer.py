@@ -24,7 +24,11 @@ class StretchTransformer(nn.Module):
 
     The steps are covered by the smallest number of evenly spread stretches; overlapping stretches are averaged. Fewer
     than `time_steps` steps are extended by repeating both end steps.
+
+    fixed_length: why an exported model takes windows of one length (training.onnx).
     """
+
+    fixed_length = "the number of stretches depends on it"
 
     def __init__(self, time_steps: int, nhead: int, feed_forward: int, dropout: float, norm_first: bool) -> None:
         super().__init__()

@@ -140,19 +140,26 @@ class MetricSpec:
     function: maps (estimate, noisy, clean), each [..., time] of one shape, to float64[...].
     direction: whether larger or smaller values are better.
     silence_wins: whether an all-zero output beats the noisy input at -10 dB. Do not choose a model by such a metric.
+    needs_noise: whether it says nothing about a window without noise, as a ratio to the noise of the input.
     """
 
     function: MetricFunction
     unit: str
     direction: Literal["maximize", "minimize"]
     silence_wins: bool
+    needs_noise: bool = False
 
 
 METRICS: dict[str, MetricSpec] = {}
 
 
 def register_metric(
-    name: str, *, unit: str, direction: Literal["maximize", "minimize"], silence_wins: bool
+    name: str,
+    *,
+    unit: str,
+    direction: Literal["maximize", "minimize"],
+    silence_wins: bool,
+    needs_noise: bool = False,
 ) -> Callable[[MetricFunction], MetricFunction]:
     """Return a decorator that adds a function of (estimate, noisy, clean) to METRICS; see MetricSpec.
 
@@ -164,7 +171,7 @@ def register_metric(
             raise ValueError(
                 f"metric {name!r} is registered already, by {METRICS[name].function.__module__}; rename one"
             )
-        METRICS[name] = MetricSpec(function, unit, direction, silence_wins)
+        METRICS[name] = MetricSpec(function, unit, direction, silence_wins, needs_noise)
         return function
 
     return add
@@ -176,7 +183,9 @@ def _without_noisy(metric: Callable[[Tensor, Tensor], Tensor]) -> MetricFunction
 
 register_metric("si_sdr_db", unit="dB", direction="maximize", silence_wins=False)(_without_noisy(si_sdr_db))
 register_metric("snr_db", unit="dB", direction="maximize", silence_wins=True)(_without_noisy(snr_db))
-register_metric("snr_improvement_db", unit="dB", direction="maximize", silence_wins=True)(snr_improvement_db)
+register_metric("snr_improvement_db", unit="dB", direction="maximize", silence_wins=True, needs_noise=True)(
+    snr_improvement_db
+)
 register_metric("prd_percent", unit="%", direction="minimize", silence_wins=True)(_without_noisy(prd_percent))
 register_metric("cosine_similarity", unit="", direction="maximize", silence_wins=False)(
     _without_noisy(cosine_similarity)

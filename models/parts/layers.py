@@ -11,6 +11,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from models.parts.exporting import exporting
+
 Norm = Literal["batch", "group", "layer", "none"]
 Activation = Literal["leaky_relu", "prelu", "relu", "gelu", "silu"]
 Output = Literal["tanh", "linear"]
@@ -118,13 +120,22 @@ def run_padded(net: Callable[[Tensor], Tensor], noisy: Tensor, multiple: int, ma
     """
     check_input(noisy)
     n_samples, n_before = noisy.shape[-1], margin_samples
-    n_padded = max(2, -(-(n_samples + 2 * margin_samples) // multiple)) * multiple
-    if n_padded == n_samples:
+    n_padded = padded_samples(n_samples, multiple, margin_samples)
+    # An exported model gets any length, so its graph always has the padding.
+    if n_padded == n_samples and not exporting():
         return net(noisy)
     period = max(1, 2 * (n_samples - 1))
-    position = torch.arange(-n_before, n_padded - n_before, device=noisy.device) % period
+    position = torch.arange(-n_before, n_padded - n_before, device=noisy.device)
+    # ONNX has no remainder of a tensor by a number that depends on a length.
+    position = position % (torch.scalar_tensor(period, dtype=torch.int64) if exporting() else period)
     reflected = torch.where(position < n_samples, position, period - position)
     return net(noisy[..., reflected])[..., n_before : n_before + n_samples]
+
+
+def padded_samples(n_samples: int, multiple: int, margin_samples: int) -> int:
+    """Return the length to which run_padded extends a window of `n_samples`."""
+    # Rounded up without a negative number, which ONNX would divide towards zero.
+    return max(2, (n_samples + 2 * margin_samples + multiple - 1) // multiple) * multiple
 
 
 def check_input(noisy: Tensor) -> None:

@@ -6,6 +6,7 @@ This is adaptive noise cancelling (Widrow et al. 1975, Proc. IEEE 63:1692) in th
 import torch
 from torch import Tensor
 
+from models.parts.exporting import exporting, solved
 from models.parts.layers import check_counts, check_kernels, repeat_ends
 
 _TINY = 1e-8
@@ -35,6 +36,9 @@ def cancelled(primary: Tensor, regressors: Tensor, weights: Tensor, ridge: float
     energy = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
     unit = torch.eye(gram.shape[1], device=gram.device, dtype=gram.dtype)
     gram = gram + (ridge * energy + _TINY)[:, None, None] * unit
+    if exporting():
+        filters = solved(gram, weighted @ primary.transpose(1, 2), ridge)
+        return primary - filters.transpose(1, 2) @ regressors
     # cholesky_ex does not check for errors, which would wait for the device.
     factor, _ = torch.linalg.cholesky_ex(gram)
     filters = torch.cholesky_solve(weighted @ primary.transpose(1, 2), factor)

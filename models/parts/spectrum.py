@@ -4,8 +4,13 @@ Analysis and synthesis use Hann windows that overlap by three quarters (Griffin 
 The squared windows sum to 3/2 wherever four frames overlap.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from models.parts.exporting import Parts, exporting, frames_of, spectra_of
 
 HOPS = 4
 """Hops to a window."""
@@ -22,6 +27,8 @@ def short_time(x: Tensor, window_samples: int) -> Tensor:
     steps = x.float().reshape(*x.shape[:-1], -1, hop)
     n_frames = steps.shape[-2] - HOPS + 1
     frames = torch.cat([steps[..., i : i + n_frames, :] for i in range(HOPS)], dim=-1)
+    if exporting():
+        return cast(Tensor, spectra_of(frames, _hann(window_samples, x)))
     spectra: Tensor = torch.fft.rfft(frames * _hann(window_samples, x), dim=-1)
     return spectra
 
@@ -29,14 +36,33 @@ def short_time(x: Tensor, window_samples: int) -> Tensor:
 def overlap_add(spectra: Tensor, window_samples: int) -> Tensor:
     """Return float[..., n * hop], the inverse of `short_time`; inexact in the first and last three hops."""
     hop = window_samples // HOPS
-    frames = torch.fft.irfft(spectra, window_samples, dim=-1) * _hann(window_samples, spectra.real) / 1.5
+    if exporting():
+        frames = frames_of(cast(Parts, spectra), window_samples)
+    else:
+        frames = torch.fft.irfft(spectra, window_samples, dim=-1)
+    frames = frames * _hann(window_samples, spectra.real) / 1.5
     parts = frames.reshape(*frames.shape[:-1], HOPS, hop)
-    pad = torch.nn.functional.pad
+    pad = functional.pad
     total = sum(
         (pad(parts[..., i, :], (0, 0, i, HOPS - 1 - i)) for i in range(1, HOPS)),
         start=pad(parts[..., 0, :], (0, 0, 0, HOPS - 1)),
     )
     return total.flatten(-2)
+
+
+def complex_of(real: Tensor, imag: Tensor) -> Tensor:
+    """Return the complex tensor of two parts."""
+    return cast(Tensor, Parts(real, imag)) if exporting() else torch.complex(real, imag)
+
+
+def placed(in_band: Tensor, bins: slice, like: Tensor) -> Tensor:
+    """Return spectra complex[..., bin] that are `in_band` in `bins` and zero elsewhere, with the bins of `like`."""
+    if exporting():
+        around = (bins.start, like.real.shape[-1] - bins.stop)
+        return cast(Tensor, Parts(*(functional.pad(part, around) for part in (in_band.real, in_band.imag))))
+    whole = like.new_zeros((*in_band.shape[:-1], like.shape[-1]))
+    whole[..., bins] = in_band
+    return whole
 
 
 def _hann(window_samples: int, like: Tensor) -> Tensor:

@@ -155,12 +155,20 @@ def test_oracle_beats_every_other_row(rate_hz: float, n_samples: int) -> None:
     assert max(scores, key=lambda name: scores[name]) == "oracle"
 
 
+@pytest.mark.parametrize("name", ["wiener", "oracle"])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e6])
 @at_both_rates
-def test_oracle_without_noise_gives_the_clean_signal_back(rate_hz: float, n_samples: int) -> None:
-    x = mixture(rate_hz, n_samples, 0.0, 2)
-    assert x.clean is not None
-    alone = ClassicalInput(x.clean[:, None], rate_hz, BAND_HZ, x.clean, np.zeros_like(x.clean))
-    np.testing.assert_allclose(CLASSICAL["oracle"](alone), x.clean, atol=1e-5)
+def test_a_window_without_noise_is_given_back_and_the_others_are_as_before(
+    rate_hz: float, n_samples: int, scale: float, name: str
+) -> None:
+    x = mixture(rate_hz, n_samples, 0.0, 3)
+    assert x.clean is not None and x.noise is not None
+    noise = x.noise * np.array([[1], [0], [1]], dtype=np.float32)
+    noisy, clean, noise = (np.float32(scale) * part for part in ((x.clean + noise)[:, None], x.clean, noise))
+    estimate = CLASSICAL[name](ClassicalInput(noisy, rate_hz, BAND_HZ, clean, noise))
+    np.testing.assert_array_equal(estimate[1], clean[1])
+    alone = CLASSICAL[name](ClassicalInput(noisy[::2], rate_hz, BAND_HZ, clean[::2], noise[::2]))
+    np.testing.assert_allclose(estimate[::2], alone, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.conformer import Conformer, ConformerConfig, rotate
+from models.conformer import Conformer, ConformerConfig
+from models.parts.conformer import rotate
 
 RATE_HZ = 250.0
 

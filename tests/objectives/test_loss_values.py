@@ -67,6 +67,21 @@ def test_si_sdr_by_hand() -> None:
     assert NegSiSdrConfig(l1_weight=1e-9).build()(e, c).item() == pytest.approx(-20.0, abs=0.01)
 
 
+@pytest.mark.parametrize("limit_db", [20.0, 30.0, 50.0])
+def test_si_sdr_loss_is_the_si_sdr_far_below_its_limit_and_never_beyond_it(limit_db: float) -> None:
+    clean = torch.sin(torch.arange(4000) * 0.3).view(1, 1, -1)
+    other = torch.cos(torch.arange(4000) * 0.3).view(1, 1, -1)  # orthogonal, of equal energy
+    for snr_db in (-10.0, 0.0, 8.0, limit_db, 80.0):
+        loss = float(negative_si_sdr(clean + 10 ** (-snr_db / 20) * other, clean, limit_db))
+        assert -limit_db - 0.05 <= loss <= limit_db + 0.05
+        if abs(snr_db) <= limit_db - 12:
+            assert loss == pytest.approx(-snr_db, abs=0.5)
+    assert float(negative_si_sdr(clean, clean, limit_db)) == pytest.approx(-limit_db, abs=0.05)
+    assert NegSiSdrConfig(limit_db=limit_db, l1_weight=1e-9).build()(clean, clean).item() == pytest.approx(
+        -limit_db, abs=0.05
+    )
+
+
 def test_si_sdr_loss_punishes_silence_more_than_the_noisiest_input() -> None:
     noise, clean = signals(time=4000)
     loss = NegSiSdrConfig().build()

@@ -27,7 +27,7 @@ from training.plugins.contract import CONFIG_RULES, Rule, problem
 
 EVERY_RULE = (*CONFIG_RULES, *LOSS_RULES)
 MINIMUM = {"si_sdr": -50.0, "anti_collapse": -50.0, "combined": -50.0}
-NOT_SEARCHED = {"smallest_scale", "largest_scale", "n_scales", "n_resolutions"}
+NOT_SEARCHED = {"smallest_scale", "largest_scale", "n_scales", "n_resolutions", "limit_db"}
 EVERY_LOSS = pytest.mark.parametrize("cls", LOSSES.values(), ids=LOSSES.keys())
 
 
