@@ -1,11 +1,12 @@
 """Apply a trained model to a whole recording of any length and rate.
 
-The recording is cut into overlapping windows, estimated in batches, and joined by overlap-add.
+The recording is cut into overlapping windows, estimated in batches, and joined by overlap-add (training.overlap).
 """
 
 import io
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,18 +17,30 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from data.conditioning import condition
 from data.config import DataConfig
-from data.corpus import condition
 from data.errors import DataError
 from data.files import atomic
 from data.filters import resample
 from data.recording import Recording
 from training.errors import ConfigError
-from training.evaluation.estimate import estimate_windows
+from training.passes import estimate_recording
+from training.sounds import SoundFrames
 
-OVERLAP = 0.25
 ROWS_AT_ONCE = 100_000
 FORMATS = (".wav", ".csv", ".mat", ".npz")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """The estimate of a recording, and the heart sounds in it.
+
+    estimate: float32[time] at the recording's own rate, length and amplitude.
+    sounds: of the model's network for beats; None for a model without it.
+    """
+
+    estimate: NDArray[np.float32]
+    sounds: SoundFrames | None
 
 
 def apply(
@@ -53,19 +66,46 @@ def apply(
     Raises ConfigError for windows shorter than those of training or of no finite length, DataError for a recording
     too short to be resampled or band-passed (about 0.1 s).
     """
+    return hear(model, recording, data, device, batch_size, window_s, progress).estimate
+
+
+def hear(
+    model: nn.Module,
+    recording: Recording,
+    data: DataConfig,
+    device: torch.device,
+    batch_size: int = 16,
+    window_s: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Heard:
+    """Return the estimate of `apply`, and the heart sounds that the model's network for beats finds in it.
+
+    The network reads the estimate of each window, and its probabilities are joined as the estimates are. A model with
+    more than one pass gets the beats of the whole recording in between (training.passes).
+
+    The arguments and errors are those of `apply`.
+    """
     window = window_of(data, window_s)
-    try:
-        signals = condition(recording, data)
-    except DataError as error:
-        if str(recording.source) in str(error):
-            raise
-        raise DataError(f"{recording.source}: {recording.duration_s:.4f} s cannot be conditioned ({error})") from error
-    estimate = overlap_add(model, signals, window, device, batch_size, progress)
+    signals = conditioned(recording, data)
+    estimate, sounds = estimate_recording(model, signals, data.rate_hz, window, device, batch_size, progress)
     n_samples = recording.signals.shape[1]
     back = resample(estimate[None], data.rate_hz, recording.rate_hz)[0]
     # Resampling twice rounds the length twice; up to half a sample of the lower rate may be missing at the end.
     back = np.pad(back, (0, max(0, n_samples - len(back))), mode="edge")
-    return np.ascontiguousarray(back[:n_samples])
+    return Heard(np.ascontiguousarray(back[:n_samples]), sounds)
+
+
+def conditioned(recording: Recording, data: DataConfig) -> NDArray[np.float32]:
+    """Return the signals of a recording as the model takes them, float32[channel, time] at the rate of `data`.
+
+    Raises DataError, which names the recording.
+    """
+    try:
+        return condition(recording, data)
+    except DataError as error:
+        if str(recording.source) in str(error):
+            raise
+        raise DataError(f"{recording.source}: {recording.duration_s:.4f} s cannot be conditioned ({error})") from error
 
 
 def window_of(data: DataConfig, window_s: float | None) -> int:
@@ -88,75 +128,6 @@ def samples_of(window_s: float, data: DataConfig, least: int, needed: str) -> in
     if not math.isfinite(exact) or round(exact) < least:
         raise ConfigError(f"window_s is {window_s:g}; at least {needed}")
     return round(exact)
-
-
-def overlap_add(
-    model: nn.Module,
-    signals: NDArray[np.float32],
-    window: int,
-    device: torch.device,
-    batch_size: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> NDArray[np.float32]:
-    """Return the estimate float32[time] of signals float32[channel, time] at the model's rate.
-
-    window: samples of a window. progress: see `apply`.
-    """
-    n_samples = signals.shape[1]
-    # A recording shorter than a window is estimated as one shorter window. Padding it by reflection would reverse the
-    # heart sounds, and references would come after the noise that they cause.
-    window = min(window, n_samples)
-    starts, fade = window_starts(n_samples, window)
-    output = np.zeros(n_samples, dtype=np.float32)
-    for first in range(0, len(starts), batch_size):
-        chunk = range(first, min(first + batch_size, len(starts)))
-        windows = np.stack([signals[:, starts[i] : starts[i] + window] for i in chunk])
-        for i, estimate in zip(chunk, estimate_windows(model, windows, device, batch_size), strict=True):
-            output[starts[i] : starts[i] + window] += estimate * window_weights(i, starts, window, fade)
-        if progress is not None:
-            progress(chunk.stop, len(starts))
-    return output
-
-
-def window_starts(n_samples: int, window: int) -> tuple[list[int], int]:
-    """Return the starts of windows that cover n_samples and overlap by a quarter or more, and the cross-fade's length.
-
-    Both are in samples.
-    """
-    if n_samples <= window:
-        return [0], 0
-    overlap = int(window * OVERLAP)
-    n_windows = math.ceil((n_samples - overlap) / (window - overlap))
-    starts = [round(i * (n_samples - window) / (n_windows - 1)) for i in range(n_windows)]
-    return starts, overlap
-
-
-def window_weights(i: int, starts: list[int], window: int, fade: int) -> NDArray[np.float32]:
-    """Return the weights float32[window] of window `i`: 1, with a cross-fade of `fade` samples to each neighbour.
-
-    A cross-fade lies in the middle of the samples that two windows share, as far from both ends as possible. The
-    weights of all windows sum to 1 at every sample.
-    """
-    weights = np.ones(window, dtype=np.float32)
-    if i > 0:
-        seam = _seam(starts[i - 1], starts[i], window, fade)
-        weights[:seam] = 0
-        weights[seam : seam + fade] = _rise(fade)
-    if i + 1 < len(starts):
-        seam = _seam(starts[i], starts[i + 1], window, fade) + starts[i + 1] - starts[i]
-        weights[seam : seam + fade] = 1 - _rise(fade)
-        weights[seam + fade :] = 0
-    return weights
-
-
-def _seam(left: int, right: int, window: int, fade: int) -> int:
-    """Return where the cross-fade begins, in samples from the right window's start."""
-    return (left + window - right - fade) // 2
-
-
-def _rise(n: int) -> NDArray[np.float32]:
-    """Return a line float32[n] from 0 to 1."""
-    return ((np.arange(n) + 0.5) / n).astype(np.float32)
 
 
 def check_output(path: Path, recording: Recording) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 from data.errors import UserError
 from data.files import atomic
 from training.errors import CheckpointError
+from training.pretrained import run_folder
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
 MAGIC = b"drivebeat-checkpoint-1 "
+# How models.front and models.beats name the denoiser within them.
+_AROUND = re.compile(r"^(denoiser\.|net\.)+")
 
 
 def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
@@ -99,15 +103,19 @@ def load_weights(module: nn.Module, path: Path, sha256: str = "") -> None:
 def load_fitting_weights(module: nn.Module, path: Path, sha256: str = "") -> tuple[int, int]:
     """Load the tensors whose name and shape fit `module`, and leave its other tensors unchanged.
 
+    A denoiser fits with and without the parts of a run around it: filters before it, the network for beats beside it.
+
     Return the number of tensors loaded and the number that `module` has.
 
     Raises CheckpointError as load_weights does, but for tensors that do not fit only if none of them fits.
     """
-    wanted = module.state_dict()
+    wanted, held = module.state_dict(), _read_weights(path, sha256)
+    bare = {_AROUND.sub("", name): tensor for name, tensor in held.items()}
+    found = {name: held.get(name, bare.get(_AROUND.sub("", name))) for name in wanted}
     fitting = {
         name: tensor
-        for name, tensor in _read_weights(path, sha256).items()
-        if isinstance(tensor, Tensor) and name in wanted and tensor.shape == wanted[name].shape
+        for name, tensor in found.items()
+        if isinstance(tensor, Tensor) and tensor.shape == wanted[name].shape
     }
     if not fitting:
         raise CheckpointError(f"{path}: none of its tensors fits the config; is it another model's?")
@@ -128,7 +136,8 @@ def _first_line(error: Exception) -> str:
 
 
 def weights_file(path: Path) -> Path:
-    """Return `path`, or the weights file in it if it is the folder of a run."""
+    """Return `path`, or the weights file in it if it is the folder of a run or names a pretrained model."""
+    path = run_folder(path)
     return path / WEIGHTS if path.is_dir() else path
 
 

@@ -17,6 +17,7 @@ from data.config import ADDED, DataConfig
 from data.entry_points import load_installed
 from data.errors import near
 from models import DENOISERS, DenoiserConfig
+from models.beats import BeatsConfig
 from models.front import FrontConfig
 from objectives.losses import LOSSES, LossConfig
 from training.decode import decode, decode_named, encode
@@ -27,6 +28,7 @@ from training.plugins.load import load_plugins
 from training.plugins.plugin import PLUGINS, Plugin, decode_plugins, embedded, joined, sources_of
 from training.schedule import OptimiserConfig, ScheduleConfig
 
+RUN_FILE = "run.yaml"  # in the folder of a run
 SCHEMA_VERSION = 1
 PROVENANCE = "provenance"  # the key in documents
 MAX_SHOWN = 100  # characters of a text of --set in messages
@@ -54,7 +56,7 @@ class Ancestor:
 class InitConfig:
     """The weights that a run starts from; by default they are drawn at random from its seed.
 
-    weights: a weights file (.safetensors, .pth) or the folder of a run.
+    weights: a weights file (.safetensors, .pth), the folder of a run, or `pretrained` (training.pretrained).
     sha256: of that file; any other file is refused. "" accepts any file.
     partial: load the tensors that fit and leave the others at random, instead of refusing the file.
     lineage: the earlier runs of the chain, oldest first; the last one made the weights.
@@ -176,10 +178,17 @@ class RunConfig:
     front: FrontConfig = field(default_factory=FrontConfig, metadata={ADDED: True})
     final: FinalConfig | None = field(default=None, metadata={ADDED: True})
     plugins: tuple[Plugin, ...] = field(default=(), metadata={ADDED: True})
+    beats: BeatsConfig = field(default_factory=BeatsConfig, metadata={ADDED: True})
 
     def build_model(self, n_channels: int) -> nn.Module:
-        """Build the denoiser and the front end before it. Weights are drawn from torch's global generator."""
-        return self.front.build(self.model, n_channels)
+        """Build the denoiser, the front end before it and the network for beats beside it.
+
+        Weights are drawn from torch's global generator. Raises ConfigError for parts that do not go together.
+        """
+        try:
+            return self.beats.build(self.front.build(self.model, n_channels, self.beats.n_more), n_channels)
+        except ValueError as error:
+            raise ConfigError(f"model {self.model.name}: {error}") from error
 
 
 # The sections with a fixed class; `model` and `loss` name theirs.
@@ -191,6 +200,7 @@ SECTIONS: dict[str, type] = {
     "init": InitConfig,
     "front": FrontConfig,
     "final": FinalConfig,
+    "beats": BeatsConfig,
 }
 
 

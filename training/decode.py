@@ -33,6 +33,7 @@ MAX_KEY = 200  # characters
 NO_TEXT = re.compile("[\0\\ud800-\\udfff]")  # no path, and no column of a database, takes them
 TOO_MANY = f"more than {MAX_VALUES:,} values with its aliases, which no config has; is it the right file?"
 TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep, which no config is; is it the right file?"
+MAY_BE_INFINITE = re.compile(r"\b(validation|test)\.snrs_db\[\d+\]$")  # data.config.HeldOutConfig
 UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")  # pydantic's error types for an unknown key
 
 
@@ -41,13 +42,15 @@ def decode(cls: type[T], values: object, where: str) -> T:
 
     where: the document or section; every error message begins with it.
 
-    Raises ConfigError for unknown keys, wrong types, NaN, infinities, values that `cls` refuses, and values beyond the
-    limits above.
+    Raises ConfigError for unknown keys, wrong types, NaN, infinities (but in MAY_BE_INFINITE), values that `cls`
+    refuses, and values beyond the limits above.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: a table of keys is needed, got {_show(values)}")
     for name, value in walk(values, where):
         if isinstance(value, float) and not math.isfinite(value):
+            if value == math.inf and MAY_BE_INFINITE.search(name):
+                continue
             raise ConfigError(f"{name}: {value} is not a number a config may hold")
     try:
         text = json.dumps(values)

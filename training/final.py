@@ -8,12 +8,13 @@ from typing import Any
 from rich.console import Console
 
 from data.files import atomic, file_errors
+from training.calibration import BEATS_FILE
 from training.checkpoint import WEIGHTS
-from training.config import RunConfig, as_trial, finalised, read_run_with_provenance, write_run
+from training.config import RUN_FILE, RunConfig, as_trial, finalised, read_run_with_provenance, write_run
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES, better
 from training.lengthen import differences, epochs_before
-from training.lineage import RUN_FILE, resolve_init
+from training.lineage import resolve_init
 from training.report import EpochReport
 from training.runs import override, train_run
 from training.switches import Switches
@@ -41,8 +42,8 @@ def train_all(
     """Train runs that differ in their seed, and return the last report of the best.
 
     A single run is trained into `folder` itself. Several are trained into its subfolders seed-0, seed-1 ...; then
-    `folder` gets run.yaml and weights of the best by its best score. Interrupted trainings are resumed, and shorter
-    ones lengthened.
+    `folder` gets run.yaml, weights and beats.json of the best by its best score. Interrupted trainings are resumed,
+    and shorter ones lengthened.
 
     Raises as training.runs.train_run does, and ConfigError if `folder` holds another run, or seeds that `runs` lacks.
     """
@@ -64,9 +65,13 @@ def train_all(
         assert report.best_score is not None and best_score is not None, "the last epoch is always past the ramps"
         if better(SCORES[runs[i].fit.score], report.best_score, best_score):
             best, best_score = i, report.best_score
+    home = folder / f"seed-{runs[best].fit.seed}"
     with atomic(folder / WEIGHTS) as temporary:
-        shutil.copyfile(folder / f"seed-{runs[best].fit.seed}" / WEIGHTS, temporary)
-    kept, own = read_run_with_provenance(folder / f"seed-{runs[best].fit.seed}" / RUN_FILE)
+        shutil.copyfile(home / WEIGHTS, temporary)
+    if (home / BEATS_FILE).exists():  # one of other weights that is left here would not be used
+        with atomic(folder / BEATS_FILE) as temporary:
+            shutil.copyfile(home / BEATS_FILE, temporary)
+    kept, own = read_run_with_provenance(home / RUN_FILE)
     write_run(kept, path, {**own, SEEDS: scores})
     console.print(f"kept seed {runs[best].fit.seed} of {', '.join(map(str, scores))}", highlight=False)
     return reports[best]

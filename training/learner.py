@@ -16,6 +16,8 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from data.mixing.mixture import Batch
+from models.beats import WithBeats
+from objectives.losses import frame_cross_entropy
 from training.checkpoint import (
     WEIGHTS,
     damage,
@@ -116,14 +118,18 @@ def loss_of(model: nn.Module, criterion: nn.Module, batch: Batch, precision: str
     """Return the loss float[] of `model` on `batch`.
 
     A model with a training loss of its own (models.base) returns that; for others it is `criterion` of the estimate
-    in float32 and the clean signal. The forward pass runs in `precision`.
+    in float32 and the clean signal, plus the weighted cross-entropy of the network for beats, where there is one. The
+    forward pass runs in `precision`.
     """
     own_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = getattr(model, "training_loss", None)
     with autocast(batch.noisy.device, precision):
         if own_loss is not None:
             return own_loss(batch.noisy, batch.clean)
-        loss: torch.Tensor = criterion(model(batch.noisy).float(), batch.clean)
-        return loss
+        estimate = model(batch.noisy)
+        loss: torch.Tensor = criterion(estimate.float(), batch.clean)
+        if batch.labels is None or not isinstance(model, WithBeats):
+            return loss
+        return loss + model.weight * frame_cross_entropy(model.sounds(estimate, batch.noisy), batch.labels)
 
 
 def build_learner(run: RunConfig, model: nn.Module, device: torch.device, *, starts_anew: bool) -> Learner:

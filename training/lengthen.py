@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 
 from training.checkpoint import CHECKPOINT, WEIGHTS, damage, load_checkpoint, save_checkpoint
-from training.config import RunConfig, read_run_with_provenance, to_document, write_run
+from training.config import RUN_FILE, RunConfig, read_run_with_provenance, to_document, write_run
 from training.documents import flat
 from training.errors import ConfigError
 from training.learner import reports_in, run_text
-from training.lineage import RUN_FILE
 
 LENGTHENED = "lengthened_from"  # in a run's provenance: the numbers of epochs that it was trained for before
 MAX_SHOWN = 5

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from data.errors import is_unicode
 from training.checkpoint import CHECKPOINT, WEIGHTS, file_sha256, weights_file
-from training.config import Ancestor, InitConfig, RunConfig, read_run
+from training.config import RUN_FILE, Ancestor, InitConfig, RunConfig, read_run
 from training.decode import decode
 from training.device import arithmetic, resolve_device
 from training.documents import read_document
 from training.errors import CheckpointError, PluginError
 from training.learner import document_text, initialise, read_progress, run_text
-
-RUN_FILE = "run.yaml"
+from training.pretrained import is_pretrained
 
 
 def start_from(run: RunConfig, source: Path, *, partial: bool) -> RunConfig:
@@ -40,11 +39,13 @@ def resolve_init(run: RunConfig) -> RunConfig:
     if not init.weights or init.sha256:
         return run
     path = weights_file(Path(init.weights))
+    # the folder of a pretrained model is another on every machine
+    named = init.weights if is_pretrained(path.parent) else str(path)
     if not is_unicode(str(path)):
         raise CheckpointError(f"{path}: a path that is not UTF-8 cannot stand in {RUN_FILE}; rename the folder or file")
     sha256 = file_sha256(path)
     lineage = _lineage(path, sha256)
-    resolved = dataclasses.replace(init, weights=str(path), sha256=sha256, lineage=lineage)
+    resolved = dataclasses.replace(init, weights=named, sha256=sha256, lineage=lineage)
     return dataclasses.replace(run, init=resolved)
 
 

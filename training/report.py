@@ -3,6 +3,7 @@
 An output has collapsed if it is silent, or if it is a copy of the noisy input.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,7 @@ class EpochReport:
     by_snr: fit.score at each SNR, by the SNR in dB with its sign.
     best_score, best_epoch: over the epochs from the end of the ramps on; None before.
     learning_rate, gain, peak_share: of the epoch, see training.schedule; the learning rate of its last step.
-    snr_db: mean in-band SNR of the training mixtures; infinite at gain 0.
+    snr_db: mean in-band SNR of the training mixtures, without those of heart or noise alone; infinite at gain 0.
     n_windows: training windows drawn.
     seconds: duration of the epoch.
     precision: of the arithmetic.
@@ -74,6 +75,11 @@ class EpochReport:
 def shown_snr(snr_db: float) -> str:
     """Return an SNR in dB for people: -5, 0, +5. (The keys of by_snr have +0 for 0.)"""
     return f"{snr_db:+g}" if snr_db else "0"
+
+
+def snr_heading(snr_db: float) -> str:
+    """Return the heading of an SNR in a table or at a tick: "-5 dB", and "clean" for windows without noise."""
+    return "clean" if snr_db == math.inf else f"{shown_snr(snr_db)} dB"
 
 
 @dataclass(frozen=True, slots=True)

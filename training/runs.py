@@ -25,24 +25,32 @@ from data.files import file_errors
 from data.mixing.mixture import HeldOut, held_out
 from training.apply import samples_of
 from training.bars import bar, warn
+from training.calibration import EVIDENCE, read_calibration
 from training.channels import described_all, with_names
 from training.checkpoint import load_weights
-from training.config import RunConfig, read_run, write_run
+from training.config import RUN_FILE, RunConfig, read_run, write_run
 from training.decode import changed, decode
 from training.device import arithmetic, check_precision, memory_errors, resolve_device
 from training.documents import read_document, with_base
 from training.errors import ConfigError
+from training.evaluation.beats import OfMethod, beats_table, described_noise, with_beats, write_beats
 from training.evaluation.by import PartLine, evaluate_by, part_table, write_parts
+from training.evaluation.calibrate import calibrated
 from training.evaluation.estimate import estimate_mixture
-from training.evaluation.scores import SCORES, TABLE_SCORES, Row, better, classical_rows, score_rows
+from training.evaluation.figures import label_of
+from training.evaluation.harm import clean_lines, clean_recordings, worse_than_nothing
+from training.evaluation.scores import SCORES, TABLE_SCORES, Row, classical_rows, score_rows
 from training.evaluation.showcase import write_score_figure, write_showcase, write_table
+from training.evaluation.shown import plain_snr, shown_score
+from training.evaluation.whole import evidence_of, measure
 from training.lengthen import epochs_before, lengthen
-from training.lineage import RUN_FILE, config_sha256, describe_start, resolve_init
+from training.lineage import config_sha256, describe_start, resolve_init
 from training.numbers import finite
 from training.plugins.kinds import installed_origins
 from training.plugins.load import load_plugins
 from training.plugins.plugin import PLUGINS, decode_plugins, embedded
-from training.report import EpochReport, shown_snr
+from training.pretrained import PRETRAINED, is_pretrained, own_recordings
+from training.report import EpochReport, snr_heading
 from training.switches import Switches
 from training.trackers.base import Tracker, TrackerTarget
 from training.trackers.build import build_trackers
@@ -55,6 +63,8 @@ EVALUATION_STEPS = (
     "the model's estimates",
     "the classical estimates",
     "scores",
+    "calibration",
+    "beats of whole recordings",
     "pictures, sounds",
 )
 
@@ -68,8 +78,8 @@ def override(run: RunConfig, **fit: Any) -> RunConfig:
 def train_to_folder(
     run: RunConfig, folder: Path, provenance: Mapping[str, Any], trackers: Sequence[str], console: Console
 ) -> float:
-    """Train `run` into `folder` as train_run does and return the best score."""
-    last = train_run(run, folder, provenance, trackers, console)
+    """Train `run` into `folder` as train_run does, without calibration, and return the best score."""
+    last = train_run(run, folder, provenance, trackers, console, calibrates=False)
     assert last.best_score is not None, "the last epoch is always past the ramps"
     return last.best_score
 
@@ -82,8 +92,10 @@ def train_run(
     trackers: Sequence[str],
     console: Console,
     switches: Switches | None = None,
+    *,
+    calibrates: bool = True,
 ) -> EpochReport:
-    """Train `run` into `folder`, show progress, and return the last report.
+    """Train `run` into `folder`, show progress, and return the last report. Then calibrate its beats.
 
     Training that was interrupted is resumed; a run of fewer epochs is lengthened (training.lengthen). If the run starts
     from other weights, their SHA-256 and lineage are written into run.yaml. A collapsed output is reported in a
@@ -91,6 +103,7 @@ def train_run(
 
     provenance: written into run.yaml; a folder that already has one keeps it.
     trackers: names, see training.trackers.base.TRACKERS.
+    calibrates: whether to write beats.json, see training.evaluation.calibrate.
 
     Raises ConfigError if the folder holds another run, TrainingFailed as training.trainer.train does.
     """
@@ -122,6 +135,9 @@ def train_run(
     assert last.best_score is not None, "the last epoch is always past the ramps"
     tracker.files([path, folder / WEIGHTS])
     tracker.finish({run.fit.score: last.best_score, "end": last.stopped or "finished"})
+    if calibrates and not (switches and switches.only_first_batch):
+        with bar(console, "calibrating beats", None):
+            calibrated(run, load_model(run, folder), folder, corpus, run.fit.threads, console)
     return last
 
 
@@ -170,7 +186,7 @@ def read_folder(folder: Path) -> RunConfig:
         is_run = path.exists()
     if not is_run:
         command = shell_command("train", "RUN.yaml", "-o", folder)
-        raise ConfigError(f"{folder}: not a run's folder (no {RUN_FILE}); train one: {command}")
+        raise ConfigError(f"{folder}: not a run's folder (no {RUN_FILE}); train one: {command}, or take pretrained")
     return read_run(path)
 
 
@@ -186,8 +202,12 @@ def load_model(run: RunConfig, folder: Path) -> nn.Module:
 
 
 def evaluation_folder(folder: Path, data: Path | None) -> Path:
-    """Return the folder that an evaluation of the run in `folder` is written to. data: the file with other data."""
-    return folder / ("evaluation" if data is None else f"evaluation-{data.stem}")
+    """Return the folder that an evaluation of the run in `folder` is written to. data: the file with other data.
+
+    That of a pretrained model is in the working directory, because others may use the model's own folder.
+    """
+    name = "evaluation" if data is None else f"evaluation-{data.stem}"
+    return Path(f"{PRETRAINED}-{folder.name}-{name}") if is_pretrained(folder) else folder / name
 
 
 @memory_errors()
@@ -202,6 +222,10 @@ def evaluate_folder(
 ) -> list[Row]:
     """Score the run in `folder` and the classical methods on a held-out mixture; write table, figures and sounds.
 
+    The clean windows without noise are scored too; their rows have an infinite SNR. The rows of the model and of
+    "identity" also have the scores of beats in whole recordings, see training.evaluation.whole; those of other methods
+    have NaN. A run without beats.json is calibrated first, unless `data` or `window_s` is given.
+
     data: a document whose section `data` replaces the run's own.
     output: the folder to write to.
     split: "test" or "validation".
@@ -214,9 +238,9 @@ def evaluate_folder(
     run, config, model = _evaluated(folder, data, split, window_s)
     name = run.model.name
     with bar(console, EVALUATION_STEPS[0], len(EVALUATION_STEPS)) as advance:
-        with _naming_file(data):
+        with _naming_file(data), own_recordings(folder, data):
             corpus = load(config, (split,))
-        mixture = held_out(corpus.splits[split], config, _plan(config, split))
+        mixture = held_out(corpus.splits[split], config, _plan(config, split), clean_too=True)
         advance(1, EVALUATION_STEPS[1])
         model_estimates = estimate_mixture(model, run, mixture, threads)
         advance(2, EVALUATION_STEPS[2])
@@ -224,20 +248,34 @@ def evaluate_folder(
         advance(3, EVALUATION_STEPS[3])
         rows = score_rows(estimates, mixture, _with(run.fit.score, TABLE_SCORES))
         advance(4, EVALUATION_STEPS[4])
+        if data is None and window_s is None and corpus.splits["validation"].clean:
+            calibration = calibrated(run, model, folder, corpus, threads, console)
+        else:
+            calibration = read_calibration(folder)
+        advance(5, EVALUATION_STEPS[5])
+        plan = _plan(config, split)
+        beats = measure(model, run, corpus.splits[split], config, plan, threads, with_identity=True)
+        method = OfMethod(name, calibration, evidence_of(model, calibration))
+        rows = with_beats(rows, beats, method)
+        advance(6, EVALUATION_STEPS[6])
         write_table(rows, output / "table.csv")
         shown = _with(run.fit.score, SHOWN_SCORES)
         for score in shown:
             write_score_figure(rows, score, name, output / f"{score}.png")
+        write_beats(rows, beats, method, output)
         write_showcase(mixture, model_estimates, name, output)
     console.print(described_all(config), soft_wrap=True, highlight=False, markup=False)
     _print_notes(corpus.notes, console)
     for score in shown:
         console.print(score_table(rows, score, name))
-    if warning := worse_than_nothing(rows, name):
-        console.print(warning, soft_wrap=True, highlight=False, markup=False)
-    console.print(
-        f"{output}: table.csv ({', '.join(rows[0].scores)}), window.png, *.png, noisy.wav, clean.wav, estimate.wav"
-    )
+    console.print(beats_table(rows, name))
+    about_beats = f"beats by {EVIDENCE[method.evidence]}; {calibration.described}", described_noise(beats, method)
+    kept = clean_recordings(mixture, model_estimates, corpus.splits[split].clean)
+    about_harm = worse_than_nothing(rows, name, SHOWN_SCORES), *clean_lines(kept, name)
+    for line in filter(None, (*about_beats, *about_harm)):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    files = "window.png, *.png, reliability.csv, noisy.wav, clean.wav, estimate.wav"
+    console.print(f"{output}: table.csv ({', '.join(rows[0].scores)}), {files}")
     return rows
 
 
@@ -265,7 +303,7 @@ def evaluate_parts(
 
     with bar(console, f"evaluating by {by}", None):
         scores = _with(run.fit.score, SHOWN_SCORES)
-        with _naming_file(data):
+        with _naming_file(data), own_recordings(folder, data):
             lines, notes = evaluate_by(by, config, split, _plan(config, split), estimate, scores)
     _print_notes(notes, console)
     write_parts(lines, output / f"by_{by}.csv")
@@ -314,19 +352,6 @@ def _plan(config: DataConfig, split: str) -> HeldOutConfig:
     return config.test if split == "test" else config.validation
 
 
-def worse_than_nothing(rows: Sequence[Row], method: str) -> str:
-    """Return a warning if `method` scores below the unchanged mixture, with the scores and SNRs; "" if it does not."""
-    found = []
-    for score in SHOWN_SCORES:
-        at = {(row.method, row.snr_db): row.scores[score] for row in rows}
-        snrs_db = [
-            db for name, db in at if name == method and better(SCORES[score], at["identity", db], at[method, db])
-        ]
-        if snrs_db:
-            found.append(f"{score} at {', '.join(f'{db:+g}' for db in snrs_db)} dB")
-    return f"warning: {method} is worse than the noisy signal itself (identity): {'; '.join(found)}" if found else ""
-
-
 def data_of(path: Path, trained_on: DataConfig) -> DataConfig:
     """Read the section `data` of the document at `path`, for a model that was trained on other data.
 
@@ -354,33 +379,38 @@ def data_of(path: Path, trained_on: DataConfig) -> DataConfig:
 def score_table(rows: Sequence[Row], score: str, highlight: str) -> Table:
     """Return a table of one score: a row per method, the best last, a column per SNR and one for the mean.
 
+    Clean windows have a column, and are not in the mean.
+
     The oracle is marked as a bound: it knows the clean signal. The method `highlight` is printed in bold.
     """
     snrs_db = list(dict.fromkeys(row.snr_db for row in rows))
     by_method: dict[str, dict[float, float]] = {}
     for row in rows:
         by_method.setdefault(row.method, {})[row.snr_db] = row.scores[score]
-    means = {method: sum(values.values()) / len(values) for method, values in by_method.items()}
+    noisy = [snr_db for snr_db in snrs_db if math.isfinite(snr_db)]
+    means = {method: sum(values[snr_db] for snr_db in noisy) / len(noisy) for method, values in by_method.items()}
     unit = f" in {SCORES[score].unit}" if SCORES[score].unit else ""
     table = Table(title=f"{score}{unit}", title_justify="left")
     table.add_column("method")
     for snr_db in snrs_db:
-        table.add_column(f"{shown_snr(snr_db)} dB", justify="right")
+        table.add_column(snr_heading(snr_db), justify="right")
     table.add_column("mean", justify="right")
     is_lower_better = SCORES[score].direction == "minimize"
     for method in sorted(means, key=lambda m: means[m], reverse=is_lower_better):
-        label = f"{method} (bound)" if method == "oracle" else method
-        cells = [f"{by_method[method][snr_db]:.2f}" for snr_db in snrs_db]
-        table.add_row(label, *cells, f"{means[method]:.2f}", style="bold" if method == highlight else "")
+        cells = [shown_score(score, snr_db, by_method[method][snr_db], 2) for snr_db in snrs_db]
+        table.add_row(label_of(method), *cells, f"{means[method]:.2f}", style="bold" if method == highlight else "")
     return table
 
 
 def rows_document(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the rows as plain values for JSON. Scores that are not finite (heart-rate errors) become None."""
+    """Return the rows as plain values for JSON.
+
+    Scores that are not finite (heart-rate errors) become None, and the SNR of clean windows "inf".
+    """
     return [
         {
             "method": row.method,
-            "snr_db": row.snr_db,
+            "snr_db": plain_snr(row.snr_db),
             **finite(row.scores),
         }
         for row in rows

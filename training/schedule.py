@@ -6,12 +6,14 @@ state for them.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import nn
+
+from data.config import ADDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ class ScheduleConfig:
     gain_ramp_share: share of the epochs that the rise takes.
     gain_start: share of the gain before the ramp; 0 pretrains on clean signals.
     gain_hold_share: share of the epochs before the ramp begins.
+    quiet_share: share of windows whose gain is lowered further, by a random amount up to quiet_spread_db, so that the
+        model also learns to leave clear recordings as they are.
+    noiseless_share: share of windows to which no noise is added.
+    heartless_share: share of windows of noise alone, so that the model makes no beats where there are none.
     peak_ramp_share: share of the epochs over which peak_weight rises linearly from 0 to its value.
     mixing: "gain" leaves the levels as recorded; "snr" first brings each pair of windows to equal in-band power, so
         that the SNR is exactly -20 log10(gain) dB.
@@ -96,6 +102,10 @@ class ScheduleConfig:
     peak_ramp_share: Annotated[float, FloatDistribution(0.0, 0.6)] = 0.0
     mixing: Literal["gain", "snr"] = "snr"
     gain_hold_share: float = 0.0
+    quiet_share: Annotated[float, FloatDistribution(0.0, 0.5)] = field(default=0.0, metadata={ADDED: True})
+    quiet_spread_db: float = field(default=24.0, metadata={ADDED: True})
+    noiseless_share: Annotated[float, FloatDistribution(0.0, 0.3)] = field(default=0.0, metadata={ADDED: True})
+    heartless_share: Annotated[float, FloatDistribution(0.0, 0.3)] = field(default=0.0, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         if self.gain < 0 or self.gain_spread_db < 0:
@@ -110,6 +120,15 @@ class ScheduleConfig:
                 f"gain_hold_share is {self.gain_hold_share} and gain_ramp_share {self.gain_ramp_share}; "
                 "together they may be 1 at most"
             )
+        shares = {name: getattr(self, name) for name in ("quiet_share", "noiseless_share", "heartless_share")}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is {share}; a share from 0 to 1 is needed")
+        if sum(shares.values()) > 1:
+            given = ", ".join(f"{name} is {share}" for name, share in shares.items())
+            raise ValueError(f"{given}; together they may be 1 at most")
+        if not 0 <= self.quiet_spread_db < math.inf:
+            raise ValueError(f"quiet_spread_db is {self.quiet_spread_db}; a number from 0 up is needed")
         if self.gain_steps < 1:
             raise ValueError(f"gain_steps is {self.gain_steps}; at least 1 is needed")
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from data.corpus import Corpus
-from data.mixing.mixture import HeldOut, Mixture, held_out
+from data.mixing.mixture import HeldOut, Mixture, Special, held_out
 from objectives.losses import LossConfig
 from training.checkpoint import CHECKPOINT as CHECKPOINT
 from training.checkpoint import WEIGHTS as WEIGHTS
@@ -25,13 +25,14 @@ from training.evaluation.scores import SCORES, better, score_by_snr
 from training.learner import Learner, build_learner, load_progress, loss_of, save_progress
 from training.report import EpochReport, Output, collapse_of, measure_output
 from training.schedule import gain_at, learning_rate_at, peak_share_at, ramps_end
+from training.sounds import labels_of, note_shares
 
 SYNC_STEPS = 25  # steps between two checks of the loss, each of which waits for the device
 
 
 @dataclass(frozen=True, slots=True)
 class _TrainingResult:
-    """The result of an epoch's training steps: mean loss, mean in-band SNR of the mixtures, windows drawn."""
+    """The result of an epoch: mean loss, mean in-band SNR of windows with heart and noise, number of windows."""
 
     loss: float
     snr_db: float
@@ -79,8 +80,12 @@ def train(
     resumed = checkpoint.exists()
     with arithmetic(fit.seed, device, fit.threads, fit.precision):
         model = model or run.build_model(corpus.n_channels)
+        labels = labels_of(run, corpus.splits["train"].clean, device)
         learner = build_learner(run, model, device, starts_anew=not resumed)
-        mixture = Mixture(corpus.splits["train"], run.data, device)
+        if labels is not None:  # after initial weights, which bring the shares of their own training
+            own = (learner.model, *(() if learner.averaged is None else (learner.averaged,)))
+            note_shares(own, labels, run.schedule.heartless_share)
+        mixture = Mixture(corpus.splits["train"], run.data, device, labels)
         validation = validation or held_out(corpus.splits["validation"], run.data, run.data.validation)
     n_steps = fit.steps_per_epoch or max(1, mixture.n_windows // run.data.batch_windows(fit.batch_size))
     reports = load_progress(run, corpus.fingerprint, learner, checkpoint, device) if resumed else []
@@ -125,16 +130,25 @@ def _train_epoch(
         generator,
         gain=gain,
         spread_db=run.schedule.gain_spread_db,
+        special=Special(
+            run.schedule.quiet_share,
+            run.schedule.quiet_spread_db,
+            run.schedule.noiseless_share,
+            run.schedule.heartless_share,
+        ),
         per_window=run.schedule.mixing == "snr",
     )
     total, snr_total = torch.zeros((), device=device), torch.zeros((), device=device)
+    n_noisy = torch.zeros((), device=device)
     n_windows = 0  # counted because the mixture rounds batches to whole groups
     for step, batch in enumerate(batches):
         if check_stop is not None:
             check_stop()
         loss = loss_of(model, criterion, batch, fit.precision)
         total += loss.detach()
-        snr_total += batch.snr_db.mean()
+        is_noisy = batch.snr_db.isfinite()
+        snr_total += torch.where(is_noisy, batch.snr_db, 0.0).sum()
+        n_noisy += is_noisy.sum()
         n_windows += len(batch.noisy)
         # Reading the loss waits for the device, so it is not done at every step.
         if (step % SYNC_STEPS == 0 or step == n_steps - 1) and not math.isfinite(total.item()):
@@ -142,7 +156,8 @@ def _train_epoch(
                 f"loss is not finite in epoch {epoch + 1}, by step {step + 1} (learning rate too high?)"
             )
         learner.step(run, loss, epoch * n_steps + step, fit.epochs * n_steps)
-    return _TrainingResult(total.item() / n_steps, snr_total.item() / n_steps if gain > 0 else math.inf, n_windows)
+    mean_snr_db = (snr_total / n_noisy).item() if n_noisy > 0 else math.inf
+    return _TrainingResult(total.item() / n_steps, mean_snr_db, n_windows)
 
 
 def _loss_at(run: RunConfig, epoch: int) -> LossConfig:

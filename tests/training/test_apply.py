@@ -15,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from data.conditioning import condition
 from data.config import DataConfig
-from data.corpus import condition
 from data.errors import DataError, FileError
 from data.readers.read import read
 from data.recording import Recording
 from models import DENOISERS
-from training.apply import FORMATS, apply, check_output, overlap_add, window_starts, window_weights, write_estimate
+from training.apply import FORMATS, apply, check_output, write_estimate
 from training.errors import ConfigError
 from training.evaluation.estimate import estimate_windows
+from training.overlap import overlap_add, window_starts, window_weights
 
 CPU = torch.device("cpu")
 Heartbeat = Callable[..., Recording]

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -176,7 +177,8 @@ def test_one_data_document_serves_runs_of_different_mixtures(
     other = make_folder("b", data=dataclasses.replace(data, test=plan))
     write_run(make_run(data=dataclasses.replace(data, test=plan)), tmp_path / "data.yaml")
     estimates = estimate_folders([make_folder("a"), other], tmp_path / "data.yaml", threads=1)
-    assert estimates.mixture.noisy.shape[:2] == (1, 3)
+    assert estimates.mixture.snrs_db == (0.0, math.inf)
+    assert estimates.mixture.noisy.shape[:2] == (2, 3)
 
 
 def test_a_comparison_needs_recordings_of_its_split_alone(

@@ -16,22 +16,23 @@ from rich.console import Console
 from scipy.io import savemat
 from torch import Tensor, nn
 
+from data.config import MEASURED_HZ
 from data.errors import DataError
 from data.readers.arrays.npz import write_npz
 from data.readers.read import read
 from data.recording import Recording
 from models import DENOISERS
-from objectives.beats import find_beats
 from training.checkpoint import save_weights
 from training.config import RunConfig, write_run
 from training.denoising.batch import Failure, denoise_each
-from training.denoising.beats import MEASURED_HZ, beats_of, in_heart_band
+from training.denoising.beats import beats_of
 from training.denoising.denoise import Denoiser, denoise, load_denoiser, read_recording
 from training.denoising.picture import draw_estimate
 from training.denoising.process import Applied, process
 from training.denoising.recordings import Extras, plan
 from training.errors import CheckpointError, ConfigError, TrainingFailed
 from training.evaluation.showcase import PIECE_S, SOUND_RATE_HZ, audible
+from training.sounds import heart_trace
 from training.trainer import WEIGHTS
 
 MakeRun = Callable[..., RunConfig]
@@ -165,31 +166,42 @@ def test_beats_and_heart_rate_are_written_beside_the_estimate(
     found = applied(denoiser, recording, tmp_path / "o" / "e.wav")
     assert {path.name for path in (tmp_path / "o").iterdir()} == {"e.wav", "e.beats.csv", "e.heart_rate.csv"}
     beats = rows(tmp_path / "o" / "e.beats.csv")
-    assert list(beats[0]) == ["time_s", "bpm"]
+    assert list(beats[0]) == ["time_s", "s2_s", "bpm", "probability"]
     assert recording.r_peaks_s is not None
-    np.testing.assert_allclose([float(row["time_s"]) for row in beats], recording.r_peaks_s + 0.05, atol=0.01)
+    # One more may follow the last, for the rhythm goes on; it is not heard, and so not sure.
+    sure = [row for row in beats if float(row["probability"]) > 0.95]
+    np.testing.assert_allclose([float(row["time_s"]) for row in sure], recording.r_peaks_s + 0.05, atol=0.01)
+    np.testing.assert_allclose([float(row["s2_s"]) for row in sure], recording.r_peaks_s + 0.34, atol=0.01)
     assert beats[0]["bpm"] == ""
     assert [float(row["bpm"]) for row in beats[1:]] == pytest.approx([75.0] * (len(beats) - 1), abs=1.5)
     spans = rows(tmp_path / "o" / "e.heart_rate.csv")
-    assert list(spans[0]) == ["start_s", "end_s", "beats", "heart_rate_bpm"]
+    assert list(spans[0]) == ["start_s", "end_s", "beats", "heart_rate_bpm", "probability"]
     assert [(row["start_s"], row["end_s"]) for row in spans] == [
         ("0.000", "10.000"), ("10.000", "20.000"), ("20.000", "30.000"), ("30.000", "34.000"),
     ]  # fmt: skip
     assert sum(int(row["beats"]) for row in spans) == len(beats)
     assert [float(row["heart_rate_bpm"]) for row in spans] == pytest.approx([75.0] * 4, abs=1)
+    assert min(float(row["probability"]) for row in spans) > 0.95
     assert found.lines[1] == (
-        f"heart rate: 75 bpm (median), {len(beats)} beats; R peaks: 75 bpm (median), {len(beats)} beats"
+        f"heart rate: 75 bpm (median), {len(beats)} beats, sure in 34 of 34 s; "
+        f"R peaks: 75 bpm (median), {len(sure)} beats"
     )
-    assert found.document["heart_rate"]["n_beats"] == found.document["reference"]["n_beats"] == len(beats)
+    assert found.document["heart_rate"]["n_beats"] == len(beats)
+    assert found.document["reference"]["n_beats"] == len(sure)
 
 
-def test_noise_has_no_beats_and_the_tables_say_nothing_of_it(denoiser: Denoiser, tmp_path: Path) -> None:
+def test_noise_has_no_sure_heart_rate_and_the_tables_leave_it_out(denoiser: Denoiser, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).standard_normal((1, 250 * 25)).astype(np.float32)
     found = applied(denoiser, Recording(noise, 250.0, ("z",), tmp_path / "in.npz"), tmp_path / "e.wav")
-    assert (tmp_path / "e.beats.csv").read_text().split() == ["time_s,bpm"]
-    assert [(row["beats"], row["heart_rate_bpm"]) for row in rows(tmp_path / "e.heart_rate.csv")] == [("", "")] * 3
-    assert found.lines[1] == "heart rate: unknown (the estimate does not tell it)"
+    beats, spans = rows(tmp_path / "e.beats.csv"), rows(tmp_path / "e.heart_rate.csv")
+    assert [row["heart_rate_bpm"] for row in spans] == [""] * 3
+    assert all(float(row["probability"]) < 0.9 for row in (*beats, *spans))
+    assert sum(int(row["beats"]) for row in spans) == len(beats)
+    assert found.lines[1] == "heart rate: unknown (the estimate does not tell it), sure in 0 of 25 s"
     assert found.document["heart_rate"]["bpm"] is None
+    assert found.document["beats"] == {
+        "evidence": "envelope", "calibrated": False, "threshold": 0.9, "sure_s": 0, "sure_share": 0.0,
+    }  # fmt: skip
 
 
 def test_r_peaks_that_are_no_reference_are_said_to_be_none(
@@ -219,11 +231,12 @@ def test_a_picture_is_drawn_of_any_length_with_or_without_beats(
 ) -> None:
     n_samples = round(seconds * MEASURED_HZ)
     if what == "heart":
-        signal = in_heart_band(heart(0, Path("a"), seconds=max(seconds, 2.0)))[:n_samples]
+        own = heart(0, Path("a"), seconds=max(seconds, 2.0))
+        signal = heart_trace(own.signals[0], own.rate_hz)[:n_samples]
     else:
         signal = (what == "noise") * np.random.default_rng(0).standard_normal(n_samples).astype(np.float32)
     r_peaks_s = np.arange(0.5, seconds, 0.8) if what == "heart" else None
-    beats = find_beats(signal, MEASURED_HZ)
+    beats = beats_of(Recording(signal[None], MEASURED_HZ, ("z",), Path("a")))
     draw_estimate(signal, signal, MEASURED_HZ, beats, r_peaks_s, "a $ and _ in a title", tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width > 1000
@@ -263,11 +276,13 @@ def test_a_recording_that_fails_does_not_end_the_others(denoiser: Denoiser, hear
     console = Console(file=StringIO())
     jobs = plan(["d"], Path("out"), None, Extras(beats=False), denoiser.run.data).jobs
     read = partial(read_recording, denoiser.run.data)
-    results = list(denoise_each(denoiser, jobs, read, None, console, lambda recording: seen.append(recording.source)))
+    results = list(
+        denoise_each(denoiser, jobs, read, None, 0, console, lambda recording: seen.append(recording.source))
+    )
     assert [isinstance(result, Applied) for result in results] == [True, False, True, False, False]
     reasons = [result.reason for result in results if isinstance(result, Failure)]
     assert all(name in reason for name, reason in zip(("d/b.wav", "d/d.npz", "d/e.npz"), reasons, strict=True))
     assert [path.name for path in seen] == ["a.npz", "c.npz", "d.npz", "e.npz"]
     assert {path.name for path in Path("out").iterdir()} == {"a.wav", "c.wav", "e.wav"}
     with pytest.raises(ConfigError, match=r"window_s is 0.1"):
-        next(denoise_each(denoiser, jobs, read, 0.1, console, lambda recording: None))
+        next(denoise_each(denoiser, jobs, read, 0.1, 0, console, lambda recording: None))

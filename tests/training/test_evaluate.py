@@ -16,6 +16,7 @@ from data.config import DataConfig
 from data.corpus import Corpus
 from data.mixing.mixture import HeldOut, held_out
 from models.classical import CLASSICAL
+from training.evaluation.harm import worse_than_nothing
 from training.evaluation.scores import TABLE_SCORES, Row, classical_rows, means_of, score_rows
 from training.evaluation.showcase import (
     PITCH_FACTOR,
@@ -27,7 +28,7 @@ from training.evaluation.showcase import (
     write_sound,
     write_table,
 )
-from training.runs import score_table, worse_than_nothing
+from training.runs import SHOWN_SCORES, score_table
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +147,6 @@ def test_a_method_that_is_worse_than_the_mixture_is_named_with_scores_and_snrs()
     same = [row("identity", -5.0, -5.0, 0.5), row("identity", 5.0, 5.0, 0.9)]
     better = [row("mine", -5.0, 0.0, 0.6), row("mine", 5.0, 5.0, 0.9)]
     worse = [row("mine", -5.0, -6.0, 0.6), row("mine", 5.0, 4.0, 0.8)]
-    assert worse_than_nothing([*same, *better], "mine") == ""
-    text = worse_than_nothing([*same, *worse], "mine")
+    assert worse_than_nothing([*same, *better], "mine", SHOWN_SCORES) == ""
+    text = worse_than_nothing([*same, *worse], "mine", SHOWN_SCORES)
     assert "mine is worse than" in text and "si_sdr_db at -5, +5 dB; event_f1 at +5 dB" in text

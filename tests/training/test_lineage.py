@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from data.config import HeldOutConfig
 from data.corpus import Corpus, load
 from models.autoencoder import AutoencoderConfig
+from models.beats import BeatsConfig
+from models.front import FrontConfig
 from training.checkpoint import load_checkpoint, save_weights
 from training.config import Ancestor, InitConfig, RunConfig, from_document, read_run, to_document, write_run
 from training.errors import CheckpointError, ConfigError
@@ -150,6 +152,28 @@ def test_partial_takes_what_fits_and_says_how_many(
     train_to_folder(run, tmp_path / "b", {}, [], console)
     assert f"{len(fitting)} of {len(kept)} tensors" in said(console)
     assert load(data).n_channels == 2
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_partial_finds_the_denoiser_within_a_run_with_more_parts(
+    make_run: MakeRun, parent: Path, tmp_path: Path, passes: int
+) -> None:
+    """Trained alone, then behind filters and beside the network for beats; and back."""
+    more = dataclasses.replace(
+        make_run(),
+        front=FrontConfig(filter_taps=9),
+        beats=BeatsConfig(beats_weight=1.0, beats_passes=passes, beats_width=32, beats_layers=1),
+    )
+    kept = load_file(parent / WEIGHTS)
+    model = start_from(more, parent, partial=True)
+    begun = build_learner(model, model.build_model(2), CPU, starts_anew=True).model.state_dict()
+    same = [name for name in kept if torch.equal(begun[f"denoiser.net.{name}"], kept[name])]
+    assert set(kept) - set(same) == {"down.0.0.conv.weight"}  # the layer that sees the channels
+    save_weights(model.build_model(2), tmp_path / "more.safetensors")
+    back = start_from(make_run(), tmp_path / "more.safetensors", partial=True)
+    again = build_learner(back, back.build_model(1), CPU, starts_anew=True).model.state_dict()
+    held = load_file(tmp_path / "more.safetensors")
+    assert torch.equal(again["down.0.0.conv.bias"], held["denoiser.net.down.0.0.conv.bias"])
 
 
 def test_weights_of_which_nothing_fits_are_refused_even_in_part(make_run: MakeRun, tmp_path: Path) -> None:

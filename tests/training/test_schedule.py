@@ -111,6 +111,12 @@ def test_ramps_never_fall_and_end_at_full_where_they_say(
         ({"gain_hold_share": 0.7, "gain_ramp_share": 0.4}, "together they may be 1 at most"),
         ({"peak_ramp_share": 2.0}, "peak_ramp_share is 2.0"),
         ({"gain_steps": 0}, "gain_steps is 0"),
+        ({"quiet_share": -0.1}, "quiet_share is -0.1"),
+        ({"noiseless_share": 1.1}, "noiseless_share is 1.1"),
+        ({"quiet_share": 0.6, "noiseless_share": 0.6}, "together they may be 1 at most"),
+        ({"heartless_share": -0.1}, "heartless_share is -0.1"),
+        ({"heartless_share": 0.5, "noiseless_share": 0.6}, "together they may be 1 at most"),
+        ({"quiet_spread_db": -1.0}, "quiet_spread_db is -1.0"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:

@@ -86,7 +86,7 @@ def test_a_model_s_own_loss_comes_before_the_criterion() -> None:
             return (noisy - clean).sum()
 
     class Pair:
-        noisy, clean = torch.full((1, 1, 4), 3.0), torch.full((1, 1, 4), 1.0)
+        noisy, clean, labels = torch.full((1, 1, 4), 3.0), torch.full((1, 1, 4), 1.0), None
 
     batch: Any = Pair()
     assert loss_of(Own(), nn.L1Loss(), batch, "fp32").item() == 8

@@ -204,6 +204,14 @@ def test_progressive_peak_weight_reaches_the_loss(
     assert [report.peak_share for report in got] == [0.0, 0.5, 1.0, 1.0]
 
 
+def test_the_reported_snr_is_that_of_windows_with_noise(
+    make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports
+) -> None:
+    schedule = ScheduleConfig(gain=2.0, gain_ramp="none", gain_spread_db=0.0, noiseless_share=0.5)
+    (report,) = reports(make_run(epochs=1, schedule=schedule), corpus, tmp_path)
+    assert report.snr_db == pytest.approx(-6.0206, abs=1e-3)
+
+
 def test_reports_say_what_was_done(make_run: MakeRun, corpus: Corpus, tmp_path: Path, reports: Reports) -> None:
     """Mean SNR of training mixtures at gain 1 (0 dB) lowered by nothing; learning rate of the last step."""
     schedule = ScheduleConfig(gain=2.0, gain_ramp="none", gain_spread_db=0.0)

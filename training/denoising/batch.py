@@ -10,6 +10,7 @@ from data.errors import UserError
 from data.recording import Recording
 from training.apply import window_of
 from training.bars import bar
+from training.denoising.adapt import check_steps
 from training.denoising.denoise import Denoiser
 from training.denoising.process import Applied, process
 from training.denoising.recordings import Job
@@ -34,29 +35,33 @@ def denoise_each(
     jobs: Sequence[Job],
     read: Callable[[Path], Recording],
     window_s: float | None,
+    adapt_steps: int,
     console: Console,
     on_read: Callable[[Recording], None],
 ) -> Iterator[Applied | Failure]:
     """Read and denoise the recordings of `jobs`, write their files, and yield each result as soon as it is there.
 
     window_s: length of a window in seconds, see training.apply.apply.
+    adapt_steps: of training on each recording, see training.denoising.adapt; 0 for none.
     console: shows the progress if it is a terminal.
     on_read: called with each recording before it is denoised.
 
-    Raises ConfigError for a window that cannot be used. Any UserError about one recording is yielded as its failure.
+    Raises ConfigError for a window or a number of steps that cannot be used. Any UserError about one recording is
+    yielded as its failure.
     """
     window_of(denoiser.run.data, window_s)
+    check_steps(adapt_steps)
     with bar(console, "cleaning", 100) as advance:
         for i, job in enumerate(jobs):
             of_all = f"{i + 1} of {len(jobs)}, {job.recording.name}" if len(jobs) > 1 else "cleaning"
 
-            def progress(done: int, total: int, i: int = i, of_all: str = of_all) -> None:
-                advance((100 * i + 100 * done // total) // len(jobs), f"{of_all}: {done} of {total} windows")
+            def progress(done: int, total: int, unit: str, i: int = i, of_all: str = of_all) -> None:
+                advance((100 * i + 100 * done // total) // len(jobs), f"{of_all}: {done} of {total} {unit}")
 
             try:
                 recording = read(job.recording)
                 on_read(recording)
-                result: Applied | Failure = process(denoiser, job, recording, window_s, progress)
+                result: Applied | Failure = process(denoiser, job, recording, window_s, adapt_steps, progress)
             except UserError as error:
                 result = Failure(job.recording, error)
             yield result

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from data.config import DataConfig
@@ -18,23 +19,30 @@ from data.errors import DataError
 from data.files import is_beside, recording_file
 from data.readers.read import READERS, read, variables
 from data.recording import Recording
-from training.apply import apply
+from training.apply import hear
+from training.calibration import DEFAULT, Calibration, read_calibration
 from training.channels import choose, names_of
 from training.config import RunConfig
 from training.device import arithmetic, memory_errors, resolve_device
 from training.errors import ConfigError, TrainingFailed
 from training.runs import load_model, override, read_folder
+from training.sounds import SoundFrames
 
 ESTIMATE = "estimate"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Denoiser:
-    """A trained run, ready to denoise: its config, and its model on the device named `device_name`."""
+    """A trained run, ready to denoise.
+
+    run: its config. model: on the device named `device_name`.
+    calibration: of the probabilities of its beats.
+    """
 
     run: RunConfig
     model: nn.Module
     device_name: str
+    calibration: Calibration = DEFAULT
 
 
 def load_denoiser(folder: Path, device_name: str = "auto", threads: int | None = None) -> Denoiser:
@@ -43,12 +51,19 @@ def load_denoiser(folder: Path, device_name: str = "auto", threads: int | None =
     device_name: "auto", "cpu", "cuda" or "cuda:N".
     threads: CPU threads; None takes the number in the run's config. Another number changes the last bits.
 
-    Raises ConfigError if the folder holds no run or the device is not there, CheckpointError if the weights do not fit.
+    Raises ConfigError if the folder holds no run, a beats.json that cannot be used, or the device is not there;
+    CheckpointError if the weights do not fit.
     """
-    run = override(read_folder(folder), device=device_name, threads=threads)
+    return denoiser_of(read_folder(folder), folder, device_name, threads)
+
+
+def denoiser_of(stored: RunConfig, folder: Path, device_name: str = "auto", threads: int | None = None) -> Denoiser:
+    """Load the model of `stored`, the run in `folder`, as load_denoiser does."""
+    run = override(stored, device=device_name, threads=threads)
     device = resolve_device(run.fit.device)
     with memory_errors():
-        return Denoiser(run, load_model(run, folder).to(device), str(device))
+        model = load_model(run, folder).to(device)
+    return Denoiser(run, model, str(device), read_calibration(folder))
 
 
 def read_recording(data: DataConfig, path: Path, channels: tuple[str, ...] = (), **options: Any) -> Recording:
@@ -100,7 +115,6 @@ def ecg_file(data: DataConfig, path: Path) -> Path | None:
     return None
 
 
-@memory_errors()
 def denoise(
     denoiser: Denoiser,
     recording: Recording,
@@ -117,15 +131,40 @@ def denoise(
     Raises ConfigError for another number of channels or windows shorter than those of training, DataError for a
     recording too short to filter, TrainingFailed if the model's output is not finite.
     """
+    return denoise_and_hear(denoiser, recording, window_s, progress)[0]
+
+
+@memory_errors()
+def denoise_and_hear(
+    denoiser: Denoiser,
+    recording: Recording,
+    window_s: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Recording, SoundFrames | None]:
+    """Return the estimate of `denoise`, and the heart sounds that the model's network for beats finds.
+
+    The sounds are None for a model without that network. The arguments and errors are those of `denoise`.
+    """
     run = denoiser.run
-    if recording.signals.shape[0] != run.data.n_channels:
-        raise ConfigError(
-            f"{recording.source}: {recording.signals.shape[0]} channels ({', '.join(recording.channels)}), the model "
-            f"needs {run.data.n_channels}: the one to clean first, then its references (--channels)"
-        )
+    _check_channels(denoiser, recording)
     device = resolve_device(denoiser.device_name)
     with arithmetic(run.fit.seed, device, run.fit.threads):
-        estimate = apply(denoiser.model, recording, run.data, device, window_s=window_s, progress=progress)
+        heard = hear(denoiser.model, recording, run.data, device, window_s=window_s, progress=progress)
+    return _estimate_of(recording, heard.estimate), heard.sounds
+
+
+def _check_channels(denoiser: Denoiser, recording: Recording) -> None:
+    """Raise ConfigError for a recording with another number of channels than the model's."""
+    n_channels = denoiser.run.data.n_channels
+    if recording.signals.shape[0] != n_channels:
+        raise ConfigError(
+            f"{recording.source}: {recording.signals.shape[0]} channels ({', '.join(recording.channels)}), the model "
+            f"needs {n_channels}: the one to clean first, then its references (--channels)"
+        )
+
+
+def _estimate_of(recording: Recording, estimate: NDArray[np.float32]) -> Recording:
+    """Return an estimate float32[time] as a recording like `recording`. Raises TrainingFailed if it is not finite."""
     n_bad = int(estimate.size - np.count_nonzero(np.isfinite(estimate)))
     if n_bad:
         raise TrainingFailed(

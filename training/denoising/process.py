@@ -6,24 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from data import ecg
+from data.config import MEASURED_HZ
 from data.recording import Recording
 from training.apply import check_output, write_estimate
+from training.denoising.adapt import adapted
 from training.denoising.beats import (
-    MEASURED_HZ,
+    Beats,
     HeartRate,
-    beats_in,
+    beats_of,
     described,
-    in_heart_band,
     reference_of,
     summary_of,
     write_beats,
     write_heart_rate,
 )
-from training.denoising.denoise import Denoiser, denoise
+from training.denoising.denoise import Denoiser, denoise_and_hear
 from training.denoising.picture import draw_estimate
 from training.denoising.recordings import Job
 from training.device import memory_errors
 from training.evaluation.showcase import write_sound
+from training.numbers import finite
+from training.sounds import heart_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Applied:
 
     files: what was written, the estimate first.
     heart_rate, reference: of the estimate, and of the recording's R peaks; None if not measured.
+    beats: in the estimate; None if not measured.
     """
 
     recording: Path
@@ -41,6 +45,7 @@ class Applied:
     duration_s: float
     heart_rate: HeartRate | None
     reference: HeartRate | None
+    beats: Beats | None = None
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -61,7 +66,20 @@ class Applied:
             "files": [str(path) for path in self.files],
             "heart_rate": None if self.heart_rate is None else asdict(self.heart_rate),
             "reference": None if self.reference is None else asdict(self.reference),
+            "beats": None if self.beats is None else _certainty(self.beats),
         }
+
+
+def _certainty(beats: Beats) -> dict[str, Any]:
+    """Return as plain values what beats were found by, and from where on a heart rate is sure (None for never)."""
+    calibration = beats.calibration
+    return {
+        "evidence": beats.evidence,
+        "calibrated": calibration.fitted_on is not None,
+        **finite({"threshold": calibration.threshold}),
+        "sure_s": beats.sure_s,
+        "sure_share": beats.sure_s / beats.spans[-1].end_s,
+    }
 
 
 @memory_errors()
@@ -70,27 +88,34 @@ def process(
     job: Job,
     recording: Recording,
     window_s: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    adapt_steps: int = 0,
+    progress: Callable[[int, int, str], None] = lambda done, total, unit: None,
 ) -> Applied:
     """Denoise `recording`, which was read for `job`, and write the job's files.
 
-    window_s, progress: see training.apply.apply.
+    window_s: see training.apply.apply. adapt_steps: see training.denoising.adapt.
+    progress: called with the number of steps or windows done, the number of all, and "steps" or "windows".
 
     Raises ConfigError for an estimate that cannot be written as the job says, before any work; FileError if a file
     cannot be written; and as `denoise` does.
     """
     check_output(job.estimate, recording)
-    estimate = denoise(denoiser, recording, window_s, progress)
     is_measured = job.beats is not None or job.picture is not None
-    trace = in_heart_band(estimate) if is_measured or job.audible is not None else None
-    beats = beats_in(trace) if is_measured and trace is not None else None
+    denoiser = adapted(denoiser, recording, adapt_steps, lambda done, total: progress(done, total, "steps"))
+    estimate, sounds = denoise_and_hear(
+        denoiser, recording, window_s, lambda done, total: progress(done, total, "windows")
+    )
+    trace = None
+    if is_measured or job.audible is not None:
+        trace = heart_trace(estimate.signals[0], estimate.rate_hz)
+    beats = beats_of(estimate, sounds, denoiser.calibration, trace) if is_measured else None
     r_peaks_s = ecg.beats(recording) if is_measured else None
     write_estimate(estimate.signals[0], recording, job.estimate)
     if beats is not None and job.beats is not None and job.heart_rate is not None:
         write_beats(beats, job.beats)
         write_heart_rate(beats, job.heart_rate)
     if beats is not None and trace is not None and job.picture is not None:
-        signals = in_heart_band(recording), trace
+        signals = heart_trace(recording.signals[0], recording.rate_hz), trace
         title = f"{recording.source.name}: {recording.channels[0]}, denoised by {denoiser.run.model.name}"
         draw_estimate(*signals, MEASURED_HZ, beats, r_peaks_s, title, job.picture)
     if trace is not None and job.audible is not None:
@@ -103,4 +128,5 @@ def process(
         recording.duration_s,
         None if beats is None else summary_of(beats),
         None if r_peaks_s is None else reference_of(r_peaks_s, recording.duration_s),
+        beats,
     )

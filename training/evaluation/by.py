@@ -4,9 +4,9 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,9 @@ from training.channels import names_of
 from training.errors import ConfigError
 from training.evaluation.intervals import Interval, bootstrap_mean
 from training.evaluation.scores import SCORES, values_by_window
-from training.report import shown_snr
+from training.evaluation.shown import csv_numbers, plain_snr, shown_value
+from training.numbers import finite
+from training.report import snr_heading
 
 By = Literal["speed", "vehicle", "recording", "channel"]
 NO_SPEED = "no speed in the name"
@@ -32,7 +34,7 @@ Estimate = Callable[[HeldOut], Mapping[str, NDArray[np.float32]]]
 
 @dataclass(frozen=True, slots=True)
 class PartLine:
-    """A score of a method on one part of the recordings at one SNR.
+    """A score of a method on one part of the recordings at one SNR, which is infinite for the clean windows.
 
     part: "100 km/h", a vehicle, a recording or a channel.
     n_windows: windows that have the score.
@@ -54,7 +56,7 @@ def evaluate_by(
 
     Each part gets a held-out mixture of its own with the windows of `plan`: for a speed or a vehicle, of its noise with
     all clean recordings; for a recording, of it with all recordings of the other kind; for a channel, that channel is
-    cleaned and the others are its references.
+    cleaned and the others are its references. The clean windows without noise are scored too.
 
     by: "speed" takes the number before "km" in the name of a noise recording or of its folders; "vehicle" its group,
         else its name.
@@ -74,10 +76,10 @@ def evaluate_by(
         notes = dict.fromkeys(corpus.notes)
     lines = []
     for name, (part, used) in splits.items():
-        mixture = held_out(part, used, plan)
+        mixture = held_out(part, used, plan, clean_too=True)
         for method, estimates in estimate(mixture).items():
             for score in scores:
-                for snr_db, values in zip(plan.snrs_db, values_by_window(score, mixture, estimates), strict=True):
+                for snr_db, values in zip(mixture.snrs_db, values_by_window(score, mixture, estimates), strict=True):
                     n_windows = int(np.count_nonzero(~np.isnan(values)))
                     value = bootstrap_mean(values, mixture.recording)
                     lines.append(PartLine(name, method, snr_db, score, n_windows, value))
@@ -94,7 +96,7 @@ def speed_of(source: Path) -> str:
 
 def _parts(by: str, whole: Split) -> dict[str, Split]:
     if by == "recording":
-        clean, noise = (_numbered(_names(segments)) for segments in (whole.clean, whole.noise))
+        clean, noise = (unique_names(segments) for segments in (whole.clean, whole.noise))
         parts = {f"clean {name}": Split((one,), whole.noise) for name, one in zip(clean, whole.clean, strict=True)}
         return parts | {
             f"noise {name}": Split(whole.clean, (one,)) for name, one in zip(noise, whole.noise, strict=True)
@@ -122,11 +124,11 @@ def _names(segments: Sequence[Segment]) -> list[str]:
     return ["/".join(segment.source.parts[-depth:]) for segment in segments]
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
+def unique_names(segments: Sequence[Segment]) -> list[str]:
     """Return names that all differ: sources may take several recordings, of other channels or variables, of a file."""
     seen: Counter[str] = Counter()
     unique = []
-    for name in names:
+    for name in _names(segments):
         seen[name] += 1
         unique.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
     return unique
@@ -174,21 +176,25 @@ def part_table(lines: Sequence[PartLine], score: str, method: str, by: str) -> T
     table.add_column(by, overflow="fold")
     table.add_column("n", justify="right", no_wrap=True)
     for snr_db in snrs_db:
-        table.add_column(f"{shown_snr(snr_db)} dB", justify="right", no_wrap=True)
+        table.add_column(snr_heading(snr_db), justify="right", no_wrap=True)
     if all(np.isnan(line.value.low) for line in own):
         table.caption = "no interval: it is over clean recordings, and each part has one"
         table.caption_justify = "left"
     for part in dict.fromkeys(line.part for line in own):
         row = {line.snr_db: line for line in own if line.part == part}
-        cells = [shown(row[snr_db].value, digits) for snr_db in snrs_db]
+        cells = [shown(row[snr_db], digits) for snr_db in snrs_db]
         table.add_row(Text(printable(part)), str(max(line.n_windows for line in row.values())), *cells)
     return table
 
 
-def shown(value: Interval, digits: int = 2) -> str:
+def shown(line: PartLine, digits: int = 2) -> str:
     """Return a mean and, below it, its interval if it has one."""
-    mean = "none" if np.isnan(value.mean) else f"{value.mean:.{digits}f}"
-    return mean if np.isnan(value.low) else f"{mean}\n{value.low:.{digits}f}..{value.high:.{digits}f}"
+    return "\n".join(filter(None, shown_value(line.score, line.snr_db, line.value, digits)))
+
+
+def part_document(line: PartLine) -> dict[str, Any]:
+    """Return a line as plain values for JSON: unknown numbers are None, and the SNR of clean windows is "inf"."""
+    return {**asdict(line), "snr_db": plain_snr(line.snr_db), "value": finite(asdict(line.value))}
 
 
 def write_parts(lines: Sequence[PartLine], path: Path) -> None:
@@ -197,5 +203,6 @@ def write_parts(lines: Sequence[PartLine], path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["part", "method", "snr_db", "score", "n_windows", "mean", "low", "high"])
         for line in lines:
-            numbers = (f"{x:.4f}" for x in (line.value.mean, line.value.low, line.value.high))
+            value = line.value
+            numbers = csv_numbers(value.mean, value.low, value.high, snr_db=line.snr_db)
             writer.writerow([line.part, line.method, f"{line.snr_db:g}", line.score, line.n_windows, *numbers])

@@ -22,6 +22,7 @@ from training.errors import ConfigError
 from training.evaluation.estimate import estimate_mixture
 from training.evaluation.intervals import N_RESAMPLES, Interval, bootstrap_mean
 from training.evaluation.scores import classical_rows, values_by_window
+from training.pretrained import own_recordings
 from training.runs import data_of, load_model, read_folder
 
 COMPARED_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
@@ -55,7 +56,7 @@ class Estimates:
 class Line:
     """One score of one method at one SNR.
 
-    snr_db: None for the mean over the SNRs.
+    snr_db: infinite for the clean windows without noise, None for the mean over the other SNRs.
     n_windows: windows that have a score.
     value: mean over the windows.
     difference: mean difference from the reference method, window by window; None for the reference itself.
@@ -89,7 +90,7 @@ class Comparison:
     seed: int
 
     def line(self, method: str, score: str, snr_db: float | None) -> Line:
-        """Return the line of a method, a score and an SNR (None: the mean over the SNRs)."""
+        """Return the line of a method, a score and an SNR (infinite: clean windows; None: the mean over the others)."""
         return next(x for x in self.lines if (x.method, x.score, x.snr_db) == (method, score, snr_db))
 
 
@@ -102,7 +103,7 @@ def estimate_folders(
     *,
     classical: bool = False,
 ) -> Estimates:
-    """Estimate one held-out mixture with the trained runs in `folders`.
+    """Estimate one held-out mixture, and its clean windows without noise, with the trained runs in `folders`.
 
     data: a document whose section `data` replaces that of every run.
     split: "test" or "validation".
@@ -119,12 +120,14 @@ def estimate_folders(
         _refuse_other_plan(names[0], configs[0], name, config, split)
     mixtures: list[HeldOut] = []
     corpora: list[tuple[DataConfig, Corpus]] = []
-    for name, config in zip(names, configs, strict=True):
+    for name, folder, config in zip(names, folders, configs, strict=True):
         corpus = next((known for other, known in corpora if _sources(other) == _sources(config)), None)
         if corpus is None:
-            corpus = load(config, (split,))
+            with own_recordings(folder, data):
+                corpus = load(config, (split,))
             corpora.append((config, corpus))
-        mixture = held_out(corpus.splits[split], config, config.test if split == "test" else config.validation)
+        plan = config.test if split == "test" else config.validation
+        mixture = held_out(corpus.splits[split], config, plan, clean_too=True)
         if mixtures and not _same_windows(mixture, mixtures[0]):
             _refuse_other_recordings(names[0], configs[0], name, config)
         mixtures.append(mixture)
@@ -155,11 +158,12 @@ def compare(
     """
     mixture, methods = estimates.mixture, tuple(estimates.by_method)
     reference = reference or (estimates.names or methods)[0]
+    is_noisy = np.isfinite(mixture.snrs_db)
     lines = []
     for score in scores:
         values = {method: values_by_window(score, mixture, estimates.by_method[method]) for method in methods}
         for at, snr_db in enumerate((*mixture.snrs_db, None)):
-            per_window = {m: v[at] if snr_db is not None else v.mean(axis=0) for m, v in values.items()}
+            per_window = {m: v[at] if snr_db is not None else v[is_noisy].mean(axis=0) for m, v in values.items()}
             for method, own in per_window.items():
                 lines.append(
                     Line(

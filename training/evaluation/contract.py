@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data.corpus import HEART_BAND_HZ
+from data.config import HEART_BAND_HZ
 from data.filters import bandpass
 from training.evaluation.scores import Score, Windows, better
 

@@ -1,11 +1,14 @@
 """Estimates of a model for windows and held-out mixtures. Windows are scaled for the model and scaled back."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from data.mixing.mixture import HeldOut, window_scale
+from models.beats import OnePass, WithBeats
 from training.config import RunConfig
 from training.device import arithmetic, autocast, precision_on, resolve_device
 
@@ -23,13 +26,39 @@ def estimate_windows(
     batch_size: windows estimated at a time.
     """
     model.eval()
-    parts = []
     with torch.no_grad(), autocast(device, precision):
-        for start in range(0, len(noisy), batch_size):
-            windows = torch.tensor(noisy[start : start + batch_size], device=device)
-            scale = window_scale(windows)
-            parts.append((model(windows / scale).float() * scale)[:, 0].cpu())
+        parts = [_unscaled(model(scaled), scale) for scaled, scale in _batches(noisy, device, batch_size)]
     return torch.cat(parts).numpy()
+
+
+def estimate_and_hear(
+    model: WithBeats | OnePass, noisy: NDArray[np.float32], device: torch.device, batch_size: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the estimates of estimate_windows, to the bit, and the sounds that the network for beats finds in them.
+
+    The sounds are probabilities of S1, S2 and none, float32[window, frame, 3]. The arguments are those of
+    estimate_windows.
+    """
+    model.eval()
+    estimates, sounds = [], []
+    with torch.no_grad():
+        for scaled, scale in _batches(noisy, device, batch_size):
+            estimate = model(scaled)
+            estimates.append(_unscaled(estimate, scale))
+            sounds.append(model.sounds(estimate, scaled).softmax(dim=-1).cpu())
+    return torch.cat(estimates).numpy(), torch.cat(sounds).numpy()
+
+
+def _batches(noisy: NDArray[np.float32], device: torch.device, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield windows on `device` as a model takes them, float32[window, channel, time], and their scales."""
+    for start in range(0, len(noisy), batch_size):
+        windows = torch.tensor(noisy[start : start + batch_size], device=device)
+        scale = window_scale(windows)
+        yield windows / scale, scale
+
+
+def _unscaled(estimate: Tensor, scale: Tensor) -> Tensor:
+    return (estimate.float() * scale)[:, 0].cpu()
 
 
 def estimate_held_out(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.scores import SCORES
+from training.evaluation.scores import CLEAN_LIMIT_DB, SCORES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,7 @@ GREY = "#8a8f98"
 BOUND = "oracle"  # the method that knows the clean signal
 HIDDEN = "zeros"  # at -60 dB this method would flatten the other lines
 SCORE_REACH = 4.0  # see shown_range
+CLEAN_WIDTH = 0.14  # of the axis of the clean windows, as a share of that over SNR
 CURVE_REACH, METHOD_REACH = 1.5, 3.0  # see curve_range; of learning curves, of scores against SNR
 
 
@@ -178,6 +179,24 @@ def mark_outside(
     for outside, edge, marker in ((below, shown[0] + margin, "v"), (above, shown[1] - margin, "^")):
         if outside:
             axis.plot(outside, [edge] * len(outside), marker, color=colour, markersize=5, zorder=3)
+
+
+def spread(i: int, n: int) -> float:
+    """Return the position of method `i` of `n` on the axis of the clean windows, so that equal values are all seen."""
+    return 0.7 * ((i + 0.5) / n - 0.5)
+
+
+def finish_clean(axis: "Axes", score: str, *, limited: bool = True) -> None:
+    """Finish the narrow axis of the clean windows, at position 0, that stands beside an axis over SNR.
+
+    limited: whether values in dB are limited to CLEAN_LIMIT_DB, as those of methods are and differences are not.
+    """
+    axis.set_xticks([0.0], ["clean"])
+    axis.set_xlim(-0.6, 0.6)
+    axis.grid(alpha=0.25)
+    axis.yaxis.tick_right()
+    if limited and SCORES[score].unit == "dB":
+        axis.yaxis.set_major_formatter(lambda value, _: f"{'> ' if value == CLEAN_LIMIT_DB else ''}{value:g}")
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:

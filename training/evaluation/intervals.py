@@ -30,6 +30,14 @@ class Interval:
         """Return whether the interval lies on one side of zero; False if there is no interval."""
         return self.low > 0 or self.high < 0
 
+    def mean_text(self, digits: int, sign: str = "") -> str:
+        """Return the mean with `digits` decimals; "none" if there is none. sign: "+" writes that of every number."""
+        return "none" if np.isnan(self.mean) else f"{self.mean:{sign}.{digits}f}"
+
+    def ends_text(self, digits: int, sign: str = "") -> str:
+        """Return both ends, such as "0.40..2.02"; "" if there is no interval."""
+        return "" if np.isnan(self.low) else f"{self.low:{sign}.{digits}f}..{self.high:{sign}.{digits}f}"
+
 
 def bootstrap_mean(
     values: NDArray[np.float64],

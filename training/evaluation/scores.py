@@ -5,6 +5,7 @@ SCORES holds all scores by name: the sample-by-sample metrics of objectives.metr
 adds, such as the scores of heart sounds and heart rate at the end of the file.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,15 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.corpus import HEART_BAND_HZ
+from data.config import HEART_BAND_HZ
 from data.filters import bandpass
 from data.mixing.mixture import HeldOut
 from models.classical import classical_estimates
 from objectives.heart import WITHIN_BPM, event_counts, heart_rates_bpm
 from objectives.metrics import METRICS, MetricSpec
+from objectives.rhythm.windows import usable_values
 
 Values = NDArray[np.float64]
 EVENT_TOLERANCE_S = 0.060
+# Of scores in dB of windows without noise. Rounding ends at some 140 dB in float32; above 60 dB no difference matters.
+CLEAN_LIMIT_DB = 60.0
 # Scores in the table of an evaluation.
 TABLE_SCORES = (
     "si_sdr_db",
@@ -61,6 +65,7 @@ class Score:
     direction: whether larger or smaller values are better.
     silence_wins: whether an all-zero output beats the noisy input. A study must not choose models by such a score.
     summary: how the values of all windows are summarised.
+    needs_noise: whether it says nothing about a window without noise; its value is then unknown.
     """
 
     values: Callable[[Windows], Values]
@@ -68,6 +73,7 @@ class Score:
     direction: Literal["maximize", "minimize"]
     silence_wins: bool = False
     summary: Literal["mean", "median"] = "mean"
+    needs_noise: bool = False
 
     def sum_up(self, values: Values) -> float:
         """Return the mean or median of the windows' values; NaN if there are none."""
@@ -78,7 +84,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The scores of one method at one SNR, by name."""
+    """The scores of one method at one SNR, by name.
+
+    snr_db: infinite for the clean windows without noise. Their scores in dB are limited to CLEAN_LIMIT_DB, and a score
+        without a meaning there is NaN.
+    """
 
     method: str
     snr_db: float
@@ -133,14 +143,32 @@ def windows_at(mixture: HeldOut, estimates: NDArray[np.float32], snr: int) -> Wi
     )
 
 
+def values_at(name: str, mixture: HeldOut, estimates: NDArray[np.float32], snr: int) -> Values:
+    """Return the score `name` of the windows at one SNR that can be scored: float64[window].
+
+    On windows without noise, a score in dB is limited to CLEAN_LIMIT_DB, and NaN stands for a score that needs noise
+    and for infinite values whose mean says nothing.
+
+    estimates, snr: as in windows_at.
+    """
+    score = SCORES[name]
+    values = score.values(windows_at(mixture, estimates, snr))
+    if math.isfinite(mixture.snrs_db[snr]):
+        return values
+    if score.needs_noise:
+        return np.full_like(values, np.nan)
+    if score.unit == "dB":
+        return np.clip(values, -CLEAN_LIMIT_DB, CLEAN_LIMIT_DB)
+    return values if score.summary == "median" else np.where(np.isinf(values), np.nan, values)
+
+
 def score_by_snr(name: str, estimates: NDArray[np.float32], mixture: HeldOut) -> dict[str, float]:
     """Return the score `name` at each SNR of the mixture, by the SNR in dB with its sign ("-10", "+5").
 
     estimates: float32[snr, window, time].
     """
-    score = SCORES[name]
     return {
-        f"{snr_db:+g}": score.sum_up(score.values(windows_at(mixture, estimates, i)))
+        f"{snr_db:+g}": SCORES[name].sum_up(values_at(name, mixture, estimates, i))
         for i, snr_db in enumerate(mixture.snrs_db)
     }
 
@@ -155,15 +183,14 @@ def score_rows(
     rows = []
     for method, estimate in estimates.items():
         for i, snr_db in enumerate(mixture.snrs_db):
-            windows = windows_at(mixture, estimate, i)
-            scores = {name: SCORES[name].sum_up(SCORES[name].values(windows)) for name in columns}
+            scores = {name: SCORES[name].sum_up(values_at(name, mixture, estimate, i)) for name in columns}
             rows.append(Row(method, snr_db, scores))
     return rows
 
 
 def means_of(rows: Sequence[Row], method: str) -> dict[str, float]:
-    """Return the mean of each score over the SNRs for one method."""
-    own = [row.scores for row in rows if row.method == method]
+    """Return the mean of each score over the SNRs for one method, without the clean windows."""
+    own = [row.scores for row in rows if row.method == method and math.isfinite(row.snr_db)]
     return {name: float(np.mean([scores[name] for scores in own])) for name in own[0]}
 
 
@@ -179,14 +206,13 @@ def classical_rows(mixture: HeldOut, band_hz: tuple[float, float] | None) -> dic
 def values_by_window(score: str, mixture: HeldOut, estimates: NDArray[np.float32]) -> Values:
     """Return the score of each window of estimates float32[snr, window, time]: float64[snr, window].
 
-    A window that cannot be scored has NaN.
+    A window that cannot be scored has NaN. The values of clean windows are those of values_at.
     """
     rows = []
     for i in range(len(mixture.snrs_db)):
-        windows = windows_at(mixture, estimates, i)
-        values = SCORES[score].values(windows)
-        if len(values) < len(windows.clean):  # scores of heart rate leave out windows without a reference
-            values = _spread(values, _has_rate(windows))
+        values = values_at(score, mixture, estimates, i)
+        if len(values) < len(mixture.clean):  # scores of heart rate leave out windows without a reference
+            values = _spread(values, _has_rate(windows_at(mixture, estimates, i)))
         rows.append(values)
     return np.stack(rows)
 
@@ -236,7 +262,7 @@ def _metric(spec: MetricSpec) -> Score:
         result: Values = spec.function(*tensors).numpy().astype(np.float64)
         return result
 
-    return Score(values, spec.unit, spec.direction, spec.silence_wins)
+    return Score(values, spec.unit, spec.direction, spec.silence_wins, needs_noise=spec.needs_noise)
 
 
 def _event_f1(windows: Windows) -> Values:
@@ -248,6 +274,13 @@ def _within_5_bpm(windows: Windows) -> Values:
     return (heart_rate_errors_bpm(windows) < WITHIN_BPM).astype(np.float64)
 
 
+def _usable_time(windows: Windows) -> Values:
+    """Return the usable share of each window with a reference, see objectives.rhythm.windows."""
+    estimate, clean = in_heart_band(windows.estimate, windows), in_heart_band(windows.clean, windows)
+    return usable_values(estimate, clean, windows.rate_hz, windows.reference_bpm)
+
+
 register_score("event_f1", Score(_event_f1, "", "maximize"))
 register_score("hr_within_5_bpm", Score(_within_5_bpm, "", "maximize"))
 register_score("hr_error_bpm", Score(heart_rate_errors_bpm, "bpm", "minimize", summary="median"))
+register_score("usable_time", Score(_usable_time, "", "maximize"))

@@ -4,6 +4,7 @@ A window is shown as noisy, clean and estimate. Scores are shown against SNR, on
 """
 
 import csv
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,21 @@ from data.files import atomic
 from data.filters import resample
 from data.mixing.mixture import HeldOut
 from objectives.heart import detect_events
-from training.evaluation.figures import COLOURS, HIDDEN, LOOKS, METHOD_REACH, clip, curve_range, label_of, title_of
+from training.evaluation.figures import (
+    CLEAN_WIDTH,
+    COLOURS,
+    HIDDEN,
+    LOOKS,
+    METHOD_REACH,
+    clip,
+    curve_range,
+    finish_clean,
+    label_of,
+    spread,
+    title_of,
+)
 from training.evaluation.scores import SCORES, Row, in_heart_band, windows_at
+from training.evaluation.shown import csv_numbers
 from training.report import shown_snr
 
 if TYPE_CHECKING:  # matplotlib is slow to import, and a worker trains before it draws
@@ -55,13 +69,14 @@ def write_showcase(mixture: HeldOut, estimates: NDArray[np.float32], title: str,
 
 
 def write_table(rows: Sequence[Row], path: Path) -> None:
-    """Write rows as CSV with the columns method, snr_db and one per score."""
+    """Write rows as CSV with the columns method, snr_db (inf for clean windows) and one per score."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         names = list(rows[0].scores)
         writer.writerow(["method", "snr_db", *names])
         for row in rows:
-            writer.writerow([row.method, f"{row.snr_db:g}", *(f"{row.scores[name]:.4f}" for name in names)])
+            scores = [cell for name in names for cell in csv_numbers(row.scores[name], snr_db=row.snr_db)]
+            writer.writerow([row.method, f"{row.snr_db:g}", *scores])
 
 
 def write_score_figure(rows: Sequence[Row], score: str, highlight: str, path: Path) -> None:
@@ -136,24 +151,36 @@ def draw_scores(
 ) -> None:
     """Draw `score` against the SNR of the input, a line for each method; that of `highlight` is stronger.
 
+    The values of clean windows stand beside the others on an axis of their own, whose range is larger.
+
     rows: method -> values at `snrs_db`.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 5), layout="constrained", dpi=110)
-    axis = figure.subplots()
-    for name, values in rows.items():
+    noisy = [i for i, snr_db in enumerate(snrs_db) if math.isfinite(snr_db)]
+    clean = [i for i, snr_db in enumerate(snrs_db) if snr_db == math.inf]
+    widths = (1.0, *[CLEAN_WIDTH] * len(clean))
+    axis, *clean_axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
+    for number, (name, values) in enumerate(rows.items()):
         if name != highlight and name in LOOKS:
             look, width, size, order = LOOKS[name].in_matplotlib, 1.2, 5, 2
         else:
             look = {"color": COLOURS["estimate"], "marker": "o"}
             width, size, order = 2.6, 6, 3
-        axis.plot(snrs_db, values, linewidth=width, markersize=size, label=label_of(name), zorder=order, **look)
-    finite = [value for values in rows.values() for value in values if np.isfinite(value)]
+        shown = [values[i] for i in noisy]
+        at = [snrs_db[i] for i in noisy]
+        axis.plot(at, shown, linewidth=width, markersize=size, label=label_of(name), zorder=order, **look)
+        for clean_axis, i in zip(clean_axes, clean, strict=True):
+            clean_axis.plot(spread(number, len(rows)), values[i], markersize=size, zorder=order, **look)
+    curves = [[values[i] for i in noisy] for values in rows.values()]
+    finite = [value for values in curves for value in values if math.isfinite(value)]
     if finite:
         rising = SCORES[score].direction == "maximize"
-        clip(axis, finite, curve_range(rows.values(), rising=rising, reach=METHOD_REACH), "values", rising=rising)
-    axis.set_xticks(snrs_db, [shown_snr(snr_db) for snr_db in snrs_db])
+        clip(axis, finite, curve_range(curves, rising=rising, reach=METHOD_REACH), "values", rising=rising)
+    for clean_axis in clean_axes:
+        finish_clean(clean_axis, score)
+    axis.set_xticks(*zip(*((snrs_db[i], shown_snr(snrs_db[i])) for i in noisy), strict=True))
     axis.set_xlabel("SNR of the mixture in dB (25-55 Hz)")
     axis.set_ylabel(title_of(score))
     axis.grid(alpha=0.25)
