@@ -16,14 +16,13 @@ from optuna.storages import BaseStorage
 from packaging.requirements import Requirement
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Engine, inspect, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Engine, inspect
 
 from data.config import DataConfig
 from data.corpus import load
 from data.errors import shell_command
 from search.artifacts.open import open_artifacts
-from search.storage.open import masked, network_file_system, open_engine, open_storage
+from search.storage.open import masked, network_file_system, open_engine, open_storage, sqlite_file
 from search.storage.readable import open_readable
 from search.storage.tables import SCHEMA_VERSION, database_time
 from search.study.agreement import disagreements, foreign_running
@@ -158,7 +157,7 @@ def _threads() -> Check:
 
 
 def _storage(url: str, fixing: bool) -> list[Check]:
-    path = _sqlite_file(url)
+    path = sqlite_file(url)
     if path is not None and not path.exists():
         if kind := network_file_system(path):
             fix = "put it on a local disk, or use postgresql://user@host/name"
@@ -212,15 +211,6 @@ def _agreement(storage: BaseStorage, engine: Engine, fixing: bool) -> list[Check
     return checks
 
 
-def _sqlite_file(url: str) -> Path | None:
-    """Return the file of an SQLite storage, None for another or an invalid URL."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        return None
-    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
-
-
 def _artifacts(artifacts: str) -> Check:
     if "://" not in artifacts and not Path(artifacts).exists():
         return Check("artifacts", "ok", f"{artifacts} does not exist yet; the first worker creates it")
@@ -234,7 +224,7 @@ def _artifacts(artifacts: str) -> Check:
 
 def _disks(url: str, artifacts: str) -> list[Check]:
     folders = {"disk": Path(), "disk of artifacts": Path(artifacts) if "://" not in artifacts else Path()}
-    path = _sqlite_file(url)
+    path = sqlite_file(url)
     folders["disk of the database"] = path.parent if path is not None else Path()
     checks, seen = [], set[int]()
     for name, folder in folders.items():

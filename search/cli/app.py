@@ -4,6 +4,7 @@ Commands import slow modules in their functions, so that --help is fast.
 """
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import typer
 from data.errors import printable
 from search.cli.apply import apply_command
 from search.cli.data import data_app
+from search.cli.export_model import export_model_command
 from search.cli.interrupted import print_next
 from search.cli.manage import (
     adopt_command,
@@ -26,18 +28,15 @@ from search.cli.manage import (
     rename_command,
 )
 from search.cli.plugins import check_command, new_command, trust_command
+from search.cli.pretrained import pretrained_command
 from search.cli.report import compare_command, report_command
 from search.cli.runs import evaluate_command, train_command
+from search.cli.schema import schema_command
 from search.cli.service import dashboard_command, doctor_command, storage_app, watch_command, workers_command
-from search.cli.studies import (
-    create_command,
-    export_command,
-    init_command,
-    launch_command,
-    show_command,
-    work_command,
-)
+from search.cli.show import show_command
+from search.cli.studies import create_command, export_command, init_command, launch_command, work_command
 from search.errors import UserError
+from search.exit_codes import ExitCode
 from search.signals import Interrupted, recorded_interrupts
 
 ISSUES = "https://github.com/drivebeat/drivebeat/issues"
@@ -103,6 +102,7 @@ _add(
     show_command,
     "show",
     "show demo",
+    "show demo --csv > trials.csv",
     "show --models",
     "show --model tf_mask --rate-hz 1000 --window-samples 5120",
     "show all_families --across",
@@ -172,6 +172,16 @@ _add(
     "apply runs/best recordings/ -o estimates --format csv --picture",
     "apply runs/best 'data/**/*km.wav' -o estimates --audible",
 )
+_add(RUN, "pretrained", pretrained_command, "pretrained", "pretrained --json")
+_add("Scripts", "schema", schema_command, "schema", "schema trials > trials.schema.json")
+_add(
+    RUN,
+    "export-model",
+    export_model_command,
+    "export-model runs/best -o model.onnx --check",
+    "export-model runs/best -o model.onnx --int8",
+    "export-model runs/best -o model.onnx --fixed",
+)
 _add(PLUGINS, "new", new_command, "new model my_model.py", "new loss my_loss.py")
 _add(
     PLUGINS,
@@ -196,6 +206,7 @@ def main() -> None:
     Characters that the terminal's encoding does not have are printed as "?".
     """
     _replace_unencodable()
+    _silence_logged_interrupts()
     number, arguments = signal.SIGINT, sys.argv[1:]
     with recorded_interrupts() as interrupts:
         try:
@@ -206,16 +217,16 @@ def main() -> None:
             number, code = signal.Signals(end.number), end.exit_code
             arguments = [end.renamed.get(word, word) for word in arguments]
         except (typer.Abort, KeyboardInterrupt):
-            code = 130
+            code = ExitCode.INTERRUPTED
         except BrokenPipeError:  # the reader of the pipe has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 1
+            code = ExitCode.BROKEN
         except Exception as error:
             # an import that KeyboardInterrupt broke off can fail with another error: numpy's, with AttributeError
-            code = 130 if interrupts else _handle(error)
+            code = ExitCode.INTERRUPTED if interrupts else _handle(error)
     if code == 128 + number:
         print_next(arguments, number)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 
 def _replace_unencodable() -> None:
@@ -225,6 +236,16 @@ def _replace_unencodable() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+
+
+def _silence_logged_interrupts() -> None:
+    """Have no library print the traceback of a Ctrl-C, as SQLAlchemy does when it breaks off closing a connection."""
+    if logging.lastResort is not None:  # the handler of records that no other handler takes
+        logging.lastResort.addFilter(_is_no_interrupt)
+
+
+def _is_no_interrupt(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt))
 
 
 def _print_error(message: str, code: int) -> int:
@@ -240,18 +261,18 @@ def _handle(error: Exception) -> int:
     if isinstance(error, UserError):
         if os.environ.get("DRIVEBEAT_DEBUG"):
             raise error
-        return _print_error(str(error), 2)
+        return _print_error(str(error), ExitCode.REFUSED)
     # click's exceptions are recognised by their attributes: some versions of typer contain their own copy of click
     if hasattr(error, "format_message") and hasattr(error, "ctx"):
         message = error.format_message().strip().rstrip(".")
         if not message:  # called without a command: the help has been printed
-            return 0
-        return _print_error(
-            f"{message}; see {error.ctx.command_path if error.ctx is not None else 'drivebeat'} --help", 2
-        )
+            return ExitCode.DONE
+        where = error.ctx.command_path if error.ctx is not None else "drivebeat"
+        return _print_error(f"{message}; see {where} --help", ExitCode.REFUSED)
     if hasattr(error, "exit_code") and hasattr(error, "show"):
         return _print_error(str(error), error.exit_code)
     traceback.print_exception(error)
     return _print_error(
-        f"this is a bug in Drivebeat {version('drivebeat')}; please report the lines above: {ISSUES}", 1
+        f"this is a bug in Drivebeat {version('drivebeat')}; please report the lines above: {ISSUES}",
+        ExitCode.BROKEN,
     )

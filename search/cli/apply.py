@@ -7,6 +7,7 @@ import typer
 
 from data.errors import printable
 from search.cli.options import Gaps, Json, Layout, Quiet, RateHz, Variable, Variables, split_names
+from search.exit_codes import ExitCode
 
 if TYPE_CHECKING:  # slow to import
     from data.recording import Recording
@@ -16,7 +17,7 @@ if TYPE_CHECKING:  # slow to import
 
 
 def apply_command(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run, or pretrained.")],
     recordings: Annotated[
         list[str],
         typer.Argument(metavar="RECORDING...", help="Recordings of any length and rate, folders, or globs."),
@@ -54,6 +55,13 @@ def apply_command(
     window_s: Annotated[
         float | None, typer.Option(help="Length of the windows in seconds; as in training or longer.")
     ] = None,
+    adapt: Annotated[
+        int,
+        typer.Option(
+            metavar="STEPS",
+            help="Train the model on each recording for so many steps before it is denoised; 0 leaves it as it is.",
+        ),
+    ] = 0,
     no_beats: Annotated[
         bool, typer.Option("--no-beats", help="Leave out NAME.beats.csv and NAME.heart_rate.csv.")
     ] = False,
@@ -76,12 +84,15 @@ def apply_command(
     from functools import partial
 
     from search.terminal.console import PlainConsole
+    from training.calibration import EVIDENCE, without_fit
     from training.channels import described
     from training.denoising.batch import Failure, denoise_each
     from training.denoising.denoise import load_denoiser, read_recording
     from training.denoising.recordings import Extras, plan
+    from training.evaluation.whole import evidence_of
+    from training.pretrained import run_folder
 
-    denoiser = load_denoiser(folder, device)
+    denoiser = load_denoiser(run_folder(folder), device)
     extras = Extras(beats=not no_beats, picture=picture, audible=audible)
     planned = plan(recordings, output, format, extras, denoiser.run.data)
     _print_notes(planned.notes)
@@ -96,6 +107,10 @@ def apply_command(
         gaps=gaps,
     )
     console = PlainConsole(quiet=quiet or as_json)
+    if extras.beats or extras.picture:
+        calibration = denoiser.calibration if adapt == 0 else without_fit(denoiser.calibration)
+        evidence = EVIDENCE[evidence_of(denoiser.model, calibration)]
+        console.print(f"beats by {evidence}; {calibration.described}", soft_wrap=True, highlight=False)
     is_single, shown = planned.folder is None, ""
 
     def show_read(recording: "Recording") -> None:
@@ -106,7 +121,7 @@ def apply_command(
 
     done: list[Applied] = []
     failures: list[Failure] = []
-    for result in denoise_each(denoiser, planned.jobs, read, window_s, console, show_read):
+    for result in denoise_each(denoiser, planned.jobs, read, window_s, adapt, console, show_read):
         if isinstance(result, Failure):
             if is_single:
                 raise result.error
@@ -121,7 +136,7 @@ def apply_command(
         return
     _print_all(folder, planned, done, failures, as_json)
     if failures:
-        raise typer.Exit(2)
+        raise typer.Exit(ExitCode.REFUSED)
 
 
 def _print_notes(notes: tuple[str, ...], where: str = "") -> None:
@@ -131,10 +146,11 @@ def _print_notes(notes: tuple[str, ...], where: str = "") -> None:
 
 def _print_one(applied: "Applied", quiet: bool, as_json: bool) -> None:
     """Print the result of a single recording. Only its file is the result of a quiet command."""
-    import json
+    from search.cli.output import print_document
+    from search.documents.runs import Denoised
 
     if as_json:
-        typer.echo(json.dumps(applied.document))
+        print_document(Denoised, applied.document)
         return
     for line in applied.lines[: 1 if quiet else None]:
         typer.echo(printable(line))
@@ -142,7 +158,8 @@ def _print_one(applied: "Applied", quiet: bool, as_json: bool) -> None:
 
 def _print_all(run: Path, planned: "Plan", done: "list[Applied]", failures: "list[Failure]", as_json: bool) -> None:
     """Print how many recordings were denoised, or all results as one JSON document."""
-    import json
+    from search.cli.output import print_document
+    from search.documents.runs import DenoisedRecordings
 
     if as_json:
         document = {
@@ -151,7 +168,7 @@ def _print_all(run: Path, planned: "Plan", done: "list[Applied]", failures: "lis
             "recordings": [applied.document for applied in done],
             "problems": [{"recording": str(failure.recording), "reason": failure.reason} for failure in failures],
         }
-        typer.echo(json.dumps(document))
+        print_document(DenoisedRecordings, document)
         return
     failed = f", {len(failures)} failed" if failures else ""
     typer.echo(printable(f"{planned.folder}: {len(done)} of {len(planned.jobs)} recordings denoised{failed}"))

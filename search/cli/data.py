@@ -1,4 +1,4 @@
-"""Commands for recordings: describe a file, generate synthetic recordings."""
+"""Commands for recordings: describe a file, generate synthetic recordings, convert public collections."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,9 @@ import typer
 
 from search.cli.options import Gaps, Json, Layout, Plugins, Quiet, RateHz, Variable, Variables, split_names
 
-data_app = typer.Typer(help="Describe recordings, or generate synthetic ones.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Describe recordings, generate synthetic ones, or convert public ones.", no_args_is_help=True
+)
 
 
 @data_app.command("info")
@@ -26,14 +28,15 @@ def info_command(
 
     A file that cannot be read is named with the reason, and the others are shown; the exit code is then 2.
     """
-    import json
-
     from data.errors import DataError, UserError, printable
     from data.files import file_errors
     from data.info import check_picture, describe, document, draw
     from data.readers.read import read
+    from search.cli.output import print_document
+    from search.documents.files import Recordings
     from search.terminal.console import PlainConsole
     from search.terminal.tables import show_info
+    from training.hearts import contrasts_db
 
     if plugin:
         from search.plugins.find import load_files
@@ -56,7 +59,7 @@ def info_command(
                     layout=layout,
                     gaps=gaps,
                 )
-                info = describe(file, recording)
+                info = describe(file, recording, contrasts_db(recording))
         except UserError as error:
             problems.append(error)
             continue
@@ -72,7 +75,7 @@ def info_command(
                 continue
             typer.echo(f"{png}: written", err=as_json)
     if as_json:
-        typer.echo(json.dumps({"recordings": found, "problems": [str(problem) for problem in problems]}))
+        print_document(Recordings, {"recordings": found, "problems": [str(problem) for problem in problems]})
     for problem in problems[:-1]:
         typer.echo(f"drivebeat: {printable(str(problem))}", err=True)
     if problems:
@@ -93,10 +96,10 @@ def synth_command(
     as_json: Json = False,
 ) -> None:
     """Generate synthetic in-car recordings in a layout that Drivebeat reads."""
-    import json
-
     from data.errors import DataError
     from data.synthetic.recordings import SynthConfig, synthesise
+    from search.cli.output import print_document
+    from search.documents.files import SyntheticRecordings
     from search.terminal.console import PlainConsole
     from training.bars import bar
 
@@ -121,6 +124,63 @@ def synth_command(
             "sessions": sessions,
             "files": [*map(str, paths)],
         }
-        typer.echo(json.dumps(document))
+        print_document(SyntheticRecordings, document)
         return
     typer.echo(f"{out}: {len(paths)} files, {sessions} session(s), layout {layout}, seed {seed}")
+
+
+@data_app.command("get")
+def get_command(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Collection: mscardio, cinc2016, senssmarttech, ephnogram, realdata2.")
+    ],
+    source: Annotated[Path, typer.Option("--from", metavar="DIR", help="Folder of the collection, as published.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder to write to. \\[default: data/recordings/NAME]", show_default=False),
+    ] = None,
+    grade: Annotated[str, typer.Option(metavar="A|B", help="Lowest grade of hearts to write.")] = "B",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Convert a public collection of hearts or vehicles that is on this machine to recordings for studies.
+
+    Hearts are graded A or B; those that are clipped, have dropouts or no steady rhythm are refused, with the reason in
+    recordings.csv. The same command continues an interrupted one.
+    """
+    from data.errors import DataError, near
+    from data.public.table import collection
+    from search.cli.output import print_document
+    from search.documents.files import Collection
+    from search.terminal.collected import show_collected
+    from search.terminal.console import PlainConsole
+    from training.bars import bar
+    from training.collect import collect
+    from training.hearts import GRADES
+
+    found = collection(name)
+    if grade not in GRADES:
+        raise DataError(f"--grade is {grade!r}{near(grade, GRADES)}; {' or '.join(GRADES)} is needed")
+    folder = Path("data/recordings", name) if out is None else out
+    console = PlainConsole(quiet=quiet or as_json)
+    with bar(console, name, None) as advance:
+        done = collect(
+            found, source, folder, grade, progress=lambda i, n, item: advance(i, f"{name}: {i + 1} of {n}, {item}")
+        )
+    if as_json:
+        document = {
+            "collection": name,
+            "source": str(source),
+            "folder": str(folder),
+            "table": str(done.table),
+            "recordings": len(done.rows),
+            "written": done.n_written,
+            "existing": done.n_existing,
+            "counts": done.counts,
+            "refused": done.refused,
+        }
+        print_document(Collection, document)
+        return
+    show_collected(done, console)
+    n_refused = sum(done.refused.values())
+    typer.echo(f"{folder}: {done.n_written} written, {done.n_existing} there before, {n_refused} refused")

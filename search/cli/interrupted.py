@@ -18,6 +18,7 @@ GOES_ON = {
     "train": "the same command continues the training after its last finished epoch",
     "dashboard": "the same command serves the dashboard again",
     "export": "the same command continues",
+    "data": "the same command converts the recordings that are missing",
 }
 # Passwords of a URL, also in its query; as masked() of search.storage.open finds them, whose import takes long.
 _PASSWORD = re.compile(r"(://[^:/]*:)[^@]*(?=@)|([?&][^=&]*pass[^=&]*=)[^&]*", re.IGNORECASE)
@@ -30,6 +31,8 @@ def next_line(arguments: Sequence[str], number: int = Signals.SIGINT) -> str:
     """
     name = next((word for word in arguments if not word.startswith("-")), "")
     if name not in GOES_ON or (name == "export" and not any(word.startswith("--confirm") for word in arguments)):
+        return ""
+    if name == "data" and "get" not in arguments:
         return ""
     command = shell_command(*(_PASSWORD.sub(_without_password, word) for word in arguments))
     return f"stopped by {Signals(number).name}; {GOES_ON[name]}: {command}"

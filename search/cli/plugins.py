@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from search.cli.options import Json, Quiet, RateHz, Storage
+from search.exit_codes import ExitCode
 
 
 def new_command(
@@ -39,10 +40,10 @@ def check_command(
 
     Each failure says what to do; the exit code is then 2. The file is executed, and trusted on this machine.
     """
-    import json
-
     from data.errors import printable
     from data.readers.contract import Example
+    from search.cli.output import print_document
+    from search.documents.files import PluginCheck
     from search.plugins.check import check_document, check_line, check_plugin, load_named
     from training.plugins.plugin import read_plugin
     from training.plugins.trust import remember
@@ -58,12 +59,12 @@ def check_command(
             typer.echo(printable(check_line(result)))
     n_failed = sum(not result.ok for result in results)
     if as_json:
-        typer.echo(json.dumps(check_document(file, plugin, results)))
+        print_document(PluginCheck, check_document(file, plugin, results))
     else:
         failed = f", {n_failed} fail" if n_failed else ""
         typer.echo(f"{file}: {len(results) - n_failed} of {len(results)} rules pass{failed}")
     if n_failed:
-        raise typer.Exit(2)
+        raise typer.Exit(ExitCode.REFUSED)
 
 
 def trust_command(
@@ -79,9 +80,9 @@ def trust_command(
 
     Code inside a document or a database is somebody's: read it first, with --show.
     """
-    import json
-
     from data.errors import printable
+    from search.cli.output import print_document
+    from search.documents.files import Plugins
     from search.plugins.find import find_plugins
     from search.storage.open import storage_url
     from training.plugins.trust import remember, untrusted
@@ -95,11 +96,11 @@ def trust_command(
                 "sha256": plugin.sha256,
                 "lines": plugin.n_lines,
                 "trusted": not (show and plugin.sha256 in new),
-                **({"source": plugin.source} if show else {}),
+                "source": plugin.source if show else None,
             }
             for plugin in plugins
         ]
-        typer.echo(json.dumps(found))
+        print_document(Plugins, {"plugins": found})
         return
     for plugin in plugins:
         state = ("not trusted" if show else "trusted now") if plugin.sha256 in new else "trusted before"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Artifacts, Storage
+from search.cli.options import Artifacts, Json, Storage
 from search.defaults import ARTIFACTS
 
 
@@ -20,7 +20,7 @@ def compare_command(
     classical: Annotated[bool, typer.Option("--classical", help="Add the classical methods.")] = False,
     resamples: Annotated[int, typer.Option(min=100, metavar="N", help="Resamples of the bootstrap.")] = 5000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON.")] = False,
+    as_json: Json = False,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FOLDER", help="Write compare.csv and compare.png to this folder."),
@@ -31,8 +31,8 @@ def compare_command(
 
     Means and differences from the first run have confidence intervals from a bootstrap over recordings.
     """
-    import json
-
+    from search.cli.output import print_document
+    from search.documents.runs import RunComparison
     from search.terminal.console import PlainConsole
     from training.evaluation.compare import COMPARED_SCORES, compare, estimate_folders
     from training.evaluation.compare_files import (
@@ -42,16 +42,18 @@ def compare_command(
         verdict_lines,
         write_comparison,
     )
+    from training.pretrained import run_folder
 
     if len(folders) < 2 and not classical:
         raise typer.BadParameter("a comparison needs two runs; name another run, or add --classical")
+    folders = [run_folder(folder) for folder in folders]
     found = compare(
         estimate_folders(folders, data, split, threads, classical=classical), n_resamples=resamples, seed=seed
     )
     if output is not None:
         write_comparison(found, output)
     if as_json:
-        typer.echo(json.dumps(comparison_document(found), indent=2, allow_nan=False))
+        print_document(RunComparison, comparison_document(found))
         return
     console = PlainConsole()
     for score in COMPARED_SCORES:
@@ -107,6 +109,7 @@ def report_command(
     from search.storage.open import explained, masked, storage_url
     from search.storage.readable import open_readable
     from search.study.study import load_studies
+    from training.pretrained import run_folder
 
     chosen = format_of(output, kind)
     url = storage_url(storage)
@@ -118,7 +121,7 @@ def report_command(
             opened.engine,
             open_artifacts(artifacts, create=False).artifacts,
             masked(url),
-            runs=runs or (),
+            runs=[run_folder(folder) for folder in runs or ()],
             classical=classical,
             threads=threads,
         )

@@ -35,7 +35,9 @@ def train_command(
     source: Annotated[
         Path | None,
         typer.Option(
-            "--from", metavar="RUN", help="Folder of a run, or a weights file, to take the initial weights from."
+            "--from",
+            metavar="RUN",
+            help="Folder of a run, pretrained, or a weights file, to take the initial weights from.",
         ),
     ] = None,
     values: Annotated[
@@ -60,15 +62,15 @@ def train_command(
     it.
     """
     import dataclasses
-    import json
 
+    from search.cli.output import print_document
     from search.commands.train import train
+    from search.documents.runs import Training
     from search.storage.open import storage_url
     from search.terminal.console import PlainConsole
     from training.config import read_run_with_provenance, with_values
     from training.errors import ConfigError
     from training.lineage import start_from
-    from training.numbers import finite
     from training.switches import read_switches
     from training.trackers.build import tracking_of
 
@@ -97,7 +99,7 @@ def train_command(
         device=device,
     )
     if as_json:
-        typer.echo(json.dumps({"folder": str(output), "metric": run.fit.score, **finite(dataclasses.asdict(last))}))
+        print_document(Training, {"folder": str(output), "metric": run.fit.score, **dataclasses.asdict(last)})
         return
     typer.echo(f"{output}: {run.fit.score} {last.best_score:+.3f}")
     if not silent:
@@ -105,7 +107,7 @@ def train_command(
 
 
 def evaluate_command(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run, or pretrained.")],
     data: Annotated[Path | None, typer.Option(help="Study or run file with another data section.")] = None,
     output: Annotated[
         Path | None,
@@ -128,27 +130,28 @@ def evaluate_command(
     as_json: Json = False,
 ) -> None:
     """Evaluate a run on its held-out mixture: table, CSV, figures, sounds."""
-    import json
-    from dataclasses import asdict
-
+    from search.cli.output import print_document
+    from search.documents.runs import Evaluation, EvaluationByPart
     from search.terminal.console import PlainConsole
-    from training.numbers import finite
+    from training.evaluation.by import part_document
+    from training.pretrained import run_folder
     from training.runs import evaluate_folder, evaluate_parts, evaluation_folder, rows_document
 
+    folder = run_folder(folder)
     out = output or evaluation_folder(folder, data)
     if by is not None:
         console = PlainConsole(quiet=quiet or as_json)
         lines = evaluate_parts(folder, by, data, out, split, threads, console, window_s)
         if as_json:
-            parts = [{**asdict(line), "value": finite(asdict(line.value))} for line in lines]
-            document = {"run": str(folder), "folder": str(out), "split": split, "by": by, "lines": parts}
-            typer.echo(json.dumps(document, allow_nan=False))
+            parts = [part_document(line) for line in lines]
+            about = {"run": str(folder), "folder": str(out), "split": split, "by": by}
+            print_document(EvaluationByPart, {**about, "lines": parts})
         elif quiet:
             typer.echo(f"{out}: by_{by}.csv")
         return
     rows = evaluate_folder(folder, data, out, split, threads, PlainConsole(quiet=quiet or as_json), window_s)
     if as_json:
-        document = {"run": str(folder), "folder": str(out), "split": split, "rows": rows_document(rows)}
-        typer.echo(json.dumps(document, allow_nan=False))
+        about = {"run": str(folder), "folder": str(out), "split": split}
+        print_document(Evaluation, {**about, "rows": rows_document(rows)})
     elif quiet:
         typer.echo(f"{out}: table.csv")

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Artifacts, Storage
+from search.cli.options import Artifacts, Json, Storage
 from search.defaults import ARTIFACTS
+from search.exit_codes import ExitCode
 
 storage_app = typer.Typer(
     help="Maintain the database.",
@@ -17,12 +18,12 @@ storage_app = typer.Typer(
 
 
 def workers_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print all details as JSON.")] = False,
+    as_json: Json = False,
     storage: Storage = None,
 ) -> None:
     """List the workers of the last week: state, host, device, trial and epoch."""
-    import json
-
+    from search.cli.output import print_document
+    from search.documents.studies import Workers
     from search.queue.workers import workers
     from search.storage.open import explained, masked, storage_url
     from search.storage.readable import open_readable
@@ -36,7 +37,7 @@ def workers_command(
         rows = workers(opened.engine, names_by_identity(opened.engine))
         opened.close()
     if as_json:
-        typer.echo(json.dumps(workers_document(rows), indent=2))
+        print_document(Workers, {"workers": workers_document(rows)})
     elif not rows:
         typer.echo(f"no worker in {masked(url)} in the last week; start some: drivebeat launch STUDY --workers 2")
     else:
@@ -124,13 +125,12 @@ def watch_command(
     In a pipe or a file it prints plain lines: one for each trial that ends, and one for each study every 10 s if
     something has changed, else every minute.
     """
-    import dataclasses
-    import json
-
+    from search.cli.output import print_document
+    from search.documents.studies import Studies
     from search.storage.open import explained, storage_url
     from search.storage.readable import open_readable
     from search.study.record import load_records
-    from search.study.status import snapshot
+    from search.study.status import snapshot, states_document
     from search.terminal.console import PlainConsole
     from search.terminal.status import watch
 
@@ -141,8 +141,7 @@ def watch_command(
         opened = open_readable(url)
         studies, engine = load_records(opened.storage, name), opened.engine
         if as_json:
-            found = [dataclasses.asdict(snapshot(study, engine)) for study in studies]
-            typer.echo(json.dumps(found, indent=2))
+            print_document(Studies, states_document(snapshot(study, engine) for study in studies))
         else:
             watch(studies, engine, PlainConsole(), every_s=every, once=once)
         opened.close()
@@ -157,23 +156,23 @@ def doctor_command(
     ] = None,
     storage: Storage = None,
     artifacts: Artifacts = ARTIFACTS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all details as JSON.")] = False,
+    as_json: Json = False,
     fix: Annotated[bool, typer.Option("--fix", help="Fix what Optuna's tables and Drivebeat's disagree on.")] = False,
 ) -> None:
     """Check packages, device, database, disk, clock and recordings, and print a fix for each problem.
 
     The exit code is 1 if something is broken.
     """
-    import json
-
+    from search.cli.output import print_document
     from search.doctor import checks_document, checks_table, examine
+    from search.documents.files import Checks
     from search.storage.open import storage_url
     from search.terminal.console import PlainConsole
 
     checks = examine(storage_url(storage), artifacts, study, fixing=fix)
     if as_json:
-        typer.echo(json.dumps(checks_document(checks), indent=2))
+        print_document(Checks, checks_document(checks))
     else:
         PlainConsole().print(checks_table(checks))
     if any(check.state == "broken" for check in checks):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.BROKEN)

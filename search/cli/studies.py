@@ -1,4 +1,4 @@
-"""Commands for studies."""
+"""Commands that create, run and export studies."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from data.errors import shell_command
-from search.cli.options import Artifacts, Lease, Plugins, Storage
+from search.cli.options import Artifacts, Lease, Storage
 from search.defaults import ARTIFACTS, LOGS
 
 
@@ -31,7 +31,8 @@ def create_command(
         list[str] | None,
         typer.Option(
             metavar="SOURCE",
-            help="Config (best.yaml) to try first, or a study whose best trials to try first; may be repeated.",
+            help="Config (best.yaml), run's folder or pretrained model to try first, or a study whose best trials to "
+            "try first; may be repeated.",
         ),
     ] = None,
     warm_trials: Annotated[int, typer.Option(min=1, help="Number of trials to take from a study.")] = 5,
@@ -186,112 +187,6 @@ def work_command(
     if signal.SIGINT in received:
         raise Interrupted(signal.SIGINT)
     typer.echo(f"worker done: {n_trials} trials")
-
-
-def show_command(
-    studies: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="STUDY", help="Studies to show. Without any, all are listed; several are compared."),
-    ] = None,
-    models: Annotated[
-        bool, typer.Option("--models", help="List the model families with their costs and parameters.")
-    ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", metavar="NAME", help="Show the costs and parameters of one model family.", show_default=False
-        ),
-    ] = None,
-    across: Annotated[
-        bool, typer.Option("--across", help="Compare all studies of a study file, or all studies in the database.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print model families or a comparison as JSON.")] = False,
-    rate_hz: Annotated[float, typer.Option(help="Sampling rate (with --models).", metavar="HZ")] = 250.0,
-    window_samples: Annotated[int, typer.Option(min=1, help="Length of a window (with --models).", metavar="N")] = 1280,
-    channels: Annotated[int, typer.Option(min=1, help="Input channels (with --models).", metavar="N")] = 1,
-    plugin: Plugins = None,
-    storage: Storage = None,
-) -> None:
-    """Show studies: progress, space with defaults and fixed values, best trial, importances.
-
-    Several studies, or --across, give a table that compares their results on the same validation mixture.
-    """
-    import json
-
-    from search.errors import PluginError
-    from search.storage.open import explained, storage_url
-    from search.storage.readable import open_readable
-    from search.study.record import load_records, readable_records
-    from search.terminal.console import PlainConsole
-    from search.terminal.status import show_all
-
-    if models or model is not None:
-        if studies or across:
-            raise typer.BadParameter("--models and --model take no studies; leave out one of the two")
-        if plugin:
-            from search.plugins.find import load_files
-
-            load_files(plugin)
-        _show_models(model, rate_hz, window_samples, channels, as_json=as_json)
-        return
-    if plugin:
-        raise typer.BadParameter("--plugin goes with --models or --model; a study has its own plug-ins")
-    if as_json and not across and len(studies or ()) < 2:
-        raise typer.BadParameter("--json needs --models, --model, --across or several studies; add one of them")
-    console = PlainConsole()
-    url = storage_url(storage)
-    with explained(url):
-        opened = open_readable(url)
-        engine = opened.engine
-        if studies:
-            problems: dict[str, str] = {}
-            loaded = [study for name in studies for study in load_records(opened.storage, name)]
-        else:
-            loaded, problems = readable_records(opened.storage)
-        chosen = list({study.name: study for study in loaded}.values())
-        if across or len(studies or ()) > 1:
-            from search.study.comparison import compare_studies as compare
-            from search.study.study import decode_study
-            from search.terminal.comparison import comparison_document_of_studies, show_comparison
-
-            decoded, refused = [], None
-            for study in chosen:
-                try:
-                    decoded.append(decode_study(study))
-                except PluginError as error:  # the others are compared
-                    typer.echo(f"not shown: {error}", err=True)
-                    refused = error
-            if refused is not None and not decoded:
-                raise refused
-            found = compare(decoded, engine)
-            if as_json:
-                typer.echo(json.dumps(comparison_document_of_studies(found), indent=2))
-            else:
-                show_comparison(found, console)
-        elif not studies:
-            show_all(chosen, problems, engine, console)
-        else:
-            from search.terminal.tables import show_study
-
-            for study in chosen:
-                show_study(study, engine, console)
-
-
-def _show_models(model: str | None, rate_hz: float, window_samples: int, channels: int, *, as_json: bool) -> None:
-    """Print one model family, or all of them if `model` is None."""
-    import json
-
-    from search.study.costs import At
-    from search.terminal.console import PlainConsole
-    from search.terminal.models import models_document, show_model, show_models
-
-    at = At(rate_hz, window_samples, channels)
-    if as_json:
-        typer.echo(json.dumps(models_document(at, (model,) if model is not None else ()), indent=2))
-    elif model is not None:
-        show_model(model, PlainConsole(), at)
-    else:
-        show_models(PlainConsole(), at)
 
 
 def export_command(

@@ -1,6 +1,5 @@
 """Run a search until its budget is spent, with any launcher, and show it live."""
 
-import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from sqlalchemy import Engine
 
 from data.errors import near
 from search.errors import LaunchError, NoBudget, StudyError, StudyGone
+from search.exit_codes import ExitCode
 from search.launch.base import Launch, Launcher, WorkerHandle
 from search.launch.local import local_workers
 from search.launch.ray import ray_workers
@@ -36,9 +36,9 @@ FIRST_PAUSE_S = 1.0
 # A restarted worker that has run for this long resets the count of restarts: a search of a week survives more crashes.
 STEADY_S = 600.0
 # The exit code of a worker that gave up for a stated reason. Another worker would do the same.
-GAVE_UP = 2
+GAVE_UP = ExitCode.REFUSED
 # The exit code of a worker that somebody stopped by SIGINT.
-STOPPED = 128 + signal.SIGINT
+STOPPED = ExitCode.INTERRUPTED
 
 
 @dataclass(slots=True, eq=False)

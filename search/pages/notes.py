@@ -40,6 +40,7 @@ SHOWN = {
     "event_f1": (f"event F1 (±{1000 * EVENT_TOLERANCE_S:.0f} ms)", ".2f"),
     "hr_within_5_bpm": ("heart rate within 5 bpm", ".0%"),
     "hr_error_bpm": ("heart-rate error bpm (median)", ".1f"),
+    "usable_time": ("usable time less errors", ".2f"),
 }
 
 

@@ -31,6 +31,7 @@ from training.report import EpochReport
 from training.trainer import WEIGHTS
 
 EXTRA_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm", "hr_error_bpm", "snr_improvement_db")
+USABLE_TIME = "usable_time"
 
 
 def store_results(
@@ -49,13 +50,19 @@ def store_results(
     """
     load_weights(model, folder / WEIGHTS)
     estimates = estimate_mixture(model, run, mixture, run.fit.threads)
-    rows = score_rows({"model": estimates}, mixture, EXTRA_SCORES)
+    rows = score_rows({"model": estimates}, mixture, _extra_scores(run))
     files = write_showcase(mixture, estimates, f"trial {trial.number}", folder)
     write_run(run, folder / "run.yaml")
     with batch(trial.storage, trial._trial_id):
         set_user_attributes(trial.storage, trial._trial_id, _attributes(run, rows, last))
         for path in (*files, folder / "run.yaml"):
             upload_artifact(artifact_store=artifacts, file_path=str(path), study_or_trial=trial)
+
+
+def _extra_scores(run: RunConfig) -> tuple[str, ...]:
+    """Return the scores of a trial. Usable time takes 40 ms a window, so only runs that seek beats have it."""
+    seeks_beats = run.beats.beats_weight > 0 or run.fit.score == USABLE_TIME
+    return (*EXTRA_SCORES, USABLE_TIME) if seeks_beats else EXTRA_SCORES
 
 
 def _attributes(run: RunConfig, rows: Sequence[Row], last: EpochReport) -> dict[str, Any]:

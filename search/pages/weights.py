@@ -27,9 +27,8 @@ from search.storage.optuna_private import ArtifactStore
 from search.study.export import export, export_digest
 from search.study.study import Study
 from search.trials import ARTIFACT, BEST_CONFIG, SPEC, WEIGHTS_OF, best_of_trials, ranked, sign_of
-from training.config import FinalConfig, RunConfig, write_run
+from training.config import RUN_FILE, FinalConfig, RunConfig, write_run
 from training.decode import decode
-from training.lineage import RUN_FILE
 from training.trainer import WEIGHTS
 
 Log = Callable[[str], None]

@@ -7,8 +7,8 @@ from search.errors import PluginError
 from search.storage.open import explained
 from search.storage.readable import open_readable
 from search.study.record import load_records
+from training.config import RUN_FILE
 from training.documents import PARSERS, read_document
-from training.lineage import RUN_FILE
 from training.plugins.load import load_plugins
 from training.plugins.plugin import PLUGINS, SUFFIX, Plugin, decode_plugins, embedded, read_plugin
 from training.plugins.trust import remember

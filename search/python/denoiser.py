@@ -15,8 +15,11 @@ from search.errors import ConfigError
 from search.python.recordings import Names, names
 from training.channels import choose, described, names_of
 from training.config import RunConfig
+from training.denoising.adapt import adapted
+from training.denoising.beats import Beats, beats_of
 from training.denoising.denoise import Denoiser as Loaded
-from training.denoising.denoise import denoise, load_denoiser, read_recording
+from training.denoising.denoise import denoise, denoise_and_hear, denoiser_of, read_recording
+from training.pretrained import run_folder
 from training.runs import read_folder
 
 Samples = NDArray[Any] | Sequence[float] | Sequence[Sequence[float]]
@@ -105,19 +108,61 @@ class Denoiser:
         for a file that cannot be read, samples that are NaN or infinite, a channel of equal samples, a signal that is
         too short (about 0.1 s), and a rate below twice the band's upper edge; OutOfMemory.
         """
+        estimate = denoise(self._loaded, self._recording(x, rate_hz, channels), window_s)
+        return estimate if isinstance(x, str | Path | Recording) else estimate.signals[0]
+
+    def find_beats(
+        self,
+        x: str | Path | Recording | Samples,
+        rate_hz: float | None = None,
+        *,
+        channels: Names | None = None,
+        window_s: float | None = None,
+    ) -> tuple[Recording, Beats]:
+        """Return the estimate of a signal, and its beats with their probabilities, as `drivebeat apply` writes them.
+
+        The estimate is a Recording with the channel "estimate", equal to that of `denoise`. The Beats have the arrays
+        times_s (of S1), s2_s, rates_bpm and probability, [beat], and spans of 10 s with start_s, end_s, n_beats,
+        heart_rate_bpm (None where it is not sure) and probability. By the run's calibration, where it has one.
+
+        The arguments and errors are those of `denoise`.
+        """
+        estimate, sounds = denoise_and_hear(self._loaded, self._recording(x, rate_hz, channels), window_s)
+        return estimate, beats_of(estimate, sounds, self._loaded.calibration)
+
+    def adapted(
+        self,
+        x: str | Path | Recording | Samples,
+        rate_hz: float | None = None,
+        *,
+        channels: Names | None = None,
+        n_steps: int = 100,
+    ) -> "Denoiser":
+        """Return a denoiser whose model took `n_steps` steps of training on a signal; this one stays as it is.
+
+        The clean signal is not needed: the model learns from its own estimates, mixed anew, as `drivebeat apply
+        --adapt` does. It is for this signal and those like it, and is not stored.
+
+        The other arguments and errors are those of `denoise`; ConfigError too for a signal shorter than one and a
+        half windows of training.
+        """
+        return replace(self, _loaded=adapted(self._loaded, self._recording(x, rate_hz, channels), n_steps))
+
+    def _recording(
+        self, x: str | Path | Recording | Samples, rate_hz: float | None, channels: Names | None
+    ) -> Recording:
+        """Return `x` as a Recording with the channels of the model. Raises ConfigError, DataError."""
         if isinstance(x, str | Path):
             chosen = () if channels is None else names(channels)
-            recording = read_recording(self.config.data, Path(x), chosen, rate_hz=rate_hz)
-            return denoise(self._loaded, recording, window_s)
+            return read_recording(self.config.data, Path(x), chosen, rate_hz=rate_hz)
         if isinstance(x, Recording):
-            return denoise(self._loaded, self._chosen(x, rate_hz, channels), window_s)
+            return self._chosen(x, rate_hz, channels)
         if channels is not None:
             raise ConfigError(
                 f"channels={channels!r}: the rows of an array are {', '.join(self.channels)}, in this order; "
                 "leave channels out"
             )
-        estimate: NDArray[np.float32] = denoise(self._loaded, self._of_array(x, rate_hz), window_s).signals[0]
-        return estimate
+        return self._of_array(x, rate_hz)
 
     def _chosen(self, recording: Recording, rate_hz: float | None, channels: Names | None) -> Recording:
         """Return the recording with the channels of the model. Raises ConfigError, DataError."""
@@ -158,7 +203,7 @@ class Denoiser:
 
 
 def load(folder: str | Path, *, device: str = "auto", threads: int | None = None) -> Denoiser:
-    """Load the trained model in the folder of a run.
+    """Load the trained model in the folder of a run; `pretrained` is the default of those that come with Drivebeat.
 
     device: "auto" (a CUDA device if there is one), "cpu", "cuda" or "cuda:N".
     threads: CPU threads; None takes the number in the run's config. Another number changes the last bits.
@@ -166,5 +211,6 @@ def load(folder: str | Path, *, device: str = "auto", threads: int | None = None
     Raises ConfigError for a folder without a run and a device that is not there, CheckpointError for weights that are
     missing or do not fit, OutOfMemory.
     """
-    path = Path(folder)
-    return Denoiser(path, read_folder(path), load_denoiser(path, device, threads))
+    path = run_folder(Path(folder))
+    run = read_folder(path)
+    return Denoiser(path, run, denoiser_of(run, path, device, threads))

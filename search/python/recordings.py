@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.corpus import HEART_BAND_HZ
+from data.config import HEART_BAND_HZ
 from data.filters import bandpass
 from data.readers import read as readers
 from data.readers.contents import pick_channels

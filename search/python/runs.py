@@ -12,6 +12,7 @@ from search.python.studies import plain
 from search.storage.open import storage_url
 from search.terminal.console import PlainConsole
 from training.config import RunConfig, prepare_run, read_run_with_provenance
+from training.pretrained import run_folder
 from training.runs import evaluate_folder, evaluation_folder
 from training.switches import read_switches
 from training.trackers.build import tracking_of
@@ -71,6 +72,7 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score the run in a folder and the classical methods on its held-out mixture; write table, figures and sounds.
 
+    folder: of a trained run, or `pretrained`.
     data: a study or run file with another section `data`.
     output: folder of the files; None for "evaluation" in the run's folder, with `data` "evaluation-" and its name.
     split: "test" or "validation".
@@ -78,12 +80,13 @@ def evaluate(
     window_s: length of a window in seconds; None takes that of training.
     quiet: print nothing.
 
-    Returns a row for each method and SNR: method, snr_db, and a column for each score.
+    Returns a row for each method and SNR: method, snr_db, and a column for each score. The SNR of the clean windows
+    without noise is infinite; their scores in dB are at most 60, and NaN stands for a score that has no meaning there.
 
     Raises ConfigError for a folder without a run and data that do not fit the model, CheckpointError for weights that
     cannot be used, DataError for recordings that cannot be used, OutOfMemory.
     """
-    run, other = Path(folder), None if data is None else Path(data)
+    run, other = run_folder(Path(folder)), None if data is None else Path(data)
     target = evaluation_folder(run, other) if output is None else Path(output)
     rows = evaluate_folder(run, other, target, split, threads, PlainConsole(lines=True, quiet=quiet), window_s)
     return pd.DataFrame([{"method": row.method, "snr_db": row.snr_db, **row.scores} for row in rows])

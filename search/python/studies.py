@@ -1,7 +1,6 @@
 """Create studies, and read stored ones as tables."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.trial import FrozenTrial
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 
 from data.errors import printable
 from search.commands import create as commands
 from search.errors import StudyGone, UserError
-from search.storage.open import driver_url, explained, open_storage, storage_url
+from search.storage.open import explained, open_storage, sqlite_file, storage_url
 from search.storage.readable import Readable, open_readable
 from search.study import export
 from search.study import study as stored
@@ -27,27 +25,13 @@ from search.study.record import StudyRecord, load_record, names_by_identity, rea
 from search.study.spec import StudySpec, prepare
 from search.study.status import snapshot
 from search.study.study import decode_study
+from search.study.trial_table import columns_of, trial_row
 from search.terminal.console import PlainConsole
 from search.terminal.status import plain_line
 from search.terminal.tables import importances_of
-from search.trials import (
-    BEST_EPOCH,
-    DEVICE,
-    LATENCY_MS,
-    N_PARAMETERS,
-    REASON,
-    SECONDS,
-    WORKER,
-    attributes_of,
-    best_trial,
-    fate_of,
-)
+from search.trials import best_trial
 from training.documents import read_document
-from training.evaluation.scores import SCORES
 
-COLUMNS = ("number", "state", "value", "epochs", "best_epoch", "n_parameters", "latency_ms")
-LAST_COLUMNS = ("started", "ended", "duration_s", "training_s", "worker", "device", "reason")
-SNR = re.compile(r"[+-]?\d+(\.\d+)?")  # in dB, as in the name of a score
 SHOWN_ROWS = 10  # of the table of a study in a notebook
 
 
@@ -112,11 +96,8 @@ class Study:
         """
         with self._read() as (record, _):
             trials = record.optuna.get_trials(deepcopy=False)
-            rows = [_row(trial) for trial in trials]
-        between = dict.fromkeys(name for row in rows for name in row)
-        sampled = sorted(name for name in between if name.startswith("params_"))
-        scores = sorted((name for name in between if _is_score(name)), key=_name_and_snr)
-        return pd.DataFrame(rows, columns=[*COLUMNS, *sampled, *scores, *LAST_COLUMNS])
+            rows = [trial_row(trial) for trial in trials]
+        return pd.DataFrame(rows, columns=columns_of(rows))
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -254,44 +235,7 @@ def _of(found: StudyRecord | stored.Study, url: str) -> Study:
 
 def _is_writable(url: str) -> bool:
     """Return whether this process may write a database: a SQLite file and its folder, or any server."""
-    parsed = make_url(driver_url(url))
-    if parsed.get_backend_name() != "sqlite":
+    path = sqlite_file(url)
+    if path is None:
         return True
-    path = Path(str(parsed.database))
     return os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK)
-
-
-def _is_score(name: str) -> bool:
-    """Return whether an attribute is a score, or a score at an SNR: "si_sdr_db@-5"."""
-    score, at, snr_db = name.partition("@")
-    return score in SCORES and (not at or SNR.fullmatch(snr_db) is not None)
-
-
-def _name_and_snr(score: str) -> tuple[str, float]:
-    """Return the key by which scores are sorted: the name, its mean first, then each SNR in dB from the lowest."""
-    name, _, snr_db = score.partition("@")
-    return name, float(snr_db or "-inf")
-
-
-def _row(trial: FrozenTrial) -> dict[str, Any]:
-    """Return a trial as a row of Study.trials."""
-    own = attributes_of(trial)
-    started, ended = trial.datetime_start, trial.datetime_complete
-    return {
-        "number": trial.number,
-        "state": str(fate_of(trial)),
-        "value": trial.value,
-        "epochs": len(trial.intermediate_values),
-        "best_epoch": None if (best := own.get(BEST_EPOCH)) is None else best + 1,
-        "n_parameters": own.get(N_PARAMETERS),
-        "latency_ms": own.get(LATENCY_MS),
-        **{f"params_{name}": value for name, value in trial.params.items()},
-        **{name: value for name, value in own.items() if _is_score(name)},
-        "started": started,
-        "ended": ended,
-        "duration_s": (ended - started).total_seconds() if started is not None and ended is not None else None,
-        "training_s": own.get(SECONDS),
-        "worker": own.get(WORKER),
-        "device": own.get(DEVICE),
-        "reason": own.get(REASON),
-    }

@@ -29,7 +29,7 @@ class Process:
     @property
     def shown(self) -> str:
         """Its name for people, in tables and plots."""
-        return f"{self.pid}@{self.host}"
+        return _shown(self.pid, self.host)
 
     @property
     def is_gone(self) -> bool:
@@ -48,7 +48,11 @@ def name_for_people(name: str) -> str:
     """Return `Process.shown` of the process called `name`, or `name` itself if it has another form."""
     host, _, rest = name.partition(":")
     pid = rest.partition(":")[0]
-    return f"{pid}@{host}" if host and pid.isdecimal() else name
+    return _shown(pid, host) if host and pid.isdecimal() else name
+
+
+def _shown(pid: int | str, host: str) -> str:
+    return f"{pid}@{host}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Sections of a report on results: overview, scores on each mixture with classical methods, costs, trained runs."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from search.report.page import Block, Drawing, Grid, Paragraph, Section
 from search.report.plots import draw_cost, draw_progress, draw_snr, outside_sentence
 from search.study.comparison import StudyComparison
 from search.trials import pareto_front
-from training.evaluation.compare import COMPARED_SCORES, Comparison, Estimates, compare
+from training.evaluation.compare import COMPARED_SCORES, Comparison, Estimates, Line, compare
 from training.evaluation.compare_files import (
     draw_comparison,
     few_recordings,
@@ -19,8 +20,9 @@ from training.evaluation.compare_files import (
 from training.evaluation.figures import label_of, title_of
 from training.evaluation.intervals import Interval
 from training.evaluation.scores import SCORES
+from training.evaluation.shown import shown_value
 from training.numbers import decimal
-from training.report import shown_snr
+from training.report import shown_snr, snr_heading
 
 
 def overview_section(studies: Sequence[StudyFact], comparison: StudyComparison) -> Section:
@@ -175,7 +177,8 @@ def runs_section(estimates: Estimates, folders: Sequence[Path]) -> Section:
         ),
         Drawing(
             "runs",
-            f"Scores against SNR with 95 % intervals by recording. Below: each method over {found.reference}.",
+            "Scores against SNR, and on the clean windows without noise, with 95 % intervals by recording. Below: each "
+            f"method over {found.reference}.",
             " ".join(
                 f"Mean {title_of(score)}: "
                 + ", ".join(f"{m} {found.line(m, score, None).value.mean:.2f}" for m in found.methods)
@@ -200,12 +203,21 @@ def _run_grid(found: Comparison, score: str) -> Grid:
         rows.append(
             (
                 label_of(method),
-                *(_interval(line.value, digits) for line in lines),
+                *(_line_cell(line, digits) for line in lines),
                 _interval(difference, digits, sign="+", star=is_clear(found, difference)) if difference else "",
             )
         )
-    head = ("", *(f"{shown_snr(snr_db)} dB" for snr_db in found.snrs_db), "mean", f"over {found.reference}")
+    head = ("", *map(snr_heading, found.snrs_db), "mean", f"over {found.reference}")
     return Grid(f"{title_of(score)}, with 95 % intervals.", head, tuple(rows))
+
+
+def _line_cell(line: Line, digits: int) -> str:
+    """Return the cell of a value."""
+    value = line.value
+    if line.snr_db != math.inf:
+        return _interval(value, digits)
+    mean, ends = shown_value(line.score, line.snr_db, value, digits)
+    return f"{mean}\n[{value.low:.{digits}f}, {value.high:.{digits}f}]" if ends else mean
 
 
 def _interval(value: Interval, digits: int, sign: str = "", *, star: bool = False) -> str:

@@ -72,6 +72,16 @@ def storage_url(option: str | None) -> str:
     return option or os.environ.get("DRIVEBEAT_STORAGE") or DEFAULT_URL
 
 
+def sqlite_file(url: str | sqlalchemy.URL) -> Path | None:
+    """Return the file of a SQLite database; None for another database, one in memory, and an invalid URL."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:"
+    return Path(str(parsed.database)) if is_file else None
+
+
 def masked(url: str) -> str:
     """Return `url` with *** for passwords, also in its query."""
     try:
@@ -85,10 +95,8 @@ def masked(url: str) -> str:
 def places(url: str, artifacts: str | None = None, logs: Path | None = None) -> str:
     """Return where a command reads and writes, with absolute paths: its database, artifacts and the workers' logs."""
     found = ["database " + masked(url)]
-    with contextlib.suppress(ArgumentError, ValueError):
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
-            found = [f"database {Path(parsed.database).absolute()}"]
+    if (file := sqlite_file(url)) is not None:
+        found = [f"database {file.absolute()}"]
     if artifacts is not None:
         is_url = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", artifacts) is not None
         found.append(f"artifacts {artifacts if is_url else Path(artifacts).absolute()}")
@@ -228,9 +236,8 @@ def checked_url(url: str) -> sqlalchemy.URL:
 def require_file(url: str) -> None:
     """Raise StorageError where `url` names a SQLite file that does not exist, so that a typing error makes none."""
     with explained(url), explained_on_open(url):
-        parsed = checked_url(url)
-    path = Path(parsed.database or "")
-    if parsed.get_backend_name() == "sqlite" and not path.exists():
+        path = sqlite_file(checked_url(url))
+    if path is not None and not path.exists():
         raise StorageError(
             f"storage {masked(url)}: there is no file {path.absolute()}; start in the folder of your database, name it "
             "with --storage, or create a study: drivebeat create STUDY.toml"

@@ -28,6 +28,7 @@ from search.storage.open import (
     masked,
     open_engine,
     require_file,
+    sqlite_file,
 )
 from search.storage.tables import METADATA, SCHEMA, check_version
 
@@ -55,11 +56,9 @@ def open_readable(url: str) -> Readable:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own log has what Optuna's would
     with explained(url), explained_on_open(url):
-        parsed = checked_url(url)
-        sqlite = parsed.get_backend_name() == "sqlite"
-        if sqlite:
+        path = sqlite_file(checked_url(url))
+        if path is not None:
             require_file(url)
-            path = Path(str(parsed.database))
             options: dict[str, object] = {"creator": partial(connect_readable, path), "poolclass": NullPool}
             engine = sqlalchemy.create_engine("sqlite://", **options)
         else:
@@ -74,11 +73,13 @@ def open_readable(url: str) -> Readable:
         with engine.connect() as connection:
             check_version(connection.execute(select(func.max(SCHEMA.c.version))).scalar_one())
         checked = check_optuna_version(url, options, create=False)
-        if not sqlite and engine.dialect.name != "postgresql":
+        if path is None and engine.dialect.name != "postgresql":
             return Readable(get_storage(checked), engine)
         checked.remove_session()
         checked.engine.dispose()
-        return Readable(FastStorage(partial(_reading_engine, options) if sqlite else partial(fast_engine, url)), engine)
+        return Readable(
+            FastStorage(partial(_reading_engine, options) if path is not None else partial(fast_engine, url)), engine
+        )
 
 
 def _reading_engine(options: dict[str, object]) -> Engine:

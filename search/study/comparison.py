@@ -143,4 +143,5 @@ def _size(run: RunConfig) -> int:
 
 
 def _latency_ms(run: RunConfig) -> float:
-    return cpu_latency_ms(run.model, At(run.data.rate_hz, run.data.window_samples, run.data.n_channels))
+    at = At(run.data.rate_hz, run.data.window_samples, run.data.n_channels)
+    return cpu_latency_ms(lambda: run.build_model(at.n_channels), at)

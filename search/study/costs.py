@@ -62,10 +62,10 @@ def family_costs(names: Sequence[str], at: At) -> tuple[FamilyCost, ...]:
     return tuple(_family_cost(DENOISERS[name], at) for name in names)
 
 
-def cpu_latency_ms(model: DenoiserConfig, at: At) -> float:
-    """Build `model` and return its latency on the CPU, in ms a window."""
+def cpu_latency_ms(build: Callable[[], nn.Module], at: At) -> float:
+    """Return the latency of the module that `build` returns on the CPU, in ms a window."""
     with arithmetic(0, torch.device("cpu"), at.threads):
-        return latency_ms(model.build(at.n_channels), at.n_channels, at.window_samples, LATENCY_REPEATS)
+        return latency_ms(build(), at.n_channels, at.window_samples, LATENCY_REPEATS)
 
 
 def _family_cost(family: type[DenoiserConfig], at: At) -> FamilyCost:

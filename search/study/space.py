@@ -23,9 +23,10 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from data.config import AugmentConfig
+from data.config import ADDED, AugmentConfig
 from data.errors import near
 from models import DenoiserConfig
+from models.beats import BeatsConfig
 from models.front import FrontConfig
 from objectives.losses import LossConfig
 from search.sampling.points import some_points
@@ -39,18 +40,25 @@ Scalar = bool | int | float | str | None
 N_EXAMPLES = 50
 SHOWN_VALUE = 60  # characters of a value from outside that a message shows
 AUGMENT = "augment"
-"""The section of a run's data. Its parameters are searched only where a study names them."""
+"""The section of a run's data."""
+NAMED_ONLY = (AUGMENT, "beats")
+"""Sections whose parameters are searched only where a study names them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A hyperparameter. section: of the config. distribution: its declared range; None: it has none."""
+    """A hyperparameter.
+
+    section: of the config. distribution: its declared range; None: it has none. by_default: whether a study that names
+    no parameters searches it, if it has a range. A field that was added later is not, so that studies keep their space.
+    """
 
     name: str
     section: str
     type: Any
     default: Any
     distribution: BaseDistribution | None
+    by_default: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,7 @@ def _sections(model: type[DenoiserConfig], loss: type[LossConfig]) -> dict[str, 
         "schedule": ScheduleConfig,
         "fit": FitConfig,
         "front": FrontConfig,
+        "beats": BeatsConfig,
         AUGMENT: AugmentConfig,
     }
 
@@ -119,7 +128,8 @@ def _ranges(section: str, cls: type) -> dict[str, Parameter]:
         if typing.get_origin(hint) is typing.Annotated:
             hint, *notes = typing.get_args(hint)
             distribution = next((note for note in notes if isinstance(note, BaseDistribution)), None)
-        result[field.name] = Parameter(field.name, section, hint, field.default, distribution)
+        by_default = section not in NAMED_ONLY and not field.metadata.get(ADDED, False)
+        result[field.name] = Parameter(field.name, section, hint, field.default, distribution, by_default)
     return result
 
 
@@ -135,9 +145,9 @@ def build_space(
 ) -> Space:
     """Build the search space of a family.
 
-    search: names of the parameters to sample, besides those in `ranges`; None: all with a declared range, except
-    augmentation. fixed: name -> value. ranges: name -> a part of the declared range, or a range for a parameter without
-    one. where: the file, for errors. check: require that the space has a point for which a model exists.
+    search: names of the parameters to sample, besides those in `ranges`; None: all with a declared range that are
+    searched by default. fixed: name -> value. ranges: name -> a part of the declared range, or a range for a parameter
+    without one. where: the file, for errors. check: require that the space has a point for which a model exists.
 
     Raises ConfigError.
     """
@@ -148,7 +158,7 @@ def build_space(
         raise ConfigError(f"{where}: {both[0]!r} is both fixed and searched; keep one")
     sampled: dict[str, BaseDistribution] = {}
     for name, parameter in known.items():
-        by_default = parameter.distribution is not None and parameter.section != AUGMENT
+        by_default = parameter.distribution is not None and parameter.by_default
         wanted = name in ranges or (by_default if search is None else name in search)
         if not wanted or name in fixed:
             continue
@@ -202,7 +212,7 @@ def sample(trial: optuna.trial.BaseTrial, space: Space) -> dict[str, Any]:
 
 
 def sections(space: Space, params: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the config sections (model, loss, optimiser, schedule, fit, front) of `params` and the fixed values.
+    """Return the config sections of `params` and the fixed values: model, loss, optimiser, schedule, fit, front, beats.
 
     augment: a dict of only the parameters that are sampled or fixed. Raises ConfigError for a value of the wrong type
     or a combination that is not allowed.

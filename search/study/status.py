@@ -1,9 +1,10 @@
 """A snapshot of a study's progress, which search.terminal.status shows."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, select
@@ -132,6 +133,11 @@ def snapshot(study: StudyLike, engine: Engine) -> Snapshot:
         stop_reason=reason,
         problem=problem,
     )
+
+
+def states_document(states: Iterable[Snapshot], problems: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the states of studies as plain values for JSON. problems: name -> why a study cannot be read."""
+    return {"studies": [dataclasses.asdict(state) for state in states], "problems": dict(problems or {})}
 
 
 def _reason_and_problem(study: StudyLike, engine: Engine) -> tuple[str, str]:

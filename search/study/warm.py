@@ -12,17 +12,23 @@ from search.study.export import ENDINGS, run_of_trial
 from search.study.space import AUGMENT, Space, contains, parameters
 from search.study.spec import StudySpec, run_of, space_of, study_names
 from search.study.study import load_studies
-from training.config import RunConfig, read_run
+from training.config import RUN_FILE, RunConfig, read_run
 from training.errors import ConfigError
+from training.pretrained import run_folder
 
 
 def runs_from(source: str, storage: BaseStorage, n_best: int) -> list[RunConfig]:
-    """Return the run in the config file `source`, or the `n_best` best trials' of the study `source`, best first.
+    """Return the run in the config file or run's folder `source`, or the `n_best` best trials' of the study `source`.
+
+    The trials are in order, the best first. `pretrained` names a model that comes with Drivebeat.
 
     Raises ConfigError for a file that is not a run, and StudyError for a missing study or one without a complete trial.
     """
     if Path(source).suffix in (*ENDINGS, ".toml"):
         return [read_run(Path(source))]
+    folder = run_folder(Path(source))
+    if (folder / RUN_FILE).is_file():
+        return [read_run(folder / RUN_FILE)]
     best = finalists(load_studies(source, storage), n_best)
     return [run_of_trial(trial, study.name, study.spec.plugins) for study, trial in best]
 

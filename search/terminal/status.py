@@ -352,30 +352,38 @@ def show_all(studies: Sequence[StudyLike], problems: Mapping[str, str], engine: 
         return
     # 80 columns have room for a study's name only if the counts share one
     table = new_table("study", "model", right=("finished", "p/i/f", "metric", "best"))
-    problems, notes = dict(problems), list[str]()
-    for study in studies:
-        try:
-            snap = snapshot(study, engine)
-        except StudyError as error:
-            problems[study.name] = str(error)
-            continue
+    states, problems = states_of(studies, problems, engine)
+    families = {study.name: study.family for study in studies}
+    for snap in states:
         table.add_row(
             snap.name,
-            study.family,
+            families[snap.name],
             f"{snap.finished}/{snap.budget}",
             f"{snap.pruned}/{snap.infeasible}/{snap.failed}",
             snap.metric,
             snap.best,
         )
-        if snap.problem:
-            notes.append(snap.problem)
     if table.row_count:
         console.print(table)
         console.print("p/i/f: pruned, infeasible, failed trials", highlight=False)
-    for note in notes:
-        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+    for snap in states:
+        if snap.problem:
+            console.print(f"note: {snap.problem}", soft_wrap=True, highlight=False, markup=False)
     for problem in problems.values():
         console.print(f"not shown: {problem}", soft_wrap=True, highlight=False, markup=False)
+
+
+def states_of(
+    studies: Sequence[StudyLike], problems: Mapping[str, str], engine: Engine
+) -> tuple[list[Snapshot], dict[str, str]]:
+    """Return the state of each study, and `problems` with those whose budget is missing added."""
+    states, found = list[Snapshot](), dict(problems)
+    for study in studies:
+        try:
+            states.append(snapshot(study, engine))
+        except StudyError as error:
+            found[study.name] = str(error)
+    return states, found
 
 
 def new_table(*left: str, right: Sequence[str]) -> Table:

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
-from data.corpus import HEART_BAND_HZ, Corpus
+from data.config import HEART_BAND_HZ
+from data.corpus import Corpus
 from data.info import Info
 from search.errors import PluginError
 from search.study.record import StudyLike
@@ -118,15 +119,17 @@ def show_info(info: Info, console: Console) -> None:
     console.print(f"  {info.rate_hz:g} Hz, {info.duration_s:.2f} s, {len(info.channels)} channel(s)", highlight=False)
     if info.rate_hz < 2 * HEART_BAND_HZ[1]:
         console.print(
-            f"  too low a rate for the heart's band: {2 * HEART_BAND_HZ[1]:g} Hz are needed, a search refuses the file",
+            f"  too low a rate for the heart's band: {2 * HEART_BAND_HZ[1]:g} Hz are needed, a search refuses the "
+            "file unless its source has highest_hz",
             style="yellow",
             highlight=False,
         )
-    table = Table("channel", "RMS", "25-55 Hz", "kurtosis", box=SIMPLE, pad_edge=False)
+    table = Table("channel", "RMS", "25-55 Hz", "contrast", "kurtosis", box=SIMPLE, pad_edge=False)
     for channel in info.channels:
         band = "unknown" if math.isnan(channel.band_db) else f"{channel.band_db:+.1f} dB of total"
         kurtosis = "-" if math.isnan(channel.kurtosis) else f"{channel.kurtosis:.1f}"
-        table.add_row(channel.name, f"{channel.rms:.4g}", band, kurtosis)
+        contrast = "-" if math.isnan(channel.contrast_db) else f"{channel.contrast_db:.1f} dB"
+        table.add_row(channel.name, f"{channel.rms:.4g}", band, contrast, kurtosis)
     console.print(table)
     if info.heart_rate_bpm is not None:
         at = f" at {info.ecg_rate_hz:g} Hz" if info.ecg_rate_hz else ""

@@ -61,7 +61,10 @@ def build(context: WorkerContext, assignment: Assignment) -> BuiltTrial:
     stored = context.retry(lambda: trial.user_attrs.get(RUN))
     run = _run_of(context, assignment, stored)
     with arithmetic(run.fit.seed, torch.device("cpu"), run.fit.threads):
-        model = run.build_model(context.corpus.n_channels)
+        try:
+            model = run.build_model(context.corpus.n_channels)
+        except ConfigError as error:  # its parts do not go together, as a network for beats beside a diffusion model
+            raise Infeasible(str(error)) from error
         cost = _measure(run, model, context.study.spec.constraints, context.corpus)
 
     document = referenced(to_document(run))

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from data.files import make_folder
 from search.artifacts.base import Checkpoints
 from search.errors import TrainingFailed
+from search.exit_codes import ExitCode
 from search.messages import after_trial, worker_failed
 from search.pages.study_page import update_pages
 from search.pages.trial_artifacts import store_results
@@ -37,7 +38,6 @@ from training.trainer import train
 # An assignment takes seconds at most. A worker that holds the lock for longer is suspended, and loses the lock.
 ASSIGN_S = 60.0
 HUNG_GRACE_S = 60.0
-HUNG_EXIT = 75  # EX_TEMPFAIL of sysexits.h: the launcher starts another worker
 
 
 class LeaseLost(Exception):
@@ -198,7 +198,7 @@ def _renewed(context: WorkerContext, assignment: Assignment) -> Iterator[Callabl
         if context.retry(partial(record_result, context.engine, assignment.claim, result.encode())):
             context.retry(partial(tell, context.study, assignment.trial, result))
             _close(context, assignment, result)
-        os._exit(HUNG_EXIT)
+        os._exit(ExitCode.HUNG)
 
     trial = assignment.trial
     context.heartbeat.start(assignment.claim, trial.number, trial._trial_id, limit_s + HUNG_GRACE_S, abandon)

@@ -19,6 +19,10 @@ from training.decode import decode
 from training.runs import load_model
 
 SECONDS = 12.0
+UNCALIBRATED = (
+    "beats by the envelope of the estimate; a heart rate is sure from a probability of 0.90 on "
+    "(the default: the weights are not calibrated)"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +42,8 @@ def drives(tmp_path: Path) -> Path:
     time_s = np.arange(round(1000 * SECONDS)) / 1000
     sound = 0.001 * np.random.default_rng(0).standard_normal(time_s.size)
     for at_s in np.arange(0.3, SECONDS - 0.3, 0.75):
-        sound += np.exp(-0.5 * ((time_s - at_s) / 0.025) ** 2) * np.cos(2 * np.pi * 40 * (time_s - at_s))
+        for since_s, height in ((time_s - at_s, 1.0), (time_s - at_s - 0.27, 0.7)):
+            sound += height * np.exp(-0.5 * (since_s / 0.025) ** 2) * np.cos(2 * np.pi * 40 * since_s)
     for name in ("a/1.wav", "b/2.wav", "b/3.wav"):
         (tmp_path / "drives" / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(tmp_path / "drives" / name, sound.astype(np.float32), 1000, subtype="FLOAT")
@@ -61,9 +66,11 @@ def test_a_folder_is_denoised_with_the_model_loaded_once_and_its_failures_named(
     assert loaded == [Path("run")]
     assert said.code == 2
     assert said.out.splitlines() == [
+        UNCALIBRATED,
         "cleaning channel ch1",
         *(
-            f"out/{name}.csv: 12000 samples at 1000 Hz (12.0 s); heart rate: 80 bpm (median), 16 beats"
+            f"out/{name}.csv: 12000 samples at 1000 Hz (12.0 s); heart rate: 80 bpm (median), 16 beats, "
+            "sure in 12 of 12 s"
             for name in ("a/1", "b/2", "b/3")
         ),
         "out: 3 of 4 recordings denoised, 1 failed",
@@ -87,9 +94,10 @@ def test_a_single_recording_has_the_document_and_the_lines_of_its_own(drives: Pa
     said = drivebeat("apply", "run", "drives/a/1.wav", "-o", "e.npz", "--picture", "--audible")
     assert said.code == 0
     assert said.out.splitlines() == [
+        UNCALIBRATED,
         "cleaning channel ch1",
         "e.npz: 12000 samples at 1000 Hz (12.0 s)",
-        "heart rate: 80 bpm (median), 16 beats",
+        "heart rate: 80 bpm (median), 16 beats, sure in 12 of 12 s",
     ]
     assert {path.name for path in Path().glob("e.*")} == {
         "e.npz", "e.beats.csv", "e.heart_rate.csv", "e.png", "e.audible.wav",
@@ -103,6 +111,9 @@ def test_a_single_recording_has_the_document_and_the_lines_of_its_own(drives: Pa
     }  # fmt: skip
     assert document["heart_rate"]["n_beats"] == 16
     assert document["heart_rate"]["bpm"] == pytest.approx(80, abs=0.5)
+    assert document["beats"] == {
+        "evidence": "envelope", "calibrated": False, "threshold": 0.9, "sure_s": 12.0, "sure_share": 1.0,
+    }  # fmt: skip
     assert document["files"] == ["e.wav", "e.beats.csv", "e.heart_rate.csv"]
 
 

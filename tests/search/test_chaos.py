@@ -25,7 +25,7 @@ BOTH = ("sqlite", "postgresql")
     + [(scenario, "sqlite") for scenario in ("stop_in_order", "memory", "disk_full")],
 )
 def test_the_promise_holds(scenario: str, database: str) -> None:
-    """What is done, and what must come of it, stands in the scenario of benchmarks/chaos.py."""
+    """What is done, and what must come of it, stands in the scenario of `python -m benchmarks.chaos`."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.chaos", "--quick", "--json", "--only", scenario, "--database", database],
         cwd=ROOT,

@@ -31,6 +31,7 @@ COMMANDS = [
     "workers",
     "watch",
     "doctor",
+    "schema",
     "show",
     "export",
     "report",
@@ -40,11 +41,14 @@ COMMANDS = [
     "evaluate",
     "compare",
     "apply",
+    "export-model",
+    "pretrained",
     "new",
     "check",
     "trust",
     "data info",
     "data synth",
+    "data get",
 ]
 
 
@@ -254,4 +258,4 @@ def test_the_storage_is_made_and_named_without_its_password(drivebeat: Any, tmp_
 
 def test_workers_can_be_read_by_a_program(drivebeat: Any) -> None:
     drivebeat("init")
-    assert json.loads(drivebeat("workers", "--json").out) == []
+    assert json.loads(drivebeat("workers", "--json").out)["workers"] == []

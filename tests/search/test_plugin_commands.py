@@ -190,7 +190,7 @@ def test_trust_names_the_source_and_writes_its_hash(target: str, named: dict[str
     assert drivebeat("trust", named[target]).out == f"{line}trusted now\n"
     assert trusted() == {plugin.sha256}
     assert drivebeat("trust", named[target]).out == f"{line}trusted before\n"
-    (entry,) = json.loads(drivebeat("trust", named[target], "--show", "--json").out)
+    (entry,) = json.loads(drivebeat("trust", named[target], "--show", "--json").out)["plugins"]
     assert entry == {
         "name": "one_layer.py",
         "sha256": plugin.sha256,

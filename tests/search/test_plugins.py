@@ -204,7 +204,7 @@ def test_commands_that_list_studies_show_it_with_the_reason(stranger: Path, driv
     for words in (("show", "tiny"), ("watch", "tiny", "--once")):
         said = drivebeat(*words)
         assert said.code == 0 and said.out.startswith(line) and said.out.endswith(f"; {NOT_TRUSTED}\n")
-    (snap,) = json.loads(drivebeat("watch", "tiny", "--once", "--json").out)
+    (snap,) = json.loads(drivebeat("watch", "tiny", "--once", "--json").out)["studies"]
     assert (snap["budget"], snap["problem"]) == (1, NOT_TRUSTED)
     checks = json.loads(drivebeat("doctor", "tiny", "--json").out)["checks"]
     (recordings,) = [check for check in checks if check["name"] == "recordings"]
@@ -220,7 +220,7 @@ def test_a_finite_space_whose_plugin_fails_is_listed(own_study: Any, drivebeat: 
     assert "every point" in drivebeat("watch", "tiny", "--once", "--json").out
     forget(plugins)
     with in_another_process("one_layer"):
-        (snap,) = json.loads(drivebeat("watch", "tiny", "--once", "--json").out)
+        (snap,) = json.loads(drivebeat("watch", "tiny", "--once", "--json").out)["studies"]
     assert (snap["stop_reason"], snap["problem"]) == ("", NOT_TRUSTED)
 
 

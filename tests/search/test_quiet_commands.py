@@ -44,6 +44,11 @@ def test_each_command_gives_one_json_document(
     )
     evaluated = strict(drivebeat("evaluate", "runs/a", "--json").out)
     assert {"zeros", "autoencoder"} <= {row["method"] for row in evaluated["rows"]}
+    assert "inf" in {row["snr_db"] for row in evaluated["rows"]}, "the clean windows, which JSON has no number for"
+    parts = strict(drivebeat("evaluate", "runs/a", "--by", "recording", "--json").out)
+    assert "inf" in {line["snr_db"] for line in parts["lines"]}
+    compared = strict(drivebeat("compare", "runs/a", "--classical", "--resamples", "100", "--json").out)
+    assert compared["snrs_db"][-1] == "inf"
     (noise,) = recordings.rglob("60km.wav")
     applied = strict(drivebeat("apply", "runs/a", str(noise), "-o", "e.wav", "--json").out)
     assert applied["samples"] == round(applied["rate_hz"] * applied["seconds"])

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.chaos_site import Site
-from benchmarks.scaling import TABLES, main
-from benchmarks.scaling_site import EPOCHS, Worker, attributes_of, closed, create_study, past, worker
+from benchmarks.chaos.site import Site
+from benchmarks.scaling.__main__ import TABLES, main
+from benchmarks.scaling.site import EPOCHS, Worker, attributes_of, closed, create_study, past, worker
 from search.artifacts.open import open_artifacts
 from search.pages.notes import put_note
 from search.queue.slots import progress

@@ -140,7 +140,7 @@ def test_the_document_holds_the_same_and_is_plain_json() -> None:
     (width,) = [p for p in autoencoder["parameters"] if p["name"] == "width"]
     assert width == {"name": "width", "type": "int", "range": "8 .. 32 step 8", "default": 16}
     assert set(document["losses"]) == set(LOSSES)
-    assert set(document["shared"]) == {"optimiser", "schedule", "fit", "front", "augment"}
+    assert set(document["shared"]) == {"optimiser", "schedule", "fit", "front", "beats", "augment"}
 
 
 def test_the_command_prints_json_of_one_family(drivebeat: Any) -> None:
@@ -156,7 +156,7 @@ def test_the_command_prints_json_of_one_family(drivebeat: Any) -> None:
         (("--models", "demo"), "--models and --model take no studies"),
         (("--model", "s4"), "unknown model 's4'"),
         (("--models", "--rate-hz", "-1"), "rate_hz is -1.0"),
-        (("--json",), "--json needs --models, --model, --across or several studies"),
+        (("--models", "--csv"), "--csv prints trials"),
     ],
 )
 def test_options_that_do_not_go_together_are_told_in_one_line(

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -65,3 +66,23 @@ def test_ctrl_c_outside_an_import_is_delivered_at_once_and_once() -> None:
             threading.Event().wait(20)
         time.sleep(0.2)
         assert interrupts == [signal.SIGINT]
+
+
+def test_a_library_that_logs_ctrl_c_prints_no_traceback() -> None:
+    """SQLAlchemy logs what ends the closing of a connection; its other errors are still printed."""
+    program = """
+import logging, sys
+from search.cli import app as cli
+
+def command(**settings):
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        logging.getLogger("sqlalchemy.pool").error("closing", exc_info=True)
+    logging.getLogger("sqlalchemy.pool").error("no file")
+
+cli.app, sys.argv = command, ["drivebeat", "show"]
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "no file\n")

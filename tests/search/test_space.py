@@ -28,12 +28,16 @@ def test_a_name_stands_for_one_parameter_and_its_default_can_be_drawn(model: str
             assert contains(parameter.distribution, parameter.default), parameter
 
 
-def test_without_a_word_all_that_has_a_range_is_searched_but_augmentation() -> None:
+def test_without_a_word_all_that_has_a_range_is_searched_but_augmentation_beats_and_what_was_added_later() -> None:
+    """A study that names nothing keeps its space when parameters are added."""
     space = build_space(AUTOENCODER, SI_SDR)
-    known = parameters(AUTOENCODER, SI_SDR).items()
-    ranged = {name for name, p in known if p.distribution is not None and p.section != AUGMENT}
-    assert set(space.sampled) == ranged
+    known = parameters(AUTOENCODER, SI_SDR)
+    ranged = {name for name, p in known.items() if p.distribution is not None}
+    named_only = {name for name in ranged if known[name].section in (AUGMENT, "beats")}
+    assert set(space.sampled) == ranged - named_only - {"quiet_share", "noiseless_share", "heartless_share"}
     assert "batch_size" not in ranged
+    named = build_space(AUTOENCODER, SI_SDR, search=("quiet_share", "beats_weight", "tempo"))
+    assert set(named.sampled) == {"quiet_share", "beats_weight", "tempo"}
 
 
 def test_search_names_what_is_searched_and_a_range_adds_to_it() -> None:

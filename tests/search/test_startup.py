@@ -47,7 +47,9 @@ def test_help_imports_none_of_the_heavy_libraries(words: list[str]) -> None:
     assert set(printed_by(PROGRAM, *words)) & set(HEAVY) == set()
 
 
-@pytest.mark.parametrize("command", ["show", "watch tiny --once", "workers", "init"])
+@pytest.mark.parametrize(
+    "command", ["show", "show --json", "watch tiny --once", "watch tiny --once --json", "workers --json", "init"]
+)
 def test_commands_that_only_look_on_import_no_torch(bench: Any, make_spec: Any, command: str) -> None:
     """Of a study with a finished trial, budget left, and a range that never ends."""
     study = bench.create(make_spec(budget={"trials": 9}))

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks.storage import main
+from benchmarks.storage.__main__ import main
 
 
 def test_statements_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

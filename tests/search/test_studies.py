@@ -23,6 +23,8 @@ from search.worker.worker import work
 from training.config import RunConfig, from_document, read_run, to_document, write_run
 from training.decode import decode
 from training.documents import read_document
+from training.learner import initialise
+from training.pretrained import run_folder
 from training.trainer import train
 
 FOLDER = Path(__file__).parents[2] / "search" / "studies"
@@ -133,18 +135,41 @@ def test_a_run_document_among_the_studies_reads(path: Path) -> None:
     assert isinstance(read_run(path), RunConfig)
 
 
-def test_the_best_known_run_starts_from_what_its_command_trains_before_it() -> None:
-    """Its first half differs in what longer windows ask for alone, so that all weights fit, and lies where the second
-    half looks for it."""
-    first, second = (read_run(FOLDER / f"{stem}.yaml") for stem in ("best_known_5s", "best_known"))
-    assert replace(first.data, window_samples=second.data.window_samples) == second.data
+@pytest.mark.parametrize(
+    ("target", "first_stem", "second_stem"),
+    [("best-known", "best_known_5s", "best_known"), ("pretrained", "pretrained_1", "pretrained_2")],
+)
+def test_a_chain_of_two_trainings_starts_from_what_its_command_trains_before_it(
+    target: str, first_stem: str, second_stem: str
+) -> None:
+    """The first half differs in what longer windows ask for, so that its weights fit, and lies where the second half
+    looks for it."""
+    first, second = (read_run(FOLDER / f"{stem}.yaml") for stem in (first_stem, second_stem))
+    longer = replace(first.data, window_samples=second.data.window_samples, validation=second.data.validation)
+    assert longer == second.data
     assert (first.model, first.loss, first.schedule) == (second.model, second.loss, second.schedule)
-    command = (FOLDER.parents[1] / "Makefile").read_text().partition("\nbest-known:")[2].partition("\n\n")[0]
+    command = (FOLDER.parents[1] / "Makefile").read_text().partition(f"\n{target}:")[2].partition("\n\n")[0]
     trained = re.findall(r"drivebeat train (\S+) -o (\S+)", command)
     assert trained == [
-        ("search/studies/best_known_5s.yaml", second.init.weights),
-        ("search/studies/best_known.yaml", "runs/best_known"),
+        (f"search/studies/{first_stem}.yaml", second.init.weights),
+        (f"search/studies/{second_stem}.yaml", f"runs/{second_stem}"),
     ]
+
+
+def test_the_pretrained_model_is_that_of_its_command() -> None:
+    """Its run.yaml differs from the run file in what the training resolves: the weights that it starts from."""
+    made = read_run(run_folder(Path("pretrained")) / "run.yaml")
+    told = read_run(FOLDER / "pretrained_2.yaml")
+    assert made.init.weights == f"{told.init.weights}/weights.safetensors"
+    assert replace(made, init=told.init) == told
+
+
+def test_fine_tuning_starts_from_all_weights_of_the_pretrained_model() -> None:
+    run, pretrained = read_run(FOLDER / "fine_tune.yaml"), read_run(run_folder(Path("pretrained")) / "run.yaml")
+    assert (run.model, run.front, run.beats) == (pretrained.model, pretrained.front, pretrained.beats)
+    assert (run.data.rate_hz, run.data.band_hz) == (pretrained.data.rate_hz, pretrained.data.band_hz)
+    loaded, of = initialise(run.build_model(run.data.n_channels), run.init)
+    assert loaded == of
 
 
 def tiny(stem: str, data_section: dict[str, Any], n_trials: int = 1) -> StudySpec:

@@ -1,6 +1,7 @@
 """Studies in a database: made once, equal ones left alone, others refused saying what differs."""
 
 import json
+import math
 from typing import Any
 
 import optuna
@@ -9,6 +10,7 @@ import pytest
 from search.errors import StudyError
 from search.sampling.samplers import SamplerSpec
 from search.study.record import readable_records
+from search.study.spec import spec_document
 from search.study.study import create, load_studies, load_study
 from search.trials import FAMILY, SPEC
 
@@ -32,6 +34,17 @@ def test_made_again_a_study_takes_a_new_budget_and_new_points_once(bench_of_each
     assert bench_of_each.progress().budget == 9
     waiting = load_study("tiny", bench_of_each.storage).optuna.get_trials()
     assert [trial.system_attrs["fixed_params"] for trial in waiting] == [{"width": 8, "learning_rate": 0.002}]
+
+
+def test_clean_windows_among_the_snrs_make_no_other_study(bench: Any, make_spec: Any, data_section: Any) -> None:
+    """And none of another version: what is stored is JSON without infinity, as without them."""
+    made = bench.create(make_spec())
+    listed = {**data_section["validation"], "snrs_db": [*data_section["validation"]["snrs_db"], math.inf]}
+    again = bench.create(make_spec(data={**data_section, "validation": listed}))
+    assert again.identity == made.identity
+    assert again.spec == made.spec
+    document = json.dumps(spec_document(again.spec), allow_nan=False)
+    assert document == json.dumps(spec_document(made.spec), allow_nan=False)
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,6 @@ def test_no_trial_that_ends_between_two_snapshots_is_missed(bench: Any, make_spe
 
 def test_one_look_as_json(drivebeat: Any, study_file: Any) -> None:
     assert drivebeat("create", str(study_file())).code == 0
-    (found,) = json.loads(drivebeat("watch", "tiny", "--once", "--json").out)
+    (found,) = json.loads(drivebeat("watch", "tiny", "--once", "--json").out)["studies"]
     assert (found["name"], found["budget"], found["running"], found["best_trial"]) == ("tiny", 4, [], None)
     assert drivebeat("watch", "tiny", "--json").err.startswith("drivebeat: ")
