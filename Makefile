@@ -14,7 +14,7 @@ LOWEST := .venv-lowest
 # The lowest versions call functions that newer indirect dependencies deprecate: these warnings are no errors here.
 LOWEST_WARNINGS := -W default::DeprecationWarning
 
-.PHONY: help env mlflow browser mariadb test test-slow test-matrix lowest check lint types types-newest layers demo best-known screenshots compose-check format clean
+.PHONY: help env mlflow browser mariadb test test-slow test-matrix lowest check lint types types-newest layers demo docs best-known pretrained screenshots compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -91,6 +91,10 @@ demo: env ## recordings -> search -> best.yaml -> training -> table, figure, sou
 	$(BIN)/drivebeat evaluate runs/demo/final --threads 2
 	@echo "browse the trials: $(BIN)/drivebeat dashboard"
 
+docs: env ## the documentation as a site in site/, readable and searchable without a network; strict about links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "read it: site/index.html"
+
 screenshots: env browser ## pictures for docs/img, of a real study in a real browser
 	$(BIN)/python -m scripts.screenshots
 
@@ -99,6 +103,13 @@ best-known: env ## retrain the best config known, on real recordings beside the 
 	$(BIN)/drivebeat train search/studies/best_known_5s.yaml -o runs/best_known_5s
 	$(BIN)/drivebeat train search/studies/best_known.yaml -o runs/best_known
 	$(BIN)/drivebeat evaluate runs/best_known
+
+pretrained: env ## train the model in models/pretrained again, on recordings beside the checkout (1.7 hours of one core)
+	$(BIN)/drivebeat data get realdata2 --from ../shared/realdata2
+	$(BIN)/drivebeat data synth --out data/generated --seed 7 --minutes 0.34 --speeds 80,120 --sessions 99
+	$(BIN)/drivebeat train search/studies/pretrained_1.yaml -o runs/pretrained_1
+	$(BIN)/drivebeat train search/studies/pretrained_2.yaml -o runs/pretrained_2
+	$(BIN)/drivebeat evaluate runs/pretrained_2
 
 compose-check: env ## the containers for real (root; Debian's docker.io, docker-compose, debootstrap, tini)
 	scripts/compose_check.sh

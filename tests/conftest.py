@@ -33,6 +33,15 @@ def realdata() -> Path:
     return REALDATA
 
 
+@pytest.fixture(scope="session")
+def realdata2() -> Path:
+    """The folder of packed recordings beside that of `realdata`; the test is skipped where there is none."""
+    folder = REALDATA.with_name("realdata2")
+    if not folder.is_dir():
+        pytest.skip(f"no packed recordings at {folder} (set DRIVEBEAT_REALDATA to the folder beside it)")
+    return folder
+
+
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A trust file of the test's own, whose path is given; what plug-ins register is removed after the test."""
