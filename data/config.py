@@ -48,6 +48,7 @@ MAX_AUGMENT: Mapping[str, float] = MappingProxyType(
         "bumps_per_minute": 120.0,
         "reference_dropout": 1.0,
         "reference_foreign": 1.0,
+        "reference_heart": 1.0,
         "band_again": 1.0,
     }
 )
@@ -222,6 +223,8 @@ class AugmentConfig:
     reference_dropout: probability that a reference channel is silent throughout the window.
     reference_foreign: largest share of the references' power that comes from another window and is independent of
         channel 0, as with sensors elsewhere on the body, or a road that shakes each wheel separately.
+    reference_heart: probability that the references of a window hear the heart too, each through a path of its own, as
+        sensors at one seat do.
     band_again: probability that clean window and noise are band-passed once more, as recordings that were filtered
         before. It has no effect on data without a band.
 
@@ -243,6 +246,7 @@ class AugmentConfig:
     bumps_per_minute: Annotated[float, FloatDistribution(0.0, 20.0)] = 0.0
     reference_dropout: Annotated[float, FloatDistribution(0.0, 0.5)] = 0.0
     reference_foreign: Annotated[float, FloatDistribution(0.0, 1.0)] = 0.0
+    reference_heart: Annotated[float, FloatDistribution(0.0, 1.0)] = field(default=0.0, metadata={ADDED: True})
     band_again: Annotated[float, FloatDistribution(0.0, 1.0)] = field(default=0.0, metadata={ADDED: True})
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from data.conditioning import band_of
 from data.config import AugmentConfig, DataConfig
+from data.mixing.coupling import heard_by_references
 from data.mixing.disturbance import (
     FLUTTER_KNOT_S,
     bumps,
@@ -143,6 +144,8 @@ class Augmenter:
         if self.config.band_again > 0 and source.banded:
             is_again = uniform((len(clean), 1, 1), generator, clean.device) < self.config.band_again
             clean, noise = (torch.where(is_again, filtered(x, source.gain), x) for x in (clean, noise))
+        if self.config.reference_heart > 0 and noise.shape[1] > 1:
+            clean = self._with_hearts_in_references(clean, noise.shape[1], generator)
         clean = self._levelled(clean, clean_power, self._sign(plan.of_clean[1]))
         noise = self._levelled(noise, noise_power, self._sign(plan.of_noise[1]))
         if self.config.reference_foreign > 0 and noise.shape[1] > 1:
@@ -164,6 +167,13 @@ class Augmenter:
             kept = torch.where(places.longer[:, None, None] == 0, 1.0, self.tempo_gain)
             response = kept if response is None else response * kept
         return self._through(clean, response, plan)
+
+    def _with_hearts_in_references(self, clean: Tensor, n_channels: int, generator: Generator) -> Tensor:
+        """Return clean windows with context whose references hear the heart, with the probability of the config."""
+        clean = with_silence(clean, n_channels)
+        share, heart = self.config.reference_heart, clean[:, :1]
+        heard = heard_by_references(heart, n_channels - 1, share, self.frequency_hz, self.octaves, generator)
+        return torch.cat([heart, clean[:, 1:] + heard], dim=1)
 
     def _noise(self, plan: Plan, source: NoiseSource, generator: Generator) -> Tensor:
         """Return noise windows with context, mixed, disturbed and filtered."""

@@ -14,9 +14,11 @@ from torch import Tensor
 from data.config import MAX_AUGMENT, AugmentConfig, DataConfig, Source
 from data.corpus import Segment, Split, load
 from data.filters import bandpass
+from data.mixing.coupling import LOUDEST_DB, MOST_TILT_DB_PER_OCTAVE, QUIETEST_DB, heard_by_references
 from data.mixing.disturbance import flat_noise
 from data.mixing.mixture import Batch, Mixture, band_gain, mix
 from data.mixing.noise import thin_out
+from data.mixing.response import octaves_from_centre
 
 RATE_HZ = 500.0
 WINDOW = 512
@@ -40,6 +42,7 @@ EVERYTHING = AugmentConfig(
     reference_foreign=0.7,
     noise_flat=0.5,
     band_again=0.5,
+    reference_heart=0.5,
 )
 
 
@@ -282,6 +285,42 @@ def test_windows_that_are_band_passed_again_lose_their_edges_in_heart_and_noise_
     assert torch.equal(is_again, clean_db < -2)
     assert -9 < float(noise_db[is_again].mean()) < -4
     assert float(noise_db[~is_again].abs().max()) < 0.1
+
+
+def test_references_hear_the_heart_in_the_stated_share_of_windows() -> None:
+    """Channel 0 and the noise are what they are without it; a reference's heart is a filtered one of channel 0."""
+    parts = split(alone=True)
+    without, drawn = (
+        batches(config(only("reference_heart", share), randomiser="none"), parts, n_steps=20) for share in (1e-9, 0.4)
+    )
+    heard = torch.cat([(new.noisy - old.noisy) * new.scale for old, new in zip(without, drawn, strict=True)])
+    heart = torch.cat([batch.clean * batch.scale for batch in drawn])
+    assert float(heard[:, 0].abs().max()) < 1e-4
+    is_heard = heard[:, 1].square().mean(-1) > 1e-8
+    assert float(is_heard.float().mean()) == pytest.approx(0.4, abs=0.1)
+    ratio_db = 10 * (heard[is_heard, 1].square().mean(-1) / heart[is_heard, 0].square().mean(-1)).log10()
+    assert -26 < float(ratio_db.min()) < -12
+    assert 4 < float(ratio_db.max()) < 16
+
+
+def test_the_heart_in_a_reference_is_that_of_channel_0_through_a_path_of_its_own() -> None:
+    n = 4096
+    frequency_hz = torch.fft.rfftfreq(n, 1 / RATE_HZ)
+    heart = torch.randn((6, 1, n), generator=seeded())
+    octaves = octaves_from_centre(frequency_hz, BAND_HZ)
+    heard = heard_by_references(heart, 3, 1.0, frequency_hz, octaves, seeded(1))
+    path = torch.fft.rfft(heard) / torch.fft.rfft(heart)
+    centre = int((frequency_hz - (BAND_HZ[0] * BAND_HZ[1]) ** 0.5).abs().argmin())
+    level_db = 20 * path[..., centre].abs().log10()
+    assert heard.shape == (6, 3, n)
+    assert float(level_db.min()) > QUIETEST_DB - 0.1
+    assert float(level_db.max()) < LOUDEST_DB + 0.1
+    assert float(level_db.std()) > 3
+    rise_db = 20 * (path.abs()[..., (frequency_hz > 54) & (frequency_hz < 55)].mean(-1)).log10() - level_db
+    assert 1 < float(rise_db.abs().max()) < MOST_TILT_DB_PER_OCTAVE
+    assert not torch.allclose(heard[:, 0], heard[:, 1])
+    none = heard_by_references(heart, 3, 0.0, frequency_hz, octaves, seeded(1))
+    assert float(none.abs().max()) == 0
 
 
 def test_flat_noise_has_the_same_power_in_every_part_of_the_band() -> None:
