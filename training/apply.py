@@ -23,6 +23,7 @@ from data.errors import DataError
 from data.files import atomic
 from data.filters import resample
 from data.recording import Recording
+from training.channels import check_channels
 from training.errors import ConfigError
 from training.passes import estimate_recording
 from training.sounds import SoundFrames
@@ -98,14 +99,17 @@ def hear(
 def conditioned(recording: Recording, data: DataConfig) -> NDArray[np.float32]:
     """Return the signals of a recording as the model takes them, float32[channel, time] at the rate of `data`.
 
-    Raises DataError, which names the recording.
+    References that the recording lacks are silent. Raises ConfigError for a recording without the model's channels
+    (training.channels.check_channels), DataError, which names the recording.
     """
+    check_channels(data, recording)
     try:
-        return condition(recording, data)
+        signals = condition(recording, data)
     except DataError as error:
         if str(recording.source) in str(error):
             raise
         raise DataError(f"{recording.source}: {recording.duration_s:.4f} s cannot be conditioned ({error})") from error
+    return np.pad(signals, ((0, data.n_channels - len(signals)), (0, 0)))
 
 
 def window_of(data: DataConfig, window_s: float | None) -> int:

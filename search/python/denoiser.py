@@ -13,7 +13,7 @@ from data.readers.contents import as_signal, pick_channels
 from data.recording import Recording
 from search.errors import ConfigError
 from search.python.recordings import Names, names
-from training.channels import choose, described, names_of
+from training.channels import choose, described, names_of, with_note_of_missing
 from training.config import RunConfig
 from training.denoising.adapt import adapted
 from training.denoising.beats import Beats, beats_of
@@ -174,7 +174,8 @@ class Denoiser:
         known = recording.channels
         wanted = choose(self.config.data, where, known) if channels is None else names(channels)
         rows, _ = pick_channels(known, wanted, where)
-        return replace(recording, signals=recording.signals[rows], channels=tuple(known[row] for row in rows))
+        chosen = replace(recording, signals=recording.signals[rows], channels=tuple(known[row] for row in rows))
+        return with_note_of_missing(self.config.data, chosen)
 
     def _of_array(self, x: Samples, rate_hz: float | None) -> Recording:
         """Return numbers as a Recording with the channels of the model. Raises ConfigError, DataError."""

@@ -216,7 +216,7 @@ def test_recordings_that_do_not_fit_the_model_are_refused_by_name(model: Denoise
     other = Recording(NOISE, 1000.0, ("left", "right"), Path("other.npz"))
     for x, options, error, words in (
         (other, {}, ConfigError, "other.npz: has the channels left, right; the model was trained on seat with belt"),
-        (whole, {"channels": ["seat"]}, ConfigError, "1 channels (seat), the model needs 2"),
+        (whole, {"channels": ["seat"]}, ConfigError, "1 channel (seat), the model needs 2"),
         (whole, {"channels": ["seat", "blet"]}, DataError, "no channel 'blet' (did you mean 'belt'?)"),
         (whole, {"rate_hz": 500.0}, DataError, "rate_hz=500, but the recording has 1000 Hz; leave rate_hz out"),
         (whole, {"window_s": 0.5}, ConfigError, "window_s is 0.5; at least the 2.048 s of training are needed"),

@@ -16,12 +16,13 @@ from rich.console import Console
 from scipy.io import savemat
 from torch import Tensor, nn
 
-from data.config import MEASURED_HZ
+from data.config import MEASURED_HZ, AugmentConfig
 from data.errors import DataError
 from data.readers.arrays.npz import write_npz
 from data.readers.read import read
 from data.recording import Recording
 from models import DENOISERS
+from training.apply import conditioned
 from training.checkpoint import save_weights
 from training.config import RunConfig, write_run
 from training.denoising.batch import Failure, denoise_each
@@ -125,8 +126,24 @@ def test_what_cannot_be_denoised_is_refused(make_run: MakeRun, folder: Path, hea
         load_denoiser(folder)
     source = dataclasses.replace(make_run().data.noise[0], channels=("z", "x"))
     two = load_denoiser(saved(make_run(data=dataclasses.replace(make_run().data, noise=(source,))), tmp_path / "two"))
-    with pytest.raises(ConfigError, match=r"1 channels \(z\), the model needs 2"):
+    with pytest.raises(ConfigError, match=r"1 channel \(z\), the model needs 2"):
         denoise(two, heart(0, tmp_path / "a.npz"))
+
+
+def test_a_recording_without_references_is_denoised_with_silent_ones(
+    make_run: MakeRun, heart: Heartbeat, tmp_path: Path
+) -> None:
+    data = make_run().data
+    source = dataclasses.replace(data.noise[0], channels=("z", "x"))
+    data = dataclasses.replace(data, noise=(source,), augment=AugmentConfig(reference_dropout=0.3))
+    denoiser = load_denoiser(saved(make_run(data=data), tmp_path / "run"), "cpu")
+    alone = heart(3, tmp_path / "alone.npz", seconds=6.0)
+    write_npz(alone, alone.source)
+    read_alone = read_recording(denoiser.run.data, alone.source)
+    assert read_alone.channels == ("z",) and "taken as silent" in read_alone.notes[-1]
+    signals = conditioned(read_alone, denoiser.run.data)
+    assert signals.shape[0] == 2 and not signals[1].any() and signals[0].any()
+    assert np.isfinite(denoise(denoiser, read_alone).signals).all()
 
 
 def test_an_estimate_that_is_not_finite_is_refused(run: RunConfig, heart: Heartbeat) -> None:

@@ -21,10 +21,10 @@ from data.readers.read import READERS, read, variables
 from data.recording import Recording
 from training.apply import hear
 from training.calibration import DEFAULT, Calibration, read_calibration
-from training.channels import choose, names_of
+from training.channels import choose, names_of, with_note_of_missing
 from training.config import RunConfig
 from training.device import arithmetic, memory_errors, resolve_device
-from training.errors import ConfigError, TrainingFailed
+from training.errors import TrainingFailed
 from training.runs import load_model, override, read_folder
 from training.sounds import SoundFrames
 
@@ -84,12 +84,13 @@ def read_recording(data: DataConfig, path: Path, channels: tuple[str, ...] = (),
     reading = partial(read, path, channels=chosen, **{"gaps": "fill", **options})
     ecg = ecg_file(data, path)
     if ecg is None:
-        return reading()
+        return with_note_of_missing(data, reading())
     try:
-        return reading(ecg=ecg)
+        recording = reading(ecg=ecg)
     except DataError as error:
         recording = reading()  # raises again if the recording is at fault
-        return replace(recording, notes=(*recording.notes, f"its ECG is not used ({error})"))
+        recording = replace(recording, notes=(*recording.notes, f"its ECG is not used ({error})"))
+    return with_note_of_missing(data, recording)
 
 
 def variables_of(data: DataConfig, path: Path) -> tuple[str, ...]:
@@ -146,21 +147,10 @@ def denoise_and_hear(
     The sounds are None for a model without that network. The arguments and errors are those of `denoise`.
     """
     run = denoiser.run
-    _check_channels(denoiser, recording)
     device = resolve_device(denoiser.device_name)
     with arithmetic(run.fit.seed, device, run.fit.threads):
         heard = hear(denoiser.model, recording, run.data, device, window_s=window_s, progress=progress)
     return _estimate_of(recording, heard.estimate), heard.sounds
-
-
-def _check_channels(denoiser: Denoiser, recording: Recording) -> None:
-    """Raise ConfigError for a recording with another number of channels than the model's."""
-    n_channels = denoiser.run.data.n_channels
-    if recording.signals.shape[0] != n_channels:
-        raise ConfigError(
-            f"{recording.source}: {recording.signals.shape[0]} channels ({', '.join(recording.channels)}), the model "
-            f"needs {n_channels}: the one to clean first, then its references (--channels)"
-        )
 
 
 def _estimate_of(recording: Recording, estimate: NDArray[np.float32]) -> Recording:
