@@ -3,6 +3,7 @@
 Commands import slow modules in their functions, so that --help is fast.
 """
 
+import errno
 import io
 import logging
 import os
@@ -40,6 +41,7 @@ from search.exit_codes import ExitCode
 from search.signals import Interrupted, recorded_interrupts
 
 ISSUES = "https://github.com/drivebeat/drivebeat/issues"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 MAX_CHARACTERS = 4000  # of an error's line; a foreign file can have names of any length
 
 app = typer.Typer(
@@ -211,6 +213,7 @@ def main() -> None:
     with recorded_interrupts() as interrupts:
         try:
             code: Any = app(standalone_mode=False, prog_name="drivebeat")
+            sys.stdout.flush()  # here, so that a full disk is refused as below
         except typer.Exit as end:
             code = end.exit_code
         except Interrupted as end:
@@ -219,7 +222,7 @@ def main() -> None:
         except (typer.Abort, KeyboardInterrupt):
             code = ExitCode.INTERRUPTED
         except BrokenPipeError:  # the reader of the pipe has closed it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _close_output()
             code = ExitCode.BROKEN
         except Exception as error:
             # an import that KeyboardInterrupt broke off can fail with another error: numpy's, with AttributeError
@@ -227,6 +230,11 @@ def main() -> None:
     if code == 128 + number:
         print_next(arguments, number)
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)
+
+
+def _close_output() -> None:
+    """Send what is left of standard output nowhere, for it cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _replace_unencodable() -> None:
@@ -262,6 +270,9 @@ def _handle(error: Exception) -> int:
         if os.environ.get("DRIVEBEAT_DEBUG"):
             raise error
         return _print_error(str(error), ExitCode.REFUSED)
+    if isinstance(error, OSError) and error.errno in FULL:
+        _close_output()
+        return _print_error(f"{error.strerror}; free some space, or write to another disk", ExitCode.REFUSED)
     # click's exceptions are recognised by their attributes: some versions of typer contain their own copy of click
     if hasattr(error, "format_message") and hasattr(error, "ctx"):
         message = error.format_message().strip().rstrip(".")

@@ -67,14 +67,16 @@ def test_how_a_command_ends(words: tuple[str, ...], code: int, drivebeat: Any) -
     assert drivebeat(*words).code == code
 
 
-def piped(*words: str, path: Path, number: int = signal.SIGINT) -> "subprocess.Popen[str]":
+def piped(
+    *words: str, path: Path, number: int = signal.SIGINT, stdout: Any = subprocess.PIPE
+) -> "subprocess.Popen[str]":
     """Start a command on the database beside a study file.
 
     number: of a signal that it handles as in a shell, though these tests may run in nohup or in the background.
     """
     return subprocess.Popen(
         command(*words, "--storage", url_of(path.parent)),
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         env=environment(),
         cwd=path.parent,
@@ -112,3 +114,17 @@ def test_a_reader_that_has_gone_is_no_bug(drivebeat: Any, study_file: Any) -> No
     said = showing.stderr.read()
     showing.stderr.close()
     assert (showing.wait(timeout=50), said) == (ExitCode.BROKEN, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("words", [("show",), ("show", "tiny", "--json"), ("watch", "tiny", "--once")], ids=" ".join)
+def test_a_full_disk_is_no_bug(words: tuple[str, ...], drivebeat: Any, study_file: Any) -> None:
+    path = study_file()
+    assert drivebeat("create", str(path)).code == 0
+    with Path("/dev/full").open("w") as full:
+        showing = piped(*words, path=path, stdout=full)
+    assert showing.stderr is not None
+    said = showing.stderr.read()
+    showing.stderr.close()
+    assert showing.wait(timeout=50) == ExitCode.REFUSED
+    assert said == "drivebeat: No space left on device; free some space, or write to another disk\n"
