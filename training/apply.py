@@ -17,13 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from data.conditioning import condition
+from data.conditioning import check_carried, condition
 from data.config import DataConfig
 from data.errors import DataError
 from data.files import atomic
 from data.filters import resample
 from data.recording import Recording
+from models.parts.streaming import CausalDenoiser
 from training.errors import ConfigError
+from training.live.path import estimate_all, path_of
 from training.passes import estimate_recording
 from training.sounds import SoundFrames
 
@@ -83,8 +85,16 @@ def hear(
     The network reads the estimate of each window, and its probabilities are joined as the estimates are. A model with
     more than one pass gets the beats of the whole recording in between (training.passes).
 
-    The arguments and errors are those of `apply`.
+    A causal model has no windows: it runs through the recording as it would arrive, so that `live` gives the same.
+
+    The arguments and errors are those of `apply`; a window for a causal model is a ConfigError.
     """
+    if isinstance(model, CausalDenoiser):
+        if window_s is not None:
+            raise ConfigError(f"window_s is {window_s:g}; a causal model has no windows: leave it out")
+        check_carried(recording, data)
+        path = path_of(model, data, len(recording.signals), recording.rate_hz, device)
+        return Heard(estimate_all(path, recording.signals, progress), None)
     window = window_of(data, window_s)
     signals = conditioned(recording, data)
     estimate, sounds = estimate_recording(model, signals, data.rate_hz, window, device, batch_size, progress)

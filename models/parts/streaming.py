@@ -63,7 +63,7 @@ class Carry:
         started = x.new_zeros((*x.shape[:-1], n if silence else 0))
         before = started if self._before is None else next(self._before)
         both = torch.cat((before, x), dim=-1)
-        self._kept.append(both[..., max(0, both.shape[-1] - n) :].detach())
+        self._kept.append((both[..., -n:] if n else both[..., :0]).detach())
         return both
 
     def overlap(self, x: Tensor, n: int) -> Tensor:

@@ -235,6 +235,8 @@ class PretrainedModel(Part):
     family: str
     rate_hz: float
     n_channels: int
+    delay_s: float | None
+    """How long after a sound its estimate is known; null for a model that needs whole windows."""
     folder: str
     card: str
     """File with its recordings, licences, scores and limits."""
