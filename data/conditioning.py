@@ -4,6 +4,7 @@ from data.config import HEART_BAND_HZ, DataConfig
 from data.errors import DataError
 from data.filters import bandpass, resample
 from data.recording import Recording, Signal, check_varying
+from data.streaming import forward_bandpass
 
 
 def condition(recording: Recording, config: DataConfig) -> Signal:
@@ -12,20 +13,29 @@ def condition(recording: Recording, config: DataConfig) -> Signal:
     Raises DataError for a recording whose own rate is too low for the band, for a channel of which all samples are
     equal, and as data.filters does.
     """
+    check_carried(recording, config)
+    return in_config_band(recording, config)
+
+
+def check_carried(recording: Recording, config: DataConfig) -> None:
+    """Raise DataError for a recording whose own rate is too low for the band, or with a channel of equal samples."""
     high_hz = band_of(config)[1]
     if recording.own_rate_hz < 2 * high_hz:
         raise DataError(
             f"{recording.source}: recorded at {recording.own_rate_hz:g} Hz; the band up to {high_hz:g} Hz needs at "
             f"least {2 * high_hz:g} Hz; leave it out, or correct rate_hz if the file does not state its rate"
         )
-    return in_config_band(recording, config)
+    check_varying(recording)
 
 
 def in_config_band(recording: Recording, config: DataConfig) -> Signal:
     """Return the signals of `condition` of a recording that may carry a part of the band only. Raises DataError."""
     check_varying(recording)
     signals = resample(recording.signals, recording.rate_hz, config.rate_hz)
-    return signals if config.band_hz is None else bandpass(signals, config.rate_hz, *config.band_hz)
+    if config.band_hz is None:
+        return signals
+    band = bandpass if config.band_phase == "zero" else forward_bandpass
+    return band(signals, config.rate_hz, *config.band_hz)
 
 
 def carried(recording: Recording, config: DataConfig, highest_hz: float | None) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ Randomiser = Literal["none", "sample_shuffle", "phase_shuffle", "half_phase_shuf
 Per = Literal["window", "epoch"]
 Pairing = Literal["random", "index"]
 Level = Literal["unit", "raw"]
+BandPhase = Literal["zero", "minimum"]
 
 # In the metadata of a field that was added to a config after its first version; see training.decode.encode.
 ADDED = "added"
@@ -267,7 +268,9 @@ class DataConfig:
 
     clean, noise: the sources of the recordings.
     rate_hz: all recordings are resampled to this rate.
-    band_hz: edges of the zero-phase band-pass for clean and noise; None does not filter.
+    band_hz: edges of the band-pass for clean and noise; None does not filter.
+    band_phase: of the band-pass. "zero" filters forwards and backwards, which needs the whole recording. "minimum"
+        filters forwards only, as the signal arrives, with the same gain at each frequency (data.streaming).
     window_samples, stride_samples: length and stride of windows, at `rate_hz`.
     randomiser: how training noise is randomised, a name in data.mixing.noise.RANDOMISERS. The noise is band-passed
         again afterwards if the randomiser spreads it over all frequencies (sample_shuffle).
@@ -306,6 +309,7 @@ class DataConfig:
     batch_offsets: int = 1
     offset_samples: int = 500
     base: str | None = field(default=None, compare=False, metadata={ADDED: True})
+    band_phase: BandPhase = field(default="zero", metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         if not self.clean or not self.noise:
@@ -340,6 +344,7 @@ class DataConfig:
         _check_choice("randomise_per", self.randomise_per, get_args(Per))
         _check_choice("pairing", self.pairing, get_args(Pairing))
         _check_choice("level", self.level, get_args(Level))
+        _check_choice("band_phase", self.band_phase, get_args(BandPhase))
         if self.randomise_per == "epoch" and self.randomiser not in ("none", "phase_random"):
             raise ValueError(f'randomise_per "epoch" works with phase_random, not with {self.randomiser!r}')
 

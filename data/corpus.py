@@ -233,6 +233,8 @@ def _prepared(
     # Left out where it changes nothing, so that entries of before keep their names.
     if source.highest_hz is not None and source.highest_hz < band_of(config)[1]:
         settings["highest_hz"] = source.highest_hz
+    if config.band_hz is not None and config.band_phase != "zero":
+        settings["band_phase"] = config.band_phase
     prepared = store(cache, path, ecg, settings, lambda: _make(path, ecg, source, config, role))
     # Checked again, because a cached recording may have been prepared for shorter windows.
     _check_length(path, prepared.duration_s, config)

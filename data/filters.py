@@ -31,7 +31,7 @@ def resample(signal: NDArray[np.floating], from_hz: float, to_hz: float) -> Sign
     samples = np.asarray(signal, dtype=np.float32)
     if from_hz == to_hz:
         return samples
-    up, down = _ratio(from_hz, to_hz)
+    up, down = ratio(from_hz, to_hz)
     n_out = round(samples.shape[-1] * to_hz / from_hz)
     if n_out < 1:
         raise DataError(
@@ -52,15 +52,7 @@ def bandpass(signal: NDArray[np.floating], rate_hz: float, low_hz: float, high_h
 
     Raises DataError unless 0 < low_hz < high_hz < rate_hz / 2 and the signal is longer than that continuation.
     """
-    if not 0 < low_hz < high_hz:
-        raise DataError(f"bandpass: band is {low_hz:g} to {high_hz:g} Hz; 0 < low_hz < high_hz is needed")
-    if high_hz >= rate_hz / 2:
-        raise DataError(
-            f"bandpass: high_hz is {high_hz:g} at a rate of {rate_hz:g} Hz; it must lie below "
-            f"{rate_hz / 2:g} Hz (half the rate): lower high_hz or use a recording with a higher rate"
-        )
-    if order < 1:
-        raise DataError(f"bandpass: order is {order}; at least 1 is needed")
+    check_band(rate_hz, low_hz, high_hz, order)
     samples = np.asarray(signal, dtype=np.float32)
     n_pad = continued_samples(rate_hz, low_hz, high_hz)
     if samples.shape[-1] <= n_pad:
@@ -76,6 +68,19 @@ def bandpass(signal: NDArray[np.floating], rate_hz: float, low_hz: float, high_h
     return out
 
 
+def check_band(rate_hz: float, low_hz: float, high_hz: float, order: int) -> None:
+    """Raise DataError unless 0 < low_hz < high_hz < rate_hz / 2 and the order is at least 1."""
+    if not 0 < low_hz < high_hz:
+        raise DataError(f"bandpass: band is {low_hz:g} to {high_hz:g} Hz; 0 < low_hz < high_hz is needed")
+    if high_hz >= rate_hz / 2:
+        raise DataError(
+            f"bandpass: high_hz is {high_hz:g} at a rate of {rate_hz:g} Hz; it must lie below "
+            f"{rate_hz / 2:g} Hz (half the rate): lower high_hz or use a recording with a higher rate"
+        )
+    if order < 1:
+        raise DataError(f"bandpass: order is {order}; at least 1 is needed")
+
+
 def bandpass_sections(rate_hz: float, low_hz: float, high_hz: float, order: int = ORDER) -> NDArray[np.float64]:
     """Return the second-order sections float64[section, 6] of `bandpass` in one direction."""
     sections: NDArray[np.float64] = butter(order, (low_hz, high_hz), btype="bandpass", fs=rate_hz, output="sos")
@@ -87,7 +92,7 @@ def continued_samples(rate_hz: float, low_hz: float, high_hz: float) -> int:
     return math.ceil(3 * rate_hz / (high_hz - low_hz))
 
 
-def _ratio(from_hz: float, to_hz: float) -> tuple[int, int]:
+def ratio(from_hz: float, to_hz: float) -> tuple[int, int]:
     """Return to_hz / from_hz as a fraction (up, down) of integers up to MAX_RATIO_TERM. Raises DataError."""
     exact = Fraction(to_hz) / Fraction(from_hz)
     if not Fraction(1, MAX_RATIO) <= exact <= MAX_RATIO:

@@ -19,6 +19,8 @@ from typing import ClassVar, TypeVar
 
 from torch import nn
 
+from models.parts.streaming import CausalDenoiser, Reach
+
 
 @dataclass(frozen=True, slots=True)
 class DenoiserConfig:
@@ -38,6 +40,15 @@ class DenoiserConfig:
         differentiable too and is used in validation.
         """
         raise NotImplementedError(f"{type(self).__name__} must define build()")
+
+    def build_causal(self, n_channels: int, reach: Reach) -> CausalDenoiser:
+        """Build the causal form of the module, which estimates a signal as it arrives (models.parts.streaming).
+
+        It takes a signal of any amplitude, and its estimate grows with it.
+
+        Raises ValueError for a family without one.
+        """
+        raise ValueError(f"{self.name} has no causal form; tcn_mask and conformer have one, or set causal to false")
 
 
 DENOISERS: dict[str, type[DenoiserConfig]] = {}

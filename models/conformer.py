@@ -15,6 +15,7 @@ from models.parts.attention import check_attention
 from models.parts.conformer import ConformerBlock
 from models.parts.layers import check_counts, check_kernels, run_padded
 from models.parts.spectrum import HOPS, check_frames, complex_of, overlap_add, placed, short_time, spectral_features
+from models.parts.streaming import LEVEL_FLOOR, Carry, CausalDenoiser, Reach, moving_mean, run_causal
 
 _TINY = 1e-8
 _FIRST = 0.3  # initial gain of channel 0: above zero, but low enough that noisy windows do not pass
@@ -50,16 +51,48 @@ class Conformer(nn.Module):
         # One level for all channels, so that the proportion of the reference channels to channel 0 stays.
         power = in_band.real.square() + in_band.imag.square()
         level = power.mean(dim=(1, 2, 3), keepdim=True).add(_TINY).sqrt()
-        tokens = self.into(spectral_features(in_band / level).transpose(1, 2).flatten(2))
+        tokens = self.tokens(in_band, level)
         values = self.out(self.norm(self.blocks(tokens))).float()
-        kept = placed(self._estimate(in_band, level[:, 0], values), self.bins, spectra)
+        kept = placed(self.masked(in_band, level[:, 0], values), self.bins, spectra)
         return overlap_add(kept, self.window_samples).unsqueeze(1)
 
-    def _estimate(self, in_band: Tensor, level: Tensor, values: Tensor) -> Tensor:
+    def tokens(self, in_band: Tensor, level: Tensor) -> Tensor:
+        """Return [batch, frame, width] of spectra complex[batch, channel, frame, bin] over their level."""
+        into: Tensor = self.into(spectral_features(in_band / level).transpose(1, 2).flatten(2))
+        return into
+
+    def masked(self, in_band: Tensor, level: Tensor, values: Tensor) -> Tensor:
         """Return complex[batch, frame, bin]: the sum of all channels times their masks, plus the direct output."""
         mask = complex_of(*values.view(*values.shape[:2], 2, -1, self.n_bins).unbind(2)).transpose(1, 2)
         estimate = _FIRST * in_band[:, 0] + (mask[:, : self.n_channels] * in_band).sum(dim=1)
         return estimate + mask[:, -1] * level if self.direct else estimate
+
+
+class CausalConformer(nn.Module):
+    """The causal form of a Conformer: a Core of models.parts.streaming.
+
+    Frames end with their block. The level is that of the past, and the blocks see the past only; what they say at a
+    frame is of the frame `lookahead` before.
+    """
+
+    def __init__(self, net: Conformer, reach: Reach) -> None:
+        super().__init__()
+        self.net, self.block = net, net.hop
+        self.past, self.lookahead = reach.past(net.hop), reach.lookahead(net.hop)
+        self.delay = (HOPS - 1 + self.lookahead) * net.hop
+
+    def run_blocks(self, noisy: Tensor, carry: Carry) -> Tensor:
+        net, n_frames = self.net, noisy.shape[-1] // self.block
+        spectra = short_time(carry.extend(noisy.float(), self.delay), net.window_samples)
+        in_band = spectra[..., net.bins]
+        now = in_band[:, :, self.lookahead :]
+        power = (now.real.square() + now.imag.square()).mean(dim=(1, 3))
+        level = moving_mean(power[:, None], self.past, carry).add(LEVEL_FLOOR).sqrt()[..., None]
+        seen = run_causal(net.blocks, net.tokens(now, level), self.past, carry)
+        values = net.out(net.norm(seen)).float()
+        kept = placed(net.masked(in_band[:, :, :n_frames], level[:, 0], values), net.bins, spectra)
+        frames = overlap_add(kept, net.window_samples).unsqueeze(1)
+        return carry.overlap(frames, (HOPS - 1) * self.block)
 
 
 @register("conformer")
@@ -110,3 +143,7 @@ class ConformerConfig(DenoiserConfig):
     def build(self, n_channels: int = 1) -> nn.Module:
         check_counts("conformer", n_channels=n_channels)
         return Conformer(self, n_channels)
+
+    def build_causal(self, n_channels: int, reach: Reach) -> CausalDenoiser:
+        check_counts("conformer", n_channels=n_channels)
+        return CausalDenoiser(CausalConformer(Conformer(self, n_channels), reach))

@@ -1,14 +1,15 @@
 """The front end before any denoiser: least-squares filters that cancel noise with the reference channels."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from torch import Tensor, nn
 
 from models.base import DenoiserConfig
-from models.parts.least_squares import cancelled, check_filters, delayed
+from models.parts.least_squares import cancelled, check_filters, delayed, recursively_cancelled
+from models.parts.streaming import Carry, CausalDenoiser, Core, Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,40 @@ class FrontConfig:
             return denoiser.build(n_channels + n_more)
         net = denoiser.build(n_channels + 1 + n_more)
         return (SolvedFirstWithLoss if hasattr(net, "training_loss") else SolvedFirst)(net, self, n_channels, n_more)
+
+    def build_causal(self, denoiser: DenoiserConfig, n_channels: int, reach: Reach) -> CausalDenoiser:
+        """Build the causal form of `denoiser`, with recursive filters before it if there are any.
+
+        Raises ValueError for a family without one.
+        """
+        if not self.filter_taps or n_channels == 1:
+            return denoiser.build_causal(n_channels, reach)
+        net = denoiser.build_causal(n_channels + 1, reach)
+        return CausalDenoiser(RecursiveFirst(net.core, self, reach))
+
+
+class RecursiveFirst(nn.Module):
+    """The causal form of SolvedFirst: a Core of models.parts.streaming.
+
+    The taps reach into the past. The filters of a block are the least-squares solution over the blocks before it.
+    """
+
+    def __init__(self, core: nn.Module, front: FrontConfig, reach: Reach) -> None:
+        super().__init__()
+        self.core, self.front = core, front
+        blocks = cast(Core, core)
+        self.block, self.delay, self.past = blocks.block, blocks.delay, reach.past(blocks.block)
+
+    def run_blocks(self, noisy: Tensor, carry: Carry) -> Tensor:
+        f = self.front
+        # Solving needs single precision.
+        with torch.autocast(noisy.device.type, enabled=False):
+            held = carry.extend(noisy[:, 1:].float(), (f.filter_taps - 1) * f.filter_spacing)
+            n_samples = noisy.shape[-1]
+            shifted = [held[..., i * f.filter_spacing :][..., :n_samples] for i in range(f.filter_taps)]
+            regressors = torch.stack(shifted, dim=2).flatten(1, 2)
+            left = recursively_cancelled(noisy[:, :1].float(), regressors, f.filter_ridge, self.block, self.past, carry)
+        return cast(Core, self.core).run_blocks(torch.cat((left, noisy), dim=1), carry)
 
 
 class SolvedFirst(nn.Module):

@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from torch import Tensor, nn
 
 from models.base import DenoiserConfig, register
-from models.parts.encoded import EncodedDenoiser, Mask, frame_decoder, frame_encoder
+from models.parts.encoded import CausalEncoded, EncodedDenoiser, Mask, frame_decoder, frame_encoder
 from models.parts.layers import (
     ACTIVATIONS,
     Activation,
@@ -25,6 +25,7 @@ from models.parts.layers import (
     finish,
     make_norm,
 )
+from models.parts.streaming import Carry, CausalDenoiser, Reach, run_causal
 
 
 class SeparableBlock(nn.Module):
@@ -45,6 +46,10 @@ class SeparableBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         added: Tensor = x + self.net(x)
         return added
+
+    def run_causal(self, x: Tensor, past: int, carry: Carry) -> Tensor:
+        """Return the same by the causal forms of its layers, see models.parts.streaming."""
+        return x + run_causal(self.net, x, past, carry)
 
 
 def separable_tcn(
@@ -104,6 +109,17 @@ class TcnMaskConfig(DenoiserConfig):
         check_named(model, "mask", c.mask, get_args(Mask))
 
     def build(self, n_channels: int = 1) -> nn.Module:
+        return self._encoded(n_channels)
+
+    def build_causal(self, n_channels: int, reach: Reach) -> CausalDenoiser:
+        if self.output != "linear":
+            raise ValueError(
+                f"tcn_mask: output = {self.output!r} limits the amplitude, which is not known while a signal "
+                'arrives; set output to "linear" for a causal model'
+            )
+        return CausalDenoiser(CausalEncoded(self._encoded(n_channels), reach))
+
+    def _encoded(self, n_channels: int) -> EncodedDenoiser:
         check_counts("tcn_mask", n_channels=n_channels)
         c = self
         body = separable_tcn(

@@ -17,14 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from data.conditioning import condition
+from data.conditioning import check_carried, condition
 from data.config import DataConfig
 from data.errors import DataError
 from data.files import atomic
 from data.filters import resample
 from data.recording import Recording
+from models.parts.streaming import CausalDenoiser
 from training.channels import check_channels
 from training.errors import ConfigError
+from training.live.path import estimate_all, path_of
 from training.passes import estimate_recording
 from training.sounds import SoundFrames
 
@@ -84,8 +86,17 @@ def hear(
     The network reads the estimate of each window, and its probabilities are joined as the estimates are. A model with
     more than one pass gets the beats of the whole recording in between (training.passes).
 
-    The arguments and errors are those of `apply`.
+    A causal model has no windows: it runs through the recording as it would arrive, so that `live` gives the same.
+
+    The arguments and errors are those of `apply`; a window for a causal model is a ConfigError.
     """
+    if isinstance(model, CausalDenoiser):
+        if window_s is not None:
+            raise ConfigError(f"window_s is {window_s:g}; a causal model has no windows: leave it out")
+        check_channels(data, recording)
+        check_carried(recording, data)
+        path = path_of(model, data, data.n_channels, recording.rate_hz, device)
+        return Heard(estimate_all(path, _with_silence(recording.signals, data.n_channels), progress), None)
     window = window_of(data, window_s)
     signals = conditioned(recording, data)
     estimate, sounds = estimate_recording(model, signals, data.rate_hz, window, device, batch_size, progress)
@@ -109,7 +120,12 @@ def conditioned(recording: Recording, data: DataConfig) -> NDArray[np.float32]:
         if str(recording.source) in str(error):
             raise
         raise DataError(f"{recording.source}: {recording.duration_s:.4f} s cannot be conditioned ({error})") from error
-    return np.pad(signals, ((0, data.n_channels - len(signals)), (0, 0)))
+    return _with_silence(signals, data.n_channels)
+
+
+def _with_silence(signals: NDArray[np.float32], n_channels: int) -> NDArray[np.float32]:
+    """Return signals [channel, time] with silent channels added up to `n_channels`."""
+    return np.pad(signals, ((0, n_channels - len(signals)), (0, 0)))
 
 
 def window_of(data: DataConfig, window_s: float | None) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from optuna.distributions import CategoricalDistribution
 from torch import nn
 
@@ -19,8 +20,11 @@ from data.errors import near
 from models import DENOISERS, DenoiserConfig
 from models.beats import BeatsConfig
 from models.front import FrontConfig
+from models.live import LiveConfig
+from models.parts.streaming import CausalDenoiser
 from objectives.losses import LOSSES, LossConfig
 from training.decode import decode, decode_named, encode
+from training.delay import Delay, delay_of
 from training.documents import LongText, read_document, values_of, with_base, write_document
 from training.errors import ConfigError
 from training.evaluation.scores import SCORES
@@ -179,16 +183,49 @@ class RunConfig:
     final: FinalConfig | None = field(default=None, metadata={ADDED: True})
     plugins: tuple[Plugin, ...] = field(default=(), metadata={ADDED: True})
     beats: BeatsConfig = field(default_factory=BeatsConfig, metadata={ADDED: True})
+    live: LiveConfig = field(default_factory=LiveConfig, metadata={ADDED: True})
 
     def build_model(self, n_channels: int) -> nn.Module:
-        """Build the denoiser, the front end before it and the network for beats beside it.
+        """Build the denoiser, the front end before it and the network for beats beside it, or the causal model.
 
         Weights are drawn from torch's global generator. Raises ConfigError for parts that do not go together.
         """
         try:
+            if self.live.causal:
+                return self._build_causal(n_channels)
             return self.beats.build(self.front.build(self.model, n_channels, self.beats.n_more), n_channels)
         except ValueError as error:
             raise ConfigError(f"model {self.model.name}: {error}") from error
+
+    @property
+    def delay(self) -> Delay | None:
+        """Return the algorithmic delay of a causal run's path for recordings of any rate; None for other runs.
+
+        Raises ConfigError as build_model does.
+        """
+        if not self.live.causal:
+            return None
+        with torch.random.fork_rng(devices=[]):  # the weights are of no use
+            model = self.build_model(self.data.n_channels)
+        assert isinstance(model, CausalDenoiser)
+        return delay_of(model, self.data)
+
+    def _build_causal(self, n_channels: int) -> CausalDenoiser:
+        """Build the causal model. Raises ValueError for parts that have no causal form and for too long a delay."""
+        if self.beats.beats_weight > 0:
+            raise ValueError("the network for beats has no causal form; set beats_weight to 0 or causal to false")
+        if self.data.band_hz is not None and self.data.band_phase != "minimum":
+            raise ValueError(
+                f'band_phase is "{self.data.band_phase}"; a causal model needs band_phase = "minimum" in section data'
+            )
+        model = self.live.build(self.model, self.front, n_channels, self.data.rate_hz)
+        delay_s = delay_of(model, self.data).total_s
+        if delay_s > self.live.max_delay_s:
+            raise ValueError(
+                f"the causal path has a delay of {delay_s:.3f} s, more than max_delay_s = {self.live.max_delay_s:g}; "
+                "lower lookahead_s or the length of its frames, or raise max_delay_s"
+            )
+        return model
 
 
 # The sections with a fixed class; `model` and `loss` name theirs.
@@ -201,6 +238,7 @@ SECTIONS: dict[str, type] = {
     "front": FrontConfig,
     "final": FinalConfig,
     "beats": BeatsConfig,
+    "live": LiveConfig,
 }
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models.beats import N_MORE, OnePass, WithBeats
+from models.parts.streaming import CausalDenoiser
+from training.live.path import estimate_conditioned
 from training.overlap import overlap_add
 from training.sounds import JoinedFrames, SoundFrames, rhythm_of
 
@@ -32,9 +34,11 @@ def estimate_recording(
 
     The sounds are None for a model without a network for beats.
 
-    window: samples of a window. progress: called after each batch with the number of windows done and of all, in all
-        passes.
+    window: samples of a window; a causal model has none.
+    progress: called after each batch with the number of windows done and of all, in all passes.
     """
+    if isinstance(model, CausalDenoiser):
+        return estimate_conditioned(model, signals, rate_hz, device), None
     if not isinstance(model, WithBeats):
         return overlap_add(model, signals, window, device, batch_size, progress), None
     n_passes = model.n_passes

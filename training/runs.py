@@ -369,7 +369,7 @@ def data_of(path: Path, trained_on: DataConfig) -> DataConfig:
         clean=with_names(config.clean, trained_on, path),
         noise=with_names(config.noise, trained_on, path),
     )
-    for name in ("rate_hz", "band_hz", "n_channels"):
+    for name in ("rate_hz", "band_hz", "band_phase", "n_channels"):
         got, needed = getattr(config, name), getattr(trained_on, name)
         if got != needed:
             raise ConfigError(f"{path}: data: {name} is {got}, but the model was trained at {needed}; make them equal")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.parts.layers import OUTPUTS, Output, SameConv, UpConv, run_padded
+from models.parts.streaming import LEVEL_FLOOR, Carry, Reach, moving_mean, run_causal
 
 Mask = Literal["sigmoid", "relu", "none"]
 
@@ -48,6 +49,37 @@ class EncodedDenoiser(nn.Module):
             kept = encoded * MASKS[self.mask](kept)
         estimate: Tensor = self.out(self.decoder(kept))
         return estimate
+
+
+class CausalEncoded(nn.Module):
+    """The causal form of an EncodedDenoiser with the encoder and decoder of frames: a Core of models.parts.streaming.
+
+    A step of the encoder sees the samples up to the end of its block. The body sees the encoding over its level in the
+    past, and encoder and decoder add nothing, so the estimate grows with the signal. The body's output at a step is of
+    the step `lookahead` before.
+    """
+
+    def __init__(self, net: EncodedDenoiser, reach: Reach) -> None:
+        super().__init__()
+        self.body, self.mask, self.block = net.body, net.mask, net.stride
+        self.past, self.lookahead = reach.past(net.stride), reach.lookahead(net.stride)
+        self.tail = frame_kernel(net.stride, net.n_margin) - net.stride
+        self.delay = self.tail + self.lookahead * net.stride
+        assert isinstance(net.encoder, SameConv) and isinstance(net.decoder, UpConv)
+        self.encode, self.decode = net.encoder.conv, net.decoder.conv
+        self.encode.bias = self.decode.bias = None
+
+    def run_blocks(self, noisy: Tensor, carry: Carry) -> Tensor:
+        encoded = self.encode(carry.extend(noisy, self.tail))
+        power = encoded.float().square().mean(dim=1, keepdim=True)
+        level = moving_mean(power, self.past, carry).add(LEVEL_FLOOR).sqrt()
+        kept = run_causal(self.body, encoded / level, self.past, carry)
+        n_steps = encoded.shape[-1]
+        if self.mask == "none":
+            kept = kept * level
+        else:
+            kept = carry.extend(encoded, self.lookahead)[..., :n_steps] * MASKS[self.mask](kept)
+        return carry.overlap(self.decode(kept).float(), self.tail)
 
 
 def frame_kernel(stride: int, overlap: int) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.parts.exporting import exporting, solved
 from models.parts.layers import check_counts, check_kernels, repeat_ends
+from models.parts.streaming import LEVEL_FLOOR, Carry, moving_mean
 
 _TINY = 1e-8
 
@@ -43,6 +44,41 @@ def cancelled(primary: Tensor, regressors: Tensor, weights: Tensor, ridge: float
     factor, _ = torch.linalg.cholesky_ex(gram)
     filters = torch.cholesky_solve(weighted @ primary.transpose(1, 2), factor)
     return primary - filters.transpose(1, 2) @ regressors
+
+
+def recursively_cancelled(
+    primary: Tensor, regressors: Tensor, ridge: float, block: int, past: int, carry: Carry
+) -> Tensor:
+    """Return the residual of primary [batch, 1, time] after filters that are solved anew in each block.
+
+    The filters of a block are the ridge solution of `cancelled` over the `past` blocks before it: block recursive least
+    squares over a sliding window (Haykin, Adaptive Filter Theory, chapter 10). In the first block they are zero.
+
+    regressors: [batch, k, time], with time a multiple of `block`.
+    """
+    n_items, k, n_samples = regressors.shape
+    n_blocks = n_samples // block
+    # [batch, block, k, block's samples] and [batch, block, 1, block's samples]
+    inputs = regressors.view(n_items, k, n_blocks, block).transpose(1, 2)
+    target = primary.view(n_items, 1, n_blocks, block).transpose(1, 2)
+    products = inputs @ torch.cat((inputs, target), dim=2).transpose(2, 3)
+    # Those of the block before, so that the filters know no sample of their own block.
+    earlier = carry.extend(products.flatten(2).transpose(1, 2), 1)[..., :n_blocks]
+    mean = moving_mean(earlier, past - 1, carry).transpose(1, 2).reshape(n_items, n_blocks, k, k + 1)
+    gram, right = mean[..., :k], mean[..., k:]
+    energy = gram.diagonal(dim1=2, dim2=3).mean(dim=2)
+    unit = torch.eye(k, device=gram.device, dtype=gram.dtype)
+    # Relative to the level, as the signal may have any.
+    scale = (energy + LEVEL_FLOOR)[..., None, None]
+    gram = gram / scale + ridge * unit
+    if exporting():
+        flat = solved(gram.flatten(0, 1), (right / scale).flatten(0, 1), ridge)
+        filters = flat.view(n_items, n_blocks, k, 1)
+    else:
+        factor, _ = torch.linalg.cholesky_ex(gram)
+        filters = torch.cholesky_solve(right / scale, factor)
+    left = target - filters.transpose(2, 3) @ inputs
+    return left.transpose(1, 2).reshape(n_items, 1, n_samples)
 
 
 def check_filters(model: str, taps: int, spacing: int, ridge: float) -> None:

@@ -20,6 +20,7 @@ from search.cli.apply import apply_command
 from search.cli.data import data_app
 from search.cli.export_model import export_model_command
 from search.cli.interrupted import print_next
+from search.cli.live import live_command
 from search.cli.manage import (
     adopt_command,
     cancel_command,
@@ -173,6 +174,14 @@ _add(
     "apply runs/best drive.mat --channels ch1z,ch2z -o estimate.mat",
     "apply runs/best recordings/ -o estimates --format csv --picture",
     "apply runs/best 'data/**/*km.wav' -o estimates --audible",
+)
+_add(
+    RUN,
+    "live",
+    live_command,
+    "live runs/live --source drive.wav --speed 1",
+    "live runs/live --source tcp:9000 --rate-hz 1000 -o estimate.csv",
+    "live runs/live --source samples.pipe --json",
 )
 _add(RUN, "pretrained", pretrained_command, "pretrained", "pretrained --json")
 _add("Scripts", "schema", schema_command, "schema", "schema trials > trials.schema.json")

@@ -83,9 +83,11 @@ def apply_command(
     """
     from functools import partial
 
+    from models.parts.streaming import CausalDenoiser
     from search.terminal.console import PlainConsole
     from training.calibration import EVIDENCE, without_fit
     from training.channels import described
+    from training.delay import delay_of
     from training.denoising.batch import Failure, denoise_each
     from training.denoising.denoise import load_denoiser, read_recording
     from training.denoising.recordings import Extras, plan
@@ -111,6 +113,8 @@ def apply_command(
         calibration = denoiser.calibration if adapt == 0 else without_fit(denoiser.calibration)
         evidence = EVIDENCE[evidence_of(denoiser.model, calibration)]
         console.print(f"beats by {evidence}; {calibration.described}", soft_wrap=True, highlight=False)
+    if isinstance(denoiser.model, CausalDenoiser):
+        console.print(f"causal, {delay_of(denoiser.model, denoiser.run.data).described}", soft_wrap=True)
     is_single, shown = planned.folder is None, ""
 
     def show_read(recording: "Recording") -> None:

@@ -24,6 +24,7 @@ def pretrained_command(as_json: Json = False) -> None:
                 "family": run.model.name,
                 "rate_hz": run.data.rate_hz,
                 "n_channels": run.data.n_channels,
+                "delay_s": None if (delay := run.delay) is None else delay.total_s,
                 "folder": str(model.folder),
                 "card": str(model.folder / CARD),
             }
@@ -36,4 +37,6 @@ def pretrained_command(as_json: Json = False) -> None:
         typer.echo(
             f"  {run.model.name}, {run.data.n_channels} channels at {run.data.rate_hz:g} Hz; {model.folder / CARD}"
         )
+        if (delay := run.delay) is not None:
+            typer.echo(f"  causal, {delay.described}")
     typer.echo("next: drivebeat apply pretrained RECORDING -o estimate.wav")

@@ -235,6 +235,8 @@ class PretrainedModel(Part):
     family: str
     rate_hz: float
     n_channels: int
+    delay_s: float | None
+    """How long after a sound its estimate is known; null for a model that needs whole windows."""
     folder: str
     card: str
     """File with its recordings, licences, scores and limits."""
@@ -248,6 +250,36 @@ class Pretrained(Document):
     document: Literal["pretrained"]
     schema_version: Literal[1]
     models: list[PretrainedModel]
+
+
+class LiveBeat(Part):
+    """A beat of a signal that arrives. It does not change any more."""
+
+    time_s: float
+    """Of S1, in s from the first sample."""
+    probability: float
+    """That a beat is within 60 ms of that time."""
+
+
+class LiveSecond(Document):
+    """What is known at a second of a signal that arrives. Each line of the output is one."""
+
+    commands: ClassVar = ("live runs/live --source tcp:9000 --json",)
+
+    document: Literal["live_second"]
+    schema_version: Literal[1]
+    time_s: float
+    """Of the last sample that came, in s from the first."""
+    heart_rate_bpm: float | None
+    """Of the 10 s before; null where it is not sure."""
+    probability: float
+    """That the most likely heart rate is right within 5 bpm."""
+    has_signal: bool
+    """Whether the channel to denoise has a signal."""
+    beats: list[LiveBeat]
+    """Those that are settled since the line before."""
+    notes: list[str]
+    """What was said since the line before."""
 
 
 class QuantisationLoss(Part):

@@ -28,6 +28,7 @@ from data.errors import near
 from models import DenoiserConfig
 from models.beats import BeatsConfig
 from models.front import FrontConfig
+from models.live import LiveConfig
 from objectives.losses import LossConfig
 from search.sampling.points import some_points
 from training.config import FitConfig
@@ -41,7 +42,7 @@ N_EXAMPLES = 50
 SHOWN_VALUE = 60  # characters of a value from outside that a message shows
 AUGMENT = "augment"
 """The section of a run's data."""
-NAMED_ONLY = (AUGMENT, "beats")
+NAMED_ONLY = (AUGMENT, "beats", "live")
 """Sections whose parameters are searched only where a study names them."""
 
 
@@ -115,6 +116,7 @@ def _sections(model: type[DenoiserConfig], loss: type[LossConfig]) -> dict[str, 
         "fit": FitConfig,
         "front": FrontConfig,
         "beats": BeatsConfig,
+        "live": LiveConfig,
         AUGMENT: AugmentConfig,
     }
 

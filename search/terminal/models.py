@@ -17,7 +17,7 @@ from search.terminal.tables import type_name
 from training.decode import pick
 from training.numbers import short
 
-SHARED = ("optimiser", "schedule", "fit", "front", "beats", "augment")
+SHARED = ("optimiser", "schedule", "fit", "front", "beats", "live", "augment")
 
 
 def show_models(console: Console, at: At = At()) -> None:  # noqa: B008 - a frozen value

@@ -41,6 +41,7 @@ COMMANDS = [
     "evaluate",
     "compare",
     "apply",
+    "live",
     "export-model",
     "pretrained",
     "new",

@@ -20,6 +20,8 @@ from scipy.io import wavfile
 import drivebeat
 from data.config import DataConfig
 from models.autoencoder import AutoencoderConfig
+from models.live import LiveConfig
+from models.tcn_mask import TcnMaskConfig
 from objectives.losses import NegSiSdrConfig
 from scripts.machines_page import PAGE, written
 from search.cli.app import app, main
@@ -55,6 +57,7 @@ CASES: dict[str, tuple[tuple[str, int], ...]] = {
         ("export-model runs/a -o a.onnx --json", 0),
         ("export-model runs/a -o b.onnx --check --json", 0),
     ),
+    "live_second": (("live runs/live --source data/60km.wav --json", 0),),
     "pretrained": (("pretrained --json", 0),),
     "recordings": (
         ("data info data/60km.wav data/stop.wav --json", 0),
@@ -107,6 +110,11 @@ def lab(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         config = RunConfig(data=decode(DataConfig, data, "data"), model=model, loss=NegSiSdrConfig(), fit=fit)
         write_run(config, folder / "run.yaml")
         assert run("train", "run.yaml", "-o", "runs/a")[0] == 0
+        section = decode(DataConfig, {**data, "band_phase": "minimum"}, "data")
+        causal = TcnMaskConfig(filters=16, width=8, hidden=16, blocks=1, repeats=1)
+        live = RunConfig(data=section, model=causal, loss=NegSiSdrConfig(), fit=fit, live=LiveConfig(causal=True))
+        write_run(live, folder / "live.yaml")
+        assert run("train", "live.yaml", "-o", "runs/live")[0] == 0
         assert run("new", "loss", "lab_loss.py")[0] == 0
         faulty = model_source().replace("] = 8", "] = 32")  # a default outside of its range
         write_plugin(folder, "faulty.py", faulty)
@@ -150,14 +158,18 @@ def strict(text: str) -> Any:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("name", "words", "code"), PAIRS, ids=[words for _, words, _ in PAIRS])
 def test_a_command_prints_the_document_that_is_described(name: str, words: str, code: int, inside: Path) -> None:
-    """Standard output is one document: every key of its class with its type, and no other key."""
+    """Standard output is one document: every key of its class with its type, and no other key.
+
+    That of `live` is one in each line.
+    """
     ended, out = run(*words.split())
-    found = strict(out)
     assert ended == code
-    assert (found["document"], found["schema_version"]) == tuple(DOCUMENTS[name].stamp().values())
-    read = DOCUMENTS[name].model_validate_json(out, strict=True)
-    assert json.loads(read.model_dump_json()) == found, "a key that the class does not have"
-    jsonschema.Draft202012Validator(schema(name)).validate(found)
+    for text in out.splitlines() if name == "live_second" else (out,):
+        found = strict(text)
+        assert (found["document"], found["schema_version"]) == tuple(DOCUMENTS[name].stamp().values())
+        read = DOCUMENTS[name].model_validate_json(text, strict=True)
+        assert json.loads(read.model_dump_json()) == found, "a key that the class does not have"
+        jsonschema.Draft202012Validator(schema(name)).validate(found)
 
 
 def test_every_command_with_json_and_every_document_has_a_case() -> None:

@@ -140,7 +140,7 @@ def test_the_document_holds_the_same_and_is_plain_json() -> None:
     (width,) = [p for p in autoencoder["parameters"] if p["name"] == "width"]
     assert width == {"name": "width", "type": "int", "range": "8 .. 32 step 8", "default": 16}
     assert set(document["losses"]) == set(LOSSES)
-    assert set(document["shared"]) == {"optimiser", "schedule", "fit", "front", "beats", "augment"}
+    assert set(document["shared"]) == {"optimiser", "schedule", "fit", "front", "beats", "live", "augment"}
 
 
 def test_the_command_prints_json_of_one_family(drivebeat: Any) -> None:

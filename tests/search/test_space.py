@@ -28,12 +28,12 @@ def test_a_name_stands_for_one_parameter_and_its_default_can_be_drawn(model: str
             assert contains(parameter.distribution, parameter.default), parameter
 
 
-def test_without_a_word_all_that_has_a_range_is_searched_but_augmentation_beats_and_what_was_added_later() -> None:
+def test_without_a_word_all_that_has_a_range_is_searched_but_augmentation_beats_live_and_what_was_added_later() -> None:
     """A study that names nothing keeps its space when parameters are added."""
     space = build_space(AUTOENCODER, SI_SDR)
     known = parameters(AUTOENCODER, SI_SDR)
     ranged = {name for name, p in known.items() if p.distribution is not None}
-    named_only = {name for name in ranged if known[name].section in (AUGMENT, "beats")}
+    named_only = {name for name in ranged if known[name].section in (AUGMENT, "beats", "live")}
     assert set(space.sampled) == ranged - named_only - {"quiet_share", "noiseless_share", "heartless_share"}
     assert "batch_size" not in ranged
     named = build_space(AUTOENCODER, SI_SDR, search=("quiet_share", "beats_weight", "tempo"))

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +21,7 @@ from models import DENOISERS
 from models.base import DenoiserConfig
 from models.beats import BeatsConfig
 from models.front import FrontConfig
+from models.live import LiveConfig
 from training.config import RunConfig
 from training.errors import ConfigError
 from training.onnx.check import MAX_ERROR, generated_windows, inputs_for, parity, ran, session
@@ -182,3 +184,19 @@ def test_sources_without_names_leave_the_channels_open(make_run: Made, tmp_path:
     assert isinstance(run.data.noise[0], Source)
     (tmp_path / "weights.safetensors").write_bytes(b"weights")
     assert metadata_of(path_of(run), run, tmp_path, fixed=True, precision="fp32")["channels"] == "null"
+
+
+@pytest.mark.parametrize("name", ["conformer", "tcn_mask"])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_causal_model_equals_pytorch_and_says_its_delay(name: str, fixed: bool, made: Made, tmp_path: Path) -> None:
+    """By the causal band-pass, and without the scale of a window."""
+    run = made(
+        DENOISERS[name](**TINY[name]), live=LiveConfig(causal=True, past_s=1.0), front=FrontConfig(filter_taps=3)
+    )
+    run = dataclasses.replace(run, data=dataclasses.replace(run.data, band_phase="minimum"))
+    assert error_of(run, fixed=fixed) <= MAX_ERROR
+    path = path_of(run)
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    metadata = metadata_of(path, run, tmp_path, fixed=fixed, precision="fp32")
+    assert metadata["causal"] == "true"
+    assert 0.1 < float(metadata["delay_s"]) < 0.5

@@ -27,7 +27,7 @@ from training.runs import data_of, load_model, read_folder
 
 COMPARED_SCORES = ("si_sdr_db", "event_f1", "hr_within_5_bpm")
 # Fields of DataConfig that a held-out mixture depends on, besides its recordings and its own section.
-HELD_OUT_FIELDS = ("rate_hz", "band_hz", "window_samples", "level", "split")
+HELD_OUT_FIELDS = ("rate_hz", "band_hz", "band_phase", "window_samples", "level", "split")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -231,7 +231,7 @@ def _flat(config: DataConfig, split: str) -> dict[str, Any]:
     """Return the fields that the held-out mixture of a split depends on, by their dotted names."""
     document, flat = encode(config), dict[str, Any]()
     for name in (*HELD_OUT_FIELDS, split):
-        value = document[name]
+        value = document.get(name, getattr(config, name))
         flat |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
     return flat
 

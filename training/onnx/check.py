@@ -12,6 +12,7 @@ from data.conditioning import band_of
 from data.config import DataConfig
 from data.files import atomic
 from data.filters import bandpass
+from data.streaming import forward_bandpass
 from models.beats import WithBeats
 from training.errors import ConfigError
 from training.evaluation.estimate import estimate_and_hear, estimate_windows
@@ -63,7 +64,8 @@ def generated_windows(data: DataConfig, n_windows: int, n_samples: int) -> NDArr
 
 def by_torch(path: WholePath, noisy: NDArray[np.float32], data: DataConfig) -> dict[str, NDArray[np.float32]]:
     """Return the outputs for windows [window, channel, time] by scipy's band-pass and PyTorch, as `apply` runs them."""
-    signals = noisy if data.band_hz is None else bandpass(noisy, data.rate_hz, *data.band_hz)
+    band = bandpass if data.band_phase == "zero" else forward_bandpass
+    signals = noisy if data.band_hz is None else band(noisy, data.rate_hz, *data.band_hz)
     cpu = torch.device("cpu")
     if isinstance(path.model, WithBeats):
         estimate, sounds = estimate_and_hear(path.model, signals, cpu, len(signals))

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim
 
+from data.config import DataConfig
 from models.beats import WithBeats
+from models.parts.streaming import CausalDenoiser
 from training.channels import names_of
 from training.checkpoint import WEIGHTS, file_sha256
 from training.config import RunConfig
+from training.delay import delay_of
 from training.errors import ConfigError
 from training.lineage import config_sha256
 from training.onnx.packages import needed, quiet
@@ -137,9 +140,10 @@ def metadata_of(path: WholePath, run: RunConfig, folder: Path, *, fixed: bool, p
         "min_samples": data.window_samples if fixed or reason else path.min_samples,
         "batch": "1" if fixed else "any",
         "length": "fixed" if fixed else f"fixed: {reason}" if reason else "any",
-        # Sample i of the estimate is at the time of sample i; but the whole window must have been recorded.
+        # Sample i of the estimate is at the time of sample i; but the samples of the delay must have been recorded.
+        "causal": run.live.causal,
         "shift_samples": 0,
-        "delay_s": data.window_samples / data.rate_hz,
+        "delay_s": delay_s_of(path.model, data),
         "weights_sha256": sha256,
         "config_sha256": config_sha256(run),
         "lineage": [asdict(ancestor) for ancestor in run.init.lineage],
@@ -151,6 +155,13 @@ def metadata_of(path: WholePath, run: RunConfig, folder: Path, *, fixed: bool, p
         values = {**values, "noise_samples": path.diffusion.noise_samples(data.window_samples)}
         values = {**values, "noise_multiple": path.diffusion.multiple}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+
+
+def delay_s_of(model: nn.Module, data: DataConfig) -> float:
+    """Return how long after a sample its estimate can be known, in s: a window, unless the model is causal."""
+    if isinstance(model, CausalDenoiser):
+        return delay_of(model, data, data.rate_hz).total_s
+    return data.window_samples / data.rate_hz
 
 
 def add_metadata(model: Any, metadata: Mapping[str, str]) -> None:

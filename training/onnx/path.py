@@ -12,9 +12,11 @@ from torch.nn import functional
 from data.config import DataConfig
 from data.filters import bandpass_sections, continued_samples
 from data.mixing.mixture import window_scale
+from data.streaming import forward_band
 from models.beats import WithBeats
 from models.diffusion import Diffusion
 from models.parts.layers import repeat_ends
+from models.parts.streaming import CausalDenoiser
 
 LEFT_OUT = 1e-8  # of the sum of the magnitudes of the band-pass's response
 LONGEST_S = 60.0
@@ -56,6 +58,32 @@ class BandPass(nn.Module):
         return x[..., self.n_odd : self.n_odd + n_samples]
 
 
+class ForwardPass(nn.Module):
+    """The causal band-pass of data.streaming on [batch, channel, time], as convolutions, moved back by its delay."""
+
+    kernel: Tensor
+
+    def __init__(self, rate_hz: float, low_hz: float, high_hz: float) -> None:
+        super().__init__()
+        self.delay = forward_band(rate_hz, low_hz, high_hz).delay_samples
+        response = impulse_response(rate_hz, low_hz, high_hz)
+        # torch's convolution does not reverse its kernel.
+        self.register_buffer("kernel", torch.from_numpy(response[::-1].astype(np.float32)).view(1, 1, -1))
+
+    @property
+    def min_samples(self) -> int:
+        """Return the fewest samples that are filtered."""
+        return 1
+
+    def forward(self, signals: Tensor) -> Tensor:
+        n_channels, reach = signals.shape[1], self.kernel.shape[-1] - 1
+        kernel = self.kernel.expand(n_channels, 1, -1)
+        x = repeat_ends(signals - signals[..., :1], 0, self.delay)
+        for _ in range(2):
+            x = functional.conv1d(functional.pad(x, (reach, 0)), kernel, groups=n_channels)
+        return x[..., self.delay :]
+
+
 def impulse_response(rate_hz: float, low_hz: float, high_hz: float) -> NDArray[np.float64]:
     """Return the impulse response of the band-pass in one direction, without the LEFT_OUT of it at its end."""
     sos = bandpass_sections(rate_hz, low_hz, high_hz)
@@ -76,11 +104,13 @@ class WholePath(nn.Module):
     def __init__(self, model: nn.Module, data: DataConfig) -> None:
         super().__init__()
         self.model = model
-        self.band = BandPass(data.rate_hz, *data.band_hz) if data.band_hz is not None else None
+        band = BandPass if data.band_phase == "zero" else ForwardPass
+        self.band = band(data.rate_hz, *data.band_hz) if data.band_hz is not None else None
 
     def forward(self, noisy: Tensor, noise: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         signals = noisy if self.band is None else self.band(noisy)
-        scale = window_scale(signals)
+        # A causal model scales itself, by what it has heard so far.
+        scale = torch.ones(1) if isinstance(self.model, CausalDenoiser) else window_scale(signals)
         scaled = signals / scale
         estimate = self.model(scaled) if noise is None else self.model(scaled, noise)
         unscaled: Tensor = (estimate * scale)[:, 0]

@@ -1,5 +1,6 @@
 """Export of the run in a folder to a file, with its test vectors."""
 
+import json
 import os
 import tempfile
 from dataclasses import dataclass
@@ -116,7 +117,9 @@ def described(done: Exported) -> list[str]:
     lines = [
         f"{done.model}: {m['model']}, {m['precision']}, {size}, opset {m['opset']}; {m['n_channels']} channels at "
         f"{m['rate_hz']} Hz; batch {m['batch']}, length {m['length']}",
-        f"the estimate needs the whole window: a delay of {float(m['delay_s']):g} s for windows of "
+        f"causal: a sample of the estimate needs the {float(m['delay_s']):.3f} s after it"
+        if json.loads(m["causal"])
+        else f"the estimate needs the whole window: a delay of {float(m['delay_s']):g} s for windows of "
         f"{m['window_samples']} samples",
     ]
     if done.loss is not None:
