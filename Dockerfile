@@ -21,7 +21,7 @@ WORKDIR /app
 # The environment changes seldom and the code often, so each is a layer of its own.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print(*p['dependencies'], *p['optional-dependencies']['postgres'], *p['optional-dependencies']['s3'], sep='\n')" > /tmp/all.txt \
+print(*p['dependencies'], *(line for extra in ('train', 'postgres', 's3') for line in p['optional-dependencies'][extra]), sep='\n')" > /tmp/all.txt \
     && grep '^torch[<>=]' /tmp/all.txt > /tmp/torch.txt
 # torch goes first and alone, so that its index serves torch only.
 # hadolint ignore=DL3059

@@ -72,7 +72,8 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> Any:
         """Import a name of the interface when it is first used, for torch takes seconds.
 
-        Raises ImportError where a module with the name of a package was imported before, see own_packages_first.
+        Raises ImportError where a module with the name of a package was imported before, see own_packages_first, and
+        where a package of the extra `train` is not installed.
         """
         if name == "__version__":
             from importlib.metadata import version
@@ -90,7 +91,14 @@ if not TYPE_CHECKING:
         with warnings.catch_warnings():
             # tqdm, which Optuna imports, asks for ipywidgets in a notebook; no bar of it is shown here
             warnings.filterwarnings("ignore", message="IProgress not found")
-            module = import_module(home)
+            try:
+                module = import_module(home)
+            except ModuleNotFoundError as error:
+                from training.extras import missing_package, needs
+
+                if package := missing_package(error):
+                    raise ImportError(f"drivebeat: {needs(f'drivebeat.{name}', package)}") from error
+                raise
         found = module if home == "search.errors" else getattr(module, name)
         globals()[name] = found
         return found

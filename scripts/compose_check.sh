@@ -118,7 +118,8 @@ collect_wheels() {
 		with open(sys.argv[1], "rb") as file:
 		    document = tomllib.load(file)
 		project = document["project"]
-		print(*project["dependencies"], *project["optional-dependencies"]["postgres"], sep="\n")
+		extras = project["optional-dependencies"]
+		print(*project["dependencies"], *extras["train"], *extras["postgres"], sep="\n")
 		print(*document["build-system"]["requires"], "editables", sep="\n")
 	EOF
     "$PYTHON" -m venv "$WORK/venv"

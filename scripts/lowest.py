@@ -15,7 +15,17 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("postgres", "ray", "slurm", "tensorboard", "mysql", "s3", "tdms", "onnx")  # without mlflow: its test is slow
+EXTRAS = (
+    "train",
+    "postgres",
+    "ray",
+    "slurm",
+    "tensorboard",
+    "mysql",
+    "s3",
+    "tdms",
+    "onnx",
+)  # without mlflow: its test is slow
 
 
 def lowest(requirements: Iterable[str]) -> dict[str, str]:

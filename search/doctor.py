@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from optuna.storages import BaseStorage
 from packaging.requirements import Requirement
@@ -18,8 +18,6 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine, inspect
 
-from data.config import DataConfig
-from data.corpus import load
 from data.errors import shell_command
 from search.artifacts.open import open_artifacts
 from search.storage.open import masked, network_file_system, open_engine, open_storage, sqlite_file
@@ -27,10 +25,11 @@ from search.storage.readable import open_readable
 from search.storage.tables import SCHEMA_VERSION, database_time
 from search.study.agreement import disagreements, foreign_running
 from search.study.record import readable_records
-from search.study.spec import read_spec
-from search.study.study import load_studies
+from training.extras import INSTALL, TRAIN, absent_packages
 from training.switches import read_switches
-from training.trackers.build import tracking_of
+
+if TYPE_CHECKING:
+    from data.config import DataConfig
 
 GIB = 1024**3
 MIN_FREE, ENOUGH_FREE = 1 * GIB, 5 * GIB
@@ -74,13 +73,15 @@ def examine(url: str, artifacts: str, study: str | None, *, fixing: bool = False
     """
     steps: list[tuple[str, Callable[[], list[Check]]]] = [
         ("python", lambda: [_python()]),
-        ("packages", lambda: [_packages(), _extras(url)]),
-        ("device", lambda: [_device(), _threads()]),
+        ("packages", lambda: [_packages(), _training(), _extras(url)]),
         ("storage", lambda: _storage(url, fixing)),
         ("artifacts", lambda: [_artifacts(artifacts)]),
         ("disk", lambda: _disks(url, artifacts)),
-        ("trackers", lambda: _trackers(url)),
+        ("switches", _switches),
     ]
+    if not absent_packages():
+        steps.insert(2, ("device", lambda: [_device(), _threads()]))
+        steps.append(("trackers", lambda: _trackers(url)))
     if study is not None:
         steps.append(("recordings", lambda: _recordings(study, url)))
     checks = []
@@ -103,10 +104,10 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
-    wrong = []
+    trains, wrong = not absent_packages(), []
     for line in importlib.metadata.requires("drivebeat") or []:
         needed = Requirement(line)
-        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+        if needed.marker is not None and not needed.marker.evaluate({"extra": "train" if trains else ""}):
             continue
         try:
             got = importlib.metadata.version(needed.name)
@@ -116,9 +117,24 @@ def _packages() -> Check:
         if not needed.specifier.contains(got, prereleases=True):
             wrong.append(f"{needed.name} is {got}, {needed.specifier} is needed")
     if wrong:
-        return Check("packages", "broken", "; ".join(wrong), "pip install -c constraints.txt -e .")
-    shown = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "optuna", "sqlalchemy"))
-    return Check("packages", "ok", shown)
+        return Check(
+            "packages",
+            "broken",
+            "; ".join(wrong),
+            f"pip install -c constraints.txt -e '.{'[train]' if trains else ''}'",
+        )
+    named = ("torch", "optuna", "sqlalchemy") if trains else ("optuna", "sqlalchemy")
+    return Check("packages", "ok", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in named))
+
+
+def _training() -> Check:
+    absent = absent_packages()
+    if not absent:
+        return Check("training", "ok", "installed")
+    if len(absent) == len(TRAIN):
+        found = "not installed; this installation shows studies, and neither creates nor trains any"
+        return Check("training", "ok", found, f"to train: {INSTALL}")
+    return Check("training", "warning", f"installed in part; missing: {', '.join(absent)}", INSTALL)
 
 
 def _extras(url: str) -> Check:
@@ -243,14 +259,21 @@ def _disks(url: str, artifacts: str) -> list[Check]:
 
 
 def _trackers(url: str) -> list[Check]:
+    from training.trackers.build import tracking_of
+
     switches = read_switches()
     missing: list[str] = []
     tracking = tracking_of(switches, url, missing=missing.append)
     checks = [_broken("trackers", ValueError(line.removesuffix("; continuing without it"))) for line in missing]
     if not missing:
         checks.append(Check("trackers", "ok", f"in use: {', '.join(tracking.names) or 'none'}"))
+    return checks
+
+
+def _switches() -> list[Check]:
+    switches = read_switches()
     where = f"to {len(switches.message_urls)} address(es)" if switches.message_urls else "to no address"
-    checks.append(Check("messages", "ok", where))
+    checks = [Check("messages", "ok", where)]
     if switches.only_first_batch:
         fix = "unset ONLY_FIRST_BATCH (environment or .env) for a real search"
         checks.append(Check("training", "warning", "ONLY_FIRST_BATCH is on: one step an epoch", fix))
@@ -258,6 +281,11 @@ def _trackers(url: str) -> list[Check]:
 
 
 def _recordings(name: str, url: str) -> list[Check]:
+    if absent := absent_packages():
+        return [Check("recordings", "ok", f"not read, for that needs {absent[0]}", f"to read them: {INSTALL}")]
+    from search.study.spec import read_spec
+    from search.study.study import load_studies
+
     if name.endswith(".toml"):
         config, wanted = read_spec(Path(name)).data, None
     else:
@@ -266,7 +294,9 @@ def _recordings(name: str, url: str) -> list[Check]:
     return _read(config, wanted)
 
 
-def _read(config: DataConfig, wanted: str | None) -> list[Check]:
+def _read(config: "DataConfig", wanted: str | None) -> list[Check]:
+    from data.corpus import load
+
     corpus = load(config)
     if wanted not in (None, corpus.fingerprint):
         fix = "restore the recordings, or create a study of another name on these"

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from data.errors import UserError
 from data.files import atomic
 from training.errors import CheckpointError
+from training.files import CHECKPOINT as CHECKPOINT
+from training.files import WEIGHTS as WEIGHTS
 from training.pretrained import run_folder
 
-CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "weights.safetensors"
 MAGIC = b"drivebeat-checkpoint-1 "
 # How models.front and models.beats name the denoiser within them.
 _AROUND = re.compile(r"^(denoiser\.|net\.)+")

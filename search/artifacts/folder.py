@@ -8,22 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from data.files import is_beside, path_part
 from search.artifacts.base import Check, Checkpoints, Log
 from search.storage.optuna_private import ArtifactStore
-from training.checkpoint import damage, load_checkpoint
 from training.errors import CheckpointError
-from training.trainer import CHECKPOINT
+from training.files import CHECKPOINT
 
 LATEST, PREVIOUS = "checkpoint.latest.pt", "checkpoint.previous.pt"
 
 
 def epochs_in(path: Path) -> int:
     """Return the number of epochs in the checkpoint. Raises CheckpointError where it is missing or damaged."""
+    # imported only where a checkpoint is read, so that a dashboard needs no torch
+    import torch
+
+    from training.checkpoint import damage, load_checkpoint
+
     state = load_checkpoint(path, torch.device("cpu"))
     with damage(path):
         return len(json.loads(state["reports"]))

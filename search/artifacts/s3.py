@@ -13,19 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import torch
 from optuna.artifacts import Boto3ArtifactStore
 
 from data.files import path_part
 from search.artifacts.base import Check, Checkpoints, Log
 from search.artifacts.folder import LATEST, PREVIOUS, checked_id, checkpoint_folder, epochs_in, restore, rotate
 from search.errors import ArtifactError
-from training.checkpoint import damage, load_checkpoint, save_checkpoint
 from training.errors import CheckpointError
-from training.trainer import CHECKPOINT, WEIGHTS
+from training.files import CHECKPOINT, WEIGHTS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 URL = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(.*))?")
 SCRATCH = Path("runs/scratch")
@@ -207,6 +208,8 @@ class BucketCheckpoints:
 
     def _upload(self, n_epochs: int) -> None:
         """Upload both files as one object, so that a checkpoint never comes with the weights of another epoch."""
+        from training.checkpoint import save_checkpoint
+
         files = {name: _bytes(self.folder / name) for name in (CHECKPOINT, WEIGHTS) if (self.folder / name).exists()}
         with _removed_after(self.folder / "parcel.pt") as parcel:
             save_checkpoint(files, parcel)
@@ -214,6 +217,10 @@ class BucketCheckpoints:
 
     def _download(self, n_epochs: int, check: Check) -> int:
         """Put an uploaded checkpoint into the folder, and return its number of epochs. Logs a damaged one: 0."""
+        import torch
+
+        from training.checkpoint import damage, load_checkpoint
+
         name = self._name(n_epochs)
         self.folder.mkdir(parents=True, exist_ok=True)
         with _removed_after(self.folder / "parcel.pt") as parcel, TemporaryDirectory(dir=self.folder) as unpacked:
@@ -237,7 +244,9 @@ class BucketCheckpoints:
         return found
 
 
-def _bytes(path: Path) -> torch.Tensor:
+def _bytes(path: Path) -> "Tensor":
+    import torch
+
     return torch.from_numpy(np.fromfile(path, dtype=np.uint8))
 
 

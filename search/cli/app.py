@@ -40,6 +40,7 @@ from search.cli.studies import create_command, export_command, init_command, lau
 from search.errors import UserError
 from search.exit_codes import ExitCode
 from search.signals import Interrupted, recorded_interrupts
+from training.extras import missing_package, needs
 
 ISSUES = "https://github.com/drivebeat/drivebeat/issues"
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -208,7 +209,8 @@ _add(PLUGINS, "trust", trust_command, "trust demo --show", "trust demo", "trust 
 def main() -> None:
     """Run the command line.
 
-    Exit code 2, with one line on stderr: a UserError (search.errors) or an invalid option.
+    Exit code 2, with one line on stderr: a UserError (search.errors), an invalid option, or a missing package of the
+    extra `train`.
     Exit code 1, with a traceback and the address to report it to: any other exception, which is a bug in Drivebeat.
     Exit code 130: Ctrl-C. A command that searches or trains then ends with a line that says how to go on.
 
@@ -273,6 +275,13 @@ def _print_error(message: str, code: int) -> int:
     return code
 
 
+def _command(arguments: list[str]) -> str:
+    """Return the command among the arguments of the program: "train", or "data info"."""
+    words = [word for word in arguments if not word.startswith("-")]
+    groups = {group.name for group in app.registered_groups}
+    return " ".join(words[: 2 if words[:1] and words[0] in groups else 1]) or "drivebeat"
+
+
 def _handle(error: Exception) -> int:
     """Print a UserError or the option parser's error in one line, a bug with its traceback. Return the exit code."""
     if isinstance(error, UserError):
@@ -291,6 +300,10 @@ def _handle(error: Exception) -> int:
         return _print_error(f"{message}; see {where} --help", ExitCode.REFUSED)
     if hasattr(error, "exit_code") and hasattr(error, "show"):
         return _print_error(str(error), error.exit_code)
+    if package := missing_package(error):
+        if os.environ.get("DRIVEBEAT_DEBUG"):
+            raise error
+        return _print_error(needs(_command(sys.argv[1:]), package), ExitCode.REFUSED)
     traceback.print_exception(error)
     return _print_error(
         f"this is a bug in Drivebeat {version('drivebeat')}; please report the lines above: {ISSUES}",

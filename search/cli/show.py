@@ -97,8 +97,12 @@ def show_command(
         elif not studies:
             show_all(chosen, problems, engine, console)
         else:
-            from search.terminal.tables import show_study
+            from training.extras import absent_packages
 
+            if absent_packages():
+                from search.terminal.stored import show_stored as show_study
+            else:
+                from search.terminal.tables import show_study
             for study in chosen:
                 show_study(study, engine, console)
 

@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from search.trials import (
     BEST_EPOCH,
+    BY_SNR,
     DEVICE,
     LATENCY_MS,
     N_PARAMETERS,
@@ -17,11 +18,13 @@ from search.trials import (
     attributes_of,
     fate_of,
 )
-from training.evaluation.scores import SCORES
+from training.evaluation.names import OWN_SCORE_NAMES
 
 COLUMNS = ("number", "state", "value", "epochs", "best_epoch", "n_parameters", "latency_ms")
 PARAM = "params_"  # + the name of a sampled parameter
 LAST_COLUMNS = ("started", "ended", "duration_s", "training_s", "worker", "device", "reason")
+STUDY = "study"  # the column of trials.csv before all others
+OTHER_COLUMNS = frozenset({STUDY, *COLUMNS, *LAST_COLUMNS})
 SNR = re.compile(r"[+-]?\d+(\.\d+)?")  # in dB, as in the name of a score
 
 
@@ -34,9 +37,22 @@ def columns_of(rows: Iterable[Mapping[str, Any]]) -> Sequence[str]:
 
 
 def is_score(name: str) -> bool:
-    """Return whether an attribute is a score, or a score at an SNR: "si_sdr_db@-5"."""
-    score, at, snr_db = name.partition("@")
-    return score in SCORES and (not at or SNR.fullmatch(snr_db) is not None)
+    """Return whether a column of the table is a score, or a score at an SNR: "si_sdr_db@-5"."""
+    return name not in OTHER_COLUMNS and not name.startswith(PARAM)
+
+
+def _scores_of(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores among the attributes of a trial: those of Drivebeat, and those that plug-ins have measured.
+
+    The plug-ins are not executed: the attribute BY_SNR has the names of all scores.
+    """
+    known = {*OWN_SCORE_NAMES, *(name for scores in own.get(BY_SNR, {}).values() for name in scores)}
+    found = {}
+    for name, value in own.items():
+        score, at, snr_db = name.partition("@")
+        if score in known and is_score(name) and (not at or SNR.fullmatch(snr_db) is not None):
+            found[name] = value
+    return found
 
 
 def _name_and_snr(score: str) -> tuple[str, float]:
@@ -58,7 +74,7 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
         "n_parameters": own.get(N_PARAMETERS),
         "latency_ms": own.get(LATENCY_MS),
         **{f"{PARAM}{name}": value for name, value in trial.params.items()},
-        **{name: value for name, value in own.items() if is_score(name)},
+        **_scores_of(own),
         "started": started,
         "ended": ended,
         "duration_s": (ended - started).total_seconds() if started is not None and ended is not None else None,

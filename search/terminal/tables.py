@@ -3,7 +3,7 @@
 import math
 import warnings
 from dataclasses import replace
-from typing import Literal, get_origin
+from typing import TYPE_CHECKING, Literal, get_origin
 
 import optuna
 from optuna.trial import TrialState
@@ -13,8 +13,6 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from data.config import HEART_BAND_HZ
-from data.corpus import Corpus
-from data.info import Info
 from search.errors import PluginError
 from search.study.record import StudyLike
 from search.study.space import describe, parameters, usable_view
@@ -23,6 +21,10 @@ from search.study.study import Study, decode_study
 from search.terminal.status import new_table, plain_line
 from search.trials import COLLAPSED, REASON, best_trial
 from training.numbers import short
+
+if TYPE_CHECKING:
+    from data.corpus import Corpus
+    from data.info import Info
 
 MIN_FOR_IMPORTANCES = 10
 SHOWN_REASONS = 5
@@ -102,7 +104,7 @@ def importances_of(study: Study) -> dict[str, float]:
             return {}
 
 
-def show_splits(corpus: Corpus, console: Console) -> None:
+def show_splits(corpus: "Corpus", console: Console) -> None:
     """Print how many recordings, minutes, hearts and vehicles train, validation and test have."""
     table = new_table("split", right=("clean", "minutes", "hearts", "noise", "minutes", "vehicles"))
     for use, totals in corpus.summary.items():
@@ -111,7 +113,7 @@ def show_splits(corpus: Corpus, console: Console) -> None:
     console.print(table)
 
 
-def show_info(info: Info, console: Console) -> None:
+def show_info(info: "Info", console: Console) -> None:
     """Print the variables of a file, and the channels of the recording read from it."""
     console.print(str(info.path), style="bold", highlight=False)
     for held in info.held:

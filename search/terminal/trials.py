@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from search.study.record import StudyLike
-from search.study.trial_table import PARAM, columns_of, is_score, trial_row
+from search.study.trial_table import PARAM, STUDY, columns_of, is_score, trial_row
 from search.trials import best_trial
 
 
@@ -49,12 +49,12 @@ def _with_times(row: dict[str, Any]) -> dict[str, Any]:
 def trials_csv(studies: Sequence[StudyLike]) -> str:
     """Return all trials of studies as a CSV table: its columns are `study`, and those of Study.trials in Python."""
     rows = [
-        {"study": study.name, **_with_times(trial_row(trial))}
+        {STUDY: study.name, **_with_times(trial_row(trial))}
         for study in studies
         for trial in study.optuna.get_trials(deepcopy=False)
     ]
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["study", *columns_of(rows)], lineterminator="\n")
+    writer = csv.DictWriter(text, [STUDY, *columns_of(rows)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

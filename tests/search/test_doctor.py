@@ -32,7 +32,7 @@ def test_a_study_s_recordings_are_read_and_found_changed(
         found = json.loads(drivebeat("doctor", study, "--json").out)
         assert found["ok"]
         assert {check["name"] for check in found["checks"]} >= {"python", "packages", "storage", "clock", "recordings"}
-    monkeypatch.setattr("search.doctor.load", lambda config: type("Other", (), {"fingerprint": "f00", "n_channels": 1}))
+    monkeypatch.setattr("data.corpus.load", lambda config: type("Other", (), {"fingerprint": "f00", "n_channels": 1}))
     said = drivebeat("doctor", "tiny")
     assert said.code == 1
     assert "fingerprint f00, but the study was created on" in " ".join(said.out.split())
