@@ -63,7 +63,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     A page that is alone in its tab gets the width of the list of pages.
     """
-    if page.file.src_uri in ("index.md", JAPANESE):
+    if page.file.src_uri in ("index.md", JAPANESE, "example/index.md"):
         page.meta.setdefault("hide", ["navigation"])
     return with_players(relinked(markdown, page.file.src_uri))
 
