@@ -5,6 +5,7 @@ The prose is compared by its numbers, links and code only; that it is good Japan
 
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def _label(link: re.Match[str]) -> str:
     return link[0].partition("](")[0]
 
 
-FACTS = {
+FACTS: dict[str, Callable[[str], Sequence[object]]] = {
     "headings": headings,
     "code": code,
     "links": links,
