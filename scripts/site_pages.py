@@ -22,6 +22,7 @@ DOCS = ROOT / "docs"
 # Address in the site -> file outside docs/. Pages, and files that pages link to.
 OUTSIDE = {
     "index.md": "README.md",
+    "ja.md": "README.ja.md",
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "pretrained.md": "models/pretrained/drive/README.md",
@@ -30,7 +31,10 @@ OUTSIDE = {
     "env.example.txt": ".env.example",
 }
 ADDRESSES = {source: address for address, source in OUTSIDE.items()}
+JAPANESE = "ja.md"
 LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
+# A list item of one link to a sound; text and address.
+SOUND = re.compile(r"^- \[([^\]]+)\]\(([^)\s]+\.wav)\)$", re.MULTILINE)
 # Folder -> title of its index.
 FOLDERS = {"measurements": "Measurements", "adr": "Decisions"}
 API = "api"
@@ -55,8 +59,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links from files in the repository to the same files in the site."""
-    return relinked(markdown, page.file.src_uri)
+    """Lead links from files in the repository to the same files in the site, and let sounds be played.
+
+    A page that is alone in its tab gets the width of the list of pages.
+    """
+    if page.file.src_uri in ("index.md", JAPANESE, "example/index.md"):
+        page.meta.setdefault("hide", ["navigation"])
+    return with_players(relinked(markdown, page.file.src_uri))
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Mark the Japanese page as such, for screen readers, fonts and hyphenation."""
+    return f'<div lang="ja">{html}</div>' if page.file.src_uri == JAPANESE else html
+
+
+def with_players(markdown: str) -> str:
+    """Return the text with a player below each link to a .wav that is a list item of its own."""
+    return SOUND.sub(r'- [\1](\2)<br><audio controls preload="none" src="\2" aria-label="\1"></audio>', markdown)
 
 
 def relinked(markdown: str, address: str) -> str:
