@@ -111,12 +111,13 @@ best-known: env ## retrain the best config known, on real recordings beside the 
 	$(BIN)/drivebeat train search/studies/best_known.yaml -o runs/best_known
 	$(BIN)/drivebeat evaluate runs/best_known
 
-pretrained: env ## train the model in models/pretrained again, on recordings beside the checkout (1.7 hours of one core)
+pretrained: env ## train the model in models/pretrained again, on recordings beside the checkout (2.5 hours of one core)
 	$(BIN)/drivebeat data get realdata2 --from ../shared/realdata2
 	$(BIN)/drivebeat data synth --out data/generated --seed 7 --minutes 0.34 --speeds 80,120 --sessions 99
 	$(BIN)/drivebeat train search/studies/pretrained_1.yaml -o runs/pretrained_1
 	$(BIN)/drivebeat train search/studies/pretrained_2.yaml -o runs/pretrained_2
-	$(BIN)/drivebeat evaluate runs/pretrained_2
+	$(BIN)/drivebeat train search/studies/pretrained_3.yaml -o runs/pretrained_3
+	$(BIN)/drivebeat evaluate runs/pretrained_3
 
 compose-check: env ## the containers for real (root; Debian's docker.io, docker-compose, debootstrap, tini)
 	scripts/compose_check.sh
