@@ -150,16 +150,25 @@ def test_a_chain_of_two_trainings_starts_from_what_its_command_trains_before_it(
     assert (first.model, first.loss, first.schedule) == (second.model, second.loss, second.schedule)
     command = (FOLDER.parents[1] / "Makefile").read_text().partition(f"\n{target}:")[2].partition("\n\n")[0]
     trained = re.findall(r"drivebeat train (\S+) -o (\S+)", command)
-    assert trained == [
+    assert trained[:2] == [
         (f"search/studies/{first_stem}.yaml", second.init.weights),
         (f"search/studies/{second_stem}.yaml", f"runs/{second_stem}"),
     ]
 
 
+def test_the_third_training_of_the_pretrained_model_differs_in_what_it_varies() -> None:
+    second, third = (read_run(FOLDER / f"pretrained_{number}.yaml") for number in (2, 3))
+    assert third.init.weights == "runs/pretrained_2"
+    assert replace(third.data, augment=second.data.augment) == second.data
+    assert (third.model, third.front, third.beats) == (second.model, second.front, second.beats)
+    assert third.data.augment.reference_heart > 0
+    assert "drivebeat train search/studies/pretrained_3.yaml" in (FOLDER.parents[1] / "Makefile").read_text()
+
+
 def test_the_pretrained_model_is_that_of_its_command() -> None:
     """Its run.yaml differs from the run file in what the training resolves: the weights that it starts from."""
     made = read_run(run_folder(Path("pretrained")) / "run.yaml")
-    told = read_run(FOLDER / "pretrained_2.yaml")
+    told = read_run(FOLDER / "pretrained_3.yaml")
     assert made.init.weights == f"{told.init.weights}/weights.safetensors"
     assert replace(made, init=told.init) == told
 

@@ -142,6 +142,17 @@ def test_a_calibration_keeps_its_promise_on_the_cases_it_was_fitted_to() -> None
     assert (made.fitted_on.n_spans, made.fitted_on.n_recordings, made.fitted_on.seed) == (4000, 3, 7)
 
 
+def test_no_rate_is_sure_that_is_likely_to_be_wrong() -> None:
+    """From 0.6 on few of all spans are wrong, but of those at 0.6 every second one."""
+    likely, even = 400, 12
+    p = [0.95] * likely + [0.6] * even + [0.1] * 50
+    right = [True] * likely + [True, False] * (even // 2) + [False] * 50
+    cases = spans(p, right)
+    made = fitted(Measured({"envelope": {0.0: cases}}, 1, 1.0, 1.0), "a" * 64, "data", HeldOutConfig())
+    sure = made.of_spans(np.array(p)) >= made.threshold
+    assert sure.tolist() == [True] * likely + [False] * (even + 50)
+
+
 def test_of_two_kinds_of_evidence_that_with_the_longer_usable_time_is_taken() -> None:
     """The network is sure of noise too, so with it nothing is safe; with the network better, it is taken."""
     n = LEAST_SPANS

@@ -49,6 +49,8 @@ MIN_BEATS = 4
 DELAY_RANGE_S = (0.02, 0.13)
 # A share of 2 % cannot be told from fewer spans.
 LEAST_SPANS = round(1 / MAX_WRONG)
+# Validation vehicles can be easier than others: few wrong spans there make no span sure that is likely to be wrong.
+LEAST_SURE = 0.9
 # Columns of an evaluation.
 COLUMNS = ("usable_share", "wrong_share", "beat_f1", "calibration_error")
 
@@ -229,8 +231,9 @@ def cases_of(rhythm: Rhythm, truth: Truth | None) -> Cases:
 def fitted(measured: Measured, weights_sha256: str, fingerprint: str, plan: HeldOutConfig) -> Calibration:
     """Return the calibration that the cases give, all SNRs and noise without a heart together.
 
-    The threshold is the lowest from which on at most MAX_WRONG of the sure spans are wrong. Of two kinds of evidence
-    that with the longer usable time in the mixtures is taken, the network's if both have the same.
+    The threshold is the lowest from which on at most MAX_WRONG of the sure spans are wrong, and at least LEAST_SURE. Of
+    two kinds of evidence that with the longer usable time in the mixtures is taken, the network's if both have the
+    same.
 
     Raises ValueError, with the reason, for fewer than LEAST_SPANS spans.
     """
@@ -256,7 +259,7 @@ def _fitted_to(
         raise ValueError(_too_few(n_spans))
     spans = calibrator(cases.span_p, cases.span_right)
     beats = calibrator(cases.beat_p, cases.beat_right) if cases.beat_p.size else Calibrator((0.0, 1.0), (0.0, 1.0))
-    threshold = threshold_for(spans(cases.span_p), cases.span_right)
+    threshold = max(LEAST_SURE, threshold_for(spans(cases.span_p), cases.span_right))
     wrong = usable_time(spans(cases.span_p), cases.span_right, threshold).wrong
     fitted_on = FittedOn(
         weights_sha256=weights_sha256,
