@@ -14,7 +14,7 @@ LOWEST := .venv-lowest
 # The lowest versions call functions that newer indirect dependencies deprecate: these warnings are no errors here.
 LOWEST_WARNINGS := -W default::DeprecationWarning
 
-.PHONY: help env mlflow browser mariadb test test-slow test-matrix lowest check lint types types-newest layers demo docs best-known pretrained screenshots compose-check format clean
+.PHONY: help env mlflow browser mariadb test test-slow test-matrix lowest check lint types types-newest layers demo docs best-known pretrained screenshots gallery compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -94,6 +94,9 @@ demo: env ## recordings -> search -> best.yaml -> training -> table, figure, sou
 docs: env ## the documentation as a site in site/, readable and searchable without a network; strict about links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "read it: site/index.html"
+
+gallery: env browser ## figures and sounds of docs/gallery again, by the code on its pages
+	$(BIN)/python -m scripts.gallery
 
 screenshots: env browser ## pictures for docs/img, of a real study in a real browser
 	$(BIN)/python -m scripts.screenshots
