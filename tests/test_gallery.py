@@ -13,6 +13,7 @@ from tests.support.program import ROOT
 FIGURE = re.compile(r"!\[([^\]]*)\]\(img/([^)]+\.png)\)")
 SOUND = re.compile(r'<audio [^>]*src="img/([^"]+\.wav)" aria-label="([^"]+)"')
 LINK = re.compile(r"\]\(img/([^)]+\.wav)\)")
+MINUTES = ("recording", "beats", "heart_rate", "failure", "families")
 
 
 def text_of(page: str) -> str:
@@ -60,7 +61,8 @@ def test_every_file_is_used_read_and_small() -> None:
     assert sum(path.stat().st_size for path in IMAGES.iterdir()) < 4_000_000
 
 
-@pytest.mark.parametrize("page", ["noise", *(pytest.param(page, marks=pytest.mark.slow) for page in ("recording",))])
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", ["noise", *(pytest.param(page, marks=pytest.mark.slow) for page in MINUTES)])
 def test_a_block_writes_the_files_of_its_page(page: str, tmp_path: Path) -> None:
     """Sounds have the length of those in the repository, so that the page describes what the block makes."""
     prepare(tmp_path)
