@@ -30,7 +30,9 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 def main() -> None:
     """Make all pages' files, or those of the pages that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pages", nargs="*", metavar="PAGE", help=f"of {', '.join(PAGES)}; all by default")
+    parser.add_argument(
+        "pages", nargs="*", metavar="PAGE", help=f"of {', '.join(PAGES)}; all by default; pruning needs search"
+    )
     parser.add_argument("--folder", type=Path, help="where the blocks run, kept; a temporary one by default")
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.pages) - set(PAGES)):
