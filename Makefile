@@ -14,7 +14,7 @@ LOWEST := .venv-lowest
 # The lowest versions call functions that newer indirect dependencies deprecate: these warnings are no errors here.
 LOWEST_WARNINGS := -W default::DeprecationWarning
 
-.PHONY: help env mlflow browser mariadb test test-slow test-matrix lowest check lint types types-newest layers demo docs example release-check best-known pretrained screenshots compose-check format clean
+.PHONY: help env mlflow browser mariadb test test-slow test-matrix lowest check lint types types-newest layers demo docs example release-check best-known pretrained screenshots gallery compose-check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -101,6 +101,9 @@ example: env ## docs/example and the head of README.md: figure, sounds, evaluati
 
 release-check: env ## build wheel, sdist, site and image, and run the wheel in a new environment (3 minutes)
 	$(BIN)/python -m scripts.release_check
+
+gallery: env browser ## figures and sounds of docs/gallery again, by the code on its pages
+	$(BIN)/python -m scripts.gallery
 
 screenshots: env browser ## pictures for docs/img, of a real study in a real browser
 	$(BIN)/python -m scripts.screenshots
