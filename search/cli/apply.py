@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data.errors import printable
-from search.cli.options import Gaps, Json, Layout, Quiet, RateHz, Variable, Variables, split_names
+from search.cli.options import Gaps, Json, Layout, ModelChannels, Quiet, RateHz, Variable, Variables, split_names
 from search.exit_codes import ExitCode
 
 if TYPE_CHECKING:  # slow to import
@@ -38,14 +38,7 @@ def apply_command(
             show_default=False,
         ),
     ] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option(
-            help="Channel names, comma-separated: the channel to denoise, then the references. \\[default: those "
-            "in the model's run.yaml]",
-            show_default=False,
-        ),
-    ] = None,
+    channels: ModelChannels = None,
     variable: Variable = None,
     variables: Variables = None,
     rate_hz: RateHz = None,

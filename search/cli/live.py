@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data.errors import printable
-from search.cli.options import RateHz, split_names
+from search.cli.options import ModelChannels, RateHz, split_names
 
 if TYPE_CHECKING:  # slow to import
     from training.live.heart import Second
@@ -29,14 +29,7 @@ def live_command(
     format: Annotated[
         str, typer.Option(help="Of samples that arrive: csv (lines of numbers) or f32 (frames of float32).")
     ] = "csv",
-    channels: Annotated[
-        str | None,
-        typer.Option(
-            help="Channel names, comma-separated: the channel to denoise, then the references. \\[default: those "
-            "in the model's run.yaml]",
-            show_default=False,
-        ),
-    ] = None,
+    channels: ModelChannels = None,
     speed: Annotated[
         float | None, typer.Option(help="Play a recording so many times as fast; as fast as can be by default.")
     ] = None,

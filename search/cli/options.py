@@ -51,6 +51,14 @@ Gaps = Annotated[
     ),
 ]
 RateHz = Annotated[float | None, typer.Option(help="Sampling rate in Hz, for a file that does not state it.")]
+ModelChannels = Annotated[
+    str | None,
+    typer.Option(
+        help="Channel names, comma-separated: the channel to denoise, then the references. \\[default: those "
+        "in the model's run.yaml]",
+        show_default=False,
+    ),
+]
 Layout = Annotated[str, typer.Option(help="Layout of a .mat file: auto, 240219, 240517, 240826 or generic.")]
 
 
