@@ -160,7 +160,7 @@ def test_a_shared_environment_has_the_packages_but_not_the_editable_checkout(pla
     with pytest.raises(check.StepFailed, match="No module named 'numpy'"):
         check.call([places.python, "-c", code], places.dist / "a.log", places.empty)
     check.share_packages(places.python)
-    assert str(ROOT) not in check.call([places.python, "-c", code], places.dist / "a.log", places.empty)
+    assert f"'{ROOT}'" not in check.call([places.python, "-c", code], places.dist / "a.log", places.empty)
     with pytest.raises(check.StepFailed, match="No module named 'search'"):
         check.call([places.python, "-c", "import search"], places.dist / "a.log", places.empty)
 
