@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import firwin, freqz_sos, sosfilt
+from scipy.signal import firwin, sosfilt, sosfreqz
 
 from data.errors import DataError
 from data.filters import ORDER, bandpass_sections, check_band, ratio
@@ -63,7 +63,7 @@ def forward_band(rate_hz: float, low_hz: float, high_hz: float, order: int = ORD
     once = bandpass_sections(rate_hz, low_hz, high_hz, order)
     sections = np.concatenate([once, once])
     hz = np.linspace(low_hz, high_hz, N_FREQUENCIES)
-    _, response = freqz_sos(sections, hz, fs=rate_hz)
+    _, response = sosfreqz(sections, hz, fs=rate_hz)
     group_s = -np.gradient(np.unwrap(np.angle(response)), hz) / math.tau
     # The mean over the band by power, as of a sound that fills it.
     power = np.abs(response) ** 2

@@ -136,7 +136,8 @@ def usable_time(probabilities: ArrayLike, is_right: ArrayLike, threshold: float)
     sure = p >= threshold
     if not sure.any():
         return Usable(0.0, float("nan"))
-    return Usable(float(sure.mean()), float(1.0 - right[sure].mean()))
+    # Counts are divided, as in threshold_for: 1 - 2/3 is above 1/3 by a rounding.
+    return Usable(float(sure.mean()), float(np.count_nonzero(~right[sure]) / np.count_nonzero(sure)))
 
 
 def threshold_for(probabilities: ArrayLike, is_right: ArrayLike, max_wrong: float = MAX_WRONG) -> float:

@@ -96,6 +96,12 @@ def test_the_threshold_is_the_lowest_that_keeps_its_promise(rows: list[tuple[flo
     assert threshold == min((t for t, fine in kept.items() if fine), default=np.inf)
 
 
+def test_a_share_that_is_just_allowed_is_allowed() -> None:
+    """One of three is a third, in floating point too."""
+    assert threshold_for([0.5] * 3, [True, True, False], 1 / 3) == 0.5
+    assert usable_time([0.5] * 3, [True, True, False], 0.5).wrong == 1 / 3
+
+
 @pytest.mark.parametrize(
     ("p", "came", "message"),
     [([0.5], [True, False], "one shape"), ([1.5], [True], r"outside \[0, 1\]"), ([np.nan], [True], "not finite")],
