@@ -1,5 +1,6 @@
 """The command `live`: a signal through a causal model as it arrives."""
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,6 +53,7 @@ def live_command(
     from training.live.session import (
         Session,
         channels_of,
+        channels_with_missing,
         check_causal,
         of_bytes,
         of_recording,
@@ -69,9 +71,9 @@ def live_command(
     check_causal(denoiser, folder)
     kind, notes, given = kind_of(source), Notes(), split_names(channels)
     if output is not None:
-        check_outputs(output, Path(source) if kind in ("recording", "pipe") else None)
+        check_outputs(output, sys.stdin.fileno() if kind == "stdin" else None if kind == "socket" else Path(source))
     recording = recording_of(denoiser, Path(source), given, rate_hz) if kind == "recording" else None
-    names = channels_of(denoiser, given) if recording is None else recording.channels
+    names = channels_of(denoiser, given) if recording is None else channels_with_missing(denoiser, recording)
     if recording is not None:
         for note in recording.notes:
             notes.say(note)
@@ -87,7 +89,7 @@ def live_command(
 
     with stop_signals() as (stop, received), Session(denoiser, intake, output) as session:
         if recording is not None:
-            arrived = of_recording(recording)
+            arrived = of_recording(recording, len(names))
         else:
             reader = reader_of(denoiser, format, names, notes)
             arrived = of_bytes(arriving(source, kind, notes, stop.is_set), reader, stop.is_set)

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from data.config import DataConfig
+from data.config import AugmentConfig, DataConfig
 from data.recording import Recording
 from models.live import LiveConfig
 from models.tcn_mask import TcnMaskConfig
@@ -24,7 +24,14 @@ from training.live.heart import Monitor, Second
 from training.live.intake import Intake
 from training.live.outputs import check_outputs
 from training.live.rows import FloatRows, Notes, Rows, TableRows
-from training.live.session import Session, channels_of, of_bytes, reader_of
+from training.live.session import (
+    Session,
+    channels_of,
+    channels_with_missing,
+    of_bytes,
+    of_recording,
+    reader_of,
+)
 from training.live.sources import arriving, kind_of
 
 RATE_HZ = 250.0
@@ -135,6 +142,68 @@ def test_the_times_win_over_another_rate_that_is_stated(denoiser: Denoiser) -> N
     assert "the times say 250 Hz, --rate-hz 1000; 250 Hz is taken" in said(found)
 
 
+@pytest.mark.parametrize(
+    ("rate_hz", "digits", "jitter", "packet"),
+    [(1600.0, 3, 0.0, 1), (300.0, 3, 0.0, 1), (1000.0, 6, 0.4, 1), (1000.0, 6, 0.0, 10), (250.0, 6, 0.0, 1)],
+)
+def test_the_rate_is_found_in_times_that_are_rounded_uneven_or_of_packets(
+    rate_hz: float, digits: int, jitter: float, packet: int
+) -> None:
+    n, rng = round(4 * rate_hz), np.random.default_rng(0)
+    times_s = (np.arange(n) // packet * packet + rng.uniform(-jitter, jitter, n)) / rate_hz
+    intake = Intake(("z", "x"), None, Notes())
+    rows = Rows(np.round(times_s, digits), rng.standard_normal((2, n)))
+    found = [*intake.feed(rows), *intake.end()]
+    assert intake.rate_hz == pytest.approx(rate_hz, rel=0.003)
+    assert sum(samples.shape[1] for samples in found) == pytest.approx(n, abs=0.02 * rate_hz + packet)
+    assert intake.notes.counts["late"] == 0
+
+
+def test_a_stream_of_which_most_rows_are_late_is_an_error_at_its_end(denoiser: Denoiser) -> None:
+    with pytest.raises(ConfigError, match=r"rows came late or twice, so the times do not fit 250 Hz"):
+        ran(denoiser, table(signals(4.0), np.repeat([0.0], 1000)), 500, rate_hz=RATE_HZ)
+
+
+def test_one_value_that_is_too_large_is_held_and_it_goes_on(denoiser: Denoiser) -> None:
+    values = signals(4.0)
+    values[:, 500] = 1e30
+    found, notes, intake = ran(denoiser, table(values), 500)
+    assert notes.counts["missing"] == 2
+    assert intake.n_samples == 1000
+    assert "the last one is held" in said(found)
+
+
+@pytest.mark.parametrize(
+    ("first", "n_left_out"), [(b"0,1,2,3,4\n", 2), (b"\xef\xbb\xbftime_s,z,x\n", 1), (b"time_ms,z,x\n", 1)]
+)
+def test_other_columns_are_left_out_and_headings_of_other_programs_are_read(
+    first: bytes, n_left_out: int, denoiser: Denoiser
+) -> None:
+    times_s = np.arange(1000) / RATE_HZ * (1000 if b"_ms" in first else 1)
+    body = table(signals(4.0), times_s).partition(b"\n")[2] + b"9,9,9,9,9,9\n"
+    _, notes, intake = ran(denoiser, first + body, 500)
+    assert intake.rate_hz == RATE_HZ
+    assert intake.n_samples == 1000
+    assert dict(notes.counts) == {"columns": n_left_out}
+
+
+def test_a_recording_that_lacks_references_is_that_of_apply(
+    denoiser: Denoiser, heart: Callable[..., Recording], tmp_path: Path
+) -> None:
+    data = dataclasses.replace(denoiser.run.data, augment=AugmentConfig(reference_dropout=0.2))
+    lacking = dataclasses.replace(denoiser, run=dataclasses.replace(denoiser.run, data=data))
+    recording = heart(3, tmp_path / "a.npz", seconds=4.0)
+    names, notes = channels_with_missing(lacking, recording), Notes()
+    assert names == ("z", "missing reference 1")
+    with Session(lacking, Intake(names, recording.rate_hz, notes), tmp_path / "e.csv") as session:
+        for rows in of_recording(recording, len(names)):
+            list(session.feed(rows))
+        list(session.end())
+    np.testing.assert_allclose(estimate_in(tmp_path / "e.csv"), denoise(lacking, recording).signals[0], atol=1e-4)
+    with pytest.raises(ConfigError, match=r"1 channel \(z\), the model needs 2"):
+        channels_with_missing(denoiser, recording)
+
+
 def test_a_clock_that_jumps_is_taken_on_from_there(denoiser: Denoiser) -> None:
     values = signals(6.0)
     times_s = np.arange(1500) / RATE_HZ
@@ -216,6 +285,14 @@ def test_the_source_is_never_written(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("z")
     with pytest.raises(ConfigError, match="is never written"):
         check_outputs(tmp_path / "a.csv", tmp_path / "a.csv")
+    (tmp_path / "hard.csv").hardlink_to(tmp_path / "a.csv")
+    with pytest.raises(ConfigError, match="is never written"):
+        check_outputs(tmp_path / "hard.csv", tmp_path / "a.csv")
+    with (
+        (tmp_path / "a.csv").open() as file,
+        pytest.raises(ConfigError, match="standard input, which is never"),
+    ):
+        check_outputs(tmp_path / "a.csv", file.fileno())
     with pytest.raises(ConfigError, match=r"written as .csv or .wav"):
         check_outputs(tmp_path / "a.mat", None)
 
@@ -237,7 +314,7 @@ def test_a_named_pipe_waits_for_the_next_writer(tmp_path: Path) -> None:
     writer.start()
     for content in arriving(str(pipe), "pipe", notes, stop.is_set):
         found += content or b""
-        if content:
+        if notes.fresh or found.endswith(b"3,4\n"):
             gone.set()
         if found.endswith(b"3,4\n"):
             stop.set()

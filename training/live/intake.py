@@ -21,6 +21,8 @@ LONGEST_GAP_S = 60.0
 UNPLUGGED_S = 2.0  # of equal or missing values
 PIECE_S = 0.5  # given at once, so that what is known of the channels is of that time
 MOST_WAITING = 100_000  # rows without a rate
+JITTERED = 0.2  # share of the usual step that a step may differ by; gaps are told by more where steps vary
+LARGEST = 1e15  # squares of larger values have no sums in float32
 
 Floats = NDArray[np.float64]
 
@@ -68,28 +70,39 @@ class Intake:
         yield from self._placed(rows)
 
     def end(self) -> Iterator[Floats]:
-        """Yield what waits for a rate, at the one that there is."""
+        """Yield what waits for a rate, at the one that there is.
+
+        Raises ConfigError if more rows were left out as late than taken.
+        """
         if self.rate_hz is None and self._waiting:
             self._find_rate(at_end=True)
             if self.rate_hz is not None:
                 rows, self._waiting = _joined(self._waiting), []
                 yield from self._placed(rows)
+        n_late = self.notes.counts["late"]
+        if n_late > self.n_samples:
+            raise ConfigError(
+                f"{n_late} of {n_late + self.n_samples} rows came late or twice, so the times do not fit "
+                f"{self.rate_hz:g} Hz; mend the times, or send the samples without them and give --rate-hz"
+            )
 
     def _find_rate(self, at_end: bool = False) -> None:
         times = np.concatenate([rows.time_s for rows in self._waiting if rows.time_s is not None])
         steps = np.diff(times)
-        steps = steps[steps > 0]
-        is_long = len(steps) >= RATE_FROM_ROWS and times[-1] - times[0] >= RATE_FROM_S
+        rising = steps[steps > 0]
+        is_long = len(rising) >= RATE_FROM_ROWS and times[-1] - times[0] >= RATE_FROM_S
         if not (is_long or at_end or len(times) > MOST_WAITING):
             return
-        if not len(steps):
+        if not len(rising):
             if self._stated is None:
                 raise ConfigError("the times do not rise, so they tell no rate; give --rate-hz")
             self.rate_hz = self._stated
             return
-        # The mean over the steps that are no gaps, as times may be rounded.
-        usual = float(np.median(steps))
-        found_hz = 1.0 / float(np.mean(steps[steps < 1.5 * usual]))
+        # The mean over the steps that are no gaps, with those of 0 s, as times may be rounded or those of packets.
+        usual = float(np.median(rising))
+        steps = steps[steps >= 0]
+        is_even = float(np.mean(np.abs(steps - usual) > JITTERED * usual)) < 0.1
+        found_hz = 1.0 / float(np.mean(steps[steps < (1.5 if is_even else 2.5) * usual]))
         if self._stated is None:
             self.rate_hz = float(round(found_hz)) if abs(found_hz / max(1, round(found_hz)) - 1) < 0.002 else found_hz
         elif abs(found_hz / self._stated - 1) > OTHER_RATE:
@@ -150,8 +163,7 @@ class Intake:
         """Return values with the last finite one in place of what is missing, and note channels that come and go."""
         n = values.shape[1]
         out = np.array(values, np.float64)
-        # A float32 is as large as the path takes.
-        bad = ~(np.abs(out) < 1e30)
+        bad = ~(np.abs(out) < LARGEST)
         if not silent and (wrong := int((bad & ~self._gone[:, None]).sum())):
             self.notes.once(
                 "missing", f"{self._at}: values that are missing or no numbers; the last one is held", wrong

@@ -4,6 +4,7 @@ Tables grow by whole lines, so that they can be read at any time and after any e
 and takes it at the end, because its head says how long it is.
 """
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -26,8 +27,10 @@ def files_of(output: Path) -> tuple[Path, Path, Path]:
     return output, output.with_suffix(BEATS), output.with_suffix(HEART_RATE)
 
 
-def check_outputs(output: Path, source: Path | None, rate_hz: float | None = None) -> None:
-    """Check that a live estimate can be written to `output`. source: the file that samples come from, if any.
+def check_outputs(output: Path, source: Path | int | None, rate_hz: float | None = None) -> None:
+    """Check that a live estimate can be written to `output`.
+
+    source: the file that samples come from, or the number of its open file; None without.
 
     Raises ConfigError for an unknown suffix, a file that samples come from, or a rate that a .wav cannot hold.
     """
@@ -35,10 +38,20 @@ def check_outputs(output: Path, source: Path | None, rate_hz: float | None = Non
         raise ConfigError(
             f"{output}: a live estimate is written as {' or '.join(FORMATS)}, not {output.suffix or 'without ending'!r}"
         )
-    if source is not None and any(path.resolve() == source.resolve() for path in files_of(output)):
-        raise ConfigError(f"{output}: its files include the source {source}, which is never written; name another file")
+    if source is not None and any(_is_same(path, source) for path in files_of(output)):
+        name = "standard input" if isinstance(source, int) else source
+        raise ConfigError(f"{output}: its files include the source, {name}, which is never written; name another file")
     if output.suffix == ".wav" and rate_hz is not None and rate_hz != round(rate_hz):
         raise ConfigError(f"{output}: a .wav holds whole rates, the signal has {rate_hz:g} Hz; write .csv")
+
+
+def _is_same(path: Path, source: Path | int) -> bool:
+    """Return whether a path is the file of a source, by another name too."""
+    try:
+        of_source = os.fstat(source) if isinstance(source, int) else source.stat()
+        return os.path.samestat(path.stat(), of_source)
+    except OSError:  # one of them is not there
+        return False
 
 
 class Outputs:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-TIMES = ("time", "time_s", "t", "t_s", "seconds", "timestamp")
+TIMES = dict.fromkeys(("time", "time_s", "t", "t_s", "seconds", "timestamp"), 1.0) | {"time_ms": 1e-3, "t_ms": 1e-3}
 MAX_LINE = 10_000  # bytes; more without an end of line is no table
 SHOWN = 40  # characters of a bad line
 
@@ -67,6 +67,8 @@ class TableRows:
         self._rest = b""
         self._columns: tuple[int | None, ...] | None = None
         self._time: int | None = None
+        self._unit_s = 1.0  # of the times
+        self._n_columns = 0
         self._n_lines = 0
 
     def feed(self, content: bytes) -> Rows:
@@ -88,7 +90,7 @@ class TableRows:
         times, rows = [], []
         for line in lines:
             self._n_lines += 1
-            cells = _cells(line.decode("utf-8", "replace"))
+            cells = _cells(line.decode("utf-8", "replace").removeprefix("\ufeff"))
             if not cells or cells[0].startswith("#"):
                 continue
             numbers = [_number(cell) for cell in cells]
@@ -96,9 +98,17 @@ class TableRows:
                 self._heading(cells)
                 continue
             if self._columns is None:
+                if len(cells) not in (self._n_channels, self._n_channels + 1):
+                    needed = f"{self._n_channels}, or one more with a time, are needed"
+                    self._bad("columns", f"has {len(cells)} columns ({needed})", cells)
+                    continue
+                self._n_columns = len(cells)
                 self._time = 0 if len(cells) > self._n_channels else None
                 first = 0 if self._time is None else 1
                 self._columns = tuple(range(first, first + self._n_channels))
+            if len(cells) > self._n_columns:
+                self._bad("columns", f"has {len(cells)} columns, those before had {self._n_columns},", cells)
+                continue
             row = self._row(cells, numbers)
             if row is not None:
                 times.append(row[0])
@@ -113,6 +123,8 @@ class TableRows:
             return
         named = [i for i, cell in enumerate(cells) if cell.casefold() in TIMES]
         self._time = named[0] if named else None
+        self._unit_s = TIMES[cells[named[0]].casefold()] if named else 1.0
+        self._n_columns = len(cells)
         self._columns = self._choose(cells)
 
     def _row(self, cells: Sequence[str], numbers: Sequence[float | None]) -> tuple[float, list[float]] | None:
@@ -124,7 +136,7 @@ class TableRows:
             if found is None or not math.isfinite(found):
                 self._bad("time", "has no time", cells)
                 return None
-            at_s = found
+            at_s = found * self._unit_s
         values = []
         for column in self._columns:
             value = numbers[column] if column is not None and column < len(numbers) else math.nan

@@ -9,7 +9,7 @@ import numpy as np
 
 from data.recording import Recording
 from models.parts.streaming import CausalDenoiser
-from training.channels import choose, names_of
+from training.channels import check_channels, choose, names_of
 from training.delay import delay_of
 from training.denoising.denoise import Denoiser, read_recording
 from training.device import arithmetic, resolve_device
@@ -40,6 +40,16 @@ def channels_of(denoiser: Denoiser, given: Sequence[str]) -> tuple[str, ...]:
         raise ConfigError(f"--channels names {len(given)} channels; the model needs {n_channels}")
     named = names_of(denoiser.run.data)
     return tuple(given) or (named[0] if named else tuple(f"ch{i + 1}" for i in range(n_channels)))
+
+
+def channels_with_missing(denoiser: Denoiser, recording: Recording) -> tuple[str, ...]:
+    """Return the names of a recording's channels, and of the references that it lacks, which are silent.
+
+    Raises ConfigError as training.channels.check_channels does.
+    """
+    check_channels(denoiser.run.data, recording)
+    n_missing = denoiser.run.data.n_channels - len(recording.channels)
+    return (*recording.channels, *(f"missing reference {i + 1}" for i in range(n_missing)))
 
 
 def reader_of(denoiser: Denoiser, form: str, names: tuple[str, ...], notes: Notes) -> TableRows | FloatRows:
@@ -155,11 +165,13 @@ class Session:
         return found
 
 
-def of_recording(recording: Recording, chunk_s: float = EVERY_S) -> Iterator[Rows]:
-    """Yield the samples of a recording in chunks."""
+def of_recording(recording: Recording, n_channels: int, chunk_s: float = EVERY_S) -> Iterator[Rows]:
+    """Yield the samples of a recording in chunks, with silent channels up to `n_channels`."""
+    missing = n_channels - len(recording.channels)
     n = max(1, round(chunk_s * recording.rate_hz))
     for start in range(0, recording.signals.shape[1], n):
-        yield Rows(None, recording.signals[:, start : start + n].astype(np.float64))
+        values = recording.signals[:, start : start + n].astype(np.float64)
+        yield Rows(None, np.pad(values, ((0, missing), (0, 0))))
 
 
 def of_bytes(
