@@ -12,7 +12,6 @@ from PIL import Image
 from data.synthetic.recordings import simulate
 from scripts.front_page import AFTER, BEFORE, FIGURE, SHOWN_S, SOUND_RATE_HZ, SOURCES, sources
 from scripts.sample import CONFIG
-from scripts.site_pages import with_players
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = ("README.md", "README.ja.md")
@@ -71,6 +70,7 @@ def test_the_generated_heart_has_the_rate_that_the_readme_states() -> None:
 
 def test_a_list_item_of_a_sound_gets_a_player() -> None:
     """A link in a sentence stays a link: a player would break it."""
+    with_players = pytest.importorskip("scripts.site_pages", reason="the site needs the extra docs").with_players
     assert with_players("- [a](x.wav)\n- [b](y.md)") == (
         '- [a](x.wav)<br><audio controls preload="none" src="x.wav" aria-label="a"></audio>\n- [b](y.md)'
     )
