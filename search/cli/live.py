@@ -1,6 +1,5 @@
 """The command `live`: a signal through a causal model as it arrives."""
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,7 +59,7 @@ def live_command(
         reader_of,
         recording_of,
     )
-    from training.live.sources import arriving, kind_of
+    from training.live.sources import arriving, kind_of, open_file_of
     from training.pretrained import run_folder
 
     if format not in ("csv", "f32"):
@@ -71,7 +70,7 @@ def live_command(
     check_causal(denoiser, folder)
     kind, notes, given = kind_of(source), Notes(), split_names(channels)
     if output is not None:
-        check_outputs(output, sys.stdin.fileno() if kind == "stdin" else None if kind == "socket" else Path(source))
+        check_outputs(output, open_file_of(source, kind))
     recording = recording_of(denoiser, Path(source), given, rate_hz) if kind == "recording" else None
     names = channels_of(denoiser, given) if recording is None else channels_with_missing(denoiser, recording)
     if recording is not None:

@@ -1,5 +1,6 @@
 """Heart rate and beats of an estimate as it arrives, decoded anew over a bounded span before its end."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from data.recording import Recording, Signal
+from objectives.rhythm.decode import SPAN_S as RATE_SPAN_S
 from training.calibration import Calibration
 from training.denoising.beats import beats_of
 from training.denoising.denoise import ESTIMATE
 
-SPAN_S = 30.0  # decoded at a time; the last 10 s of it tell the heart rate, the others its rhythm
-FIRST_S = 5.0  # of an estimate before a heart rate is told
+SPAN_S = 30.0  # decoded at a time: heart rate is that of its last 10 s, the others give its rhythm
+FIRST_S = 5.0  # of an estimate before there is a heart rate
 SETTLED_S = 2.0  # behind the end, where beats do not move any more
-PART_S = 10.0  # objectives.rhythm.decode.SPAN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Beat:
 class Second:
     """What is known at a second of the signal.
 
-    time_s: of the last sample that came. heart_rate_bpm: of the 10 s before it, None where it is not sure.
+    time_s: of the last sample that came. heart_rate_bpm: of the last 10 s of the estimate, None where it is not
+    sure.
     probability: that the most likely heart rate is right within 5 bpm.
     has_signal: whether the channel to denoise has one. beats: that are settled since the second before.
     notes: what was said since the second before.
@@ -73,11 +75,12 @@ class Monitor:
         self._span = np.concatenate([self._span, estimate[-n_most:]])[-n_most:]
 
     def second(self, time_s: float, has_signal: bool, at_end: bool = False) -> Second:
-        """Return what the estimate tells now. at_end: no more is to come, so the last beats are told too."""
+        """Return what the estimate tells now. at_end: no more is to come, so the last beats are given too."""
         n = self._span.size
         duration_s = n / self._rate_hz
-        if duration_s >= PART_S:  # whole parts, so that the last is one of 10 s
-            n = round(duration_s // PART_S * PART_S * self._rate_hz)
+        if duration_s >= RATE_SPAN_S:  # whole parts, so that the last is one of 10 s
+            n_parts = math.floor(duration_s / RATE_SPAN_S + 1e-3)  # the span is whole samples, some less than 30 s
+            n = min(n, round(n_parts * RATE_SPAN_S * self._rate_hz))
         if duration_s < FIRST_S or not has_signal or not self._span[-n:].any():
             return Second(time_s, None, 0.0, has_signal, ())
         span = self._span[-n:]

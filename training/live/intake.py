@@ -48,6 +48,7 @@ class Intake:
         self._last = np.full(len(names), np.nan)
         self._still = np.zeros(len(names), np.int64)
         self._gone = np.zeros(len(names), bool)
+        self._packet = 1  # rows of one time
 
     def feed(self, rows: Rows) -> Iterator[Floats]:
         """Yield samples float64[channel, time], all finite.
@@ -100,6 +101,9 @@ class Intake:
             return
         # The mean over the steps that are no gaps, with those of 0 s, as times may be rounded or those of packets.
         usual = float(np.median(rising))
+        rises = np.flatnonzero(steps > 0)
+        self._packet = int(min(np.diff(rises, prepend=-1).max(), len(steps) / 2))
+        steps = steps[: rises[-1] + 1]  # the last packet may not be whole
         steps = steps[steps >= 0]
         is_even = float(np.mean(np.abs(steps - usual) > JITTERED * usual)) < 0.1
         found_hz = 1.0 / float(np.mean(steps[steps < (1.5 if is_even else 2.5) * usual]))
@@ -120,7 +124,7 @@ class Intake:
                 yield self._held(rows.values[:, start : start + piece])
             return
         rate_hz, times, values = self.rate_hz, rows.time_s, rows.values
-        slack = max(1.5, SLACK_S * rate_hz)
+        slack = max(1.5, SLACK_S * rate_hz, 1.0 + self._packet)
         while len(times):
             if self._zero_s is None:
                 self._zero_s = float(times[0]) - self.n_samples / rate_hz
@@ -164,7 +168,9 @@ class Intake:
         n = values.shape[1]
         out = np.array(values, np.float64)
         bad = ~(np.abs(out) < LARGEST)
-        if not silent and (wrong := int((bad & ~self._gone[:, None]).sum())):
+        # A channel without any value is one that is not there, which is said by itself.
+        is_there = ~self._gone & ~bad.all(axis=1)
+        if not silent and (wrong := int(bad[is_there].sum())):
             self.notes.once(
                 "missing", f"{self._at}: values that are missing or no numbers; the last one is held", wrong
             )

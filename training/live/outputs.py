@@ -5,7 +5,8 @@ and takes it at the end, because its head says how long it is.
 """
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,6 +46,16 @@ def check_outputs(output: Path, source: Path | int | None, rate_hz: float | None
         raise ConfigError(f"{output}: a .wav holds whole rates, the signal has {rate_hz:g} Hz; write .csv")
 
 
+@contextmanager
+def sound_errors(path: Path) -> Iterator[None]:
+    """Raise FileError where `path`, a sound, cannot be written."""
+    try:
+        with file_errors(path):
+            yield
+    except soundfile.LibsndfileError as error:
+        raise FileError(f"{path}: cannot be written ({error}); free some space, or name another file") from error
+
+
 def _is_same(path: Path, source: Path | int) -> bool:
     """Return whether a path is the file of a source, by another name too."""
     try:
@@ -78,28 +89,35 @@ class Outputs:
                 self._tables.append(table)
             self._sound: Any = None
             if self._part is not None:
-                with file_errors(output):
-                    try:
-                        self._sound = stack.enter_context(
-                            soundfile.SoundFile(self._part, "w", round(rate_hz), 1, "FLOAT", format="WAV")
-                        )
-                    except soundfile.LibsndfileError as error:
-                        raise FileError(f"{output}: cannot be written ({error})") from error
+                with sound_errors(output):
+                    self._sound = stack.enter_context(
+                        soundfile.SoundFile(self._part, "w", round(rate_hz), 1, "FLOAT", format="WAV")
+                    )
+            self._is_whole = True
             self._stack = stack.pop_all()
 
     def __enter__(self) -> "Outputs":
         return self
 
     def __exit__(self, *_: object) -> None:
-        with file_errors(self._paths[0]):
-            self._stack.close()
+        with sound_errors(self._paths[0]):
+            try:
+                self._stack.close()
+            finally:
+                if self._part is not None and not self._is_whole:
+                    self._part.unlink(missing_ok=True)
             if self._part is not None and self._part.exists():
                 self._part.replace(self._paths[0])
 
     def add(self, estimate: Signal) -> None:
         """Write the next samples of the estimate."""
         if self._sound is not None:
-            self._sound.write(estimate)
+            try:
+                with sound_errors(self._paths[0]):
+                    self._sound.write(estimate)
+            except FileError:
+                self._is_whole = False  # an earlier file stays
+                raise
         else:
             times_s = ((self._n + i) / self._rate_hz for i in range(len(estimate)))
             lines = (f"{t:.9f},{x:.8e}\r\n" for t, x in zip(times_s, estimate.tolist(), strict=True))

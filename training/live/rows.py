@@ -1,6 +1,7 @@
 """Samples in bytes that arrive: lines of a text table, or frames of float32. Nothing that arrives ends the reading."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 TIMES = dict.fromkeys(("time", "time_s", "t", "t_s", "seconds", "timestamp"), 1.0) | {"time_ms": 1e-3, "t_ms": 1e-3}
 MAX_LINE = 10_000  # bytes; more without an end of line is no table
 SHOWN = 40  # characters of a bad line
+LARGEST_S = 1e15  # of a time; more is damaged
+MISSING = ("", "na", "n/a", "null", "none", "-")  # cells of values that are missing, beside "nan"
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 
 Floats = NDArray[np.float64]
 # The channels of the model among the names in a heading: the column of each, None where it is missing.
@@ -57,6 +61,8 @@ class Rows:
 class TableRows:
     """Lines of numbers separated by commas, semicolons, tabs or spaces, with or without a heading.
 
+    Between semicolons and tabs the decimal mark may be a comma.
+
     Without a heading the columns are the channels in the order of the model; one more column in front is the time in
     seconds.
     """
@@ -94,7 +100,7 @@ class TableRows:
             if not cells or cells[0].startswith("#"):
                 continue
             numbers = [_number(cell) for cell in cells]
-            if all(number is None for number in numbers):
+            if all(number is None for number in numbers) and not all(cell.casefold() in MISSING for cell in cells):
                 self._heading(cells)
                 continue
             if self._columns is None:
@@ -125,7 +131,9 @@ class TableRows:
         self._time = named[0] if named else None
         self._unit_s = TIMES[cells[named[0]].casefold()] if named else 1.0
         self._n_columns = len(cells)
-        self._columns = self._choose(cells)
+        others = [i for i in range(len(cells)) if i != self._time]
+        chosen = self._choose([cells[i] for i in others])
+        self._columns = tuple(None if i is None else others[i] for i in chosen)
 
     def _row(self, cells: Sequence[str], numbers: Sequence[float | None]) -> tuple[float, list[float]] | None:
         """Return time and values of a line, or None with a note for one that cannot be used."""
@@ -133,7 +141,7 @@ class TableRows:
         at_s = 0.0
         if self._time is not None:
             found = numbers[self._time] if self._time < len(numbers) else None
-            if found is None or not math.isfinite(found):
+            if found is None or not abs(found) < LARGEST_S:
                 self._bad("time", "has no time", cells)
                 return None
             at_s = found * self._unit_s
@@ -141,7 +149,7 @@ class TableRows:
         for column in self._columns:
             value = numbers[column] if column is not None and column < len(numbers) else math.nan
             if value is None:
-                if cells[column or 0]:
+                if cells[column or 0].casefold() not in MISSING:
                     self._bad("number", "is no number", (cells[column or 0],), "is taken as missing")
                 value = math.nan
             values.append(value)
@@ -177,7 +185,9 @@ def _cells(line: str) -> list[str]:
     text = line.strip()
     for mark in (";", "\t", ","):
         if mark in text:
-            return [cell.strip().strip('"') for cell in text.split(mark)]
+            cells = [cell.strip().strip('"') for cell in text.split(mark)]
+            # The comma is the decimal mark of loggers that separate by another one.
+            return [cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells]
     return text.split()
 
 

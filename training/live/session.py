@@ -57,15 +57,24 @@ def reader_of(denoiser: Denoiser, form: str, names: tuple[str, ...], notes: Note
     if form == "f32":
         return FloatRows(len(names))
 
+    is_given = names != channels_of(denoiser, ())
+
     def chosen(heading: Sequence[str]) -> tuple[int | None, ...]:
         folded = [cell.casefold() for cell in heading]
         found = tuple(folded.index(name.casefold()) if name.casefold() in folded else None for name in names)
+        if found[0] is None and is_given:
+            raise ConfigError(
+                f"the samples that arrive: have the channels {', '.join(heading)}; --channels names {names[0]} as the "
+                "channel to clean; name one of them"
+            )
         if found[0] is None:
             try:
                 by_run = choose(denoiser.run.data, Path("--source"), heading)
             except ConfigError as error:
                 raise ConfigError(f"the samples that arrive: {str(error).partition(': ')[2]}") from error
-            return tuple(list(heading).index(name) for name in by_run)
+            if n_missing := len(names) - len(by_run):
+                notes.say(f"{n_missing} of {len(names) - 1} references are not in the heading; taken as silent")
+            return (*(list(heading).index(name) for name in by_run), *[None] * n_missing)
         for name, column in zip(names, found, strict=True):
             if column is None:
                 notes.say(f"channel {name} is not in the heading; it is taken as silent")

@@ -43,8 +43,17 @@ def kind_of(source: str) -> Kind:
         return "socket"
     if source.startswith("tcp:"):
         raise ConfigError(f"--source {source}: tcp:PORT is needed, tcp:9000 say; it listens on 127.0.0.1")
-    path = Path(source)
-    return "pipe" if path.exists() and stat.S_ISFIFO(path.stat().st_mode) else "recording"
+    try:
+        return "pipe" if stat.S_ISFIFO(Path(source).stat().st_mode) else "recording"
+    except OSError:  # said by the reader of recordings
+        return "recording"
+
+
+def open_file_of(source: str, kind: Kind) -> Path | int | None:
+    """Return the file that samples come from: its path, or the number of standard input; None for a socket."""
+    if kind == "stdin":
+        return None if sys.stdin is None else sys.stdin.fileno()
+    return None if kind == "socket" else Path(source)
 
 
 def arriving(source: str, kind: Kind, notes: Notes, stopped: Stopped) -> Iterator[bytes | None]:
@@ -55,6 +64,8 @@ def arriving(source: str, kind: Kind, notes: Notes, stopped: Stopped) -> Iterato
     Raises FileError for a pipe that cannot be read, ConfigError for a port that is taken.
     """
     if kind == "stdin":
+        if sys.stdin is None:
+            raise ConfigError("--source -: standard input is closed; pipe samples into it, or name another source")
         yield from _read(sys.stdin.fileno(), notes, stopped)
         return
     if kind == "pipe":
@@ -102,6 +113,8 @@ def _read(number: int, notes: Notes, stopped: Stopped, waits: bool = False) -> I
             content = None
         except ConnectionError:  # of a sender that broke off
             return
+        except OSError as error:  # of a folder as standard input
+            raise FileError(f"--source: cannot be read ({error.strerror}); name another source") from error
         if content == b"":
             if begun or not waits:
                 return
