@@ -24,7 +24,7 @@ BandPhase = Literal["zero", "minimum"]
 ADDED = "added"
 
 HEART_BAND_HZ = (25.0, 55.0)
-# At which signals in that band are measured and their beats found; beats are placed between samples.
+# Signals in that band are measured, and beats found in them, at this rate; beats are placed between samples.
 MEASURED_HZ = 250.0
 # Scores of the heart's band and of its envelope need at least this.
 MIN_RATE_HZ = 200.0
@@ -295,7 +295,7 @@ class DataConfig:
     clean: tuple[Source, ...]
     noise: tuple[Source, ...]
     rate_hz: float = 1000.0
-    band_hz: tuple[float, float] | None = (25.0, 55.0)
+    band_hz: tuple[float, float] | None = HEART_BAND_HZ
     window_samples: int = 5120
     stride_samples: int = 32
     randomiser: Randomiser = "phase_random"

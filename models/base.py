@@ -48,7 +48,8 @@ class DenoiserConfig:
 
         Raises ValueError for a family without one.
         """
-        raise ValueError(f"{self.name} has no causal form; tcn_mask and conformer have one, or set causal to false")
+        causal = [name for name, config in DENOISERS.items() if config.build_causal is not DenoiserConfig.build_causal]
+        raise ValueError(f"{self.name} has no causal form; {', '.join(sorted(causal))} have, or set causal to false")
 
 
 DENOISERS: dict[str, type[DenoiserConfig]] = {}

@@ -20,7 +20,7 @@ from models.parts.attention import check_attention
 from models.parts.conformer import ConformerBlock
 from models.parts.cycles import ensemble_mean, peaks
 from models.parts.layers import check_counts, check_kernels
-from models.parts.spectrum import HOPS, check_frames, short_time, spectral_features
+from models.parts.spectrum import HOPS, short_time, spectral_features
 
 N_CLASSES = 3  # S1, S2, none
 FRAMES = 4  # frames of the output in a hop of the spectra
@@ -56,10 +56,10 @@ class BeatsConfig:
         model, c = "beats", self
         if not 0 <= c.beats_weight < math.inf:
             raise ValueError(f"beats_weight is {c.beats_weight}; a number from 0 (off) up is needed")
-        check_frames(model, c.beats_spectrum_samples)
-        if c.beats_spectrum_samples % (HOPS * FRAMES):
+        if c.beats_spectrum_samples < 1 or c.beats_spectrum_samples % (HOPS * FRAMES):
             raise ValueError(
-                f"{model}: beats_spectrum_samples = {c.beats_spectrum_samples}, must be a multiple of {HOPS * FRAMES}"
+                f"{model}: beats_spectrum_samples = {c.beats_spectrum_samples}, must be a positive multiple of "
+                f"{HOPS * FRAMES}"
             )
         if not 0 <= c.beats_low < c.beats_high <= 0.5:
             raise ValueError(

@@ -9,6 +9,7 @@ from typing import Literal
 
 from data.errors import DataError
 from data.readers.contents import listing
+from data.readers.names import natural
 from data.recording import Recording
 
 Kind = Literal["microphone", "accelerometer", "vehicle"]
@@ -97,11 +98,6 @@ def in_order(items: Iterable[Item]) -> list[Item]:
         if one.name == two.name:
             raise DataError(f"{one.source} and {two.source} have one name, {one.name!r}; keep one of them")
     return ordered
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """Return a key by which names are sorted with numbers by their value: r2 before r10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def slug(text: str) -> str:

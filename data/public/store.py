@@ -12,9 +12,9 @@ from pathlib import Path
 
 from data.errors import DataError
 from data.files import atomic, file_errors
-from data.public.collection import natural
 from data.readers.arrays.npz import write_npz
 from data.readers.contents import listing
+from data.readers.names import natural
 from data.recording import Recording
 
 TABLE = "recordings.csv"
@@ -31,7 +31,7 @@ class Row:
     rate_hz: samples per second of the file, which are those of the collection.
     heart_rate_bpm, periodicity, contrast_db: of the heart's band, see training.hearts.
     clipped: share of samples that are clipped, of the first channel.
-    shippable: yes or no: whether weights trained on the recording may be passed on.
+    shippable: yes if weights trained on the recording may be passed on, else no.
     label: the authors' class.
     refused: why it was not written; empty for a recording that is there.
     collection, source: its name, and where the recording lies in it.

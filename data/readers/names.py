@@ -187,3 +187,8 @@ def _interval_s(name: str) -> float | None:
         is_plural = unit == "s" and len(base) > 2 and name.strip().lower() == whole  # "intervals", not "interval_s"
         return None if is_plural else seconds
     return None
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a key by which names are sorted with numbers by their value: r2 before r10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

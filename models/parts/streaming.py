@@ -126,7 +126,7 @@ class CausalDenoiser(nn.Module):
     def forward(self, noisy: Tensor) -> Tensor:
         check_input(noisy)
         core, n_samples = self._blocks, noisy.shape[-1]
-        # A whole block more than needed at most, by sums that an exported model computes for any length.
+        # Rounded up to whole blocks, by sums that an exported model computes for any length.
         n_blocks = (n_samples + core.delay + core.block - 1) // core.block
         padded = functional.pad(noisy, (0, n_blocks * core.block - n_samples))
         return core.run_blocks(padded, Carry())[..., core.delay : core.delay + n_samples]

@@ -181,6 +181,7 @@ def _by_ecg(r_s: Floats, swing: Floats, frame_hz: float, prior: RhythmPrior) -> 
     if r_s.ndim != 1 or not np.isfinite(r_s).all() or not (np.diff(r_s) > 0).all():
         raise ValueError(f"r_peaks_s has shape {r_s.shape}; finite, ascending times [beat] in s are needed")
     labels = _Labels([], [], [], [])
+    r_s = r_s[r_s < swing.size / frame_hz]  # an ECG may be longer than its sound
     longest_s = LONGEST_PERIODS * 60.0 / prior.low_bpm
     for now_s, next_s in zip(r_s[:-1].tolist(), r_s[1:].tolist(), strict=True):
         if next_s - now_s > longest_s:

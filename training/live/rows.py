@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-TIMES = dict.fromkeys(("time", "time_s", "t", "t_s", "seconds", "timestamp"), 1.0) | {"time_ms": 1e-3, "t_ms": 1e-3}
+from data.readers.names import clock_unit_s, is_clock_name
+
 MAX_LINE = 10_000  # bytes; more without an end of line is no table
 SHOWN = 40  # characters of a bad line
 LARGEST_S = 1e15  # of a time; more is damaged
@@ -127,9 +128,9 @@ class TableRows:
         if self._columns is not None:
             self._notes.once("heading", f"line {self._n_lines}: another heading; the columns stay as they are")
             return
-        named = [i for i, cell in enumerate(cells) if cell.casefold() in TIMES]
+        named = [i for i, cell in enumerate(cells) if is_clock_name(cell)]
         self._time = named[0] if named else None
-        self._unit_s = TIMES[cells[named[0]].casefold()] if named else 1.0
+        self._unit_s = (clock_unit_s(cells[named[0]]) or 1.0) if named else 1.0
         self._n_columns = len(cells)
         others = [i for i in range(len(cells)) if i != self._time]
         chosen = self._choose([cells[i] for i in others])

@@ -19,7 +19,7 @@ from data.readers.arrays.rates import rate_beside, unused_rates
 from data.readers.arrays.titles import Titles, titles_beside
 from data.readers.clock import agree, is_even
 from data.readers.contents import Contents, Variable, Wanted, check_spans, gather, is_ecg, listing
-from data.readers.names import clock_unit_s, is_clock_name, is_rate_name, is_rate_name_of
+from data.readers.names import clock_unit_s, is_clock_name, is_rate_name, is_rate_name_of, natural
 
 RATE_NAMES = ("fs", "sr", "rate_hz", "SampleRate", "dt")  # examples, for messages; see is_rate_name
 MOST_CHANNELS = 64  # more names than these are no reason to take the longer axis for that of the channels
@@ -42,7 +42,7 @@ def choose(store: Archive, pattern: str | None, where: Path, notes: list[str]) -
         return [_only(store, where, holds)]
     name = pattern.strip()
     names = [v.name for v in held]
-    chosen = [name] if name in names else sorted(_matches(names, name), key=_natural)
+    chosen = [name] if name in names else sorted(_matches(names, name), key=natural)
     if not chosen:
         inside = [v for v in names if v.startswith((f"{name}.", f"{name}/", f"{name}{{", f"{name}("))]
         if inside:
@@ -107,10 +107,6 @@ def _matches(names: Sequence[str], pattern: str) -> list[str]:
 
 def _depth(name: str) -> int:
     return len(re.findall(r"[./{(]", name))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _check_no_clock(store: Archive, variable: Variable, where: Path) -> None:
