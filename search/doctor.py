@@ -130,11 +130,11 @@ def _packages() -> Check:
 def _training() -> Check:
     absent = absent_packages()
     if not absent:
-        return Check("training", "ok", "installed")
+        return Check("train", "ok", "installed")
     if len(absent) == len(TRAIN):
         found = "not installed; this installation shows studies, and neither creates nor trains any"
-        return Check("training", "ok", found, f"to train: {INSTALL}")
-    return Check("training", "warning", f"installed in part; missing: {', '.join(absent)}", INSTALL)
+        return Check("train", "ok", found, f"to train: {INSTALL}")
+    return Check("train", "warning", f"installed in part; missing: {', '.join(absent)}", INSTALL)
 
 
 def _extras(url: str) -> Check:

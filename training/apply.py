@@ -175,10 +175,12 @@ def write_estimate(estimate: NDArray[np.float32], recording: Recording, path: Pa
     Raises ConfigError as check_output does.
     """
     check_output(path, recording)
-    # Opened here, so that a folder or a disk that refuses the file is an OSError whatever the library says of it.
+    # Opened and written here, so that a folder or a disk that refuses the file is an OSError whatever a library says.
     with atomic(path) as temporary, temporary.open("wb") as file:
         if path.suffix == ".wav":
-            soundfile.write(file, estimate, round(recording.rate_hz), subtype="FLOAT", format="WAV")
+            sound = io.BytesIO()
+            soundfile.write(sound, estimate, round(recording.rate_hz), subtype="FLOAT", format="WAV")
+            file.write(sound.getbuffer())
         elif path.suffix == ".csv":
             _write_table(estimate, recording.rate_hz, file)
         elif path.suffix == ".mat":

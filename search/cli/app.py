@@ -224,7 +224,8 @@ def main() -> None:
     with recorded_interrupts() as interrupts:
         try:
             code: Any = app(standalone_mode=False, prog_name="drivebeat")
-            sys.stdout.flush()  # here, so that a full disk is refused as below
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, so that a full disk is refused as below
         except typer.Exit as end:
             code = end.exit_code
         except Interrupted as end:
@@ -245,7 +246,8 @@ def main() -> None:
 
 def _close_output() -> None:
     """Send what is left of standard output nowhere, for it cannot be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _replace_unencodable() -> None:
@@ -289,8 +291,9 @@ def _handle(error: Exception) -> int:
             raise error
         return _print_error(str(error), ExitCode.REFUSED)
     if isinstance(error, OSError) and error.errno in FULL:
+        where = error.filename or "standard output"
         _close_output()
-        return _print_error(f"{error.strerror}; free some space, or write to another disk", ExitCode.REFUSED)
+        return _print_error(f"{where}: {error.strerror}; free some space, or write to another disk", ExitCode.REFUSED)
     # click's exceptions are recognised by their attributes: some versions of typer contain their own copy of click
     if hasattr(error, "format_message") and hasattr(error, "ctx"):
         message = error.format_message().strip().rstrip(".")

@@ -78,11 +78,14 @@ def live_command(
             notes.say(note)
     intake = Intake(names, rate_hz if recording is None else recording.rate_hz, notes)
 
+    early: list[str] = []  # notes that were printed before their second came
+
     def show(second: "Second") -> None:
         for note in second.notes:
             typer.echo(printable(f"note: {note}"), err=True)
         if as_json:
-            print_line(LiveSecond, second.document)
+            print_line(LiveSecond, second.document | {"notes": [*early, *second.notes]})
+            early.clear()
         else:
             typer.echo(second.line)
 
@@ -97,6 +100,7 @@ def live_command(
             for second in session.feed(rows):
                 show(second)
             for note in () if rows.values.shape[1] else notes.taken():
+                early.append(note)
                 typer.echo(printable(f"note: {note}"), err=True)
             if speed is not None and recording is not None:
                 stop.wait(max(0.0, began_s + intake.n_samples / (speed * recording.rate_hz) - time.monotonic()))

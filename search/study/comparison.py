@@ -89,7 +89,7 @@ def _score_basis(study: Study) -> ScoreBasis:
         "metric": study.spec.metric,
         "recordings": study.fingerprint,
         **{f"data.{name}": data[name] for name in held_out},
-        **({"data.band_phase": data["band_phase"]} if "band_phase" in data else {}),
+        "data.band_phase": study.spec.data.band_phase,
     }
 
 

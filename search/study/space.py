@@ -214,7 +214,8 @@ def sample(trial: optuna.trial.BaseTrial, space: Space) -> dict[str, Any]:
 
 
 def sections(space: Space, params: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the config sections of `params` and the fixed values: model, loss, optimiser, schedule, fit, front, beats.
+    """Return the config sections of `params` and the fixed values: model, loss, optimiser, schedule, fit, front, beats,
+    live.
 
     augment: a dict of only the parameters that are sampled or fixed. Raises ConfigError for a value of the wrong type
     or a combination that is not allowed.

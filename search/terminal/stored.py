@@ -9,7 +9,7 @@ from search.study.record import StudyLike
 from search.study.status import snapshot
 from search.terminal.status import new_table, plain_line
 from search.trials import SPACE, best_trial
-from training.extras import INSTALL
+from training.extras import INSTALL, absent_packages
 from training.numbers import short
 
 
@@ -26,7 +26,8 @@ def show_stored(record: StudyLike, engine: Engine, console: Console) -> None:
         )
     console.print(table)
     console.print(
-        f"types, defaults and weights of the parameters are not shown, for they need torch: {INSTALL}",
+        f"types, defaults and weights of the parameters are not shown; not installed: {', '.join(absent_packages())}; "
+        f"to see them: {INSTALL}",
         soft_wrap=True,
         highlight=False,
         markup=False,

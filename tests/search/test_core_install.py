@@ -162,9 +162,9 @@ def test_doctor_says_that_training_is_not_installed_and_calls_nothing_broken(
 ) -> None:
     checks = {check["name"]: check for check in json.loads(run("doctor", "tiny", "--json").stdout)["checks"]}
     assert {check["state"] for check in checks.values()} <= {"ok", "warning"}
-    assert checks["training"]["state"] == "ok"
-    assert checks["training"]["found"].startswith("not installed")
-    assert checks["training"]["fix"].endswith("pip install 'drivebeat[train]'")
+    assert checks["train"]["state"] == "ok"
+    assert checks["train"]["found"].startswith("not installed")
+    assert checks["train"]["fix"].endswith("pip install 'drivebeat[train]'")
     assert "not read" in checks["recordings"]["found"]
     assert "torch" not in checks["packages"]["found"]
     assert "device" not in checks

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -116,6 +117,12 @@ def test_a_reader_that_has_gone_is_no_bug(drivebeat: Any, study_file: Any) -> No
     assert (showing.wait(timeout=50), said) == (ExitCode.BROKEN, "")
 
 
+def test_a_command_without_standard_output_ends_as_others_do() -> None:
+    words = " ".join(map(shlex.quote, command("show", "--models")))
+    done = subprocess.run(f"{words} >&-", shell=True, env=environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.DONE, "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 @pytest.mark.parametrize("words", [("show",), ("show", "tiny", "--json"), ("watch", "tiny", "--once")], ids=" ".join)
 def test_a_full_disk_is_no_bug(words: tuple[str, ...], drivebeat: Any, study_file: Any) -> None:
@@ -127,4 +134,4 @@ def test_a_full_disk_is_no_bug(words: tuple[str, ...], drivebeat: Any, study_fil
     said = showing.stderr.read()
     showing.stderr.close()
     assert showing.wait(timeout=50) == ExitCode.REFUSED
-    assert said == "drivebeat: No space left on device; free some space, or write to another disk\n"
+    assert said == "drivebeat: standard output: No space left on device; free some space, or write to another disk\n"

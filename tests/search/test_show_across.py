@@ -214,3 +214,15 @@ def test_one_study_is_shown_as_before(drivebeat: Any, study_file: Any, make_spec
     text = drivebeat("show", "tiny").out
     assert "0/4 finished" in text and "learning_rate" in text
     assert "c/p/f" not in text
+
+
+def test_another_phase_of_the_band_pass_is_another_mixture_and_is_named(
+    bench: Any, make_spec: Any, data_section: dict[str, Any]
+) -> None:
+    """Whichever study comes first; the field is younger than others, so documents leave its default out."""
+    usual, early = (
+        bench.create(make_spec(name=name, data={**data_section, **more}))
+        for name, more in (("usual", {}), ("early", {"band_phase": "minimum"}))
+    )
+    for studies in ((usual, early), (early, usual)):
+        assert compare_studies(studies, bench.engine).differences == {"B": ("data.band_phase",)}

@@ -206,6 +206,16 @@ def test_a_heading_that_lacks_references_has_silent_ones_and_channels_that_are_g
         reader_of(lacking, "csv", ("h", "r"), Notes()).feed(b"time_s,a,b\n0,1,2\n")
 
 
+def test_the_banner_of_a_logger_is_left_out_and_a_heading_with_other_channels_refused(denoiser: Denoiser) -> None:
+    notes = Notes()
+    reader = reader_of(denoiser, "csv", ("z", "x"), notes)
+    np.testing.assert_array_equal(reader.feed(b"OK\nlogger 2.1 is ready\nz,x\n1,2\n").values, [[1], [2]])
+    assert dict(notes.counts) == {"text": 1, "columns": 1}
+    for heading in (b"a,b\n", b"time_s,a\n"):
+        with pytest.raises(ConfigError, match="has the channels"):
+            reader_of(denoiser, "csv", ("z", "x"), Notes()).feed(heading)
+
+
 @pytest.mark.parametrize("packet", [20, 100])
 @pytest.mark.parametrize("stated", [None, 1000.0])
 def test_no_row_of_a_packet_is_late(packet: int, stated: float | None) -> None:

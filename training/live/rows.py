@@ -1,4 +1,7 @@
-"""Samples in bytes that arrive: lines of a text table, or frames of float32. Nothing that arrives ends the reading."""
+"""Samples in bytes that arrive: lines of a text table, or frames of float32.
+
+Nothing that arrives ends the reading, except a heading without the channels of the model.
+"""
 
 import math
 import re
@@ -10,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.readers.names import clock_unit_s, is_clock_name
+from training.errors import ConfigError
 
 MAX_LINE = 10_000  # bytes; more without an end of line is no table
 SHOWN = 40  # characters of a bad line
@@ -133,7 +137,13 @@ class TableRows:
         self._unit_s = (clock_unit_s(cells[named[0]]) or 1.0) if named else 1.0
         self._n_columns = len(cells)
         others = [i for i in range(len(cells)) if i != self._time]
-        chosen = self._choose([cells[i] for i in others])
+        try:
+            chosen = self._choose([cells[i] for i in others])
+        except ConfigError:
+            if named or len(cells) == self._n_channels:
+                raise
+            self._bad("text", "names no channel of the model", cells)
+            return
         self._columns = tuple(None if i is None else others[i] for i in chosen)
 
     def _row(self, cells: Sequence[str], numbers: Sequence[float | None]) -> tuple[float, list[float]] | None:
