@@ -9,8 +9,9 @@ import soundfile
 
 from data.errors import DataError
 from data.public.cinc2016 import TERMS
-from data.public.collection import Item, in_order, items_of, natural
+from data.public.collection import Item, in_order, items_of
 from data.public.table import COLLECTIONS
+from data.readers.names import natural
 from data.recording import Recording
 from tests.support.published import (
     CHEST_HZ,
