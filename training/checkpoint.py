@@ -21,8 +21,8 @@ from training.files import WEIGHTS as WEIGHTS
 from training.pretrained import run_folder
 
 MAGIC = b"drivebeat-checkpoint-1 "
-# How models.front and models.beats name the denoiser within them.
-_AROUND = re.compile(r"^(denoiser\.|net\.)+")
+# How models.front, models.beats and models.parts.streaming name the denoiser within them.
+_AROUND = re.compile(r"^(denoiser\.|net\.|core\.)+")
 
 
 def save_checkpoint(state: Mapping[str, Any], path: Path) -> None:
@@ -104,6 +104,7 @@ def load_fitting_weights(module: nn.Module, path: Path, sha256: str = "") -> tup
     """Load the tensors whose name and shape fit `module`, and leave its other tensors unchanged.
 
     A denoiser fits with and without the parts of a run around it: filters before it, the network for beats beside it.
+    Its causal form takes the weights of the other form, and the other way round.
 
     Return the number of tensors loaded and the number that `module` has.
 

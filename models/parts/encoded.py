@@ -61,25 +61,31 @@ class CausalEncoded(nn.Module):
 
     def __init__(self, net: EncodedDenoiser, reach: Reach) -> None:
         super().__init__()
-        self.body, self.mask, self.block = net.body, net.mask, net.stride
+        self.net, self.block = net, net.stride
         self.past, self.lookahead = reach.past(net.stride), reach.lookahead(net.stride)
         self.tail = frame_kernel(net.stride, net.n_margin) - net.stride
         self.delay = self.tail + self.lookahead * net.stride
-        assert isinstance(net.encoder, SameConv) and isinstance(net.decoder, UpConv)
-        self.encode, self.decode = net.encoder.conv, net.decoder.conv
-        self.encode.bias = self.decode.bias = None
+        for conv in self._convs:
+            conv.bias = None
+
+    @property
+    def _convs(self) -> tuple[nn.Conv1d, nn.ConvTranspose1d]:
+        """Return the convolutions of encoder and decoder, which run without their padding here."""
+        assert isinstance(self.net.encoder, SameConv) and isinstance(self.net.decoder, UpConv)
+        return self.net.encoder.conv, self.net.decoder.conv
 
     def run_blocks(self, noisy: Tensor, carry: Carry) -> Tensor:
-        encoded = self.encode(carry.extend(noisy, self.tail))
+        encode, decode = self._convs
+        encoded = encode(carry.extend(noisy, self.tail))
         power = encoded.float().square().mean(dim=1, keepdim=True)
         level = moving_mean(power, self.past, carry).add(LEVEL_FLOOR).sqrt()
-        kept = run_causal(self.body, encoded / level, self.past, carry)
+        kept = run_causal(self.net.body, encoded / level, self.past, carry)
         n_steps = encoded.shape[-1]
-        if self.mask == "none":
+        if self.net.mask == "none":
             kept = kept * level
         else:
-            kept = carry.extend(encoded, self.lookahead)[..., :n_steps] * MASKS[self.mask](kept)
-        return carry.overlap(self.decode(kept).float(), self.tail)
+            kept = carry.extend(encoded, self.lookahead)[..., :n_steps] * MASKS[self.net.mask](kept)
+        return carry.overlap(decode(kept).float(), self.tail)
 
 
 def frame_kernel(stride: int, overlap: int) -> int:

@@ -22,6 +22,7 @@ from models.live import LiveConfig
 from models.parts.streaming import CausalDenoiser
 from models.tcn_mask import TcnMaskConfig
 from training.apply import apply
+from training.checkpoint import load_fitting_weights, save_weights
 from training.config import RunConfig, from_document, to_document
 from training.delay import delay_of
 from training.errors import ConfigError
@@ -93,6 +94,24 @@ def test_a_causal_run_trains_and_is_loaded_again(
     assert all(np.isfinite(report.loss) for report in found)
     assert isinstance(load_model(run, tmp_path), CausalDenoiser)
     assert from_document(to_document(run), "run") == run
+
+
+@pytest.mark.parametrize("filter_taps", [0, 9])
+@pytest.mark.parametrize("model", [CONFORMER, TCN], ids=lambda model: model.name)
+def test_a_causal_run_takes_the_weights_of_the_other_form_and_the_other_way_round(
+    model: DenoiserConfig, filter_taps: int, causal: Made, tmp_path: Path
+) -> None:
+    front = FrontConfig(filter_taps=filter_taps)
+    late = causal(model, front=front)
+    offline = dataclasses.replace(late, live=LiveConfig(), beats=BeatsConfig(beats_weight=1.0, beats_width=32))
+    torch.manual_seed(1)
+    save_weights(offline.build_model(2), tmp_path / "offline.safetensors")
+    model_before = late.build_model(2)
+    n_loaded, n_tensors = load_fitting_weights(model_before, tmp_path / "offline.safetensors")
+    assert n_loaded == n_tensors == len(model_before.state_dict())
+    save_weights(model_before, tmp_path / "causal.safetensors")
+    again = offline.build_model(2)
+    assert load_fitting_weights(again, tmp_path / "causal.safetensors")[0] == n_tensors
 
 
 def test_the_delay_that_is_stated_is_kept(causal: Made, heart: Callable[..., Recording]) -> None:
