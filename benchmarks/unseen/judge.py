@@ -31,6 +31,7 @@ from data.files import atomic
 from data.filters import bandpass
 from data.mixing.mixture import HeldOut
 from data.recording import Recording
+from data.streaming import forward_bandpass
 from training.decode import decode
 from training.denoising.adapt import adapted
 from training.denoising.denoise import Denoiser, denoise_and_hear, load_denoiser
@@ -56,6 +57,7 @@ class Mixed:
     """A heart mixed with a vehicle at every SNR; the last entry is the clean recording.
 
     noisy: float32[snr, channel, time], as recorded. in_band: the same, band-passed. clean: float32[time], in band.
+    clean_forward: the same by the band-pass of causal runs, whose estimates have its phase.
     noise: float32[snr, time], in band.
     """
 
@@ -65,6 +67,7 @@ class Mixed:
     noisy: NDArray[np.float32]
     in_band: NDArray[np.float32]
     clean: NDArray[np.float32]
+    clean_forward: NDArray[np.float32]
     noise: NDArray[np.float32]
 
 
@@ -167,6 +170,7 @@ def mixed(kind: str, vehicle: str, heart: Segment, ride: Segment, rng: np.random
         (clean + gains * noise).astype(np.float32),
         (heart_in_band + gains * ride_in_band).astype(np.float32),
         heart_in_band[0],
+        forward_bandpass(clean, RATE_HZ, *HEART_BAND_HZ)[0],
         gains[:, 0] * ride_in_band[0],
     )
 
@@ -199,9 +203,11 @@ def judged(
         found[name] = whole[:, : n_windows * WINDOW].reshape(len(whole), n_windows, WINDOW)
     found |= {name: row for name, row in classical_rows(windows, None).items() if name in ROWS}
     recording = f"{given.heart.source}"
+    forward = dataclasses.replace(windows, clean=_windowed(given.clean_forward, n_windows))
+    own = {name: forward for name, denoiser in denoisers.items() if denoiser.run.data.band_phase == "minimum"}
     values = []
     for score in SCORES:
-        rows = {name: values_by_window(score, windows, row) for name, row in found.items()}
+        rows = {name: values_by_window(score, own.get(name, windows), row) for name, row in found.items()}
         for method, by_window in rows.items():
             for snr_db, row in zip(windows.snrs_db, by_window, strict=True):
                 values += [Value(given.kind, given.vehicle, recording, method, snr_db, score, v) for v in row.tolist()]
@@ -235,7 +241,7 @@ def held_out_of(given: Mixed, n_windows: int) -> HeldOut:
     noisy = given.in_band[..., cut].reshape(n_snrs, n_channels, n_windows, WINDOW).transpose(0, 2, 1, 3)
     return HeldOut(
         noisy=noisy,
-        clean=given.clean[cut].reshape(n_windows, WINDOW),
+        clean=_windowed(given.clean, n_windows),
         noise=given.noise[:, cut].reshape(n_snrs, n_windows, WINDOW),
         snrs_db=(*SNRS_DB, math.inf),
         reference_bpm=rates,
@@ -243,6 +249,11 @@ def held_out_of(given: Mixed, n_windows: int) -> HeldOut:
         rate_hz=RATE_HZ,
         in_band=True,
     )
+
+
+def _windowed(signal: NDArray[np.float32], n_windows: int) -> NDArray[np.float32]:
+    """Return float32[window, time] of float32[time]."""
+    return signal[: n_windows * WINDOW].reshape(n_windows, WINDOW)
 
 
 def table(values: Sequence[Value], key: str) -> list[str]:
