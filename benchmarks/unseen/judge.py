@@ -204,10 +204,10 @@ def judged(
     found |= {name: row for name, row in classical_rows(windows, None).items() if name in ROWS}
     recording = f"{given.heart.source}"
     forward = dataclasses.replace(windows, clean=_windowed(given.clean_forward, n_windows))
-    own = {name: forward for name, denoiser in denoisers.items() if denoiser.run.data.band_phase == "minimum"}
+    its_windows = {name: forward for name, denoiser in denoisers.items() if denoiser.run.data.band_phase == "minimum"}
     values = []
     for score in SCORES:
-        rows = {name: values_by_window(score, own.get(name, windows), row) for name, row in found.items()}
+        rows = {name: values_by_window(score, its_windows.get(name, windows), row) for name, row in found.items()}
         for method, by_window in rows.items():
             for snr_db, row in zip(windows.snrs_db, by_window, strict=True):
                 values += [Value(given.kind, given.vehicle, recording, method, snr_db, score, v) for v in row.tolist()]
