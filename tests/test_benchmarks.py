@@ -1,22 +1,29 @@
 """The benchmarks run; what they measure is for docs/measurements/, not for a test."""
 
+import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import drivebeat
 from benchmarks.quality import OURS, QUICK, table
 from benchmarks.unseen import ablation, amounts
+from benchmarks.unseen.judge import judged, mean, mixtures
 from benchmarks.unseen.judge import main as judge_runs
 from data.synthetic.recordings import SynthConfig, synthesise
+from models.live import LiveConfig
+from models.parts.streaming import Carry, CausalDenoiser
 from tests.support.program import ROOT, environment
 from training.config import RunConfig, read_run
+from training.denoising.denoise import Denoiser
 
 
 def test_the_data_path_benchmark_runs() -> None:
@@ -158,6 +165,30 @@ def test_a_run_is_judged_on_whole_recordings(
     own = values[(values.method == "identity") & (values.score == "si_sdr_db") & np.isfinite(values.snr_db)]
     assert own.groupby("snr_db").value.mean().diff().dropna().between(3, 7).all()
     assert len(values[(values.method == str(folder)) & (values.snr_db == np.inf)]) > 0
+
+
+class Unchanged(torch.nn.Module):
+    """A causal core that gives channel 0 back."""
+
+    block, delay = 1, 0
+
+    def run_blocks(self, noisy: torch.Tensor, carry: Carry) -> torch.Tensor:
+        return noisy[:, :1]
+
+
+def test_the_phase_of_its_band_pass_costs_a_causal_run_nothing(little_run: tuple[Path, Path]) -> None:
+    """A causal run that changes nothing gives a clean recording back, and a noisy one at the SNR of the mixture."""
+    run, judge = little_run
+    late = replace(read_run(run), live=LiveConfig(causal=True))
+    late = replace(late, data=replace(late.data, band_phase="minimum"))
+    denoiser = Denoiser(late, CausalDenoiser(Unchanged()), "cpu")
+    values = [value for mixed in mixtures(judge, 1, 0) for value in judged(mixed, {"late": denoiser}, None)]
+
+    def si_sdr_db(method: str, snr_db: float) -> float:
+        return mean([v for v in values if v.method == method and v.snr_db == snr_db], "si_sdr_db")
+
+    assert si_sdr_db("late", math.inf) > 50
+    assert abs(si_sdr_db("late", 0.0) - si_sdr_db("identity", 0.0)) < 1
 
 
 def test_amounts_of_recordings_are_compared(

@@ -5,7 +5,8 @@
 The hearts and vehicles are those of recordings.yaml beside this file. Each heart of each kind is mixed with each
 vehicle, both whole, up to 30 s of them; the place in the vehicle's ride is drawn from a seed. The level of the vehicle
 is set by the in-band power of what is mixed, and the mixture is not band-passed, as a recording is not. A run estimates
-the whole mixture at once; estimates and classical methods are scored in windows of 5.12 s. Beside the SNRs stands the
+the whole mixture at once; estimates and classical methods are scored in windows of 5.12 s, against the clean recording
+band-passed as the run does it, without phase or as the signal arrives. Beside the SNRs stands the
 clean recording itself, to which nothing was added. A table by kind of heart, one by vehicle, and the means; the
 interval of a mean draws recordings. The beats of the whole mixtures have a table of their own: usable time, the share
 of it that is wrong, F1 of beats and calibration error. Several runs, of different seeds say, have a row of their mean
@@ -24,7 +25,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from data.config import HEART_BAND_HZ, MEASURED_HZ, DataConfig, Source
+from data.config import HEART_BAND_HZ, MEASURED_HZ, BandPhase, DataConfig, Source
 from data.corpus import Segment, find, load
 from data.ecg import heart_rate_bpm
 from data.files import atomic
@@ -56,9 +57,8 @@ ALL_RUNS = "mean of the runs"
 class Mixed:
     """A heart mixed with a vehicle at every SNR; the last entry is the clean recording.
 
-    noisy: float32[snr, channel, time], as recorded. in_band: the same, band-passed. clean: float32[time], in band.
-    clean_forward: the same by the band-pass of causal runs, whose estimates have its phase.
-    noise: float32[snr, time], in band.
+    noisy: float32[snr, channel, time], as recorded. in_band: the same, band-passed. noise: float32[snr, time], in band.
+    clean: float32[time] in band, by the phase of the band-pass (data.config.DataConfig.band_phase).
     """
 
     kind: str
@@ -66,8 +66,7 @@ class Mixed:
     heart: Segment
     noisy: NDArray[np.float32]
     in_band: NDArray[np.float32]
-    clean: NDArray[np.float32]
-    clean_forward: NDArray[np.float32]
+    clean: Mapping[BandPhase, NDArray[np.float32]]
     noise: NDArray[np.float32]
 
 
@@ -169,8 +168,7 @@ def mixed(kind: str, vehicle: str, heart: Segment, ride: Segment, rng: np.random
         heart,
         (clean + gains * noise).astype(np.float32),
         (heart_in_band + gains * ride_in_band).astype(np.float32),
-        heart_in_band[0],
-        forward_bandpass(clean, RATE_HZ, *HEART_BAND_HZ)[0],
+        {"zero": heart_in_band[0], "minimum": forward_bandpass(clean, RATE_HZ, *HEART_BAND_HZ)[0]},
         gains[:, 0] * ride_in_band[0],
     )
 
@@ -186,10 +184,10 @@ def judged(
 
     n_steps: of training on each mixture before it is estimated. heard: gets the beats.
     """
-    n_windows = len(given.clean) // WINDOW
+    n_windows = len(given.clean["zero"]) // WINDOW
     windows = held_out_of(given, n_windows)
     found: dict[str, NDArray[np.float32]] = {}
-    truth = None if heard is None else truth_of(given.clean, RATE_HZ, given.heart.r_peaks_s)
+    truth = None if heard is None else truth_of(given.clean["zero"], RATE_HZ, given.heart.r_peaks_s)
     for name, denoiser in denoisers.items():
         estimates = []
         for snr_db, noisy in zip(windows.snrs_db, given.noisy, strict=True):
@@ -203,11 +201,11 @@ def judged(
         found[name] = whole[:, : n_windows * WINDOW].reshape(len(whole), n_windows, WINDOW)
     found |= {name: row for name, row in classical_rows(windows, None).items() if name in ROWS}
     recording = f"{given.heart.source}"
-    forward = dataclasses.replace(windows, clean=_windowed(given.clean_forward, n_windows))
-    its_windows = {name: forward for name, denoiser in denoisers.items() if denoiser.run.data.band_phase == "minimum"}
+    phases = {name: denoiser.run.data.band_phase for name, denoiser in denoisers.items()}
+    windows_of = {name: held_out_of(given, n_windows, phase) for name, phase in phases.items()}
     values = []
     for score in SCORES:
-        rows = {name: values_by_window(score, its_windows.get(name, windows), row) for name, row in found.items()}
+        rows = {name: values_by_window(score, windows_of.get(name, windows), row) for name, row in found.items()}
         for method, by_window in rows.items():
             for snr_db, row in zip(windows.snrs_db, by_window, strict=True):
                 values += [Value(given.kind, given.vehicle, recording, method, snr_db, score, v) for v in row.tolist()]
@@ -229,8 +227,8 @@ def estimate(
     return found.signals[0], sounds
 
 
-def held_out_of(given: Mixed, n_windows: int) -> HeldOut:
-    """Return the windows of a mixture."""
+def held_out_of(given: Mixed, n_windows: int, phase: BandPhase = "zero") -> HeldOut:
+    """Return the windows of a mixture. phase: of the band-pass of the clean ones."""
     cut = slice(0, n_windows * WINDOW)
     peaks = given.heart.r_peaks_s
     rates = np.full(n_windows, np.nan)
@@ -241,7 +239,7 @@ def held_out_of(given: Mixed, n_windows: int) -> HeldOut:
     noisy = given.in_band[..., cut].reshape(n_snrs, n_channels, n_windows, WINDOW).transpose(0, 2, 1, 3)
     return HeldOut(
         noisy=noisy,
-        clean=_windowed(given.clean, n_windows),
+        clean=given.clean[phase][cut].reshape(n_windows, WINDOW),
         noise=given.noise[:, cut].reshape(n_snrs, n_windows, WINDOW),
         snrs_db=(*SNRS_DB, math.inf),
         reference_bpm=rates,
@@ -249,11 +247,6 @@ def held_out_of(given: Mixed, n_windows: int) -> HeldOut:
         rate_hz=RATE_HZ,
         in_band=True,
     )
-
-
-def _windowed(signal: NDArray[np.float32], n_windows: int) -> NDArray[np.float32]:
-    """Return float32[window, time] of float32[time]."""
-    return signal[: n_windows * WINDOW].reshape(n_windows, WINDOW)
 
 
 def table(values: Sequence[Value], key: str) -> list[str]:

@@ -101,17 +101,17 @@ def test_a_causal_run_trains_and_is_loaded_again(
 def test_a_causal_run_takes_the_weights_of_the_other_form_and_the_other_way_round(
     model: DenoiserConfig, filter_taps: int, causal: Made, tmp_path: Path
 ) -> None:
-    front = FrontConfig(filter_taps=filter_taps)
-    late = causal(model, front=front)
-    offline = dataclasses.replace(late, live=LiveConfig(), beats=BeatsConfig(beats_weight=1.0, beats_width=32))
+    """All tensors of the causal form are in the other form, and after both ways the estimate is the same."""
+    run = causal(model, front=FrontConfig(filter_taps=filter_taps))
+    offline_run = dataclasses.replace(run, live=LiveConfig(), beats=BeatsConfig(beats_weight=1.0, beats_width=32))
     torch.manual_seed(1)
-    save_weights(offline.build_model(2), tmp_path / "offline.safetensors")
-    model_before = late.build_model(2)
-    n_loaded, n_tensors = load_fitting_weights(model_before, tmp_path / "offline.safetensors")
-    assert n_loaded == n_tensors == len(model_before.state_dict())
-    save_weights(model_before, tmp_path / "causal.safetensors")
-    again = offline.build_model(2)
-    assert load_fitting_weights(again, tmp_path / "causal.safetensors")[0] == n_tensors
+    start, late, back, again = (each.build_model(2).eval() for each in (offline_run, run, offline_run, run))
+    n_tensors = len(late.state_dict())
+    for source, target in ((start, late), (late, back), (back, again)):
+        save_weights(source, tmp_path / "weights.safetensors")
+        assert load_fitting_weights(target, tmp_path / "weights.safetensors")[0] == n_tensors
+    noisy = torch.randn(1, 2, 512)
+    assert torch.equal(late(noisy), again(noisy))
 
 
 def test_the_delay_that_is_stated_is_kept(causal: Made, heart: Callable[..., Recording]) -> None:
