@@ -88,15 +88,16 @@ def save_weights(module: nn.Module, path: Path) -> None:
             temporary.write_bytes(save(tensors))
 
 
-def load_weights(module: nn.Module, path: Path, sha256: str = "") -> None:
+def load_weights(module: nn.Module, path: Path, sha256: str = "", *, advice: str = "is it another model's?") -> None:
     """Load safetensors, or a .pth that holds a plain state_dict, into `module`.
 
     sha256: of the file, in hexadecimal; "" accepts any file.
+    advice: the next step, in an error about tensors that do not fit.
 
     Raises CheckpointError for another SHA-256, and for tensors that do not fit the module; the first is named.
     """
     tensors = _read_weights(path, sha256)
-    _check_fit(module.state_dict(), tensors, path)
+    _check_fit(module.state_dict(), tensors, path, advice)
     _load_tensors(module, tensors, path)
 
 
@@ -180,18 +181,18 @@ def _read_weights(path: Path, sha256: str) -> Mapping[str, Tensor]:
     return tensors
 
 
-def _check_fit(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor], path: Path) -> None:
+def _check_fit(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor], path: Path, advice: str) -> None:
     """Raise CheckpointError, naming the first tensor, unless `got` has the names and shapes of `wanted`."""
     for name, tensor in wanted.items():
         if name not in got:
-            raise CheckpointError(f"{path}: does not fit the config: {name} is missing; is it another model's?")
+            raise CheckpointError(f"{path}: does not fit the config: {name} is missing; {advice}")
         if not isinstance(got[name], Tensor):
             raise CheckpointError(f"{path}: {name} is a {type(got[name]).__name__}, not a tensor")
         if got[name].shape != tensor.shape:
             raise CheckpointError(
                 f"{path}: does not fit the config: {name} has shape {tuple(got[name].shape)}, "
-                f"the config builds {tuple(tensor.shape)}"
+                f"the config builds {tuple(tensor.shape)}; {advice}"
             )
     extra = [name for name in got if name not in wanted]
     if extra:
-        raise CheckpointError(f"{path}: does not fit the config: {extra[0]} has no place in it")
+        raise CheckpointError(f"{path}: does not fit the config: {extra[0]} has no place in it; {advice}")

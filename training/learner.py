@@ -162,7 +162,7 @@ def initialise(model: nn.Module, init: InitConfig) -> tuple[int, int]:
     path = weights_file(Path(init.weights))
     if init.partial:
         return load_fitting_weights(model, path, init.sha256)
-    load_weights(model, path, init.sha256)
+    load_weights(model, path, init.sha256, advice="--partial (init.partial: true) takes the tensors that fit")
     return n_tensors, n_tensors
 
 

@@ -130,7 +130,7 @@ def test_weights_of_another_model_are_refused_by_the_first_tensor(
     wider = make_run(model=AutoencoderConfig(levels=2, width=8, kernel=5, norm="batch"))
     run = start_from(wider, parent, partial=False)
     with pytest.raises(
-        CheckpointError, match=r"down.0.0.conv.weight has shape \(4, 1, 5\), the config builds \(8, 1, 5\)"
+        CheckpointError, match=r"down.0.0.conv.weight has shape \(4, 1, 5\), the config builds \(8, 1, 5\); --partial"
     ):
         train_to_folder(run, tmp_path / "b", {}, [], quiet())
     assert not (tmp_path / "b").exists()
